@@ -1,0 +1,1 @@
+"""Data sets, transforms and the mix of real and synthetic samples."""

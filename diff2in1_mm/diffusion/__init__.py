@@ -1,0 +1,1 @@
+"""The latent diffusion model: loading, encoding, noising, denoising, conditions, taps."""

@@ -1,0 +1,1 @@
+"""The self-improving hook and the parameter set theta_C that it keeps."""

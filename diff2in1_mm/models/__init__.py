@@ -1,0 +1,1 @@
+"""What a config builds: backbones, necks, heads and losses."""

@@ -1,0 +1,78 @@
+"""Parts that need MMSegmentation or MMDetection, where only one of them is installed.
+
+A room whose module needs a library imports it only where the library is there, and otherwise
+leaves a placeholder under the same name, so that a config that asks for it learns what to
+install::
+
+    if is_installed('mmseg'):
+        from .decode_heads import DepthHead
+    else:
+        register_placeholders(MODELS, 'mmseg', 'DepthHead')
+"""
+
+from typing import Any, Iterator
+
+from mmengine.registry import Registry
+
+from .versions import REQUIREMENTS, Requirement, is_installed
+
+__all__ = ['is_installed', 'require', 'register_placeholders', 'check_config']
+
+LIBRARIES = {r.module: r for r in REQUIREMENTS}
+
+
+def require(module: str, what: str) -> None:
+    """Stops where ``what`` needs a library that is not installed.
+
+    Raises:
+        ImportError: One sentence with the command that installs the library.
+    """
+    if is_installed(module):
+        return
+    library: Requirement = LIBRARIES[module]
+    raise ImportError(f'{what} needs {library.distribution}, which is not installed: '
+                      f'run `{library.command}`.')
+
+
+def register_placeholders(registry: Registry, module: str, *names: str) -> None:
+    """Registers stand-ins that raise the sentence of :func:`require` when they are built."""
+    for name in names:
+        registry.register_module(name=name, module=_placeholder(module, name), force=True)
+
+
+def _placeholder(module: str, name: str) -> type:
+
+    def __init__(self, *args, **kwargs):
+        require(module, name)
+
+    return type(name, (), {'__init__': __init__, '__doc__': f'Needs {module}.'})
+
+
+def check_config(cfg: Any) -> None:
+    """Stops before any work where a config asks for a library that is not installed.
+
+    It looks at ``default_scope``, ``_scope_`` and types such as ``mmdet.FasterRCNN``.
+
+    Args:
+        cfg: The config, or any part of one.
+
+    Raises:
+        ImportError: One sentence with the command that installs the library.
+    """
+    for scope in sorted(set(_scopes(cfg))):
+        if scope in LIBRARIES:
+            require(scope, f'The config (it uses the scope {scope!r})')
+
+
+def _scopes(node: Any) -> Iterator[str]:
+    if hasattr(node, 'items'):
+        for key, value in node.items():
+            if key in ('default_scope', '_scope_') and isinstance(value, str):
+                yield value
+            elif key == 'type' and isinstance(value, str):
+                yield value.partition('.')[0]
+            else:
+                yield from _scopes(value)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from _scopes(value)

@@ -1,0 +1,1 @@
+"""Making data: partial-noise generation, labelling, the store."""

@@ -1,0 +1,1 @@
+"""Pictures of labels that MMSegmentation and MMDetection do not draw."""

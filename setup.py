@@ -1,0 +1,95 @@
+"""Packaging of diff2in1_mm.
+
+The folders ``configs``, ``tools`` and ``demo`` lie beside the package in a checkout. A built wheel
+carries them as ``diff2in1_mm/.mim/``, where OpenMMLab's packages keep theirs; an editable install
+reads them from the checkout (``diff2in1_mm.paths`` knows both).
+"""
+
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+SHIPPED = ('configs', 'tools', 'demo')
+NOT_SHIPPED = ('__pycache__', '*.py[co]', 'set_up.py')
+
+# mmcv is not here: a plain `pip install mmcv` compiles it without its operators. `make set-up`
+# builds it with them, and `import diff2in1_mm` says how to.
+REQUIRED = [
+    'torch>=2.6',
+    'mmengine>=0.10.5,<0.11',
+    'diffusers>=0.42',
+    'transformers>=5.0',
+    'accelerate>=1.1',  # diffusers loads weights without a second copy in memory
+    'peft>=0.17',
+    'safetensors>=0.4.3',
+    'numpy',
+    'Pillow',
+    'packaging',
+    'ftfy',  # MMSegmentation imports both without saying so
+    'regex',
+    'setuptools>=77.0.3,<80',  # MMEngine imports pkg_resources, which later versions lack
+]
+EXTRAS = {
+    'seg': ['mmsegmentation>=1.2.0,<1.3'],
+    'det': ['mmdet>=3.2.0,<3.4'],
+    'demo': ['matplotlib'],
+    'dev': ['pytest>=8', 'pytest-xdist>=3', 'hypothesis>=6', 'psutil', 'wheel'],
+}
+COMMANDS = [f'diff2in1-{name} = diff2in1_mm.cli:{name.replace("-", "_")}'
+            for name in ('train', 'test', 'create-data', 'train-diffusion', 'demo')]
+
+
+class BuildWithFolders(build_py):
+    """Puts the folders beside the package into it, in the build only."""
+
+    def run(self):
+        super().run()
+        if self.editable_mode:
+            return
+        target = Path(self.build_lib) / 'diff2in1_mm' / '.mim'
+        shutil.rmtree(target, ignore_errors=True)  # an older build may have left more
+        for folder in SHIPPED:
+            if (ROOT / folder).is_dir():
+                shutil.copytree(ROOT / folder, target / folder,
+                                ignore=shutil.ignore_patterns(*NOT_SHIPPED))
+
+
+def version() -> str:
+    scope = {}
+    exec((ROOT / 'diff2in1_mm' / 'version.py').read_text(), scope)
+    return scope['__version__']
+
+
+def long_description() -> str:
+    readme = ROOT / 'README.md'
+    return readme.read_text(encoding='utf-8') if readme.exists() else ''
+
+
+setup(
+    name='diff2in1_mm',
+    version=version(),
+    description='Diff-2-in-1 for OpenMMLab: one diffusion model for dense perception and for '
+                'making its training data',
+    long_description=long_description(),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    license_files=['LICENSE'],
+    keywords='diffusion models, dense perception, semantic segmentation, synthetic data',
+    classifiers=[
+        'Development Status :: 3 - Alpha',
+        'Intended Audience :: Science/Research',
+        'Operating System :: POSIX :: Linux',
+        'Programming Language :: Python :: 3',
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+    ],
+    python_requires='>=3.10',
+    packages=find_packages(include=['diff2in1_mm', 'diff2in1_mm.*']),
+    install_requires=REQUIRED,
+    extras_require=EXTRAS,
+    entry_points={'console_scripts': COMMANDS},
+    cmdclass={'build_py': BuildWithFolders},
+    zip_safe=False,
+)
