@@ -1,0 +1,29 @@
+# make test | make train | make help
+PYTHON ?= python3
+CONFIG ?= diff2in1_camvid.py
+ARGS ?=
+WORKERS ?= logical
+PY := .venv/bin/python
+
+.PHONY: help set-up test train clean
+
+help:
+	@echo 'make set-up   environment in .venv (mmcv is compiled once; its wheel is kept in ~/.cache)'
+	@echo 'make test     set-up, then the tests       (ARGS="tests/test_versions.py -k ops")'
+	@echo 'make train    set-up, then the main job    (CONFIG=$(CONFIG), ARGS="--resume")'
+	@echo 'make clean    removes builds and caches of this checkout, not .venv'
+	@echo 'Variables: PYTHON=python3.11  TORCH=torch==2.11.0 or TORCH=system  OPS=cpu|cuda|auto  MAX_JOBS=2'
+
+set-up:
+	@$(PYTHON) tools/set_up.py
+
+# processes rather than threads: small models gain nothing from threads
+test: set-up
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile $(ARGS)
+
+train: set-up
+	$(PY) tools/train.py configs/$(CONFIG) $(ARGS)
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
