@@ -1,0 +1,182 @@
+"""Checkpoints that survive ``kill -9`` at any moment."""
+
+import contextlib
+import os
+import os.path as osp
+import re
+import uuid
+from pathlib import Path
+from typing import Iterator, Union
+
+from mmengine.dist import is_main_process
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.hooks import CheckpointHook
+from mmengine.registry import HOOKS
+
+__all__ = ['AtomicCheckpointHook', 'AtomicLocalBackend', 'atomic_write', 'remove_leftovers']
+
+_LEFTOVER = re.compile(r'\.(?P<name>.+)\.[0-9a-f]{32}\.tmp')
+
+
+def atomic_write(path: Union[str, Path], content: bytes) -> None:
+    """Writes a file wholly or not at all: temporary name, fsync, rename, fsync of the folder."""
+    folder, name = osp.split(osp.abspath(path))
+    os.makedirs(folder, exist_ok=True)
+    temporary = osp.join(folder, f'.{name}.{uuid.uuid4().hex}.tmp')
+    try:
+        with open(temporary, 'wb') as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(temporary)
+        raise
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: str) -> None:
+    """Makes a rename survive a power cut, where the system can open folders."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def remove_leftovers(folder: Union[str, Path]) -> list[str]:
+    """Removes temporary files that a killed process left in ``folder`` and returns their names."""
+    if not osp.isdir(folder):
+        return []
+    leftovers = [name for name in os.listdir(folder) if _LEFTOVER.fullmatch(name)]
+    for name in leftovers:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(osp.join(folder, name))
+    return sorted(leftovers)
+
+
+class AtomicLocalBackend(LocalBackend):
+    """MMEngine's local files, each of which is written wholly or not at all."""
+
+    def put(self, obj: bytes, filepath: Union[str, Path]) -> None:
+        atomic_write(filepath, obj)
+
+    def put_text(self, obj: str, filepath: Union[str, Path], encoding: str = 'utf-8') -> None:
+        atomic_write(filepath, obj.encode(encoding))
+
+
+register_backend('atomic_local', AtomicLocalBackend, force=True)
+
+
+class _RemovalsLast:
+    """A file backend that keeps removals back until :meth:`remove_now`."""
+
+    def __init__(self, backend) -> None:
+        self._backend = backend
+        self._waiting: list[tuple[str, str]] = []
+
+    def __getattr__(self, name: str):
+        return getattr(self._backend, name)
+
+    def remove(self, path: str) -> None:
+        self._waiting.append(('remove', str(path)))
+
+    def rmtree(self, path: str) -> None:
+        self._waiting.append(('rmtree', str(path)))
+
+    def remove_now(self, keep: set[str]) -> None:
+        for action, path in self._waiting:
+            if path not in keep and self._backend.exists(path):
+                getattr(self._backend, action)(path)
+
+
+@HOOKS.register_module()
+class AtomicCheckpointHook(CheckpointHook):
+    """MMEngine's ``CheckpointHook``, safe against being killed.
+
+    The stock hook removes the outdated checkpoint before it writes the new one and writes straight
+    to the final name. Here every file (``save_best`` and ``last_checkpoint`` too) gets its name
+    when it is complete and on disk, and outdated ones go afterwards, so a loadable checkpoint is
+    there at any moment. What a killed run left half-written is removed when training starts again.
+
+    Takes all arguments of ``CheckpointHook``. With ``backend_args`` of a remote store that store
+    writes the files, and the order (write, then remove) still holds.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        local = (self.backend_args or {}).get('backend', 'local') == 'local'
+        if self.file_client_args is None and local:
+            self.backend_args = dict(backend='atomic_local')
+
+    def before_train(self, runner) -> None:
+        """Removes what a killed run left behind, then does what the stock hook does."""
+        super().before_train(runner)
+        if not is_main_process():
+            return
+        for folder in {str(self.out_dir), str(runner.work_dir)}:
+            for name in remove_leftovers(folder):
+                runner.logger.info(f'Removed {name}, which a killed run left half-written.')
+
+    def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
+        outdated = self._note_step(runner, step)
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            self.filename_tmpl.format(step),
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args)
+        if is_main_process():
+            atomic_write(osp.join(runner.work_dir, 'last_checkpoint'), self.last_ckpt.encode())
+            for old in outdated:
+                self._remove(old)
+        if self.max_keep_ckpts > 0:
+            runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+
+    def _note_step(self, runner, step: int) -> list[int]:
+        """Notes ``step`` as kept and returns the steps that are one too many now.
+
+        The checkpoint about to be written still lists them, so that a run killed between writing
+        and removing removes them when it is resumed (the stock ``before_train`` does that).
+        """
+        if self.max_keep_ckpts <= 0 or step in self.keep_ckpt_ids:
+            return []
+        outdated = []
+        while len(self.keep_ckpt_ids) >= self.max_keep_ckpts:
+            outdated.append(self.keep_ckpt_ids.popleft())
+        self.keep_ckpt_ids.append(step)
+        runner.message_hub.update_info('keep_ckpt_ids', outdated + list(self.keep_ckpt_ids))
+        return outdated
+
+    def _remove(self, step: int) -> None:
+        path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
+        if self.file_backend.isfile(path):
+            self.file_backend.remove(path)
+        elif self.file_backend.isdir(path):
+            self.file_backend.rmtree(path)
+
+    def _save_best_checkpoint(self, runner, metrics: dict) -> None:
+        with self._removals_last():
+            super()._save_best_checkpoint(runner, metrics)
+
+    @contextlib.contextmanager
+    def _removals_last(self) -> Iterator[None]:
+        """The stock ``_save_best_checkpoint`` removes the former best first: put that off."""
+        backend = self.file_backend
+        self.file_backend = waiting = _RemovalsLast(backend)
+        try:
+            yield
+        finally:
+            self.file_backend = backend
+        best = getattr(self, 'best_ckpt_path_dict', None) or {}
+        # the former best may bear the name of the new one: a run that evaluates a step again
+        kept = {str(path) for path in best.values()} | {str(getattr(self, 'best_ckpt_path', ''))}
+        waiting.remove_now(keep=kept | {str(self.last_ckpt)})

@@ -1,0 +1,141 @@
+import os
+import os.path as osp
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+import torch.nn as nn
+from mmengine.config import ConfigDict
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from torch.utils.data import Dataset
+
+from diff2in1_mm.engine import checkpoint_hook
+from diff2in1_mm.engine.checkpoint_hook import AtomicCheckpointHook, atomic_write
+
+# what MMEngine itself keeps beside tensors: names, palettes, nested settings
+METAINFO = dict(classes=('a', 'b'), palette=np.zeros((2, 3), np.uint8),
+                label_map=ConfigDict({'1': ConfigDict(x=2)}))
+
+
+class Numbers(Dataset):
+    metainfo = METAINFO
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        return dict(inputs=torch.full((2, ), float(index)))
+
+
+class Line(BaseModel):
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+
+    def forward(self, inputs, data_samples=None, mode='loss'):
+        out = self.layer(torch.stack(list(inputs)))
+        return dict(loss=out.square().mean()) if mode == 'loss' else [out]
+
+
+def runner(work_dir, iters=4, resume=False, **checkpoint):
+    checkpoint = dict(type='AtomicCheckpointHook', by_epoch=False, interval=1, **checkpoint)
+    return Runner(
+        Line(), str(work_dir), experiment_name=f'atomic-{work_dir}-{iters}',
+        train_dataloader=dict(dataset=Numbers(), batch_size=2,
+                              sampler=dict(type='DefaultSampler', shuffle=True)),
+        train_cfg=dict(type='IterBasedTrainLoop', max_iters=iters),
+        optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.1)),
+        param_scheduler=dict(type='PolyLR', by_epoch=False, end=100),
+        default_hooks=dict(checkpoint=checkpoint), resume=resume, randomness=dict(seed=0))
+
+
+def files(folder):
+    return sorted(name for name in os.listdir(folder) if name.endswith(('.pth', '.tmp')))
+
+
+def test_saves_resumes_and_prunes(tmp_path):
+    runner(tmp_path, 3, max_keep_ckpts=2).train()
+    assert files(tmp_path) == ['iter_2.pth', 'iter_3.pth']
+    checkpoint = torch.load(tmp_path / 'iter_3.pth', weights_only=True)
+    assert checkpoint['message_hub']['runtime_info']['keep_ckpt_ids'][-1] == 3
+
+    (tmp_path / f'.iter_4.pth.{"0" * 32}.tmp').write_bytes(b'half')
+    resumed = runner(tmp_path, 5, resume=True, max_keep_ckpts=2)
+    resumed.train()
+    assert resumed.iter == 5
+    assert files(tmp_path) == ['iter_4.pth', 'iter_5.pth']
+    assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / 'iter_5.pth')
+
+
+def test_writes_before_it_removes(tmp_path, monkeypatch):
+    events = []
+    replace, remove = os.replace, os.remove
+    monkeypatch.setattr(checkpoint_hook.os, 'replace',
+                        lambda a, b: (events.append(('write', osp.basename(b))), replace(a, b)))
+    monkeypatch.setattr(checkpoint_hook.os, 'remove',
+                        lambda a: (events.append(('remove', osp.basename(a))), remove(a)))
+    runner(tmp_path, 2, max_keep_ckpts=1).train()
+    assert events == [('write', 'iter_1.pth'), ('write', 'last_checkpoint'),
+                      ('write', 'iter_2.pth'), ('write', 'last_checkpoint'),
+                      ('remove', 'iter_1.pth')]
+
+
+def test_save_best_removes_the_former_best_last(tmp_path, monkeypatch):
+    training = runner(tmp_path, 1, save_best='mIoU')
+    training.train()
+    hook = next(h for h in training.hooks if isinstance(h, AtomicCheckpointHook))
+    hook.after_val_epoch(training, {'mIoU': 1.0})
+    first = osp.basename(hook.best_ckpt_path)
+    training.train_loop._iter += 1
+
+    def fail(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, 'save_checkpoint', fail)
+        with pytest.raises(KeyboardInterrupt):
+            hook.after_val_epoch(training, {'mIoU': 2.0})
+    assert first in files(tmp_path)  # killed while it wrote the new best
+
+    training.message_hub.update_info('best_score', 1.0)
+    hook.best_ckpt_path = str(tmp_path / first)
+    hook.after_val_epoch(training, {'mIoU': 2.0})
+    best = [name for name in files(tmp_path) if name.startswith('best')]
+    assert best == [osp.basename(hook.best_ckpt_path)] and best != [first]
+
+    hook.after_val_epoch(training, {'mIoU': 3.0})  # the same step evaluated again
+    assert osp.isfile(hook.best_ckpt_path)
+
+
+def test_atomic_write_leaves_the_old_content_when_it_fails(tmp_path, monkeypatch):
+    atomic_write(tmp_path / 'file', b'old')
+
+    def full(descriptor):
+        raise OSError('disk full')
+
+    monkeypatch.setattr(checkpoint_hook.os, 'fsync', full)
+    with pytest.raises(OSError, match='disk full'):
+        atomic_write(tmp_path / 'file', b'new')
+    assert [p.name for p in tmp_path.iterdir()] == ['file']
+    assert (tmp_path / 'file').read_bytes() == b'old'
+
+
+def test_killed_while_writing(tmp_path):
+    """The process ends, as by SIGKILL, before the new file has its name."""
+    atomic_write(tmp_path / 'file', b'old')
+    code = textwrap.dedent("""
+        import os, signal, sys
+        from diff2in1_mm.engine import checkpoint_hook
+        checkpoint_hook.os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+        checkpoint_hook.atomic_write(sys.argv[1], b'new')
+    """)
+    done = subprocess.run([sys.executable, '-c', code, str(tmp_path / 'file')])
+    assert done.returncode == -9
+    assert (tmp_path / 'file').read_bytes() == b'old'
+    assert len(checkpoint_hook.remove_leftovers(tmp_path)) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ['file']
