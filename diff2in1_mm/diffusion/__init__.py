@@ -1,1 +1,20 @@
-"""The latent diffusion model: loading, encoding, noising, denoising, conditions, taps."""
+"""The latent diffusion model: loading, encoding, noising, denoising, conditions, feature taps.
+
+Knows no task and no data set.
+"""
+from .conditions import (Captions, ClassNames, ComposedCaption, PrecomputedEmbeddings, Prompt,
+                         Source)
+from .latent_diffusion import LatentDiffusion, same_weights
+from .noise import sample_noise, seeded_generators, stable_seed
+from .padding import crop_to_stride, pad_to_stride
+from .schedules import PartialSchedule, check_strength, partial_noise_schedule
+from .taps import FeatureTaps, Tap, select_taps, unet_taps
+from .text import TextEmbedder, clip_tokenizer
+
+__all__ = [
+    'Captions', 'ClassNames', 'ComposedCaption', 'FeatureTaps', 'LatentDiffusion',
+    'PartialSchedule', 'PrecomputedEmbeddings', 'Prompt', 'Source', 'Tap', 'TextEmbedder',
+    'check_strength', 'clip_tokenizer', 'crop_to_stride', 'pad_to_stride',
+    'partial_noise_schedule', 'same_weights', 'sample_noise', 'seeded_generators', 'select_taps',
+    'stable_seed', 'unet_taps'
+]

@@ -1,0 +1,221 @@
+"""The frozen latent diffusion model that serves perception and generation alike."""
+import hashlib
+from typing import Dict, List, Optional, Sequence, Tuple
+
+import torch
+from diffusers import DDIMScheduler
+from torch import Tensor, nn
+
+from .loading import DTYPES, Parts, load_parts
+from .padding import pad_to_stride
+from .taps import FeatureTaps, Tap, unet_taps
+from .text import TextEmbedder
+
+_FINGERPRINT_VALUES_PER_TENSOR = 8
+
+
+class LatentDiffusion(nn.Module):
+    """VAE, U-Net, noise schedule and text embeddings as one frozen model.
+
+    Images are RGB in [-1, 1], shape (N, 3, H, W), of any size: they are padded (replicate, at the
+    bottom and right) to the stride that VAE and U-Net need together. Latents are scaled to about
+    unit variance and keep the padded size.
+
+    Always in eval mode, never with a gradient. Autocast does not apply inside: ``dtype`` does.
+
+    Args:
+        parts (Parts): The loaded components, see :func:`load_parts`.
+        source (str): Where they came from, for messages and records.
+    """
+
+    def __init__(self, parts: Parts, source: str = '') -> None:
+        super().__init__()
+        self.vae, self.unet = parts.vae, parts.unet
+        self.source = source
+        self.schedule = dict(parts.schedule)
+        self.scheduler = DDIMScheduler.from_config(self.schedule)
+        # Convolutions run faster on this layout on CUDA, and no slower on the CPU.
+        self.to(memory_format=torch.channels_last)
+        self.requires_grad_(False)
+        super().train(False)
+        self.text = TextEmbedder(parts.load_text, lambda: self.device)
+
+    @classmethod
+    def from_pretrained(cls, source: str, dtype: str = 'fp32',
+                        prediction_type: Optional[str] = None,
+                        variant: Optional[str] = None) -> 'LatentDiffusion':
+        """Load a diffusers folder, a hub id, or a single file in the original layout.
+
+        Args:
+            source (str): For example ``'stable-diffusion-v1-5/stable-diffusion-v1-5'``, a folder
+                with ``model_index.json``, or a ``.safetensors`` / ``.ckpt`` file.
+            dtype (str): 'fp32', 'fp16' or 'bf16', of all frozen parts. Default 'fp32'.
+            prediction_type (str | None): 'epsilon' or 'v_prediction' where the source does not
+                say it.
+            variant (str | None): File variant of a diffusers folder, for example 'fp16'.
+
+        Returns:
+            LatentDiffusion: On the CPU.
+
+        Raises:
+            ValueError: One sentence that names what is wrong with the source and the mend.
+        """
+        if dtype not in DTYPES:
+            raise ValueError(f'dtype must be one of {sorted(DTYPES)}, but got {dtype!r}')
+        return cls(load_parts(source, DTYPES[dtype], prediction_type, variant), source)
+
+    def train(self, mode: bool = True) -> 'LatentDiffusion':
+        """Frozen means frozen: stays in eval mode, whatever ``model.train()`` asks for."""
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """torch.device: Where the weights are."""
+        return self.unet.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """torch.dtype: Of the frozen parts."""
+        return self.unet.dtype
+
+    @property
+    def latent_stride(self) -> int:
+        """int: Image pixels per latent element (8 for Stable Diffusion)."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def stride(self) -> int:
+        """int: What image sides are padded to (64 for Stable Diffusion)."""
+        return self.latent_stride * 2 ** (len(self.unet.config.block_out_channels) - 1)
+
+    @property
+    def context_dim(self) -> int:
+        """int: Channels of a text embedding (768 for SD 1.x, 1024 for 2.x)."""
+        return self.unet.config.cross_attention_dim
+
+    @property
+    def num_train_timesteps(self) -> int:
+        """int: Length of the noise schedule."""
+        return self.scheduler.config.num_train_timesteps
+
+    def taps(self) -> List[Tap]:
+        """list[Tap]: Every inner map that can be a feature, see :func:`unet_taps`."""
+        return unet_taps(self.unet, self.latent_stride)
+
+    @torch.no_grad()
+    def encode(self, images: Tensor, generators: Optional[Sequence[torch.Generator]] = None,
+               scaled: bool = True) -> Tensor:
+        """Images to latents.
+
+        Args:
+            images (Tensor): RGB in [-1, 1], shape (N, 3, H, W).
+            generators (Sequence[torch.Generator] | None): One per image, to sample the posterior as
+                the released code does. None takes its mean.
+            scaled (bool): Multiply by the VAE's scale factor. False only for VPD's checkpoints,
+                which were trained without. Default True.
+
+        Returns:
+            Tensor: Shape (N, c, h, w) of the padded images, in :attr:`dtype`.
+        """
+        images = pad_to_stride(images, self.stride)
+        images = images.to(self.dtype, memory_format=torch.channels_last)
+        with torch.autocast(images.device.type, enabled=False):
+            posterior = self.vae.encode(images).latent_dist
+        if generators is None:
+            latents = posterior.mean
+        else:
+            latents = posterior.sample(list(generators))
+        return latents * self.vae.config.scaling_factor if scaled else latents
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor, size: Tuple[int, int]) -> Tensor:
+        """Latents to images.
+
+        Args:
+            latents (Tensor): Scaled, shape (N, c, h, w).
+            size (tuple[int, int]): Height and width to crop to, in pixels.
+
+        Returns:
+            Tensor: RGB clamped to [-1, 1], float32, shape (N, 3, H, W).
+        """
+        latents = (latents / self.vae.config.scaling_factor).to(
+            self.dtype, memory_format=torch.channels_last)
+        with torch.autocast(latents.device.type, enabled=False):
+            images = self.vae.decode(latents).sample
+        return images[..., :size[0], :size[1]].float().clamp(-1, 1)
+
+    def add_noise(self, latents: Tensor, noise: Tensor, timestep: int) -> Tensor:
+        """``sqrt(abar_t) z + sqrt(1 - abar_t) eps`` (Ho et al. 2020, eq. 4).
+
+        Args:
+            latents (Tensor): Shape (N, c, h, w).
+            noise (Tensor): Standard normal, same shape.
+            timestep (int): One step for the whole batch.
+
+        Returns:
+            Tensor: Noised latents in the dtype of ``latents``.
+        """
+        abar = float(self.scheduler.alphas_cumprod[timestep])
+        return latents * abar ** 0.5 + noise * (1 - abar) ** 0.5
+
+    @torch.no_grad()
+    def predict(self, latents: Tensor, timestep: int, embeddings: Tensor,
+                taps: Sequence[str] = ()) -> Tuple[Tensor, Dict[str, Tensor]]:
+        """One U-Net pass.
+
+        Args:
+            latents (Tensor): Noised latents, shape (N, c, h, w).
+            timestep (int): One step for the whole batch.
+            embeddings (Tensor): Conditions, shape (N, L, C) or (1, L, C).
+            taps (Sequence[str]): Names of inner maps to keep.
+
+        Returns:
+            tuple[Tensor, dict[str, Tensor]]: The U-Net's output (epsilon or v), shape (N, c, h, w),
+            and the kept maps by name.
+        """
+        embeddings = embeddings.to(latents.device, self.dtype, non_blocking=True)
+        embeddings = embeddings.expand(len(latents), -1, -1)
+        latents = latents.to(self.dtype, memory_format=torch.channels_last)
+        with torch.autocast(latents.device.type, enabled=False), \
+                FeatureTaps(self.unet, taps) as maps:
+            output = self.unet(latents, timestep, embeddings, return_dict=False)[0]
+        return output, maps
+
+    def fingerprint(self) -> Tensor:
+        """A short vector that tells one set of weights from another.
+
+        A few evenly spaced values of every tensor of VAE and U-Net, so that comparing with a
+        tolerance recognises the same weights in another dtype.
+
+        Returns:
+            Tensor: float32 on the CPU, shape (values,).
+        """
+        picks = []
+        for _, tensor in sorted([*self.vae.state_dict(prefix='vae.').items(),
+                                 *self.unet.state_dict(prefix='unet.').items()]):
+            flat = tensor.detach().reshape(-1)
+            count = min(_FINGERPRINT_VALUES_PER_TENSOR, flat.numel())
+            index = torch.linspace(0, flat.numel() - 1, count, dtype=torch.float64).long()
+            picks.append(flat[index.to(flat.device)].float())
+        return torch.cat(picks).cpu()
+
+    def digest(self) -> str:
+        """str: Hash of :meth:`fingerprint`, for records of generated data."""
+        return hashlib.sha256(self.fingerprint().numpy().tobytes()).hexdigest()[:16]
+
+
+def same_weights(a: Tensor, b: Tensor, tolerance: float = 0.02) -> bool:
+    """Whether two fingerprints belong to the same weights, in whatever dtype.
+
+    Args:
+        a (Tensor): A fingerprint.
+        b (Tensor): Another.
+        tolerance (float): Largest relative L2 distance; bf16 rounding gives about 0.002.
+            Default 0.02.
+
+    Returns:
+        bool: False also for different architectures.
+    """
+    if a.shape != b.shape:
+        return False
+    return bool((a - b).norm() <= tolerance * b.norm())

@@ -1,0 +1,158 @@
+"""Finding and checking the parts of a pretrained latent diffusion model."""
+import os
+import os.path as osp
+from typing import Callable, NamedTuple, Optional
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+
+from . import original_layout as original
+from .text import clip_tokenizer
+
+DTYPES = dict(fp32=torch.float32, fp16=torch.float16, bf16=torch.bfloat16)
+PREDICTION_TYPES = ('epsilon', 'v_prediction')
+
+
+class Parts(NamedTuple):
+    """What a latent diffusion model consists of.
+
+    Attributes:
+        vae: Image autoencoder.
+        unet: Denoiser.
+        schedule: Scheduler config with betas and prediction type.
+        load_text: Takes nothing and gives ``(tokenizer, text encoder)``.
+    """
+    vae: AutoencoderKL
+    unet: UNet2DConditionModel
+    schedule: dict
+    load_text: Callable
+
+
+def load_parts(source: str, dtype: torch.dtype, prediction_type: Optional[str] = None,
+               variant: Optional[str] = None) -> Parts:
+    """Load a model from a diffusers folder, a hub id or a single file.
+
+    Args:
+        source (str): Folder or hub id in the diffusers layout, or a ``.safetensors`` / ``.ckpt``
+            file in the original layout.
+        dtype (torch.dtype): Of VAE and U-Net.
+        prediction_type (str | None): 'epsilon' or 'v_prediction'. None takes what the model says;
+            single files of the 2.x family do not say it.
+        variant (str | None): File variant of a diffusers folder, for example 'fp16'.
+
+    Returns:
+        Parts: VAE and U-Net in eval mode without gradients.
+
+    Raises:
+        ValueError: The source is missing, incomplete or not supported; one sentence says the mend.
+    """
+    if prediction_type not in (None, *PREDICTION_TYPES):
+        raise ValueError(f'prediction_type must be one of {PREDICTION_TYPES}, but got '
+                         f'{prediction_type!r}')
+    if original.is_single_file(source):
+        parts = _load_single_file(source, dtype, prediction_type)
+    else:
+        parts = _load_folder_or_hub(source, dtype, variant)
+    if prediction_type is not None:
+        parts = parts._replace(schedule={**parts.schedule, 'prediction_type': prediction_type})
+    _check_supported(source, parts)
+    for module in (parts.vae, parts.unet):
+        module.eval().requires_grad_(False)
+    return parts
+
+
+def _load_single_file(path: str, dtype: torch.dtype, prediction_type: Optional[str]) -> Parts:
+    if not osp.isfile(path):
+        raise ValueError(f'{path} does not exist: give the path of a Stable Diffusion checkpoint, '
+                         'a diffusers folder or a hub id')
+    state = original.read_single_file(path)
+    if original.is_v2(state) and prediction_type is None:
+        raise ValueError(
+            f"{path} is of the 2.x family, whose files do not say what they predict: set "
+            "prediction_type='v_prediction' (the 768-pixel models) or 'epsilon' (the base models)")
+    config = original.infer_original_config(state)
+    options = dict(original_config=config, torch_dtype=dtype)
+    # diffusers consumes the dict that it is given.
+    vae = AutoencoderKL.from_single_file(dict(state), **options)
+    unet = UNet2DConditionModel.from_single_file(dict(state), **options)
+    schedule = dict(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012,
+                    beta_schedule='scaled_linear', prediction_type='epsilon')
+
+    def load_text():
+        encoder = original.original_text_encoder(original.read_single_file(path))
+        return clip_tokenizer(encoder.config.max_position_embeddings), encoder
+
+    return Parts(vae, unet, schedule, load_text)
+
+
+def _load_folder_or_hub(source: str, dtype: torch.dtype, variant: Optional[str]) -> Parts:
+    if osp.isdir(source):
+        _check_folder(source)
+    elif source.startswith(('.', '/', '~')) or source.count('/') != 1:
+        raise ValueError(f'{source!r} is neither an existing folder nor a hub id of the form '
+                         "'owner/name': check the path of the diffusion model")
+    options = dict(torch_dtype=dtype, use_safetensors=True, variant=variant)
+    try:
+        unet = UNet2DConditionModel.from_pretrained(source, subfolder='unet', **options)
+        vae = AutoencoderKL.from_pretrained(source, subfolder='vae', **options)
+        schedule = DDIMScheduler.load_config(source, subfolder='scheduler')
+    except OSError as error:
+        raise ValueError(
+            f'the diffusion model {source!r} could not be loaded ({_first_line(error)}): download '
+            f'it once where there is a network (`hf download {source}`), or give the path of a '
+            'local diffusers folder') from error
+
+    def load_text():
+        from transformers import CLIPTextModel, CLIPTokenizer
+        try:
+            encoder = CLIPTextModel.from_pretrained(source, subfolder='text_encoder')
+            tokenizer = CLIPTokenizer.from_pretrained(source, subfolder='tokenizer')
+        except OSError as error:
+            raise ValueError(
+                f'{source!r} has no usable text encoder and tokenizer ({_first_line(error)}): '
+                'complete the folder, or use `PrecomputedEmbeddings` as condition') from error
+        return tokenizer, encoder.eval()
+
+    return Parts(vae, unet, dict(schedule), load_text)
+
+
+def _check_folder(folder: str) -> None:
+    """Name what a local folder lacks before anything is loaded."""
+    for part in ('unet', 'vae'):
+        path = osp.join(folder, part)
+        if not osp.isfile(osp.join(path, 'config.json')):
+            hint = (' (it has a `transformer`: SD 3 and later are not supported)'
+                    if osp.isdir(osp.join(folder, 'transformer')) else '')
+            raise ValueError(f'{folder} has no {part}/config.json{hint}: give the folder that holds '
+                             'model_index.json, unet/ and vae/ of a Stable Diffusion 1.x or 2.x '
+                             'model')
+        files = os.listdir(path)
+        if any(name.endswith('.safetensors') for name in files):
+            continue
+        pickles = [name for name in files if name.endswith(('.bin', '.pt', '.pth', '.ckpt'))]
+        found = f'only the pickle {pickles[0]}' if pickles else 'no weights'
+        raise ValueError(f'{path} holds {found} where .safetensors is expected: download the '
+                         'safetensors version of the model (pickles are not loaded, since they can '
+                         'run code)')
+    if not osp.isfile(osp.join(folder, 'scheduler', 'scheduler_config.json')):
+        raise ValueError(f'{folder} has no scheduler/scheduler_config.json, which says the noise '
+                         'schedule: complete the folder')
+
+
+def _check_supported(source: str, parts: Parts) -> None:
+    unet, vae, schedule = parts.unet.config, parts.vae.config, parts.schedule
+    if unet.get('addition_embed_type') or unet.get('class_embed_type'):
+        raise ValueError(f'{source} is conditioned on more than text (SDXL or an unCLIP model), '
+                         'which is not supported: use Stable Diffusion 1.x or 2.x')
+    if unet.in_channels != vae.latent_channels:
+        raise ValueError(
+            f'{source} has a U-Net of {unet.in_channels} input channels for latents of '
+            f'{vae.latent_channels}: inpainting, depth and editing models are not supported, use a '
+            'text-to-image model')
+    if schedule.get('prediction_type', 'epsilon') not in PREDICTION_TYPES:
+        raise ValueError(f"{source} predicts {schedule['prediction_type']!r}; supported are "
+                         f'{PREDICTION_TYPES}')
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split('\n')[0][:160]

@@ -1,0 +1,203 @@
+"""Single-file checkpoints in the original (CompVis / Stability) key layout.
+
+The architecture is read from the shapes of the weights, so that no configuration file has to be
+fetched: Stable Diffusion 1.x and 2.x, and smaller models of the same layout.
+"""
+import os.path as osp
+import pickle
+from typing import Dict
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+_UNET = 'model.diffusion_model.'
+_VAE = 'first_stage_model.'
+_CLIP = 'cond_stage_model.transformer.'
+_OPEN_CLIP = 'cond_stage_model.model.'
+
+
+def read_single_file(path: str) -> Dict[str, Tensor]:
+    """Read a ``.safetensors`` or ``.ckpt`` file without unpickling code.
+
+    Args:
+        path (str): The file.
+
+    Returns:
+        dict[str, Tensor]: The original state dict, tensors on the CPU.
+
+    Raises:
+        ValueError: The file is damaged, needs code to be unpickled, or is no original-layout latent
+            diffusion model; the message says what to do.
+    """
+    state = _read_safetensors(path) if path.endswith('.safetensors') else _read_pickle(path)
+    _refuse_other_models(path, state)
+    return state
+
+
+def _read_safetensors(path: str) -> Dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f'{path} is not a readable safetensors file ({error}); it may be a pickle '
+                         'with the wrong name or a broken download: fetch it again') from error
+
+
+def _read_pickle(path: str) -> Dict[str, Tensor]:
+    try:
+        content = torch.load(path, map_location='cpu', weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(
+            f'{path} cannot be read as plain tensors (it holds pickled Python objects, as files '
+            'written by Lightning do, or is damaged): use the .safetensors version of the model, or '
+            'convert the file on a machine where you trust it') from error
+    return content.get('state_dict', content)
+
+
+def _refuse_other_models(path: str, state: Dict[str, Tensor]) -> None:
+    if not any(key.startswith(_UNET) for key in state):
+        raise ValueError(f'{path} holds no U-Net in the original key layout (no key begins with '
+                         f'{_UNET!r}): a complete Stable Diffusion 1.x or 2.x checkpoint is needed')
+    if any(key.startswith('conditioner.embedders') for key in state):
+        raise ValueError(f'{path} is an SDXL checkpoint, which is not supported: use Stable '
+                         'Diffusion 1.x or 2.x')
+    channels = state[f'{_UNET}input_blocks.0.0.weight'].shape[1]
+    latent = state[f'{_VAE}post_quant_conv.weight'].shape[1]
+    if channels != latent:
+        raise ValueError(
+            f'{path} has a U-Net of {channels} input channels for latents of {latent}: inpainting, '
+            'depth and editing models are not supported, use a text-to-image checkpoint')
+
+
+def is_v2(state: Dict[str, Tensor]) -> bool:
+    """Whether the U-Net is of the 2.x family (linear projections around its transformers)."""
+    return any(key.startswith(_UNET) and key.endswith('.proj_in.weight') and value.ndim == 2
+               for key, value in state.items())
+
+
+def infer_original_config(state: Dict[str, Tensor]) -> dict:
+    """The original YAML configuration, as a dict, from the shapes of the weights.
+
+    Args:
+        state (dict[str, Tensor]): An original-layout state dict.
+
+    Returns:
+        dict: What ``from_single_file(original_config=...)`` of diffusers takes.
+    """
+    return dict(model=dict(params=dict(
+        linear_start=0.00085, linear_end=0.012, timesteps=1000, scale_factor=0.18215,
+        unet_config=dict(params=_unet_params(state)),
+        first_stage_config=dict(params=dict(ddconfig=_vae_params(state))))))
+
+
+def _unet_params(state: Dict[str, Tensor]) -> dict:
+    # Input blocks are: the first convolution, then per level `res` layers and one downsampler.
+    down = sorted(int(key[len(_UNET):].split('.')[1]) for key in state
+                  if key.startswith(f'{_UNET}input_blocks.') and key.endswith('.0.op.weight'))
+    num_layers = down[0] - 1
+    width = state[f'{_UNET}input_blocks.0.0.weight'].shape[0]
+    first_of_level = [1 + level * (num_layers + 1) for level in range(len(down) + 1)]
+    attention = [level for level, block in enumerate(first_of_level)
+                 if f'{_UNET}input_blocks.{block}.1.proj_in.weight' in state]
+    context = next(value.shape[1] for key, value in state.items()
+                   if key.startswith(_UNET) and key.endswith('attn2.to_k.weight'))
+    params = dict(
+        in_channels=state[f'{_UNET}input_blocks.0.0.weight'].shape[1],
+        out_channels=state[f'{_UNET}out.2.weight'].shape[0],
+        model_channels=width, num_res_blocks=num_layers, context_dim=context, transformer_depth=1,
+        attention_resolutions=[2 ** level for level in attention],
+        channel_mult=[_out_channels(state, block) // width for block in first_of_level])
+    if is_v2(state):
+        params.update(num_head_channels=64, use_linear_in_transformer=True)
+    else:
+        params.update(num_heads=8)
+    return params
+
+
+def _out_channels(state: Dict[str, Tensor], block: int) -> int:
+    return state[f'{_UNET}input_blocks.{block}.0.out_layers.3.weight'].shape[0]
+
+
+def _vae_params(state: Dict[str, Tensor]) -> dict:
+    encoder = f'{_VAE}encoder.'
+    width = state[f'{encoder}conv_in.weight'].shape[0]
+    last_conv = '.block.0.conv2.weight'
+    levels = [state[f'{encoder}down.{level}{last_conv}'].shape[0] for level in
+              range(_count(state, f'{encoder}down.', last_conv))]
+    return dict(
+        ch=width, ch_mult=[channels // width for channels in levels],
+        num_res_blocks=_count(state, f'{encoder}down.0.block.', '.conv2.weight'),
+        in_channels=state[f'{encoder}conv_in.weight'].shape[1],
+        out_ch=state[f'{_VAE}decoder.conv_out.weight'].shape[0],
+        z_channels=state[f'{_VAE}post_quant_conv.weight'].shape[1])
+
+
+def _count(state: Dict[str, Tensor], prefix: str, suffix: str) -> int:
+    count = 0
+    while f'{prefix}{count}{suffix}' in state:
+        count += 1
+    return count
+
+
+def original_text_encoder(state: Dict[str, Tensor]):
+    """Build the CLIP text encoder of a single-file checkpoint.
+
+    Args:
+        state (dict[str, Tensor]): An original-layout state dict.
+
+    Returns:
+        transformers.CLIPTextModel: In eval mode, float32 on the CPU.
+
+    Raises:
+        ValueError: The file has no text encoder, or weights of it are missing.
+    """
+    from diffusers.loaders.single_file_utils import (convert_ldm_clip_checkpoint,
+                                                     convert_open_clip_checkpoint)
+    from transformers import CLIPTextConfig, CLIPTextModel
+    open_clip = any(key.startswith(_OPEN_CLIP) for key in state)
+    if not open_clip and not any(key.startswith(_CLIP) for key in state):
+        raise ValueError("the checkpoint has no text encoder: use `PrecomputedEmbeddings` as the "
+                         'condition, or a complete checkpoint')
+    model = CLIPTextModel(CLIPTextConfig(**_clip_config(state, open_clip)))
+    weights = (convert_open_clip_checkpoint(model, state) if open_clip
+               else convert_ldm_clip_checkpoint(state))
+    # `CLIPTextModel` lost its inner `text_model` in transformers 5.6.
+    expected = model.state_dict()
+    weights = {key if key in expected else key.removeprefix('text_model.'): value.float()
+               for key, value in weights.items()}
+    missing = [key for key in expected if key not in weights and 'position_ids' not in key]
+    if missing:
+        raise ValueError(f'the text encoder of the checkpoint lacks {len(missing)} weights, for '
+                         f'example {missing[0]!r}: the file is incomplete, fetch it again')
+    model.load_state_dict({key: weights[key] for key in expected if key in weights}, strict=False)
+    return model.eval()
+
+
+def _clip_config(state: Dict[str, Tensor], open_clip: bool) -> dict:
+    if open_clip:
+        token = state[f'{_OPEN_CLIP}token_embedding.weight']
+        position = state[f'{_OPEN_CLIP}positional_embedding']
+        fc1 = state[f'{_OPEN_CLIP}transformer.resblocks.0.mlp.c_fc.weight']
+        # The 2.x models condition on the last layer but one, as their released configs do.
+        layers = _count(state, f'{_OPEN_CLIP}transformer.resblocks.', '.ln_1.weight') - 1
+        head_dim, activation = 64, 'gelu'
+    else:
+        text = f'{_CLIP}text_model.'
+        token = state[f'{text}embeddings.token_embedding.weight']
+        position = state[f'{text}embeddings.position_embedding.weight']
+        fc1 = state[f'{text}encoder.layers.0.mlp.fc1.weight']
+        layers = _count(state, f'{text}encoder.layers.', '.layer_norm1.weight')
+        head_dim, activation = 64, 'quick_gelu'
+    vocabulary, width = token.shape
+    return dict(
+        vocab_size=vocabulary, hidden_size=width, intermediate_size=fc1.shape[0],
+        num_hidden_layers=layers, num_attention_heads=max(1, width // head_dim),
+        max_position_embeddings=position.shape[0], hidden_act=activation,
+        projection_dim=width, bos_token_id=vocabulary - 2, eos_token_id=vocabulary - 1,
+        pad_token_id=vocabulary - 1)
+
+
+def is_single_file(source: str) -> bool:
+    """Whether ``source`` names a single-file checkpoint rather than a folder or a hub id."""
+    return source.endswith(('.safetensors', '.ckpt')) or osp.isfile(source)

@@ -1,0 +1,100 @@
+"""Schedules for partial noising: from step ``T`` back to a clean latent.
+
+``'ddim'`` repeats the released Diff-2-in-1 sampler to the step, ``'dpmsolver++'`` needs a fifth of
+its U-Net passes and is the default.
+"""
+from typing import List, NamedTuple
+
+import numpy as np
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, SchedulerMixin
+
+SOLVERS = ('dpmsolver++', 'ddim')
+
+
+class PartialSchedule(NamedTuple):
+    """How one partial-noise sample is denoised.
+
+    Attributes:
+        scheduler: A diffusers scheduler, ready for ``step``.
+        timesteps: The timesteps at which the U-Net runs, in order of execution.
+        start: The timestep whose noise level the image is brought to.
+    """
+    scheduler: SchedulerMixin
+    timesteps: List[int]
+    start: int
+
+
+def check_strength(T: int, steps: int, num_train_timesteps: int = 1000) -> None:
+    """Name a noise step or a number of steps that no schedule can serve.
+
+    Raises:
+        ValueError: ``T`` outside ``[1, num_train_timesteps - 1]``, or ``steps`` outside ``[1, T]``.
+    """
+    if not 1 <= T < num_train_timesteps:
+        raise ValueError(
+            f'T = {T} is out of range: the image is noised to a step between 1 and '
+            f'{num_train_timesteps - 1} (the released recipe uses 600)')
+    if not 1 <= steps <= T:
+        raise ValueError(f'steps = {steps} is out of range: between 1 and T = {T} steps lead from '
+                         f'step {T} to a clean image')
+
+
+def partial_noise_schedule(config: dict, T: int, steps: int,
+                           solver: str = 'dpmsolver++') -> PartialSchedule:
+    """Build the schedule that denoises from step ``T`` in about ``steps`` U-Net passes.
+
+    Args:
+        config (dict): The pretrained scheduler's config (betas, prediction type).
+        T (int): Step to which images are noised, of ``num_train_timesteps``.
+        steps (int): U-Net passes. ``'ddim'`` runs ``ceil(T / (T // steps))`` of them, as the
+            released sampler does (``steps`` wherever it divides ``T``), or a few more where
+            diffusers cannot make that stride.
+        solver (str): ``'dpmsolver++'`` (second-order multistep, Lu et al. 2022) or ``'ddim'``
+            (deterministic, the released ``data_creation.py``). Default 'dpmsolver++'.
+
+    Returns:
+        PartialSchedule: Scheduler, timesteps and starting step.
+
+    Raises:
+        ValueError: ``T`` or ``steps`` out of range, or an unknown solver.
+    """
+    check_strength(T, steps, config['num_train_timesteps'])
+    if solver == 'ddim':
+        return _released_ddim(config, T, steps)
+    if solver == 'dpmsolver++':
+        return _dpm_solver(config, T, steps)
+    raise ValueError(f'solver must be one of {SOLVERS}, but got {solver!r}')
+
+
+def _released_ddim(config: dict, T: int, steps: int) -> PartialSchedule:
+    """Steps ``1, 1 + stride, ...`` below ``T`` in reverse; the latent starts at ``T`` itself.
+
+    The noise level of step 600 is thus labelled 589, and the last step lands on ``abar_0``: both as
+    in the released sampler.
+    """
+    scheduler = DDIMScheduler.from_config(
+        config, set_alpha_to_one=False, steps_offset=1, timestep_spacing='leading',
+        clip_sample=False, thresholding=False, rescale_betas_zero_snr=False)
+    # `step` goes from t to t - num_train_timesteps // num_inference_steps: not every stride can be
+    # had, and the next smaller one is taken.
+    total, stride = config['num_train_timesteps'], T // steps
+    num_inference_steps = total // stride
+    if total // num_inference_steps != stride:
+        num_inference_steps += 1
+        stride = total // num_inference_steps
+    scheduler.set_timesteps(num_inference_steps)
+    timesteps = [1 + k * stride for k in range(len(range(0, T, stride)))][::-1]
+    return PartialSchedule(scheduler, timesteps, T)
+
+
+def _dpm_solver(config: dict, T: int, steps: int) -> PartialSchedule:
+    """Evenly spaced steps ``T, ..., 1``: the last pass sees an almost clean latent, so its features
+    are those that the heads were trained on."""
+    scheduler = DPMSolverMultistepScheduler.from_config(
+        config, algorithm_type='dpmsolver++', solver_order=2, lower_order_final=True,
+        final_sigmas_type='zero', thresholding=False, use_karras_sigmas=False,
+        rescale_betas_zero_snr=False)
+    timesteps = np.linspace(T, 1, steps).round().astype(np.int64)
+    scheduler.set_timesteps(timesteps=timesteps.tolist())
+    scheduler.set_begin_index(0)
+    return PartialSchedule(scheduler, timesteps.tolist(), T)

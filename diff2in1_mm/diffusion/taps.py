@@ -1,0 +1,124 @@
+"""Which inner activations of a U-Net are features, and how they are collected.
+
+The order is that of the released Diff-2-in-1 code: encoder, middle block, decoder. A map counts at
+the resolution at which its block *ends*: the last layer of a decoder block that has an upsampler is
+replaced by the upsampler's output.
+"""
+from typing import Dict, List, NamedTuple, Sequence, Union
+
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+
+
+class Tap(NamedTuple):
+    """One inner map of the U-Net.
+
+    Attributes:
+        name: Path of the module whose output it is, for example ``up_blocks.1.attentions.0``.
+        stride: Image pixels per element of the map.
+        channels: Channels of the map.
+    """
+    name: str
+    stride: int
+    channels: int
+
+
+def unet_taps(unet: UNet2DConditionModel, latent_stride: int) -> List[Tap]:
+    """All taps of a U-Net: 25 for Stable Diffusion.
+
+    Args:
+        unet (UNet2DConditionModel): The denoiser.
+        latent_stride (int): Image pixels per latent element (8 for Stable Diffusion).
+
+    Returns:
+        list[Tap]: Encoder, middle block, decoder, each in the order of execution.
+    """
+    stride = latent_stride
+    taps = [Tap('conv_in', stride, unet.conv_in.out_channels)]
+    for i, block in enumerate(unet.down_blocks):
+        taps += [_layer_tap(block, f'down_blocks.{i}', j, stride) for j in range(len(block.resnets))]
+        if block.downsamplers is not None:
+            stride *= 2
+            channels = block.downsamplers[0].out_channels
+            taps.append(Tap(f'down_blocks.{i}.downsamplers.0', stride, channels))
+    taps.append(Tap('mid_block', stride, unet.mid_block.resnets[-1].out_channels))
+    for i, block in enumerate(unet.up_blocks):
+        layers = [_layer_tap(block, f'up_blocks.{i}', j, stride) for j in range(len(block.resnets))]
+        if block.upsamplers is not None:
+            stride //= 2
+            channels = block.upsamplers[0].out_channels
+            layers[-1] = Tap(f'up_blocks.{i}.upsamplers.0', stride, channels)
+        taps += layers
+    return taps
+
+
+def _layer_tap(block, path: str, layer: int, stride: int) -> Tap:
+    kind = 'attentions' if getattr(block, 'has_cross_attention', False) else 'resnets'
+    return Tap(f'{path}.{kind}.{layer}', stride, block.resnets[layer].out_channels)
+
+
+def select_taps(taps: Sequence[Tap], choice: Union[str, Sequence[str]]) -> List[List[Tap]]:
+    """Choose taps and group them by stride.
+
+    Args:
+        taps (Sequence[Tap]): What :func:`unet_taps` gave.
+        choice (str | Sequence[str]): ``'decoder'`` for the last map at each stride of the decoder
+            (VPD's four on Stable Diffusion), ``'all'`` for every tap (Diff-2-in-1's 25), or names
+            of taps.
+
+    Returns:
+        list[list[Tap]]: One group per stride, finest first; inside a group the order of ``taps``.
+
+    Raises:
+        ValueError: A name is unknown; the message lists the known ones.
+    """
+    if choice == 'decoder':
+        last = {tap.stride: tap for tap in taps if tap.name.startswith('up_blocks')}
+        chosen = list(last.values())
+    elif choice == 'all':
+        chosen = list(taps)
+    else:
+        known = {tap.name for tap in taps}
+        unknown = [choice] if isinstance(choice, str) else [n for n in choice if n not in known]
+        if unknown or not choice:
+            raise ValueError(
+                f"taps must be 'decoder', 'all' or a list of names of this U-Net's maps, but got "
+                f'{unknown or choice}; the names are {sorted(known)}')
+        chosen = [tap for tap in taps if tap.name in set(choice)]
+    strides = sorted({tap.stride for tap in chosen})
+    return [[tap for tap in chosen if tap.stride == stride] for stride in strides]
+
+
+class FeatureTaps:
+    """Context manager that keeps the outputs of named modules during a forward pass.
+
+    Args:
+        unet (UNet2DConditionModel): The denoiser.
+        names (Sequence[str]): Module paths, see :class:`Tap`.
+
+    Entering gives a dict ``{name: Tensor (N, channels, h, w)}`` that each forward pass fills.
+    """
+
+    def __init__(self, unet: UNet2DConditionModel, names: Sequence[str]) -> None:
+        self.unet = unet
+        self.names = tuple(names)
+        self._handles = []
+
+    def __enter__(self) -> Dict[str, Tensor]:
+        maps: Dict[str, Tensor] = {}
+
+        def keep(name):
+            def hook(module, inputs, output):
+                # Transformer blocks answer with a tuple of one.
+                maps[name] = output[0] if isinstance(output, tuple) else output
+            return hook
+
+        for name in self.names:
+            module = self.unet.get_submodule(name)
+            self._handles.append(module.register_forward_hook(keep(name)))
+        return maps
+
+    def __exit__(self, *exception) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()

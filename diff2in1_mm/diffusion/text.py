@@ -1,0 +1,160 @@
+"""Text to embeddings: encoded once, cached, and the encoder leaves memory afterwards."""
+import gzip
+import os.path as osp
+from collections import OrderedDict
+from contextlib import contextmanager
+from typing import Callable, List, Sequence, Tuple
+
+import torch
+from torch import Tensor
+
+# Enough for the prompts of a training run; embeddings of Stable Diffusion take 236 kB each.
+_MAX_CACHED = 4096
+_BATCH_SIZE = 64
+
+
+class TextEmbedder:
+    """CLIP embeddings of texts, loading the text encoder only while it is needed.
+
+    Args:
+        load (Callable): Takes nothing and gives ``(tokenizer, text encoder)``; called on first use
+            and again after the encoder has left memory.
+        device (Callable): Takes nothing and gives the device to encode on.
+    """
+
+    def __init__(self, load: Callable, device: Callable) -> None:
+        self._load = load
+        self._device = device
+        self._loaded: Tuple = ()
+        self._keep = False
+        self._cache: 'OrderedDict[str, Tuple[Tensor, Tensor]]' = OrderedDict()
+
+    @property
+    def in_memory(self) -> bool:
+        """bool: Whether the text encoder is loaded at present."""
+        return bool(self._loaded)
+
+    @contextmanager
+    def kept(self):
+        """Keep the encoder loaded over many calls, for example while captions stream by."""
+        self._keep = True
+        try:
+            yield self
+        finally:
+            self._keep = False
+            self._loaded = ()
+
+    def sequences(self, texts: Sequence[str]) -> Tensor:
+        """Embed each text as the U-Net was trained on it.
+
+        Args:
+            texts (Sequence[str]): n prompts; the empty one is allowed.
+
+        Returns:
+            Tensor: Last hidden states, shape (n, L, C), float32 on the CPU.
+
+        Raises:
+            ValueError: A prompt has more tokens than the text encoder takes.
+        """
+        return torch.stack([sequence for sequence, _ in self._embed(texts)])
+
+    def pooled(self, texts: Sequence[str]) -> Tensor:
+        """One vector per text: the hidden state at its end-of-text token.
+
+        Args:
+            texts (Sequence[str]): n prompts.
+
+        Returns:
+            Tensor: Shape (n, C), float32 on the CPU.
+
+        Raises:
+            ValueError: As :meth:`sequences`.
+        """
+        return torch.stack([pooled for _, pooled in self._embed(texts)])
+
+    def _embed(self, texts: Sequence[str]) -> List[Tuple[Tensor, Tensor]]:
+        missing = [text for text in dict.fromkeys(texts) if text not in self._cache]
+        found = {text: self._cache[text] for text in texts if text in self._cache}
+        if missing:
+            found.update(self._encode(missing))
+            self._cache.update({text: found[text] for text in missing})
+            while len(self._cache) > _MAX_CACHED:
+                self._cache.popitem(last=False)
+        return [found[text] for text in texts]
+
+    @torch.no_grad()
+    def _encode(self, texts: List[str]) -> dict:
+        if not self._loaded:
+            self._loaded = self._load()
+        tokenizer, encoder = self._loaded
+        ids, ends = _token_ids(tokenizer, encoder, texts)
+        device = self._device()
+        encoder.to(device)
+        result = {}
+        for start in range(0, len(texts), _BATCH_SIZE):
+            rows = slice(start, start + _BATCH_SIZE)
+            hidden = encoder(ids[rows].to(device))[0].float().cpu()
+            pooled = hidden[torch.arange(len(hidden)), ends[rows]]
+            result.update(zip(texts[rows], zip(hidden, pooled)))
+        if not self._keep:
+            self._loaded = ()
+        return result
+
+
+def _token_ids(tokenizer, encoder, texts: List[str]) -> Tuple[Tensor, Tensor]:
+    """Token ids (n, L) and the position of each end-of-text token (n,)."""
+    length = encoder.config.max_position_embeddings
+    lengths = [len(row) for row in tokenizer(texts)['input_ids']]
+    for text, tokens in zip(texts, lengths):
+        if tokens > length:
+            raise ValueError(f'the prompt {text[:60]!r}... has {tokens} tokens, but the text encoder '
+                             f'takes {length}: shorten it')
+    ids = tokenizer(texts, padding='max_length', max_length=length, truncation=True,
+                    return_tensors='pt')['input_ids']
+    return ids, torch.tensor(lengths) - 1
+
+
+def clip_tokenizer(max_length: int = 77):
+    """OpenAI's CLIP tokenizer, built from the vocabulary that MMSegmentation ships.
+
+    Needed for single-file checkpoints, which come without a tokenizer.
+
+    Args:
+        max_length (int): Tokens that the text encoder takes. Default 77.
+
+    Returns:
+        transformers.CLIPTokenizer: 49408 tokens, padding with the end-of-text token.
+
+    Raises:
+        ImportError: MMSegmentation is not installed.
+    """
+    from transformers import CLIPTokenizer
+    merges = [tuple(line.split()) for line in _bpe_lines()]
+    letters = list(_byte_letters())
+    vocabulary = letters + [letter + '</w>' for letter in letters]
+    vocabulary += [''.join(pair) for pair in merges] + ['<|startoftext|>', '<|endoftext|>']
+    return CLIPTokenizer(vocab={token: i for i, token in enumerate(vocabulary)}, merges=merges,
+                         model_max_length=max_length)
+
+
+def _bpe_lines() -> List[str]:
+    try:
+        import mmseg
+    except ImportError as error:
+        raise ImportError('a single-file checkpoint has no tokenizer, and CLIP\'s vocabulary comes '
+                          'with MMSegmentation: `pip install mmsegmentation`, or load the model '
+                          'from a diffusers folder') from error
+    path = osp.join(osp.dirname(mmseg.__file__), 'utils', 'bpe_simple_vocab_16e6.txt.gz')
+    with gzip.open(path, 'rt', encoding='utf-8') as file:
+        lines = file.read().split('\n')
+    # The first line is a header; CLIP uses the first 48894 merges: 49408 tokens less 512 letters
+    # and two markers.
+    return lines[1:49152 - 256 - 2 + 1]
+
+
+def _byte_letters():
+    """The 256 printable stand-ins for bytes of byte-level BPE, in vocabulary order."""
+    printable = [*range(ord('!'), ord('~') + 1), *range(ord('¡'), ord('¬') + 1),
+                 *range(ord('®'), ord('ÿ') + 1)]
+    yield from (chr(byte) for byte in printable)
+    yield from (chr(256 + i) for i in range(256 - len(printable)))
