@@ -1,0 +1,181 @@
+"""theta_C, the parameter set that creates: labels of synthetic samples, and the final model."""
+
+from contextlib import contextmanager
+from typing import Iterator, Mapping, NamedTuple
+
+import torch
+import torch.nn as nn
+from mmengine.dist import all_reduce, get_world_size
+from torch import Tensor
+
+__all__ = ['ThetaC']
+
+
+class _Slot(NamedTuple):
+    """Where one tensor of the model lives. Looked up anew each time: modules rebind buffers."""
+
+    owner: nn.Module
+    store: str  # '_parameters' or '_buffers'
+    key: str
+
+    @property
+    def tensor(self) -> Tensor:
+        return getattr(self.owner, self.store)[self.key]
+
+
+class ThetaC:
+    """A second set of values for everything in a model that training changes.
+
+    It holds every parameter with ``requires_grad`` and every buffer (a batch norm's statistics, also
+    of modules without parameters). Frozen parameters are not copied, and a parameter that several
+    modules share is held once. The values start as the model's own.
+
+    Args:
+        model (nn.Module): The model, without wrapper.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._slots, self._aliases, self._temporary = _collect(model)
+        if not any(slot.store == '_parameters' for slot in self._slots.values()):
+            raise ValueError(f'{type(model).__name__} has no trainable parameter, so there is '
+                             'nothing for theta_C to average: unfreeze the head.')
+        self.tensors = {name: slot.tensor.detach().clone() for name, slot in self._slots.items()}
+        self._in_model = False
+
+    @property
+    def bytes(self) -> int:
+        """Memory that theta_C takes beside the model."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors.values())
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Every name in the model -> the name under which theta_C holds it (they differ if tied)."""
+        return dict(self._aliases)
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, momentum: float) -> None:
+        """``theta_C <- (1 - momentum) theta_C + momentum theta_E``, without a host-device sync.
+
+        Integer and boolean buffers are copied. Floating buffers are averaged over the processes
+        first, each of which saw other images; parameters are equal there already.
+
+        Args:
+            model (nn.Module): Holds theta_E.
+            momentum (float): Weight of the new value, in (0, 1] (MMEngine's convention; the paper's
+                m = 0.998 is ``momentum=0.002``).
+        """
+        self._check(model)
+        if self._in_model:
+            raise RuntimeError('theta_C cannot be updated while its values are in the model.')
+        source = {name: slot.tensor.detach() for name, slot in self._slots.items()}
+        self._average_over_ranks(source)
+        averaged = [n for n, t in source.items() if t.is_floating_point() or t.is_complex()]
+        copied = [n for n in source if n not in set(averaged)]
+        torch._foreach_lerp_([self.tensors[n] for n in averaged], [source[n] for n in averaged],
+                             momentum)
+        if copied:
+            torch._foreach_copy_([self.tensors[n] for n in copied], [source[n] for n in copied])
+
+    def _average_over_ranks(self, source: dict[str, Tensor]) -> None:
+        """Replaces the floating buffers in ``source`` by their mean over the processes."""
+        if get_world_size() == 1:
+            return
+        groups: dict[tuple, list[str]] = {}
+        for name, tensor in source.items():
+            buffer = self._slots[name].store == '_buffers' and name not in self._temporary
+            if buffer and tensor.is_floating_point():
+                groups.setdefault((tensor.dtype, tensor.device), []).append(name)
+        for names in groups.values():
+            flat = torch.cat([source[name].reshape(-1) for name in names])
+            all_reduce(flat, 'mean')
+            for name, part in zip(names, flat.split([source[n].numel() for n in names])):
+                source[name] = part.view(source[name].shape)
+
+    @contextmanager
+    def applied(self, model: nn.Module) -> Iterator[None]:
+        """While active, ``model`` computes with theta_C. Nothing is copied; pointers are swapped.
+
+        Buffers that the model changes meanwhile are theta_C's; theta_E comes back bit for bit, also
+        after an exception.
+        """
+        self.swap(model)
+        try:
+            yield
+        finally:
+            self.swap(model)
+
+    def swap(self, model: nn.Module) -> None:
+        """Exchanges the model's values and those held here."""
+        self._check(model)
+        for name, slot in self._slots.items():
+            tensor = slot.tensor
+            held = self.tensors[name]
+            self.tensors[name] = tensor.data
+            tensor.data = held
+        self._in_model = not self._in_model
+        # autocast keeps half-precision copies by parameter, not by value
+        torch.clear_autocast_cache()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The values under the names of the model's own ``state_dict``, tied ones under each."""
+        if self._in_model:
+            raise RuntimeError('the values of theta_C are in the model: leave applied() first.')
+        return {name: self.tensors[first] for name, first in self._aliases.items()
+                if first not in self._temporary}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Takes over values, as :meth:`state_dict` gives them.
+
+        Raises:
+            ValueError: Names or shapes that are not this model's; the sentence names some.
+        """
+        expected = self.state_dict()
+        missing = sorted(set(expected) - set(state))
+        unexpected = sorted(set(state) - set(expected))
+        if missing or unexpected:
+            raise ValueError(
+                f'the checkpoint does not fit the model: it lacks {_some(missing)} and has '
+                f'{_some(unexpected)} too many; resume with the config it was made with.')
+        wrong = [name for name, tensor in state.items() if tensor.shape != expected[name].shape]
+        if wrong:
+            name = wrong[0]
+            raise ValueError(
+                f'the checkpoint does not fit the model: {name} has shape '
+                f'{tuple(state[name].shape)} there and {tuple(expected[name].shape)} here; '
+                'resume with the config it was made with.')
+        for name, tensor in state.items():
+            expected[name].copy_(tensor)
+
+    def _check(self, model: nn.Module) -> None:
+        if model is not self._model:
+            raise ValueError('this theta_C belongs to another model; give it the model it was '
+                             'made from, without wrapper.')
+
+
+def _collect(model: nn.Module) -> tuple[dict[str, _Slot], dict[str, str], set[str]]:
+    """The slots by first name, the first name for every name, and what no checkpoint holds."""
+    slots: dict[str, _Slot] = {}
+    aliases: dict[str, str] = {}
+    temporary: set[str] = set()
+    first_names: dict[int, str] = {}
+    for prefix, module in model.named_modules(remove_duplicate=False):
+        for store in ('_parameters', '_buffers'):
+            for key, tensor in getattr(module, store).items():
+                if tensor is None or (store == '_parameters' and not tensor.requires_grad):
+                    continue
+                name = f'{prefix}.{key}' if prefix else key
+                first = first_names.setdefault(id(tensor), name)
+                aliases[name] = first
+                if first == name:
+                    slots[name] = _Slot(module, store, key)
+                    if key in module._non_persistent_buffers_set:
+                        temporary.add(name)
+    return slots, aliases, temporary
+
+
+def _some(names: list[str]) -> str:
+    if not names:
+        return 'nothing'
+    return f'{", ".join(names[:3])}{f" and {len(names) - 3} more" if len(names) > 3 else ""}'
