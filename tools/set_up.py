@@ -111,7 +111,7 @@ def make_venv(folder, system):
 
 def pip_install(python, what, *packages):
     """``pip install``, with pip's own progress bars where somebody watches."""
-    quiet = [] if sys.stdout.isatty() else ['--quiet']
+    quiet = [] if sys.stdout.isatty() else ['-qq']  # errors only
     say('set-up: installing {}'.format(what))
     run([python, '-m', 'pip', 'install', '--disable-pip-version-check'] + quiet + list(packages),
         'Installing {} failed, pip says above why: mostly the package index cannot be reached, '

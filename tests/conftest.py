@@ -1,0 +1,75 @@
+"""Shared by all tests: where the golden values and the photographs are."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from .small_models import save_tiny_pipeline, tiny_pipeline
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _folder(variable: str, default: Path, *parts: str) -> Path:
+    folder = Path(os.environ.get(variable, default)).joinpath(*parts)
+    if not folder.is_dir():
+        pytest.skip(f'{folder} is not there; name its place by {variable}')
+    return folder
+
+
+@pytest.fixture(scope='session')
+def golden() -> Path:
+    """Folder with the outputs of the reference implementations."""
+    return _folder('DIFF2IN1_GOLDEN', ROOT.parent / 'shared' / 'golden')
+
+
+@pytest.fixture(scope='session')
+def camvid() -> Path:
+    """CamVid: photographs from a car with segmentation maps."""
+    return _folder('DIFF2IN1_DATA', ROOT.parent / 'shared' / 'data', 'camvid')
+
+
+@pytest.fixture(scope='session')
+def bccd() -> Path:
+    """BCCD: blood cells under the microscope with boxes in COCO's layout."""
+    return _folder('DIFF2IN1_DATA', ROOT.parent / 'shared' / 'data', 'bccd')
+
+
+@pytest.fixture(autouse=True)
+def own_globals():
+    """Keeps MMEngine's global instances (scope, message hub, logger, visualizer) to one test.
+
+    Runners made within one second get the same name, and so would share their message hub.
+    """
+    from mmengine.utils import ManagerMixin
+    before = {cls: dict(cls._instance_dict) for cls in _subclasses(ManagerMixin)}
+    yield
+    for cls in _subclasses(ManagerMixin):
+        cls._instance_dict.clear()
+        cls._instance_dict.update(before.get(cls, {}))
+
+
+def _subclasses(cls: type) -> set:
+    return {cls}.union(*(_subclasses(c) for c in cls.__subclasses__()))
+
+
+@pytest.fixture(scope='session')
+def pipeline():
+    """The tiny model as a plain diffusers pipeline in eval mode."""
+    pipe = tiny_pipeline()
+    for part in (pipe.vae, pipe.unet, pipe.text_encoder):
+        part.eval()
+    return pipe
+
+
+@pytest.fixture(scope='session')
+def pipeline_folder(tmp_path_factory):
+    """The tiny model as a diffusers folder."""
+    return save_tiny_pipeline(tmp_path_factory.mktemp('pipeline'))
+
+
+@pytest.fixture
+def diffusion(pipeline_folder):
+    """The tiny model, loaded anew for each test."""
+    from diff2in1_mm.diffusion import LatentDiffusion
+    return LatentDiffusion.from_pretrained(pipeline_folder)

@@ -1,0 +1,73 @@
+"""The package with only one of MMSegmentation and MMDetection."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import Registry
+
+from diff2in1_mm import optional
+
+HIDE = """
+import sys
+
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition('.')[0] in {hidden!r}:
+            raise ModuleNotFoundError('No module named ' + repr(name), name=name)
+
+sys.meta_path.insert(0, Hidden())
+"""
+
+
+def python_without(hidden, code):
+    """Runs code in a process where the libraries named cannot be imported."""
+    code = HIDE.format(hidden=hidden) + textwrap.dedent(code)
+    return subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+
+
+COMMANDS = {'mmseg': "pip install 'mmsegmentation>=1.2", 'mmdet': "pip install 'mmdet>=3.2"}
+
+
+@pytest.mark.parametrize('hidden', [['mmseg'], ['mmdet'], ['mmseg', 'mmdet']])
+def test_import_and_config_with_libraries_missing(hidden):
+    result = python_without(hidden, f"""
+        import diff2in1_mm
+        from diff2in1_mm.optional import check_config
+        for name in {hidden!r}:
+            assert name not in sys.modules
+            try:
+                check_config(dict(model=dict(type=name + '.Anything'), work_dir='x'))
+            except ImportError as error:
+                print(error)
+    """)
+    assert result.returncode == 0, result.stderr
+    sentences = result.stdout.strip().splitlines()
+    assert len(sentences) == len(hidden)
+    assert all(COMMANDS[name] in sentence for name, sentence in zip(hidden, sentences))
+
+
+def test_placeholder_says_what_to_install(monkeypatch):
+    registry = Registry('rooms')
+    optional.register_placeholders(registry, 'mmdet', 'BoxThing')
+    monkeypatch.setattr(optional, 'is_installed', lambda module: False)
+    with pytest.raises(ImportError, match="BoxThing needs mmdet.*pip install 'mmdet"):
+        registry.build(dict(type='BoxThing', channels=3))
+
+
+@pytest.mark.parametrize('cfg', [
+    dict(default_scope='mmdet'),
+    dict(model=dict(head=[dict(type='Mine'), dict(type='mmdet.RPNHead')])),
+    dict(model=ConfigDict(_scope_='mmdet', type='RPNHead')),
+    Config(dict(model=dict(neck=dict(type='mmdet.FPN')))),
+])
+def test_scopes_are_found_wherever_they_are(cfg, monkeypatch):
+    monkeypatch.setattr(optional, 'is_installed', lambda module: module != 'mmdet')
+    with pytest.raises(ImportError, match='mmdet'):
+        optional.check_config(cfg)
+
+
+def test_config_of_installed_libraries_passes():
+    optional.check_config(dict(default_scope='mmseg', model=dict(type='EncoderDecoder')))

@@ -1,0 +1,159 @@
+"""tools/set_up.py: the cache of mmcv's wheel, what a kill leaves behind, and its sentences."""
+
+import importlib.util
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[2] / 'tools' / 'set_up.py'
+CPU = dict(torch='2.13.0+cpu', cuda=None, gpu=False, nvcc='/usr/local/cuda', arch=None)
+GPU = dict(torch='2.13.0+cu130', cuda='13.0', gpu=True, nvcc='/usr/local/cuda', arch='sm90')
+
+
+@pytest.fixture(scope='module')
+def set_up():
+    spec = importlib.util.spec_from_file_location('set_up', SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def no_wishes(monkeypatch):
+    for name in ('FORCE_CUDA', 'TORCH_CUDA_ARCH_LIST', 'TORCH', 'OPS', 'MMCV'):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def builder(tmp_path, set_up, monkeypatch):
+    """Makes a stand-in for the environment's Python, whose ``pip wheel`` runs a few shell lines.
+
+    In the lines, ``$out`` is the wheel folder.
+    """
+    monkeypatch.setattr(set_up, 'check_compiler', lambda: None)
+
+    def make(lines):
+        python = tmp_path / 'bin' / 'python'
+        python.parent.mkdir(exist_ok=True)
+        python.write_text('#!/bin/sh\nwhile [ "$1" != --wheel-dir ]; do shift; done; out=$2\n'
+                          + textwrap.dedent(lines))
+        python.chmod(0o755)
+        return python
+
+    return make
+
+
+GOOD = """
+    echo '[1/3] c++ a'; echo '  [2/3] c++ b'; echo '[3/3] c++ c'
+    echo built >> "$0.count"; echo wheel > $out/mmcv-2.1.0-cp311.whl
+"""
+
+
+def test_wheel_is_built_once_and_progress_is_shown(set_up, builder, tmp_path, capsys):
+    python, folder = builder(GOOD), tmp_path / 'cache'
+    first = set_up.build_wheel(python, folder, '2.1.0', 'cpu')
+    again = set_up.build_wheel(python, folder, '2.1.0', 'cpu')
+    assert first == again == folder / 'mmcv-2.1.0-cp311.whl' and first.read_text() == 'wheel\n'
+    assert Path(f'{python}.count').read_text() == 'built\n'
+    assert not list(folder.glob('building-*'))
+    said = capsys.readouterr().out
+    assert '1 of 3 files' in said and '3 of 3 files' in said
+
+
+def test_failed_build_says_what_to_do_and_leaves_no_wheel(set_up, builder, tmp_path, capsys):
+    python = builder("""
+        echo half > $out/unfinished; echo 'x.cpp:3: error: no such thing'; exit 1
+    """)
+    with pytest.raises(set_up.SetUpError, match='did not build.*build.log') as caught:
+        set_up.build_wheel(python, tmp_path / 'cache', '2.1.0', 'cpu')
+    assert '\n' not in str(caught.value)
+    assert 'no such thing' in capsys.readouterr().err
+    assert set_up.cached_wheel(tmp_path / 'cache') is None
+    assert not list((tmp_path / 'cache').glob('building-*'))
+
+
+@pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGTERM])
+def test_killed_build_leaves_nothing_half_and_the_next_one_works(set_up, builder, tmp_path, how):
+    python, folder = builder('echo half > $out/mmcv-2.1.0-cp311.whl; exec sleep 30'), tmp_path / 'c'
+    code = ('import importlib.util as u, pathlib, signal, sys\n'
+            f'spec = u.spec_from_file_location("set_up", {str(SCRIPT)!r})\n'
+            'm = u.module_from_spec(spec); spec.loader.exec_module(m)\n'
+            'm.check_compiler = lambda: None\n'
+            'signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n'
+            f'm.build_wheel(pathlib.Path({str(python)!r}), pathlib.Path({str(folder)!r}), '
+            '"2.1.0", "cpu")\n')
+    process = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.DEVNULL)
+    until = time.time() + 30
+    while not list(folder.glob('building-*/*.whl')) and time.time() < until:
+        time.sleep(0.02)
+    process.send_signal(how)
+    process.wait()
+    assert set_up.cached_wheel(folder) is None
+    assert bool(list(folder.glob('building-*'))) == (how == signal.SIGKILL)
+    wheel = set_up.build_wheel(builder(GOOD), folder, '2.1.0', 'cpu')
+    assert wheel.read_text() == 'wheel\n'
+
+
+def test_key_tells_builds_apart(set_up, monkeypatch):
+    keys = {set_up.wheel_key(CPU, '2.1.0', 'cpu'), set_up.wheel_key(GPU, '2.1.0', 'cpu'),
+            set_up.wheel_key(GPU, '2.1.0', 'cuda'), set_up.wheel_key(CPU, '2.0.1', 'cpu'),
+            set_up.wheel_key(dict(GPU, arch='sm80'), '2.1.0', 'cuda')}
+    monkeypatch.setenv('TORCH_CUDA_ARCH_LIST', '8.0;9.0+PTX')
+    keys.add(set_up.wheel_key(GPU, '2.1.0', 'cuda'))
+    assert len(keys) == 6
+    assert not any(c in key for key in keys for c in '/; ')
+
+
+def test_choice_of_operators(set_up, monkeypatch, capsys):
+    assert set_up.choose_ops('auto', CPU) == 'cpu'
+    assert set_up.choose_ops('auto', GPU) == 'cuda'
+    assert set_up.choose_ops('cpu', GPU) == 'cpu'
+    assert set_up.choose_ops('auto', dict(GPU, gpu=False)) == 'cpu'
+    assert set_up.choose_ops('auto', dict(GPU, nvcc=None)) == 'cpu'
+    assert 'no nvcc' in capsys.readouterr().out
+    with pytest.raises(set_up.SetUpError, match='CPU build'):
+        set_up.choose_ops('cuda', CPU)
+    with pytest.raises(set_up.SetUpError, match='CUDA toolkit 13.0'):
+        set_up.choose_ops('cuda', dict(GPU, nvcc=None))
+    monkeypatch.setenv('FORCE_CUDA', '1')
+    assert set_up.choose_ops('auto', dict(GPU, gpu=False)) == 'cuda'
+
+
+def test_cpu_operators_hide_the_gpu_from_the_build(set_up, tmp_path):
+    env = set_up.build_environment(tmp_path / 'bin' / 'python', tmp_path, 'cpu')
+    assert env['CUDA_VISIBLE_DEVICES'] == '' and env['FORCE_CUDA'] == '0'
+    assert env['PATH'].startswith(str(tmp_path / 'bin'))
+    assert set_up.build_environment(tmp_path, tmp_path, 'cuda')['FORCE_CUDA'] == '1'
+
+
+def test_missing_compiler_is_named(set_up, monkeypatch):
+    monkeypatch.setenv('CXX', 'no-such-compiler')
+    with pytest.raises(set_up.SetUpError, match='build-essential'):
+        set_up.check_compiler()
+
+
+def test_old_python_is_named(set_up, monkeypatch, tmp_path):
+    monkeypatch.setattr(set_up, 'MINIMUM_PYTHON', (9, 9))
+    monkeypatch.setattr(sys, 'argv', ['set_up.py', '--venv', str(tmp_path / 'v')])
+    with pytest.raises(set_up.SetUpError, match='9.9 or later is needed: .*PYTHON='):
+        set_up.set_up(set_up.parse_args())
+
+
+def test_nothing_is_done_where_the_stamp_fits(set_up, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, 'argv', ['set_up.py', '--venv', str(tmp_path)])
+    args = set_up.parse_args()
+    (tmp_path / 'diff2in1_mm.stamp').write_text(set_up.stamp_of(args))
+
+    def fail(*args, **kwargs):
+        raise AssertionError('a step was taken')
+
+    monkeypatch.setattr(set_up, 'make_venv', fail)
+    set_up.set_up(args)
+    monkeypatch.setenv('TORCH', 'torch==2.11.0')
+    with pytest.raises(AssertionError, match='a step was taken'):
+        set_up.set_up(set_up.parse_args())
