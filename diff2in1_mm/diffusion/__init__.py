@@ -5,7 +5,7 @@ Knows no task and no data set.
 from .conditions import (Captions, ClassNames, ComposedCaption, PrecomputedEmbeddings, Prompt,
                          Source)
 from .latent_diffusion import LatentDiffusion, same_weights
-from .noise import sample_noise, seeded_generators, stable_seed
+from .noise import channel_dropout, sample_noise, seeded_generators, stable_seed
 from .padding import crop_to_stride, pad_to_stride
 from .schedules import PartialSchedule, check_strength, partial_noise_schedule
 from .taps import FeatureTaps, Tap, select_taps, unet_taps
@@ -14,7 +14,7 @@ from .text import TextEmbedder, clip_tokenizer
 __all__ = [
     'Captions', 'ClassNames', 'ComposedCaption', 'FeatureTaps', 'LatentDiffusion',
     'PartialSchedule', 'PrecomputedEmbeddings', 'Prompt', 'Source', 'Tap', 'TextEmbedder',
-    'check_strength', 'clip_tokenizer', 'crop_to_stride', 'pad_to_stride',
+    'channel_dropout', 'check_strength', 'clip_tokenizer', 'crop_to_stride', 'pad_to_stride',
     'partial_noise_schedule', 'same_weights', 'sample_noise', 'seeded_generators', 'select_taps',
     'stable_seed', 'unet_taps'
 ]

@@ -34,8 +34,6 @@ class LatentDiffusion(nn.Module):
         self.source = source
         self.schedule = dict(parts.schedule)
         self.scheduler = DDIMScheduler.from_config(self.schedule)
-        # Convolutions run faster on this layout on CUDA, and no slower on the CPU.
-        self.to(memory_format=torch.channels_last)
         self.requires_grad_(False)
         super().train(False)
         self.text = TextEmbedder(parts.load_text, lambda: self.device)
@@ -67,6 +65,20 @@ class LatentDiffusion(nn.Module):
     def train(self, mode: bool = True) -> 'LatentDiffusion':
         """Frozen means frozen: stays in eval mode, whatever ``model.train()`` asks for."""
         return self
+
+    def _apply(self, fn, recurse=True):
+        super()._apply(fn, recurse)
+        # Tensor cores want this layout; on the CPU it is no faster.
+        if self.device.type == 'cuda':
+            for parameter in self.parameters():
+                if parameter.ndim == 4:
+                    parameter.data = parameter.data.to(memory_format=torch.channels_last)
+        return self
+
+    def _prepare(self, maps: Tensor) -> Tensor:
+        """Cast to the dtype and memory layout of the frozen parts."""
+        layout = torch.channels_last if maps.device.type == 'cuda' else torch.preserve_format
+        return maps.to(self.dtype, memory_format=layout)
 
     @property
     def device(self) -> torch.device:
@@ -118,7 +130,7 @@ class LatentDiffusion(nn.Module):
             Tensor: Shape (N, c, h, w) of the padded images, in :attr:`dtype`.
         """
         images = pad_to_stride(images, self.stride)
-        images = images.to(self.dtype, memory_format=torch.channels_last)
+        images = self._prepare(images)
         with torch.autocast(images.device.type, enabled=False):
             posterior = self.vae.encode(images).latent_dist
         if generators is None:
@@ -138,8 +150,7 @@ class LatentDiffusion(nn.Module):
         Returns:
             Tensor: RGB clamped to [-1, 1], float32, shape (N, 3, H, W).
         """
-        latents = (latents / self.vae.config.scaling_factor).to(
-            self.dtype, memory_format=torch.channels_last)
+        latents = self._prepare(latents / self.vae.config.scaling_factor)
         with torch.autocast(latents.device.type, enabled=False):
             images = self.vae.decode(latents).sample
         return images[..., :size[0], :size[1]].float().clamp(-1, 1)
@@ -175,7 +186,7 @@ class LatentDiffusion(nn.Module):
         """
         embeddings = embeddings.to(latents.device, self.dtype, non_blocking=True)
         embeddings = embeddings.expand(len(latents), -1, -1)
-        latents = latents.to(self.dtype, memory_format=torch.channels_last)
+        latents = self._prepare(latents)
         with torch.autocast(latents.device.type, enabled=False), \
                 FeatureTaps(self.unet, taps) as maps:
             output = self.unet(latents, timestep, embeddings, return_dict=False)[0]

@@ -4,7 +4,7 @@ A sample's noise is a function of (seed, iteration, sample, ...). It is therefor
 resume, on any number of processes, and when one sample is made again alone.
 """
 import hashlib
-from typing import Iterable, List, Sequence, Union
+from typing import Iterable, List, Optional, Sequence, Union
 
 import torch
 from torch import Tensor
@@ -53,3 +53,26 @@ def sample_noise(generators: Sequence[torch.Generator], like: Tensor) -> Tensor:
     """
     rows = [torch.randn(like.shape[1:], generator=generator) for generator in generators]
     return torch.stack(rows).to(like.device, like.dtype, non_blocking=True)
+
+
+def channel_dropout(maps: Sequence[Tensor], p: float,
+                    generators: Sequence[Optional[torch.Generator]]) -> List[Tensor]:
+    """Drop whole channels of feature maps, row by row, and scale up the rest.
+
+    Args:
+        maps (Sequence[Tensor]): Each of shape (N, C_k, h_k, w_k).
+        p (float): Share of channels that is dropped, in [0, 1).
+        generators (Sequence[torch.Generator | None]): One CPU generator per row; rows with None
+            stay as they are.
+
+    Returns:
+        list[Tensor]: New maps of the same shapes.
+    """
+    channels = [feature.shape[1] for feature in maps]
+    keep = torch.ones(len(generators), sum(channels))
+    for row, generator in zip(keep, generators):
+        if generator is not None:
+            row.copy_(torch.rand(row.shape, generator=generator).ge_(p).div_(1 - p))
+    masks = keep.to(maps[0].device, non_blocking=True).split(channels, dim=1)
+    return [feature * mask[..., None, None].to(feature.dtype)
+            for feature, mask in zip(maps, masks)]

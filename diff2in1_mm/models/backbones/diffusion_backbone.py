@@ -1,0 +1,345 @@
+"""A frozen latent diffusion model as the backbone of any MMSeg or MMDet model."""
+import math
+import warnings
+from contextlib import contextmanager
+from typing import Dict, List, Optional, Sequence, Tuple, Union
+
+import torch
+import torch.nn.functional as F
+from mmengine.dist import get_rank
+from mmengine.logging import MessageHub
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from ...diffusion import (LatentDiffusion, channel_dropout, crop_to_stride, sample_noise,
+                          same_weights, seeded_generators, select_taps)
+
+# Rounding of resized and normalised 8-bit images stays far below this.
+_RANGE_TOLERANCE = 0.1
+
+
+@MODELS.register_module()
+class DiffusionBackbone(BaseModule):
+    """Inner features of one denoising pass (Diff-2-in-1, sec. 3.1; VPD, sec. 3.2).
+
+    An image is encoded to a latent, optionally noised to a small timestep, and the U-Net runs once;
+    its inner maps are the features, one per stride, finest first.
+
+    The diffusion model is held *outside* the module tree: it is no parameter, no buffer, not in the
+    ``state_dict`` (a fingerprint of it is), not seen by DDP, and in eval mode whatever
+    ``model.train()`` says. ``.to()`` moves it along.
+
+    Args:
+        diffusion (str | dict): Source of the model, or the arguments of
+            :meth:`LatentDiffusion.from_pretrained` (``source``, ``dtype``, ``prediction_type``,
+            ``variant``).
+        taps (str | Sequence[str]): 'decoder' (the last map at each stride of the decoder, VPD's
+            four on Stable Diffusion), 'all' (Diff-2-in-1's 25 maps, concatenated per stride), or
+            module names. Default 'decoder'.
+        timestep (int): Of the perception pass; VPD takes 1, Diff-2-in-1 0. Default 1.
+        noise (bool): Add noise of that timestep, as Diff-2-in-1 does. It derives from (seed,
+            iteration, sample) in training and is the same for every image otherwise. Default False.
+        sample_posterior (bool): Sample the latent, as Diff-2-in-1 does, rather than take the mean.
+            Default False.
+        scale_latents (bool): False only for checkpoints of the VPD code. Default True.
+        condition (dict | None): A condition that is the same for every image: ``Prompt``,
+            ``ClassNames`` or ``PrecomputedEmbeddings``. None is the empty prompt.
+        input_mean (Sequence[float] | float): ``mean`` of the data preprocessor. Default 127.5.
+        input_std (Sequence[float] | float): ``std`` of the data preprocessor. Default 127.5.
+        input_bgr (bool): The data preprocessor leaves the images BGR (``bgr_to_rgb=False``).
+            Default False.
+        out_channels (Sequence[int] | None): Project the maps to these channels (1x1 convolutions,
+            trained), as a stock neck expects them.
+        out_strides (Sequence[int] | None): Resize the maps to these strides. Where there are as
+            many as maps they are taken in order, otherwise each takes the map of the nearest
+            stride.
+        feature_dropout (float): Share of feature channels dropped in training. Default 0.
+        save_frozen (bool): Write the frozen weights into checkpoints. Default False.
+        pretrained (str | None): What MMSeg passes down from a stock config; ignored with a warning.
+        init_cfg (dict | None): Of the projections.
+
+    Attributes:
+        out_channels (tuple[int]): Channels of the maps that :meth:`forward` gives.
+        strides (tuple[int]): Image pixels per element of those maps.
+        frozen (bool): No gradient passes through the U-Net, one pass serves both parameter sets.
+    """
+
+    frozen = True
+
+    def __init__(self,
+                 diffusion: Union[str, dict],
+                 taps: Union[str, Sequence[str]] = 'decoder',
+                 timestep: int = 1,
+                 noise: bool = False,
+                 sample_posterior: bool = False,
+                 scale_latents: bool = True,
+                 condition: Optional[dict] = None,
+                 input_mean: Union[float, Sequence[float]] = 127.5,
+                 input_std: Union[float, Sequence[float]] = 127.5,
+                 input_bgr: bool = False,
+                 out_channels: Optional[Sequence[int]] = None,
+                 out_strides: Optional[Sequence[int]] = None,
+                 feature_dropout: float = 0.,
+                 save_frozen: bool = False,
+                 pretrained: Optional[str] = None,
+                 init_cfg: Optional[dict] = None) -> None:
+        super().__init__(init_cfg=init_cfg)
+        if pretrained is not None:
+            warnings.warn(f'`pretrained={pretrained}` belongs to the backbone that DiffusionBackbone '
+                          'replaces and is ignored; its weights come from `diffusion`')
+        options = dict(source=diffusion) if isinstance(diffusion, str) else dict(diffusion)
+        model = LatentDiffusion.from_pretrained(**options)
+        _check_options(model, timestep, feature_dropout, input_std)
+        # Past nn.Module's own __setattr__: see the class's docstring.
+        object.__setattr__(self, 'diffusion', model)
+        object.__setattr__(self, '_embeddings', _static_embeddings(model, condition))
+        self.timestep, self.noise, self.sample_posterior = timestep, noise, sample_posterior
+        self.scale_latents, self.feature_dropout = scale_latents, feature_dropout
+        self.input_bgr, self.save_frozen = input_bgr, save_frozen
+        self.groups = select_taps(model.taps(), taps)
+        self.tap_strides = tuple(group[0].stride for group in self.groups)
+        self._served: Optional[Tuple[Tensor, ...]] = None
+        self._range_checked = False
+        for name, value in (('input_mean', input_mean), ('input_std', input_std)):
+            value = torch.as_tensor(value, dtype=torch.float32).reshape(-1, 1, 1)
+            self.register_buffer(name, value, persistent=False)
+        self.register_buffer('frozen_fingerprint', model.fingerprint())
+        self._init_outputs(out_channels, out_strides)
+
+    def _init_outputs(self, out_channels, out_strides) -> None:
+        """Decide which map feeds which output, and make the projections."""
+        self.strides = tuple(out_strides or self.tap_strides)
+        self.output_maps = _match_strides(self.strides, self.tap_strides)
+        totals = [sum(tap.channels for tap in group) for group in self.groups]
+        raw = [totals[i] for i in self.output_maps]
+        self.out_channels = tuple(out_channels or raw)
+        if len(self.out_channels) != len(self.strides):
+            raise ValueError(f'out_channels {self.out_channels} and the strides {self.strides} must '
+                             'have the same length')
+        self.projections = None
+        if out_channels is not None:
+            self.projections = nn.ModuleList(
+                nn.Conv2d(i, o, 1) for i, o in zip(raw, self.out_channels))
+
+    def _apply(self, fn, recurse=True):
+        """Move the frozen model along, although it is no submodule."""
+        super()._apply(fn, recurse)
+        self.diffusion._apply(fn)
+        object.__setattr__(self, '_embeddings', fn(self._embeddings))
+        return self
+
+    def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
+        """Feature maps of a batch.
+
+        Args:
+            images (Tensor): Normalised by the data preprocessor, shape (N, 3, H, W), any size.
+
+        Returns:
+            tuple[Tensor]: Map ``k`` has shape (N, out_channels[k], ceil(H / strides[k]),
+            ceil(W / strides[k])), finest first.
+        """
+        maps = self.features(images) if self._served is None else self._served
+        if self.training and self.feature_dropout:
+            generators = seeded_generators(*self._draw('feature dropout'), samples=range(len(images)))
+            maps = channel_dropout(maps, self.feature_dropout, generators)
+        outputs = [maps[i] for i in self.output_maps]
+        if self.projections is not None:
+            # A 1x1 convolution and a bilinear resize commute; this order is the cheaper one.
+            outputs = [conv(feature) for conv, feature in zip(self.projections, outputs)]
+        sizes = [tuple(math.ceil(side / s) for side in images.shape[-2:]) for s in self.strides]
+        return tuple(
+            feature if feature.shape[-2:] == size else F.interpolate(
+                feature, size=size, mode='bilinear', align_corners=False)
+            for feature, size in zip(outputs, sizes))
+
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Tuple[Tensor, ...]:
+        """The frozen maps of a batch: one VAE encoding and one U-Net pass.
+
+        Args:
+            images (Tensor): As :meth:`forward` takes them.
+
+        Returns:
+            tuple[Tensor]: One map per stride of the taps, finest first, without gradient; in the
+            dtype of ``images``, or of the diffusion model under autocast.
+        """
+        pixels = self.to_unit_range(images)
+        self._check_range(pixels)
+        rows = range(len(images))
+        generators = None
+        if self.sample_posterior:
+            generators = seeded_generators(*self._draw('posterior'), samples=self._tell_apart(rows))
+        latents = self.diffusion.encode(pixels, generators, scaled=self.scale_latents)
+        if self.noise:
+            generators = seeded_generators(*self._draw('noise'), samples=self._tell_apart(rows))
+            noise = sample_noise(generators, latents)
+            latents = self.diffusion.add_noise(latents, noise, self.timestep)
+        maps = self.diffusion.predict(latents, self.timestep, self._embeddings, self.tap_names)[1]
+        return self.from_taps(maps, images.shape[-2:], images.dtype)
+
+    def from_taps(self, maps: Dict[str, Tensor], size: Tuple[int, int],
+                  dtype: torch.dtype = torch.float32) -> Tuple[Tensor, ...]:
+        """The maps of :meth:`features` from a U-Net pass that was made elsewhere.
+
+        The last denoising step of a generated image gives its features for free.
+
+        Args:
+            maps (dict[str, Tensor]): Outputs of the modules in :attr:`tap_names`.
+            size (tuple[int, int]): Height and width of the images before padding, in pixels.
+            dtype (torch.dtype): Of the result, unless autocast is on.
+
+        Returns:
+            tuple[Tensor]: As :meth:`features`.
+        """
+        first = maps[self.groups[0][0].name]
+        if torch.is_autocast_enabled(first.device.type):
+            dtype = first.dtype
+        return tuple(
+            crop_to_stride(torch.cat([maps[tap.name] for tap in group], 1) if len(group) > 1
+                           else maps[group[0].name], size, group[0].stride).to(dtype)
+            for group in self.groups)
+
+    @property
+    def tap_names(self) -> List[str]:
+        """list[str]: Modules of the U-Net whose outputs are needed."""
+        return [tap.name for group in self.groups for tap in group]
+
+    @contextmanager
+    def serve(self, features: Sequence[Tensor]):
+        """While active, :meth:`forward` starts from these maps and runs no diffusion model.
+
+        Args:
+            features (Sequence[Tensor]): What :meth:`features` gave, or rows of it.
+        """
+        before, self._served = self._served, tuple(features)
+        try:
+            yield self
+        finally:
+            self._served = before
+
+    def to_unit_range(self, images: Tensor) -> Tensor:
+        """Undo the data preprocessor's normalisation.
+
+        Args:
+            images (Tensor): Normalised, shape (N, 3, H, W).
+
+        Returns:
+            Tensor: RGB in [-1, 1], same shape.
+        """
+        # In this order nothing is rounded where the images are in [-1, 1] already.
+        pixels = images * (self.input_std / 127.5) + (self.input_mean / 127.5 - 1)
+        return pixels.flip(1) if self.input_bgr else pixels
+
+    def from_unit_range(self, pixels: Tensor) -> Tensor:
+        """Inverse of :meth:`to_unit_range`: normalise as the data preprocessor does.
+
+        Args:
+            pixels (Tensor): RGB in [-1, 1], shape (N, 3, H, W).
+
+        Returns:
+            Tensor: Normalised images, same shape.
+        """
+        pixels = pixels.flip(1) if self.input_bgr else pixels
+        return (pixels - (self.input_mean / 127.5 - 1)) / (self.input_std / 127.5)
+
+    def check_normalisation(self, data_preprocessor: nn.Module) -> None:
+        """Compare ``input_mean`` and ``input_std`` with what the data preprocessor does.
+
+        Args:
+            data_preprocessor (nn.Module): Of the model.
+
+        Raises:
+            ValueError: They differ, so that images would not reach the diffusion model in [-1, 1].
+        """
+        mean, std = getattr(data_preprocessor, 'mean', None), getattr(data_preprocessor, 'std', None)
+        mean = torch.zeros(3, 1, 1) if mean is None else mean.cpu().float().reshape(-1, 1, 1)
+        std = torch.ones(3, 1, 1) if std is None else std.cpu().float().reshape(-1, 1, 1)
+        ours = (self.input_mean.cpu().expand(3, 1, 1), self.input_std.cpu().expand(3, 1, 1))
+        if not all(torch.allclose(a, b.expand(3, 1, 1), atol=0.01) for a, b in zip(ours, (mean, std))):
+            raise ValueError(
+                f'the data preprocessor normalises with mean {mean.flatten().tolist()} and std '
+                f'{std.flatten().tolist()}, but backbone.input_mean is '
+                f'{ours[0].flatten().tolist()} and backbone.input_std {ours[1].flatten().tolist()}: '
+                'set them to the same values, so that images reach the diffusion model in [-1, 1]')
+
+    def _check_range(self, pixels: Tensor) -> None:
+        # Once: looking at values waits for the device.
+        if self._range_checked:
+            return
+        low, high = (float(value) for value in pixels.aminmax())
+        if low < -1 - _RANGE_TOLERANCE or high > 1 + _RANGE_TOLERANCE:
+            raise ValueError(
+                f'images reach the diffusion model in [{low:.2f}, {high:.2f}] instead of [-1, 1]: '
+                'set backbone.input_mean and backbone.input_std to the mean and std of the data '
+                'preprocessor')
+        self._range_checked = True
+
+    def _draw(self, purpose: str) -> tuple:
+        """What this iteration's random numbers derive from, see :func:`seeded_generators`."""
+        if not self.training:
+            return ('perception', purpose)
+        info = MessageHub.get_current_instance().runtime_info
+        seed, iteration = info.get('seed') or 0, info.get('iter', 0)
+        return ('perception', purpose, seed, iteration, get_rank())
+
+    def _tell_apart(self, rows: range) -> Sequence[int]:
+        """Outside training every image gets the same noise, so that batches do not matter."""
+        return rows if self.training else [0] * len(rows)
+
+    def _save_to_state_dict(self, destination, prefix, keep_vars) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.save_frozen:
+            self.diffusion.state_dict(destination=destination, prefix=f'{prefix}diffusion.')
+
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        """Check that the checkpoint belongs to this diffusion model, or take the weights in it."""
+        stored = [key for key in state_dict if key.startswith(f'{prefix}diffusion.')]
+        if stored:
+            weights = {key[len(prefix) + len('diffusion.'):]: state_dict.pop(key) for key in stored}
+            self.diffusion.load_state_dict(weights)
+            self.frozen_fingerprint.copy_(self.diffusion.fingerprint())
+        key = f'{prefix}frozen_fingerprint'
+        theirs = state_dict.get(key)
+        if theirs is not None and not same_weights(theirs.cpu(), self.frozen_fingerprint.cpu()):
+            raise ValueError(
+                'the checkpoint was trained on the features of another diffusion model than '
+                f'{self.diffusion.source!r}: set `model.backbone.diffusion` to the model that the '
+                "checkpoint's own config names")
+        # Ours stays: the same weights in another dtype differ in the last bits.
+        state_dict[key] = self.frozen_fingerprint
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _check_options(model: LatentDiffusion, timestep: int, feature_dropout: float,
+                   input_std: Union[float, Sequence[float]]) -> None:
+    if not 0 <= timestep < model.num_train_timesteps:
+        raise ValueError(f'backbone.timestep = {timestep} is out of range: between 0 and '
+                         f'{model.num_train_timesteps - 1} (small values keep the most detail)')
+    if not 0 <= feature_dropout < 1:
+        raise ValueError(f'backbone.feature_dropout = {feature_dropout} must be in [0, 1)')
+    if (torch.as_tensor(input_std, dtype=torch.float32) <= 0).any():
+        raise ValueError(f'backbone.input_std = {input_std} must be positive')
+
+
+def _static_embeddings(model: LatentDiffusion, condition: Optional[dict]) -> Tensor:
+    """Embeddings (1, L, C) of a condition that does not depend on the image."""
+    built = MODELS.build(condition or dict(type='Prompt'))
+    if built.per_image:
+        raise ValueError(
+            f'{type(built).__name__} describes single images and serves the generator; the backbone '
+            'takes Prompt, ClassNames or one PrecomputedEmbeddings for all images')
+    embeddings = built.embed(model.text)
+    if embeddings.shape[-1] != model.context_dim:
+        raise ValueError(f'the condition has {embeddings.shape[-1]} channels, but the U-Net takes '
+                         f'{model.context_dim}: make the embeddings with the text encoder of '
+                         f'{model.source!r}')
+    return embeddings.to(model.dtype)
+
+
+def _match_strides(wanted: Sequence[int], available: Sequence[int]) -> List[int]:
+    """Index of the map that feeds each output."""
+    if len(wanted) == len(available):
+        return list(range(len(wanted)))
+    return [min(range(len(available)), key=lambda i: abs(math.log2(available[i] / stride)))
+            for stride in wanted]

@@ -1,0 +1,107 @@
+"""Diffusers folders: made new, read, and written as a whole."""
+import copy
+import os
+import os.path as osp
+import shutil
+import tempfile
+from typing import Callable, Sequence
+
+import torch
+from diffusers import (AutoencoderKL, DDIMScheduler, StableDiffusionPipeline,
+                       UNet2DConditionModel)
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from .tokenizer import cut_tokenizer
+
+_DTYPES = dict(fp32=torch.float32, fp16=torch.float16, bf16=torch.bfloat16)
+
+
+def new_pipeline(vae: AutoencoderKL, unet: dict, text_encoder: dict, scheduler: dict,
+                 captions: Sequence[str], seed: int = 0) -> StableDiffusionPipeline:
+    """A pipeline with a trained autoencoder and everything else untrained.
+
+    Args:
+        vae (AutoencoderKL): The trained autoencoder; its latents have unit variance after scaling.
+        unet (dict): Arguments of ``UNet2DConditionModel``; the latents' channels and the width of
+            the text encoder are filled in.
+        text_encoder (dict): Arguments of ``CLIPTextConfig``; vocabulary and special tokens are
+            filled in from the tokenizer.
+        scheduler (dict): Arguments of ``DDIMScheduler``.
+        captions (Sequence[str]): Texts that the vocabulary shall serve without splitting them
+            further than CLIP's does.
+        seed (int): Of the initial weights. Default 0.
+
+    Returns:
+        StableDiffusionPipeline: Without safety checker.
+    """
+    settings = dict(max_position_embeddings=77)
+    settings.update(text_encoder)
+    tokenizer = cut_tokenizer(captions, settings['max_position_embeddings'])
+    settings.update(vocab_size=len(tokenizer), bos_token_id=tokenizer.bos_token_id,
+                    eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    channels = vae.config.latent_channels
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder = CLIPTextModel(CLIPTextConfig(**settings))
+        denoiser = UNet2DConditionModel(**{
+            'in_channels': channels, 'out_channels': channels,
+            'cross_attention_dim': encoder.config.hidden_size, **unet})
+    return StableDiffusionPipeline(
+        vae=vae, text_encoder=encoder, tokenizer=tokenizer, unet=denoiser,
+        scheduler=DDIMScheduler(**scheduler), safety_checker=None, feature_extractor=None,
+        requires_safety_checker=False)
+
+
+def load_pipeline(source: str) -> StableDiffusionPipeline:
+    """Load all parts of a diffusers folder or hub id in float32.
+
+    Raises:
+        ValueError: It cannot be loaded; the sentence says what was tried.
+    """
+    try:
+        pipeline = StableDiffusionPipeline.from_pretrained(
+            source, torch_dtype=torch.float32, safety_checker=None, feature_extractor=None,
+            requires_safety_checker=False)
+    except (OSError, EnvironmentError, ValueError, KeyError) as error:
+        reason = str(error).strip().split('\n')[0]
+        raise ValueError(f'{source!r} is not a diffusers pipeline that can be loaded ({reason}); '
+                         'give a folder with model_index.json or a hub id') from error
+    return pipeline
+
+
+def save_pipeline(pipeline: StableDiffusionPipeline, folder: str, dtype: str = 'fp32') -> None:
+    """Write a pipeline as safetensors, so that readers see the old or the new one, never a mix.
+
+    Args:
+        pipeline (StableDiffusionPipeline): What to write; it is not changed.
+        folder (str): Target; an existing one is replaced.
+        dtype (str): 'fp32', 'fp16' or 'bf16' of the weights on disk. Default 'fp32'.
+    """
+    if dtype != 'fp32':
+        pipeline = copy.deepcopy(pipeline).to(dtype=_DTYPES[dtype])
+    replace_folder(folder, lambda path: pipeline.save_pretrained(path, safe_serialization=True))
+
+
+def replace_folder(folder: str, write: Callable[[str], None]) -> None:
+    """Let ``write`` fill a temporary folder, then put it in the place of ``folder``.
+
+    Args:
+        folder (str): Target; an existing one is replaced.
+        write (Callable): Takes the path of an empty folder.
+    """
+    folder = osp.abspath(folder)
+    parent, name = osp.split(folder)
+    os.makedirs(parent, exist_ok=True)
+    fresh = tempfile.mkdtemp(prefix=f'.{name}.new-', dir=parent)
+    try:
+        os.chmod(fresh, 0o755)  # mkdtemp makes it private
+        write(fresh)
+        if osp.isdir(folder):
+            old = tempfile.mkdtemp(prefix=f'.{name}.old-', dir=parent)
+            os.rename(folder, osp.join(old, name))
+            os.rename(fresh, folder)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.rename(fresh, folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)

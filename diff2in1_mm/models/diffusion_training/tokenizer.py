@@ -1,0 +1,49 @@
+"""CLIP's tokenizer with its vocabulary cut to what a set of captions needs."""
+from typing import Dict, Iterable, List, Sequence, Set, Tuple
+
+from transformers import CLIPTokenizer
+
+from ...diffusion import clip_tokenizer
+
+_START, _END = '<|startoftext|>', '<|endoftext|>'
+
+
+def cut_tokenizer(captions: Iterable[str], max_length: int = 77) -> CLIPTokenizer:
+    """A tokenizer that splits the given captions as CLIP does, with few tokens.
+
+    All bytes stay in the vocabulary, so that any other text can be encoded too, in smaller pieces.
+
+    Args:
+        captions (Iterable[str]): What the vocabulary is cut to.
+        max_length (int): Tokens that the text encoder takes. Default 77.
+
+    Returns:
+        CLIPTokenizer: 514 tokens (bytes, bytes that end a word, two markers) and one more for each
+        merge of CLIP that the captions use.
+    """
+    words = sorted({caption for caption in captions if caption.strip()})
+    letters, merges = _vocabulary(words, max_length)
+    vocabulary = letters + [a + b for a, b in merges] + [_START, _END]
+    return CLIPTokenizer(vocab={token: i for i, token in enumerate(vocabulary)}, merges=merges,
+                         model_max_length=max_length)
+
+
+def _vocabulary(captions: Sequence[str],
+                max_length: int) -> Tuple[List[str], List[Tuple[str, str]]]:
+    """The 512 byte tokens, and CLIP's merges that the captions use, in CLIP's order."""
+    full = clip_tokenizer(max_length)
+    by_id = sorted(full.get_vocab().items(), key=lambda item: item[1])
+    letters = [token for token, _ in by_id[:512]]
+    if not captions:
+        return letters, []
+    made_by: Dict[str, Tuple[str, str]] = {}
+    for pair in full._merges:
+        made_by.setdefault(''.join(pair), tuple(pair))
+    needed: Set[str] = set()
+    open_tokens = {token for caption in captions for token in full.tokenize(caption)}
+    while open_tokens:
+        token = open_tokens.pop()
+        if token in made_by and token not in needed:
+            needed.add(token)
+            open_tokens.update(made_by[token])
+    return letters, [pair for token, pair in made_by.items() if token in needed]

@@ -1,0 +1,182 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.logging import MessageHub
+from mmengine.registry import MODELS
+from torch import nn
+
+import diff2in1_mm  # noqa: F401
+from diff2in1_mm.models import DiffusionBackbone
+
+from ..small_models import assert_same, save_tiny_pipeline
+
+
+@pytest.fixture
+def build(pipeline_folder):
+    def make(**options):
+        options = dict(dict(diffusion=pipeline_folder), **options)
+        torch.manual_seed(0)
+        return MODELS.build(dict(type='DiffusionBackbone', **options))
+    return make
+
+
+def images(height, width, count=1):
+    """Normalised with MMSeg's 127.5 / 127.5, that is, in [-1, 1]."""
+    generator = torch.Generator().manual_seed(3)
+    return torch.rand(count, 3, height, width, generator=generator) * 2 - 1
+
+
+@pytest.mark.parametrize('size', [(512, 512), (333, 517), (1, 1)])
+@pytest.mark.parametrize('taps', ['decoder', 'all'])
+def test_features_equal_a_plain_diffusers_forward_with_hooks(build, pipeline, size, taps):
+    image = images(*size)
+    padded = F.pad(image, (0, -size[1] % 16, 0, -size[0] % 16), mode='replicate')
+    backbone = build(taps=taps)
+    kept = {}
+    handles = [pipeline.unet.get_submodule(name).register_forward_hook(
+        lambda m, i, output, name=name: kept.__setitem__(
+            name, output[0] if isinstance(output, tuple) else output))
+        for name in backbone.tap_names]
+    with torch.no_grad():
+        ids = pipeline.tokenizer([''], padding='max_length', return_tensors='pt').input_ids
+        latents = pipeline.vae.encode(padded).latent_dist.mean * 0.5
+        noised = latents  # t = 1, without noise
+        pipeline.unet(noised, 1, pipeline.text_encoder(ids)[0])
+    for handle in handles:
+        handle.remove()
+    features = backbone(image)
+    assert len(features) == len(backbone.strides) == 3
+    for feature, group, stride, channels in zip(features, backbone.groups, backbone.strides,
+                                                backbone.out_channels):
+        height, width = (-(-side // stride) for side in size)
+        assert feature.shape == (1, channels, height, width)
+        expected = torch.cat([kept[tap.name] for tap in group], 1)[..., :height, :width]
+        assert_same(feature, expected)
+
+
+def test_any_normalisation_is_undone(build):
+    mean, std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
+    raw = torch.randint(0, 256, (2, 3, 40, 24)).float()
+    imagenet = (raw - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+    plain, undone = build(), build(input_mean=mean, input_std=std)
+    for a, b in zip(plain((raw - 127.5) / 127.5), undone(imagenet)):
+        assert_same(b, a, 1e-4)
+    assert_same(undone.from_unit_range(undone.to_unit_range(imagenet)), imagenet)
+    bgr = build(input_bgr=True)
+    for a, b in zip(plain((raw - 127.5) / 127.5), bgr((raw.flip(1) - 127.5) / 127.5)):
+        assert_same(b, a)
+
+
+def test_a_normalisation_that_misses_the_range_is_named(build):
+    with pytest.raises(ValueError, match=r'in \[-1.00, 200.00\] instead of \[-1, 1\]: set backbone'):
+        build()(torch.full((1, 3, 16, 16), 200.) * torch.linspace(-0.005, 1, 16))
+    preprocessor = nn.Module()
+    preprocessor.mean, preprocessor.std = torch.full((3, 1, 1), 120.), torch.full((3, 1, 1), 60.)
+    with pytest.raises(ValueError, match=r'backbone.input_mean is \[127.5, 127.5, 127.5\]'):
+        build().check_normalisation(preprocessor)
+    build(input_mean=120., input_std=60.).check_normalisation(preprocessor)
+
+
+def test_stays_frozen_and_outside_the_module_tree(build):
+    model = nn.Sequential(build(), nn.Conv2d(3, 3, 1))
+    model.train()
+    assert not any(module.training for module in model[0].diffusion.modules())
+    assert not list(model[0].parameters())
+    assert set(model.state_dict()) == {'0.frozen_fingerprint', '1.weight', '1.bias'}
+    features = model[0](images(32, 32).requires_grad_())
+    assert not any(feature.requires_grad for feature in features)
+    model.double()
+    assert model[0].diffusion.dtype == torch.float64
+
+
+def test_projections_give_what_a_stock_neck_expects(build):
+    backbone = build(out_channels=[8, 12, 16, 20], out_strides=[4, 8, 16, 32])
+    maps = backbone(images(45, 70))
+    assert [tuple(m.shape[1:]) for m in maps] == [(8, 12, 18), (12, 6, 9), (16, 3, 5), (20, 2, 3)]
+    sum(m.sum() for m in maps).backward()
+    assert all(parameter.grad is not None for parameter in backbone.parameters())
+    with pytest.raises(ValueError, match='must have the same length'):
+        build(out_channels=[8])
+
+
+def test_served_maps_replace_the_pass(build, monkeypatch):
+    backbone, batch = build(), images(32, 48, 3)
+    maps, expected = backbone.features(batch), backbone(batch)
+    monkeypatch.setattr(backbone.diffusion, 'predict', lambda *a: pytest.fail('ran the U-Net'))
+    with backbone.serve([m[1:] for m in maps]):
+        for served, whole in zip(backbone(batch[1:]), expected):
+            assert torch.equal(served, whole[1:])
+        with backbone.serve(maps):
+            assert len(backbone(batch)[0]) == 3
+        assert len(backbone(batch[1:])[0]) == 2
+    assert backbone._served is None
+
+
+def test_the_last_denoising_pass_gives_features(build):
+    backbone, batch = build(), images(33, 48, 2)
+    latents = backbone.diffusion.encode(batch)
+    maps = backbone.diffusion.predict(latents, 1, backbone._embeddings, backbone.tap_names)[1]
+    for mine, theirs in zip(backbone.from_taps(maps, (33, 48)), backbone.features(batch)):
+        assert torch.equal(mine, theirs)
+
+
+def test_noise_derives_from_seed_iteration_and_sample(build):
+    hub = MessageHub.get_current_instance()
+    backbone, batch = build(noise=True, sample_posterior=True, timestep=50), images(32, 32)
+    batch = batch.expand(2, -1, -1, -1)
+
+    def run(iteration):
+        hub.update_info('iter', iteration)
+        return backbone(batch)[0]
+
+    backbone.eval()
+    first = run(0)
+    assert torch.equal(first[0], first[1]) and torch.equal(first, run(1))
+    backbone.train()
+    first, second = run(0), run(1)
+    assert not torch.allclose(first[0], first[1]) and not torch.allclose(first, second)
+    torch.manual_seed(5)
+    assert torch.equal(first, run(0))
+
+
+def test_feature_dropout_is_for_training_and_reproducible(build):
+    backbone, batch = build(feature_dropout=0.5), images(32, 32, 2)
+    plain = backbone.eval()(batch)[0]
+    MessageHub.get_current_instance().update_info('iter', 3)
+    dropped = backbone.train()(batch)[0]
+    zero = (dropped == 0).all(-1).all(-1)
+    assert 0.1 < zero.float().mean() < 0.9 and not torch.equal(zero[0], zero[1])
+    assert_same(dropped[~zero], 2 * plain[~zero])
+    assert torch.equal(dropped, backbone(batch)[0])
+
+
+def test_a_checkpoint_of_another_diffusion_model_is_refused(build, tmp_path):
+    backbone, other = build(), save_tiny_pipeline(tmp_path, seed=1)
+    state = backbone.state_dict()
+    build(diffusion=dict(source=backbone.diffusion.source, dtype='bf16')).load_state_dict(state)
+    with pytest.raises(ValueError, match='features of another diffusion model than'):
+        MODELS.build(dict(type='DiffusionBackbone', diffusion=other)).load_state_dict(state)
+
+
+def test_frozen_weights_are_written_on_demand(build, tmp_path):
+    state = build(save_frozen=True).state_dict()
+    assert sum(key.startswith('diffusion.unet.') for key in state) > 100
+    other = DiffusionBackbone(save_tiny_pipeline(tmp_path, seed=1))
+    other.load_state_dict(state)
+    assert torch.equal(other.diffusion.unet.conv_in.weight, state['diffusion.unet.conv_in.weight'])
+
+
+@pytest.mark.parametrize('options,words', [
+    (dict(timestep=1000), 'backbone.timestep = 1000 is out of range'),
+    (dict(feature_dropout=1.), r'must be in \[0, 1\)'),
+    (dict(input_std=0.), 'must be positive'),
+    (dict(condition=dict(type='ComposedCaption')), 'serves the generator'),
+])
+def test_bad_options_are_named(build, options, words):
+    with pytest.raises(ValueError, match=words):
+        build(**options)
+
+
+def test_a_stock_pretrained_is_ignored_with_a_warning(build):
+    with pytest.warns(UserWarning, match='`pretrained=open-mmlab://resnet50_v1c` belongs to'):
+        build(pretrained='open-mmlab://resnet50_v1c')
