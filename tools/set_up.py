@@ -235,7 +235,7 @@ def build_environment(python, building, ops):
     env['PATH'] = str(python.parent) + os.pathsep + env.get('PATH', '')  # ninja lies there
     env['TMPDIR'] = str(building)
     env.setdefault('CFLAGS', '-g0')  # debug information doubles the time
-    env.setdefault('MAX_JOBS', str(jobs()))
+    env['MAX_JOBS'] = str(jobs())
     env['MMCV_WITH_OPS'] = '1'
     if ops == 'cuda':
         env['FORCE_CUDA'] = '1'
@@ -245,7 +245,9 @@ def build_environment(python, building, ops):
 
 
 def jobs():
-    """Compilers at a time: as many as cores, but no more than the memory holds."""
+    """Compilers at a time: MAX_JOBS, or as many as there are cores and the memory holds."""
+    if os.environ.get('MAX_JOBS', '').isdigit():
+        return max(1, int(os.environ['MAX_JOBS']))
     memory = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30
     return max(1, min(len(os.sched_getaffinity(0)), int(memory / JOB_MEMORY)))
 
@@ -266,9 +268,17 @@ def compile_wheel(python, building, log, version, ops):
             raise SetUpError('mmcv {} did not build; the last errors are above and everything is '
                              'in {}: {}.'.format(version, log, advice(log, ops)))
     finally:
-        if build.poll() is None:
-            os.killpg(build.pid, signal.SIGKILL)
-            build.wait()
+        stop(build)
+
+
+def stop(build):
+    """Ends a build that still runs: politely, since only ninja reaches its compilers."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        if build.poll() is not None:
+            return
+        os.killpg(build.pid, sign)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            build.wait(timeout=10)
 
 
 def follow(lines, log):
