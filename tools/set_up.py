@@ -30,7 +30,6 @@ TORCH = 'torch==2.13.0'
 MMCV = '2.1.0'
 EXTRAS = 'seg,det,demo,dev'
 BUILD_TOOLS = ['pip', 'setuptools>=77.0.3,<80', 'wheel', 'ninja', 'psutil', 'packaging']
-STALE = 24 * 3600  # seconds after which the folder of a killed build is taken away
 JOB_MEMORY = 2  # GiB that one compiler process may take
 COMPILED = re.compile(r'^\s*\[(\d+)/(\d+)\]')  # ninja's count of files
 
@@ -209,9 +208,8 @@ def build_wheel(python, folder, version, ops):
         wheel = cached_wheel(folder)
         if wheel:
             return wheel
-        for old in folder.glob('building-*'):
-            if time.time() - old.stat().st_mtime > STALE:
-                shutil.rmtree(str(old), ignore_errors=True)
+        for old in folder.glob('building-*'):  # of a build that was killed: it holds no lock
+            shutil.rmtree(str(old), ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix='building-', dir=str(folder)) as building:
             compile_wheel(python, Path(building), folder / 'build.log', version, ops)
             built = cached_wheel(Path(building))

@@ -96,7 +96,7 @@ def test_killed_build_leaves_nothing_half_and_the_next_one_works(set_up, builder
     assert set_up.cached_wheel(folder) is None
     assert bool(list(folder.glob('building-*'))) == (how == signal.SIGKILL)
     wheel = set_up.build_wheel(builder(GOOD), folder, '2.1.0', 'cpu')
-    assert wheel.read_text() == 'wheel\n'
+    assert wheel.read_text() == 'wheel\n' and not list(folder.glob('building-*'))
 
 
 def test_key_tells_builds_apart(set_up, monkeypatch):
