@@ -1,4 +1,4 @@
-"""What theta_E sees of a synthetic sample, where that is not the view that theta_C labelled.
+"""A stronger view for theta_E of a synthetic sample than the one that theta_C labelled.
 
 All random numbers come from generators that the caller seeds by (seed, iteration, sample), so a
 resumed run, or another number of processes, sees the same views.
@@ -11,32 +11,10 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-__all__ = ['channel_dropout', 'strong_view', 'pixel_statistics']
+__all__ = ['pixel_statistics', 'strong_view']
 
 # luma of ITU-R BT.601, which OpenCV and PIL use too
 _LUMA = (0.299, 0.587, 0.114)
-
-
-def channel_dropout(features: Sequence[Tensor], rows: Sequence[int],
-                    generators: Sequence[Generator], p: float) -> tuple[Tensor, ...]:
-    """Sets whole channels of some samples to zero and scales the others by ``1 / (1 - p)``.
-
-    Args:
-        features (Sequence[Tensor]): Maps (N, C_k, h_k, w_k).
-        rows (Sequence[int]): The samples to change; the others stay bit for bit.
-        generators (Sequence[Generator]): One CPU generator for each of ``rows``.
-        p (float): Share of channels dropped, in [0, 1).
-
-    Returns:
-        tuple[Tensor, ...]: New maps of the same shapes.
-    """
-    channels = [feature.shape[1] for feature in features]
-    kept = torch.ones(features[0].shape[0], sum(channels))
-    for row, generator in zip(rows, generators):
-        kept[row] = (torch.rand(sum(channels), generator=generator) >= p) / (1 - p)
-    return tuple(
-        feature * scale[:, :, None, None].to(feature, non_blocking=True)
-        for feature, scale in zip(features, kept.split(channels, dim=1)))
 
 
 def pixel_statistics(data_preprocessor: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:

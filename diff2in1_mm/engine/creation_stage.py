@@ -1,0 +1,113 @@
+"""The creation stage as the hook runs it: theta_C fills the store, then it is served."""
+
+import glob
+import os
+import os.path as osp
+import time
+import uuid
+from contextlib import contextmanager
+from typing import Any, Iterator, Mapping
+
+import torch
+import torch.nn as nn
+from mmengine.dist import barrier, broadcast_object_list, get_dist_info
+
+from ..synthesis.store import SyntheticStore
+from .batch_pass import modes_kept
+from .theta import ThetaC
+
+__all__ = ['create_round', 'mixed_dataset', 'together']
+
+
+def mixed_dataset(runner) -> Any:
+    """The training data set, which must be able to serve synthetic samples.
+
+    Raises:
+        ValueError: One sentence that says what to wrap.
+    """
+    dataset = runner.train_dataloader.dataset
+    if not (hasattr(dataset, 'serve') and hasattr(dataset, 'store_root')):
+        raise ValueError(
+            'SelfImprovingHook mixes synthetic samples into the training data, but '
+            f'{type(dataset).__name__} cannot serve them: set train_dataloader.dataset = '
+            "dict(type='SyntheticMixDataset', dataset=<your data set>), or creation=None to keep "
+            'to real data.')
+    if dataset.store_root is None:
+        dataset.store_root = osp.join(runner.work_dir, 'synthetic')
+    return dataset
+
+
+def create_round(runner, model: nn.Module, theta_c: ThetaC, settings: Mapping, round: int) -> dict:
+    """Creates a round of synthetic samples with theta_C, continues it where it was interrupted.
+
+    Args:
+        runner: Of the training run.
+        model (nn.Module): Without wrapper; holds theta_E before and after.
+        theta_c (ThetaC): What labels the samples.
+        settings (Mapping): The hook's ``creation`` settings.
+        round (int): Number of the round, from 0.
+
+    Returns:
+        dict: ``samples``, the number of samples of this round.
+    """
+    dataset = mixed_dataset(runner)
+    with together(osp.join(runner.work_dir, '.creation')):
+        with theta_c.applied(model), modes_kept(model), torch.no_grad():
+            model.eval()
+            _create(model, dataset, settings, round, runner.seed)
+    return dict(samples=len(SyntheticStore(dataset.store_root).records(round)))
+
+
+def _create(model: nn.Module, dataset: Any, settings: Mapping, round: int, seed: int) -> None:
+    """This process's share of the round."""
+    from ..synthesis.create import create
+    rank, world_size = get_dist_info()
+    create(model, dataset, dataset.store_root, round=round, seed=seed, rank=rank,
+           world_size=world_size, **settings)
+
+
+@contextmanager
+def together(folder: str, poll_seconds: float = 0.2) -> Iterator[None]:
+    """Leaves the block when all processes have, however long that takes.
+
+    A collective operation would give up after the process group's timeout (30 minutes), which one
+    process's share of a creation can outlast. So each leaves a file in ``folder`` instead and looks
+    for those of the others; a process that fails leaves one too, so that nobody waits for it.
+
+    Args:
+        folder (str): On a disk that all processes share.
+        poll_seconds (float): Time between two looks.
+
+    Raises:
+        RuntimeError: Another process failed.
+    """
+    rank, world_size = get_dist_info()
+    if world_size == 1:
+        yield
+        return
+    os.makedirs(folder, exist_ok=True)
+    token = [uuid.uuid4().hex]
+    broadcast_object_list(token)  # files of a killed run must not count
+    here = osp.join(folder, f'{token[0]}-{rank}')
+    try:
+        yield
+    except BaseException:
+        _touch(f'{here}.failed')
+        raise
+    _touch(f'{here}.done')
+    while len(glob.glob(osp.join(folder, f'{token[0]}-*.done'))) < world_size:
+        failed = glob.glob(osp.join(folder, f'{token[0]}-*.failed'))
+        if failed:
+            raise RuntimeError('creation failed in the process of rank '
+                               f'{failed[0].rpartition("-")[2].removesuffix(".failed")}; its own '
+                               'message says why.')
+        time.sleep(poll_seconds)
+    barrier()
+    if rank == 0:
+        for path in glob.glob(osp.join(folder, f'{token[0]}-*')):
+            os.remove(path)
+
+
+def _touch(path: str) -> None:
+    with open(path, 'w'):
+        pass

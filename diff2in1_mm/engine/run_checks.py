@@ -1,0 +1,84 @@
+"""What a run with :class:`SelfImprovingHook` must be like, told in one sentence where it is not."""
+
+import torch.nn as nn
+from mmengine.dist import get_world_size
+from mmengine.hooks import CheckpointHook, EMAHook
+from mmengine.runner import EpochBasedTrainLoop
+
+from .batch_pass import ViewSettings, shares_features
+from .checkpoint_hook import AtomicCheckpointHook
+
+__all__ = ['check_hooks', 'check_run', 'check_views', 'to_iterations']
+
+# They hold parameters in pieces, or in an engine of their own, where theta_C cannot reach them.
+_STRATEGIES = ('FSDPStrategy', 'DeepSpeedStrategy', 'ColossalAIStrategy')
+_WRAPPERS = ('MMFullyShardedDataParallel', 'MMSeparateDistributedDataParallel',
+             'MMDeepSpeedEngineWrapper', 'CollosalAIModelWrapper', 'ColossalAIModelWrapper')
+
+
+def check_run(runner) -> None:
+    """Refuses what does not work together with the hook.
+
+    Raises:
+        ValueError: One sentence with what to change.
+    """
+    strategy = type(getattr(runner, 'strategy', None)).__name__
+    if strategy in _STRATEGIES:
+        raise ValueError(f'SelfImprovingHook does not work with {strategy}, which splits the '
+                         'parameters: use the default strategy (one process or DDP).')
+    wrapper = type(runner.model).__name__
+    if wrapper in _WRAPPERS:
+        raise ValueError(f'SelfImprovingHook does not work with {wrapper}: use '
+                         "model_wrapper_cfg=dict(type='MMDistributedDataParallel').")
+    check_hooks(runner)
+
+
+def check_hooks(runner) -> None:
+    """Refuses a second moving average; warns of checkpoints that a kill can damage.
+
+    Raises:
+        ValueError: An ``EMAHook`` is there.
+    """
+    for hook in runner.hooks:
+        if isinstance(hook, EMAHook):
+            raise ValueError(
+                f'{type(hook).__name__} and SelfImprovingHook both replace the weights by an '
+                'average: remove it from custom_hooks (theta_C is the average, see `momentum`).')
+        if isinstance(hook, CheckpointHook) and not isinstance(hook, AtomicCheckpointHook):
+            runner.logger.warning(
+                'A kill while CheckpointHook writes can leave no loadable checkpoint: set '
+                "default_hooks.checkpoint.type = 'AtomicCheckpointHook'.")
+
+
+def check_views(model: nn.Module, views: ViewSettings) -> None:
+    """Refuses settings that this model cannot follow.
+
+    Raises:
+        ValueError: One sentence with what to change.
+    """
+    if views.student_view == 'feature_dropout' and not shares_features(model.backbone):
+        raise ValueError(
+            "student_view='feature_dropout' drops channels of a frozen DiffusionBackbone's "
+            f"features, and {type(model.backbone).__name__} has none: use 'same' or 'strong'.")
+    synchronised = [n for n, m in model.named_modules() if isinstance(m, nn.SyncBatchNorm)]
+    if views.target_mode == 'train' and synchronised and get_world_size() > 1:
+        raise ValueError(
+            f"target_mode='train' would wait for other processes in {synchronised[0]} "
+            "(SyncBatchNorm), which may have no synthetic sample: use target_mode='eval', or BN.")
+
+
+def to_iterations(runner, count: int, by_epoch: bool, name: str) -> int:
+    """Converts a setting in epochs or iterations to iterations.
+
+    Raises:
+        ValueError: A count of iterations that ends inside an epoch of an epoch-based run, whose
+            checkpoints cannot be resumed there.
+    """
+    length = len(runner.train_dataloader)
+    if by_epoch:
+        return count * length
+    if isinstance(runner.train_loop, EpochBasedTrainLoop) and count % length:
+        raise ValueError(
+            f'{name}={count} iterations end inside an epoch of {length}, where MMEngine cannot '
+            f'resume: give a multiple of {length}, or set by_epoch=True and count epochs.')
+    return count

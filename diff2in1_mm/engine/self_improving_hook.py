@@ -1,0 +1,299 @@
+"""Self-improving learning as a hook: warm-up, creation, self-improvement in one run."""
+
+from typing import Mapping, Optional
+
+from mmengine.hooks import CheckpointHook, Hook, IterTimerHook, LoggerHook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import EpochBasedTrainLoop
+
+from ..synthesis.labelling import labeller_for
+from .batch_pass import BatchPass, ViewSettings
+from .creation_stage import create_round, mixed_dataset
+from .run_checks import check_run, check_views, to_iterations
+from .stage_state import CREATION, SELF_IMPROVING, WARM_UP, StageState
+from .summary import RunSummary, Stopwatch, plain_metrics
+from .theta import ThetaC
+
+__all__ = ['SelfImprovingHook']
+
+
+@HOOKS.register_module()
+class SelfImprovingHook(Hook):
+    """Trains with synthetic samples that the model labels itself (Diff-2-in-1).
+
+    *Warm-up* trains on real data. At its end the model is validated, a checkpoint is written, and
+    theta_C, a copy of what training changes, creates and labels synthetic samples. In the
+    *self-improving* stage every batch mixes real and synthetic samples; the targets of the
+    synthetic ones are theta_C's prediction, made anew in every iteration. theta_E takes the
+    gradient steps, and theta_C follows it as an exponential moving average. Validation, test and a
+    checkpoint's ``state_dict`` are theta_C.
+
+    Works on MMSegmentation's segmentors and MMDetection's detectors as they are. The training data
+    set is wrapped in ``SyntheticMixDataset``. A frozen ``DiffusionBackbone`` runs once per batch;
+    with any other backbone theta_C makes a pass of its own.
+
+    Args:
+        warm_up (int): Length of the warm-up, in epochs of an epoch-based run and in iterations of
+            an iteration-based one (see ``by_epoch``).
+        creation (dict, optional): Settings of the creation stage, see
+            :func:`diff2in1_mm.synthesis.create.create`. None: no synthetic data (a control).
+        momentum (float): Weight of the new value in theta_C, in (0, 1]. MMEngine's convention:
+            the paper's m = 0.998 is 0.002, the default.
+        interval (int): Iterations from one update of theta_C to the next, counted from the start
+            of the stage. Defaults to 1; the released code has 10.
+        targets (str): 'per_iteration' (the paper), or 'creation': the labels stored at creation
+            stay (a control).
+        target_mode (str): 'eval', or 'train' as in the released code: targets are made with the
+            model in training mode, moving theta_C's statistics only.
+        student_view (str): What theta_E sees of a synthetic sample. 'same': the view that was
+            labelled (the paper). 'feature_dropout': that view with channel dropout on the shared
+            frozen features, which costs nothing. 'strong': photometric changes, which cost a second
+            pass of the backbone for these samples.
+        feature_dropout (float): Share of channels that ``student_view='feature_dropout'`` drops.
+        confidence (float, optional): Pixels (boxes) that theta_C is less sure of than this are
+            ignored (left out). None takes 0 for segmentation and 0.9 for boxes.
+        recreate_every (int, optional): Create a new set with the current theta_C every so many
+            epochs or iterations. None: once.
+        by_epoch (bool, optional): Whether ``warm_up`` and ``recreate_every`` count epochs. None:
+            as the training loop does.
+    """
+
+    # As EMAHook: before CheckpointHook and LoggerHook, which take what this hook has made.
+    priority = 'NORMAL'
+
+    def __init__(self,
+                 warm_up: int,
+                 creation: Optional[dict] = None,
+                 momentum: float = 0.002,
+                 interval: int = 1,
+                 targets: str = 'per_iteration',
+                 target_mode: str = 'eval',
+                 student_view: str = 'same',
+                 feature_dropout: float = 0.5,
+                 confidence: Optional[float] = None,
+                 recreate_every: Optional[int] = None,
+                 by_epoch: Optional[bool] = None) -> None:
+        _at_least('warm_up', warm_up, 0)
+        _at_least('interval', interval, 1)
+        if recreate_every is not None:
+            _at_least('recreate_every', recreate_every, 1)
+        _one_of('targets', targets, ('per_iteration', 'creation'))
+        _one_of('target_mode', target_mode, ('eval', 'train'))
+        _one_of('student_view', student_view, ('same', 'feature_dropout', 'strong'))
+        _share('momentum', momentum, 0 < momentum <= 1)
+        _share('feature_dropout', feature_dropout, 0 <= feature_dropout < 1)
+        if confidence is not None:
+            _share('confidence', confidence, 0 <= confidence <= 1)
+        self.warm_up, self.recreate_every, self.by_epoch = warm_up, recreate_every, by_epoch
+        self.creation = None if creation is None else dict(creation)
+        self.momentum, self.interval, self.confidence = momentum, interval, confidence
+        self.views = ViewSettings(targets, target_mode, student_view, feature_dropout)
+        self.state = StageState()
+        self.theta_c: Optional[ThetaC] = None
+        self._pass: Optional[BatchPass] = None
+        self._clock = Stopwatch()
+        self._part_before_val: Optional[str] = None
+        self._resumed_theta_c: Optional[Mapping] = None
+
+    # --- life cycle -----------------------------------------------------------------------------
+
+    def before_train(self, runner) -> None:
+        """Checks the run, attaches to the model, restores what a checkpoint held."""
+        check_run(runner)
+        self._convert_lengths(runner)
+        if self.creation is not None:
+            dataset = mixed_dataset(runner)
+        model = _inner(runner)
+        labeller = None if self.creation is None else labeller_for(model, self.confidence)
+        check_views(model, self.views)
+        self._log_interval = next(
+            (hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)), 10)
+        self._pass = BatchPass(model, labeller, self.views, runner.seed or 0)
+        if self._resumed_theta_c is not None:
+            self.theta_c = ThetaC(model)
+            self.theta_c.load_state_dict(self._resumed_theta_c)
+            self._resumed_theta_c = None
+        if self.state.stage == SELF_IMPROVING and self.creation is not None:
+            dataset.serve(self.state.round)
+        self._activate()
+        self._clock.switch(self.state.stage)
+
+    def _convert_lengths(self, runner) -> None:
+        """``warm_up`` and ``recreate_every`` in iterations."""
+        by_epoch = self.by_epoch
+        if by_epoch is None:
+            by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+        self._warm_up = to_iterations(runner, self.warm_up, by_epoch, 'warm_up')
+        self._recreate = self.recreate_every and to_iterations(
+            runner, self.recreate_every, by_epoch, 'recreate_every')
+        if self._warm_up >= runner.max_iters:
+            raise ValueError(
+                f'the warm-up of {self._warm_up} iterations leaves none of the {runner.max_iters} '
+                'of this run to self-improvement: lower warm_up or train longer.')
+
+    def _activate(self) -> None:
+        active = self.state.stage == SELF_IMPROVING and self.creation is not None
+        self._pass.theta_c = self.theta_c if active else None
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        """Changes stage where it is time; tells the batch pass which iteration this is."""
+        due = self._due_round(runner.iter)
+        if self.state.stage == WARM_UP and runner.iter >= self._warm_up:
+            self._end_warm_up(runner)
+        elif self.state.stage == SELF_IMPROVING and due > self.state.round:
+            self.state.stage, self.state.round = CREATION, due
+            self._save(runner)
+        if self.state.stage == CREATION:
+            self._create(runner)
+        self._pass.iteration = runner.iter
+        self._pass.measuring = self.every_n_inner_iters(batch_idx, self._log_interval)
+
+    def _due_round(self, iteration: int) -> int:
+        """The round that ``iteration`` is to train on."""
+        if not self._recreate or self.creation is None:
+            return 0
+        return (iteration - self.state.start) // self._recreate
+
+    def _end_warm_up(self, runner) -> None:
+        """Both parameter sets start here: validated, and safe on disk before a long creation."""
+        model = _inner(runner)
+        self.theta_c = ThetaC(model)
+        self.state.start = runner.iter
+        if runner.val_loop is not None:
+            if self.state.validated_at != runner.iter:
+                runner.val_loop.run()
+                runner.model.train()
+            self.state.stages[WARM_UP] = dict(self.state.metrics)
+        self.state.stage = SELF_IMPROVING if self.creation is None else CREATION
+        runner.logger.info(
+            f'Warm-up ended after {runner.iter} iterations; theta_C takes '
+            f'{self.theta_c.bytes / 2**20:.1f} MiB.')
+        self._save(runner)
+        self._clock.switch(self.state.stage)
+        _restart_timer(runner)
+
+    def _create(self, runner) -> None:
+        """Fills the store with this round and serves it."""
+        self._clock.switch(CREATION)
+        runner.logger.info(f'Creating synthetic samples, round {self.state.round}.')
+        made = create_round(runner, _inner(runner), self.theta_c, self.creation, self.state.round)
+        mixed_dataset(runner).serve(self.state.round)
+        self.state.synthetic = dict(made, rounds=self.state.round + 1)
+        self.state.stage = SELF_IMPROVING
+        self._activate()
+        self._clock.switch(SELF_IMPROVING)
+        _restart_timer(runner)
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Moves theta_C, and hands the figures of a measured batch to the log."""
+        if self.state.stage == SELF_IMPROVING:
+            if (runner.iter + 1 - self.state.start) % self.interval == 0:
+                self.theta_c.update(_inner(runner), self.momentum)
+        if self._pass.measuring:
+            hub = runner.message_hub
+            hub.update_scalar('train/stage', int(self.state.stage == SELF_IMPROVING))
+            for name, value in self._pass.figures.items():
+                hub.update_scalar(f'train/{name}', value.item())
+            self._pass.figures = {}
+
+    def after_train(self, runner) -> None:
+        """Validates the last state if the loop did not, and writes the summary."""
+        if runner.val_loop is not None and self.state.validated_at != runner.iter:
+            runner.val_loop.run()
+        self._pass.detach()
+        self._clock.switch(None)
+        stages = dict(self.state.stages)
+        stages[self.state.stage] = self.state.metrics
+        RunSummary(stages, self.state.synthetic, self._clock.seconds()).report(runner)
+
+    # --- validation and test are theta_C's ------------------------------------------------------
+
+    def before_val(self, runner) -> None:
+        self._part_before_val = self._clock.switch('validation')
+
+    def after_val(self, runner) -> None:
+        self._clock.switch(self._part_before_val)
+
+    def before_val_epoch(self, runner) -> None:
+        self._swap(runner)
+
+    def after_val_epoch(self, runner, metrics: Optional[dict] = None) -> None:
+        self._swap(runner)
+        self.state.metrics = plain_metrics(metrics or {})
+        self.state.validated_at = runner.iter
+
+    def before_test_epoch(self, runner) -> None:
+        self._swap(runner)
+
+    def after_test_epoch(self, runner, metrics: Optional[dict] = None) -> None:
+        self._swap(runner)
+
+    def _swap(self, runner) -> None:
+        # without theta_C the model already is it: warm-up, or a test of a checkpoint
+        if self.theta_c is not None:
+            self.theta_c.swap(_inner(runner))
+
+    # --- checkpoints ----------------------------------------------------------------------------
+
+    def _save(self, runner) -> None:
+        """Writes a checkpoint of this moment, before the iteration, with the run's own hook."""
+        hook = next((h for h in runner.hooks if isinstance(h, CheckpointHook)), None)
+        if hook is None:
+            runner.logger.warning('Without a CheckpointHook an interrupted creation starts again '
+                                  'from the beginning of the run.')
+            return
+        step = runner.epoch if hook.by_epoch else runner.iter
+        hook._save_checkpoint_with_step(runner, step, meta=dict(epoch=runner.epoch,
+                                                                iter=runner.iter))
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """``state_dict`` becomes theta_C, theta_E stands beside it; main process only."""
+        self.state.seconds = self._clock.seconds()
+        checkpoint['self_improving'] = self.state.to_dict()
+        if self.theta_c is None:
+            return
+        weights = checkpoint['state_dict']
+        averaged = self.theta_c.state_dict()
+        checkpoint['theta_E'] = {name: weights[name] for name in averaged}
+        weights.update({name: tensor.cpu() for name, tensor in averaged.items()})
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """On ``--resume`` theta_E goes to the model and theta_C here; else both start the same."""
+        own = checkpoint.pop('theta_E', None)
+        state = checkpoint.get('self_improving')
+        if not runner._resume or state is None:
+            return
+        self.state = StageState.from_dict(state)
+        self._clock = Stopwatch(self.state.seconds)
+        if own is not None:
+            weights = checkpoint['state_dict']
+            self._resumed_theta_c = {name: weights[name] for name in own}
+            weights.update(own)
+
+
+def _inner(runner):
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def _restart_timer(runner) -> None:
+    """Keeps validation and creation out of the time per iteration, and so out of the ETA."""
+    for hook in runner.hooks:
+        if isinstance(hook, IterTimerHook):
+            hook._before_epoch(runner)
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f'{name} is a whole number of at least {least}, not {value!r}.')
+
+
+def _one_of(name: str, value: str, choices: tuple) -> None:
+    if value not in choices:
+        raise ValueError(f'{name} is one of {", ".join(map(repr, choices))}, not {value!r}.')
+
+
+def _share(name: str, value: float, fits: bool) -> None:
+    if not fits:
+        raise ValueError(f'{name}={value} is out of range: see the documentation of '
+                         'SelfImprovingHook for what it means.')

@@ -1,0 +1,136 @@
+"""What a run reached: the table of its stages, and ``WORK_DIR/summary.json``."""
+
+import json
+import numbers
+import os.path as osp
+import time
+from typing import Mapping, Optional
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+from .checkpoint_hook import atomic_write
+
+__all__ = ['RunSummary', 'Stopwatch', 'SummaryHook', 'plain_metrics']
+
+
+def plain_metrics(metrics: Mapping) -> dict[str, float]:
+    """The scalar metrics as Python floats, which any checkpoint and any JSON file can hold."""
+    return {str(key): float(value) for key, value in metrics.items()
+            if isinstance(value, numbers.Number) and not isinstance(value, bool)
+            or getattr(value, 'ndim', None) == 0}
+
+
+class Stopwatch:
+    """Seconds spent in each part of a run, carried on over resumes.
+
+    Exactly one part runs at a time; :meth:`switch` ends it.
+    """
+
+    def __init__(self, seconds: Optional[Mapping[str, float]] = None) -> None:
+        self._seconds = dict(seconds or {})
+        self._part: Optional[str] = None
+        self._since = 0.0
+
+    @property
+    def part(self) -> Optional[str]:
+        return self._part
+
+    def switch(self, part: Optional[str]) -> Optional[str]:
+        """Starts counting for ``part`` (None: for nothing) and returns what was counted before."""
+        before, now = self._part, time.monotonic()
+        if before is not None:
+            self._seconds[before] = self._seconds.get(before, 0.0) + now - self._since
+        self._part, self._since = part, now
+        return before
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds of every part so far, the running one included."""
+        self.switch(self._part)
+        return {part: round(seconds, 3) for part, seconds in self._seconds.items()}
+
+
+class RunSummary:
+    """Metrics of the stages, number of synthetic samples, seconds.
+
+    Args:
+        stages (Mapping): Stage -> metrics, in the order in which they ran.
+        synthetic (Mapping): What was created (``samples``, ``rounds``, ...).
+        seconds (Mapping): Part of the run -> seconds.
+    """
+
+    def __init__(self, stages: Mapping[str, Mapping], synthetic: Mapping, seconds: Mapping) -> None:
+        self.stages = {stage: plain_metrics(metrics) for stage, metrics in stages.items()}
+        self.synthetic = dict(synthetic)
+        self.seconds = dict(seconds)
+
+    def write(self, work_dir: str) -> str:
+        """Writes ``summary.json`` and returns its path."""
+        path = osp.join(work_dir, 'summary.json')
+        content = dict(stages=self.stages, synthetic=self.synthetic, seconds=self.seconds)
+        atomic_write(path, (json.dumps(content, indent=2) + '\n').encode())
+        return path
+
+    def table(self) -> str:
+        """The stages as rows and the metrics as columns."""
+        names = list(dict.fromkeys(n for metrics in self.stages.values() for n in metrics))
+        rows = [['stage', *names, 'seconds']]
+        for stage, metrics in self.stages.items():
+            figures = [f'{metrics[n]:.4g}' if n in metrics else '-' for n in names]
+            seconds = self.seconds.get(stage)
+            rows.append([stage, *figures, '-' if seconds is None else f'{seconds:.1f}'])
+        widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+        lines = ['  '.join(cell.ljust(w) if k == 0 else cell.rjust(w)
+                           for k, (cell, w) in enumerate(zip(row, widths))) for row in rows]
+        if self.synthetic:
+            lines.append('synthetic: ' + ', '.join(f'{v} {k}' for k, v in self.synthetic.items()))
+        other = {k: v for k, v in self.seconds.items() if k not in self.stages}
+        if other:
+            lines.append('seconds: ' + ', '.join(f'{v:.1f} {k}' for k, v in other.items()))
+        return '\n'.join(lines)
+
+    def report(self, runner) -> None:
+        """Logs the table and writes the file, on the main process."""
+        if is_main_process():
+            path = self.write(runner.work_dir)
+            runner.logger.info(f'Stages of this run ({path}):\n{self.table()}')
+
+
+@HOOKS.register_module()
+class SummaryHook(Hook):
+    """Writes the summary of a run without :class:`SelfImprovingHook`, such as a control.
+
+    Its one stage is called ``supervised``. ``tools/train.py`` adds this hook where it is wanted.
+    """
+
+    priority = 'NORMAL'
+
+    def __init__(self) -> None:
+        self._clock = Stopwatch()
+        self._metrics: dict[str, float] = {}
+        self._training: Optional[str] = None
+
+    def before_train(self, runner) -> None:
+        self._clock.switch('supervised')
+
+    def before_val(self, runner) -> None:
+        self._training = self._clock.switch('validation')
+
+    def after_val_epoch(self, runner, metrics: Optional[dict] = None) -> None:
+        self._metrics = plain_metrics(metrics or {})
+
+    def after_val(self, runner) -> None:
+        self._clock.switch(self._training)
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        checkpoint['run_summary'] = dict(seconds=self._clock.seconds())
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        if runner._resume:
+            seconds = checkpoint.get('run_summary', {}).get('seconds')
+            self._clock = Stopwatch(seconds)
+
+    def after_train(self, runner) -> None:
+        self._clock.switch(None)
+        RunSummary(dict(supervised=self._metrics), {}, self._clock.seconds()).report(runner)

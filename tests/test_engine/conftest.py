@@ -1,0 +1,17 @@
+import pytest
+
+from diff2in1_mm.engine import creation_stage
+
+from . import tiny
+
+
+@pytest.fixture(scope='session')
+def images(tmp_path_factory):
+    return tiny.make_images(tmp_path_factory.mktemp('images'))
+
+
+@pytest.fixture
+def tiny_create(monkeypatch):
+    """The creation stage without a diffusion model."""
+    monkeypatch.setattr(creation_stage, '_create', creation_stage._create)
+    tiny.use_tiny_create()
