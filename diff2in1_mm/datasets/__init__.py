@@ -1,1 +1,19 @@
 """Data sets, transforms and the mix of real and synthetic samples."""
+from mmengine.registry import DATASETS
+
+from ..optional import is_installed, register_placeholders
+from .checks import check_folders, check_labels
+from .image_folder import ImageFolder
+from .kept_latents import KeptLatents
+from .source import distinct_sources, resolve
+from .synthetic_mix import SyntheticMixDataset
+
+__all__ = ['SyntheticMixDataset', 'check_folders', 'check_labels', 'distinct_sources', 'resolve']
+
+__all__ += ['ImageFolder', 'KeptLatents']
+
+if is_installed('mmseg'):
+    from .camvid import CamVidDataset  # noqa: F401
+    __all__ += ['CamVidDataset']
+else:
+    register_placeholders(DATASETS, 'mmseg', 'CamVidDataset')

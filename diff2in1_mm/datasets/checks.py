@@ -1,0 +1,153 @@
+"""Bad data told in one sentence, before any long work."""
+import copy
+import inspect
+import os
+import os.path as osp
+from typing import Any, Optional
+
+import mmcv
+import numpy as np
+from mmengine.dataset import BaseDataset
+from mmengine.fileio import get
+from mmengine.registry import DATASETS, TRANSFORMS
+
+from .source import distinct_sources, resolve
+
+_IMAGE_KEYS = ('img_path', 'img')
+_NAMED_AT_MOST = 10
+
+
+def check_folders(cfg: Any) -> None:
+    """Checks that the folders of a data set's config exist and hold files, through all wrappers.
+
+    Data sets themselves fail on an empty folder with numpy's words, so this comes before they are
+    built. Paths that are not on this machine's disk (``s3://...``) are not looked at.
+
+    Args:
+        cfg: Config of a data set (dict), not built yet.
+
+    Raises:
+        FileNotFoundError: Names the folder or file, and the option to correct.
+    """
+    for member in cfg.get('datasets', []):
+        if isinstance(member, dict):
+            check_folders(member)
+    if isinstance(cfg.get('dataset'), dict):
+        check_folders(cfg['dataset'])
+    backend = (cfg.get('backend_args') or {}).get('backend', 'local')
+    if 'datasets' in cfg or 'dataset' in cfg or backend != 'local':
+        return
+    root = cfg.get('data_root') or ''
+    if '://' in root:
+        return
+    if root and not osp.isdir(root):
+        raise FileNotFoundError(f'the data folder {root} does not exist: put the data set there, '
+                                'or set `data_root` to where it is.')
+    ann_file = cfg.get('ann_file') or ''
+    if ann_file and not osp.exists(osp.join(root, ann_file)):
+        raise FileNotFoundError(f'the annotation file {osp.join(root, ann_file)} does not exist: '
+                                'correct `ann_file` or `data_root`.')
+    for key, prefix in (cfg.get('data_prefix') or {}).items():
+        if prefix and '://' not in prefix:
+            suffix = _image_suffix(cfg) if key in _IMAGE_KEYS and not ann_file else ''
+            _check_folder(osp.join(root, prefix), key, suffix)
+
+
+def _image_suffix(cfg: Any) -> str:
+    """Ending by which the data set finds its images in a folder; '' if it does not search."""
+    cls = DATASETS.get(cfg['type']) if isinstance(cfg.get('type'), str) else cfg.get('type')
+    if cfg.get('img_suffix') or not inspect.isclass(cls):
+        return cfg.get('img_suffix') or ''
+    for parent in cls.__mro__:  # a subclass may pass it on in **kwargs
+        option = inspect.signature(parent.__init__).parameters.get('img_suffix')
+        if option is not None:
+            return option.default
+    return ''
+
+
+def _check_folder(folder: str, key: str, suffix: str) -> None:
+    where = f'`data_root` or `data_prefix[{key!r}]`'
+    if not osp.isdir(folder):
+        raise FileNotFoundError(f'the data folder {folder} does not exist: put the data set there, '
+                                f'or correct {where}.')
+    files = (name for _, _, names in os.walk(folder, followlinks=True) for name in names)
+    if not any(name.endswith(suffix) for name in files):
+        raise FileNotFoundError(f'the data folder {folder} holds no {suffix or "files"}: fill it, '
+                                f'or correct {where}{" or `img_suffix`" if suffix else ""}.')
+
+
+def check_labels(dataset: Any, num_samples: int = 8) -> int:
+    """Reads a few annotation maps as training will, and looks for labels outside the classes.
+
+    Args:
+        dataset: Built data set, wrapped or not.
+        num_samples: How many maps, spread evenly over the data set; all of them if fewer.
+
+    Returns:
+        Number of maps read (0 for a data set without segmentation maps).
+
+    Raises:
+        FileNotFoundError: The data set is empty, or a map is missing.
+        ValueError: Names a file and the values that are neither a class nor ignored.
+    """
+    if not len(dataset):
+        raise FileNotFoundError(f'{type(dataset).__name__} holds no samples: check its `data_root`,'
+                                ' `data_prefix` and `ann_file`.')
+    sources = distinct_sources(dataset)
+    chosen = np.unique(np.linspace(0, len(sources) - 1, num_samples).round().astype(int))
+    return sum(_check_map(*resolve(dataset, sources[i])[1:]) for i in chosen)
+
+
+def _check_map(base: BaseDataset, index: int) -> bool:
+    info = base.get_data_info(index)
+    path = info.get('seg_map_path')
+    classes = base.metainfo.get('classes')
+    if path is None or not classes or 'reduce_zero_label' not in info:
+        return False
+    if '://' not in path and not osp.isfile(path):
+        raise FileNotFoundError(f'the annotation {path} of {info["img_path"]} does not exist: '
+                                'correct `data_prefix` or `seg_map_suffix`.')
+    values = np.unique(_map_loader(base)(info)['gt_seg_map']).astype(int)
+    ignored = getattr(base, 'ignore_index', 255)
+    wrong = values[(values >= len(classes)) & (values != ignored)].tolist()
+    if wrong:
+        more = ', ...' if len(wrong) > _NAMED_AT_MOST else ''
+        changed = (' (after reduce_zero_label or label_map)'
+                   if info['reduce_zero_label'] or info.get('label_map') else '')
+        raise ValueError(
+            f'{path} holds the label values {str(wrong[:_NAMED_AT_MOST])[1:-1]}{more}{changed}, but '
+            f'{type(base).__name__} has the classes 0 to {len(classes) - 1} and ignores {ignored}: '
+            'correct the file, or the data set\'s `metainfo`, `reduce_zero_label` or '
+            '`ignore_index`.')
+    return True
+
+
+def _map_loader(base: BaseDataset) -> Any:
+    """A copy of the data set's own LoadAnnotations (it keeps state), or MMSegmentation's."""
+    for transform in base.pipeline.transforms:
+        if type(transform).__name__ == 'LoadAnnotations' and hasattr(transform, '_load_seg_map'):
+            return copy.deepcopy(transform)
+    return TRANSFORMS.build(dict(type='mmseg.LoadAnnotations'))
+
+
+def unreadable_file(info: dict, error: Exception, backend_args: Optional[dict] = None) -> str:
+    """Whether a pipeline failed because a file cannot be read, rather than by its own fault.
+
+    Args:
+        info: The sample's annotation entry (``img_path``, ``seg_map_path``).
+        error: What the pipeline raised.
+        backend_args: As in the data set.
+
+    Returns:
+        The path of the file; '' if all files are readable, so that the error is a bug to raise.
+    """
+    paths = [info[key] for key in ('img_path', 'seg_map_path') if info.get(key)]
+    for path in paths:
+        try:
+            if mmcv.imfrombytes(get(path, backend_args=backend_args), flag='unchanged') is None:
+                return path
+        except Exception:  # whatever a decoder raises on a broken file
+            return path
+    # Another decoder may refuse what cv2 accepts (PIL: truncated files), and a mixing wrapper's
+    # other images are not in `info`.
+    return paths[0] if paths and isinstance(error, OSError) else ''

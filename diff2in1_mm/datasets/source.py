@@ -1,0 +1,81 @@
+"""From an index of a wrapped data set to the data set that loads it.
+
+``ConcatDataset``, ``RepeatDataset``, ``ClassBalancedDataset`` and torch's ``Subset`` only choose;
+``MultiImageMixDataset`` (Mosaic, MixUp) also has a pipeline of its own.
+"""
+from typing import Any, Iterator, List, NamedTuple, Tuple
+
+from mmengine.dataset import BaseDataset
+
+
+class Source(NamedTuple):
+    """Where a sample comes from.
+
+    Attributes:
+        mixers: Mixing wrappers on the way, outermost first.
+        base: The data set with the annotation entry and the loading pipeline.
+        index: Index in ``base``.
+    """
+
+    mixers: Tuple[Any, ...]
+    base: BaseDataset
+    index: int
+
+
+def resolve(dataset: Any, index: int) -> Source:
+    """Follows an index through the wrappers.
+
+    Raises:
+        IndexError: No such sample.
+        TypeError: A wrapper that is none of those above.
+    """
+    if not 0 <= index < len(dataset):
+        raise IndexError(f'{type(dataset).__name__} has {len(dataset)} samples, no index {index}.')
+    mixers = []
+    while not isinstance(dataset, BaseDataset):
+        if hasattr(dataset, 'datasets') and hasattr(dataset, '_get_ori_dataset_idx'):
+            member, index = dataset._get_ori_dataset_idx(index)
+            dataset = dataset.datasets[member]
+        elif hasattr(dataset, 'dataset') and hasattr(dataset, '_get_ori_dataset_idx'):
+            index, dataset = dataset._get_ori_dataset_idx(index), dataset.dataset
+        elif hasattr(dataset, 'dataset') and is_mixer(dataset):
+            mixers.append(dataset)
+            dataset = dataset.dataset
+        elif hasattr(dataset, 'dataset') and hasattr(dataset, 'indices'):
+            index, dataset = int(dataset.indices[index]), dataset.dataset
+        else:
+            raise TypeError(
+                f'{type(dataset).__name__} cannot be mixed with synthetic samples: it must be an '
+                'MMEngine BaseDataset, or ConcatDataset, RepeatDataset, ClassBalancedDataset or '
+                'MultiImageMixDataset around one.')
+    return Source(tuple(mixers), dataset, int(index))
+
+
+def is_mixer(dataset: Any) -> bool:
+    """Whether this wrapper joins several images into one."""
+    return hasattr(dataset, 'pipeline_types') and hasattr(dataset, 'update_skip_type_keys')
+
+
+def distinct_sources(dataset: Any) -> List[int]:
+    """Indices of ``dataset`` with one for each underlying image, in ascending order.
+
+    Repeating wrappers have the same image under many indices; creation wants each only once.
+    """
+    seen, indices = set(), []
+    for index in range(len(dataset)):
+        _, base, local = resolve(dataset, index)
+        if (id(base), local) not in seen:
+            seen.add((id(base), local))
+            indices.append(index)
+    return indices
+
+
+def base_datasets(dataset: Any) -> Iterator[BaseDataset]:
+    """The data sets inside all wrappers."""
+    if isinstance(dataset, BaseDataset):
+        yield dataset
+    elif hasattr(dataset, 'datasets'):
+        for member in dataset.datasets:
+            yield from base_datasets(member)
+    elif hasattr(dataset, 'dataset'):
+        yield from base_datasets(dataset.dataset)

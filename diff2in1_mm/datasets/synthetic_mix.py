@@ -1,0 +1,330 @@
+"""Real samples and, from the creation stage on, synthetic ones from a store."""
+import copy
+import logging
+import math
+from typing import Any, Callable, List, Optional, Union
+
+import torch
+from mmengine.dataset import force_full_init
+from mmengine.logging import print_log
+from mmengine.registry import DATASETS
+
+from ..synthesis.records import SampleRecord
+from ..synthesis.store import SyntheticStore
+from .checks import check_folders, unreadable_file
+from .shared_state import NamedOnce, SharedRound, SharedTensor
+from .source import resolve
+
+_MAX_FAILURES = 50  # in a row; then it is not one file that is broken
+
+
+def _point_at_label_map(info: dict, annotation_path: str) -> None:
+    info['seg_map_path'] = annotation_path
+
+
+#: Task of the store -> how a base data set's entry is made to load a stored annotation.
+_POINT_AT = {'segmentation': _point_at_label_map}
+
+
+@DATASETS.register_module()
+class SyntheticMixDataset:
+    """Outermost wrapper: the wrapped data set, and synthetic slots behind it.
+
+    Indices below the number of real samples are these. Each slot beyond gives the real sample
+    ``slot % n_real`` until :meth:`serve` names a round of the store; then, at its v-th visit, sample
+    ``(slot + v * slots) % n`` of the round, so that all n samples get their turn also when they are
+    more than the slots. A synthetic sample goes through the pipeline of the data set that its
+    source image is from, in place of that image.
+
+    Wrappers that join several images (``MultiImageMixDataset`` with Mosaic or MixUp) stay inside
+    and keep the kinds apart: real images are joined with real ones, and a synthetic image only
+    with synthetic images of the served round, through the same transforms. The result counts as the
+    sample of its first image.
+
+    After the pipeline every ``data_samples`` has the metainfo ``synthetic`` (bool) and ``sample_id``
+    (str, '' for a real one).
+
+    A file that cannot be read is named once in a warning, counted in :attr:`unreadable`, and
+    replaced by the next readable sample of the same kind; errors of the pipeline itself are raised.
+
+    Args:
+        dataset: Data set or wrapper to wrap, or its config.
+        store: Folder of the :class:`SyntheticStore`; it need not exist before the first ``serve``.
+            None: set :attr:`store_root` before that.
+        ratio: Synthetic slots per real sample, >= 0.
+        lazy_init: As in MMEngine's wrappers.
+
+    Raises:
+        ValueError: ``ratio`` is not a number >= 0.
+        FileNotFoundError: A folder of the wrapped data set is missing or empty.
+    """
+
+    def __init__(self,
+                 dataset: Union[dict, Any],
+                 store: Optional[str] = None,
+                 ratio: float = 1.0,
+                 lazy_init: bool = False) -> None:
+        if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) \
+                or not math.isfinite(ratio) or ratio < 0:
+            raise ValueError(f'ratio={ratio!r} is not the number of synthetic slots per real sample'
+                             ': give a number >= 0, for example 1.0.')
+        if isinstance(dataset, dict):
+            check_folders(dataset)
+            dataset = DATASETS.build(dataset)
+        elif not hasattr(dataset, 'get_data_info'):
+            raise TypeError('dataset should be a config or a data set of MMEngine\'s kind, but is '
+                            f'{type(dataset).__name__}.')
+        self.dataset = dataset
+        self.store_root = None if store is None else str(store)
+        self.ratio = ratio
+        self._metainfo = dataset.metainfo
+        self._round = SharedRound()
+        self._named = NamedOnce()
+        self._seen_changes = 0
+        self._samples: List[SampleRecord] = []
+        self._store: Optional[SyntheticStore] = None
+        self._fully_initialized = False
+        if not lazy_init:
+            self.full_init()
+
+    # What MMEngine's wrappers have.
+
+    @property
+    def metainfo(self) -> dict:
+        """Copy of the wrapped data set's meta information."""
+        return copy.deepcopy(self._metainfo)
+
+    def full_init(self) -> None:
+        """Initialises the wrapped data set and fixes the length."""
+        if self._fully_initialized:
+            return
+        self.dataset.full_init()
+        self._n_real = len(self.dataset)
+        self._slots = math.floor(self.ratio * self._n_real + 0.5)
+        self._visits = SharedTensor(self._slots, dtype=torch.int32)
+        self._fully_initialized = True
+
+    @force_full_init
+    def __len__(self) -> int:
+        return self._n_real + self._slots
+
+    @force_full_init
+    def get_data_info(self, idx: int) -> dict:
+        """Annotation entry of the real sample; of a slot's real sample beyond."""
+        return self.dataset.get_data_info(self._real_index(idx))
+
+    @force_full_init
+    def get_cat_ids(self, idx: int) -> List[int]:
+        """Categories of the real sample; of a slot's real sample beyond."""
+        return self.dataset.get_cat_ids(self._real_index(idx))
+
+    def get_subset_(self, indices: Any) -> None:
+        """Not supported, as in MMEngine's wrappers."""
+        raise NotImplementedError('take the subset of the wrapped data set, then wrap it in '
+                                  'SyntheticMixDataset.')
+
+    def get_subset(self, indices: Any) -> None:
+        """Not supported, as in MMEngine's wrappers."""
+        self.get_subset_(indices)
+
+    def _get_ori_dataset_idx(self, idx: int) -> int:
+        return self._real_index(idx)
+
+    def update_skip_type_keys(self, skip_type_keys: Any) -> None:
+        """Passed on to a mixing wrapper, for MMDetection's YOLOXModeSwitchHook."""
+        self.dataset.update_skip_type_keys(skip_type_keys)
+
+    @property
+    def pipeline(self) -> Any:
+        """The wrapped data set's pipeline; can be set, as MMDetection's PipelineSwitchHook does."""
+        return self.dataset.pipeline
+
+    @pipeline.setter
+    def pipeline(self, pipeline: Any) -> None:
+        self.dataset.pipeline = pipeline
+
+    # What this one adds.
+
+    @property
+    def real(self) -> Any:
+        """The wrapped data set."""
+        return self.dataset
+
+    @property
+    def serving(self) -> Optional[int]:
+        """Round that is served, None for real samples only."""
+        round = self._round.get()[1]
+        return None if round < 0 else round
+
+    @property
+    def unreadable(self) -> int:
+        """Number of unreadable samples met so far, by all workers of this process."""
+        return len(self._named)
+
+    @force_full_init
+    def source_info(self, idx: int) -> dict:
+        """Annotation entry (``img_path``, ``seg_map_path``, ...) of a real sample, unprocessed."""
+        _, base, index = resolve(self.dataset, idx)
+        return base.get_data_info(index)
+
+    @force_full_init
+    def serve(self, round: Optional[int]) -> None:
+        """Fills the slots from a round of the store (None: real samples again). Workers follow at
+        their next sample; what they prefetched before still comes.
+
+        Raises:
+            FileNotFoundError: No store at ``store_root``.
+            ValueError: The store was made for something else, or has no samples of this round.
+        """
+        if round is not None:
+            if round < 0:
+                raise ValueError(f'round {round} is not a creation round: they count from 0.')
+            samples = self._read_store(round, warn=True)
+            self._check_samples(samples, round)
+        self._visits.tensor.zero_()
+        self._round.set(-1 if round is None else round)
+
+    @force_full_init
+    def __getitem__(self, idx: int) -> dict:
+        idx = self._positive(idx)
+        if idx < self._n_real:
+            return self._real(idx)
+        slot = idx - self._n_real
+        samples = self._served_samples()
+        return self._synthetic(slot, samples) if samples else self._real(slot % self._n_real)
+
+    def _positive(self, idx: int) -> int:
+        if not -len(self) <= idx < len(self):
+            raise IndexError(f'index {idx} is out of range for {len(self)} samples.')
+        return idx % len(self)
+
+    def _real_index(self, idx: int) -> int:
+        idx = self._positive(idx)
+        return idx if idx < self._n_real else (idx - self._n_real) % self._n_real
+
+    def _read_store(self, round: int, warn: bool) -> List[SampleRecord]:
+        if self.store_root is None:
+            raise ValueError('SyntheticMixDataset has no store: give `store=` a folder.')
+        if self._store is None or str(self._store.root) != self.store_root:
+            classes = self._metainfo.get('classes') if isinstance(self._metainfo, dict) else None
+            self._store = SyntheticStore(self.store_root, classes=classes, warn=warn)
+        else:
+            self._store.refresh(warn)
+        return self._store.records(round)
+
+    def _check_samples(self, samples: List[SampleRecord], round: int) -> None:
+        if not samples:
+            raise ValueError(f'the store {self.store_root} has no samples of round {round}: create '
+                             'them first.')
+        if self._store.task not in _POINT_AT:
+            raise ValueError(f'samples for {self._store.task} cannot be mixed in yet: this version '
+                             f'knows {", ".join(_POINT_AT)}.')
+        last = max(sample.source for sample in samples)
+        if last >= self._n_real:
+            raise ValueError(
+                f'the store {self.store_root} was made from a data set with at least {last + 1} '
+                f'images, but the wrapped one has {self._n_real}: wrap the data set that the store '
+                'was made from, or create a new store.')
+
+    def _served_samples(self) -> List[SampleRecord]:
+        changes, round = self._round.get()
+        if changes != self._seen_changes:
+            # The main process has named the damaged samples already.
+            self._samples = [] if round < 0 else self._read_store(round, warn=False)
+            self._seen_changes = changes
+        return self._samples
+
+    def _real(self, first: int) -> dict:
+        failed: List[str] = []
+        for index in _in_turn(first, self._n_real):
+            try:
+                results = self.dataset[index]
+            except Exception as error:
+                _, base, local = resolve(self.dataset, index)
+                failed.append(self._name_unreadable(error, base, base.get_data_info(local)))
+                continue
+            if results is not None:
+                return _mark(results, synthetic=False, sample_id='')
+        raise _all_failed('real', self._n_real, failed)
+
+    def _synthetic(self, slot: int, samples: List[SampleRecord]) -> dict:
+        visit = int(self._visits.tensor[slot])
+        self._visits.tensor[slot] += 1
+        failed: List[str] = []
+        for index in _in_turn(slot + visit * self._slots, len(samples)):
+            sample = samples[index]
+            try:
+                results = self._load(samples, index)
+            except Exception as error:
+                _, base, _ = resolve(self.dataset, sample.source)
+                failed.append(self._name_unreadable(error, base, self._synthetic_info(sample)))
+                continue
+            if results is not None:
+                return _mark(results, synthetic=True, sample_id=sample.id)
+        raise _all_failed('synthetic', len(samples), failed)
+
+    def _name_unreadable(self, error: Exception, base: Any, info: dict) -> str:
+        """Path of the file that could not be read; raises ``error`` if it is no such case."""
+        path = unreadable_file(info, error, getattr(base, 'backend_args', None))
+        if not path:
+            raise error
+        if self._named.first(path):
+            print_log(f'{path} cannot be read ({type(error).__name__}: {error}); another sample '
+                      'takes its place.', 'current', level=logging.WARNING)
+        return path
+
+    def _synthetic_info(self, record: SampleRecord) -> dict:
+        """The source image's entry, pointed at the synthetic files."""
+        info = self.source_info(record.source)  # a copy, made anew by every call
+        info['img_path'] = self._store.image_path(record)
+        _POINT_AT[self._store.task](info, self._store.annotation_path(record))
+        return info
+
+    def _load(self, samples: List[SampleRecord], index: int, depth: int = 0) -> Optional[dict]:
+        """Sample ``index`` through the pipelines inside the ``depth`` outermost mixing wrappers."""
+        mixers, base, _ = resolve(self.dataset, samples[index].source)
+        if depth == len(mixers):
+            return base.pipeline(self._synthetic_info(samples[index]))
+        mixer = copy.copy(mixers[depth])  # its transforms, but over synthetic images
+        mixer.dataset = _View(lambda i: self._load(samples, i, depth + 1), len(samples))
+        return mixer[index]
+
+
+class _View:
+    """The synthetic samples as a data set, for the transforms of a mixing wrapper."""
+
+    def __init__(self, load: Callable[[int], Optional[dict]], length: int) -> None:
+        self._load = load
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> dict:
+        # MMSegmentation's transforms draw the index `len(dataset)` too.
+        for i in _in_turn(index, self._length):
+            results = self._load(i)
+            if results is not None:
+                return results
+        raise RuntimeError('the pipeline of the wrapped data set filtered out every synthetic '
+                           'sample that was tried: check the pipeline.')
+
+
+def _all_failed(kind: str, total: int, failed: List[str]) -> RuntimeError:
+    tried = min(total, _MAX_FAILURES)
+    what = f'could be read (the last file: {failed[-1]})' if failed else 'came out of the pipeline'
+    return RuntimeError(f'none of {tried} {kind} samples in a row {what}: check the files and the '
+                        'pipeline.')
+
+
+def _in_turn(first: int, total: int) -> List[int]:
+    return [(first + k) % total for k in range(min(total, _MAX_FAILURES))]
+
+
+def _mark(results: dict, **metainfo: Any) -> dict:
+    sample = results.get('data_samples') if isinstance(results, dict) else None
+    if not hasattr(sample, 'set_metainfo'):
+        raise TypeError('SyntheticMixDataset marks `data_samples`, but the pipeline gave none: end '
+                        'it with PackSegInputs or PackDetInputs.')
+    sample.set_metainfo(metainfo)
+    return results

@@ -1,0 +1,64 @@
+"""Bad data is told in one sentence before training."""
+import numpy as np
+import pytest
+from mmengine.registry import DATASETS
+
+from diff2in1_mm.datasets import SyntheticMixDataset, check_folders, check_labels
+
+from .folders import base_config, make_folder, write_pair
+
+pytest.importorskip('mmseg')
+
+
+def build(root, **options):
+    return DATASETS.build(base_config(root, **options))
+
+
+def test_good_labels(tmp_path):
+    dataset = build(make_folder(tmp_path, 5))
+    write_pair(tmp_path, '00', 0, np.array([[0, 1, 2, 255]]))
+    assert check_labels(dataset, 3) == 3
+    assert check_labels(SyntheticMixDataset(dataset)) == 5
+    repeated = DATASETS.build(dict(type='RepeatDataset', times=2, dataset=dataset))
+    assert check_labels(repeated, 2) == 2
+
+
+def test_labels_outside_the_classes(tmp_path):
+    write_pair(make_folder(tmp_path, 5), '02', 0, np.array([[0, 3, 200, 255]]))
+    with pytest.raises(ValueError, match=r'02\.png holds the label values 3, 200, but '
+                       r'BaseSegDataset has the classes 0 to 2 and ignores 255'):
+        check_labels(build(tmp_path))
+    assert check_labels(build(tmp_path, ignore_index=200, indices=[0])) == 1
+
+
+def test_labels_as_training_sees_them(tmp_path):
+    """Value 3 of three classes is fine where zero is reduced away."""
+    write_pair(make_folder(tmp_path, 1), '00', 0, np.array([[0, 1, 2, 3]]))
+    assert check_labels(build(tmp_path, reduce_zero_label=True)) == 1
+    with pytest.raises(ValueError, match='holds the label values 3, but'):
+        check_labels(build(tmp_path))
+
+
+def test_missing_map(tmp_path):
+    dataset = build(make_folder(tmp_path, 2))
+    (tmp_path / 'annotations/01.png').unlink()
+    with pytest.raises(FileNotFoundError, match='annotations/01.png.*does not exist'):
+        check_labels(dataset)
+
+
+def test_folders(tmp_path):
+    make_folder(tmp_path / 'good', 1)
+    check_folders(base_config(tmp_path / 'good'))
+    nested = dict(type='ConcatDataset', datasets=[
+        base_config(tmp_path / 'good'),
+        dict(type='RepeatDataset', times=2, dataset=base_config(tmp_path / 'bad'))])
+    with pytest.raises(FileNotFoundError, match='bad does not exist'):
+        check_folders(dict(type='SyntheticMixDataset', dataset=nested))
+    with pytest.raises(FileNotFoundError, match='no .jpg.*img_suffix'):
+        check_folders(base_config(tmp_path / 'good', img_suffix='.jpg'))
+    with pytest.raises(FileNotFoundError, match='train.txt does not exist'):
+        check_folders(base_config(tmp_path / 'good', ann_file='train.txt'))
+    with pytest.raises(FileNotFoundError, match="labels does not exist.*'seg_map_path'"):
+        check_folders(base_config(tmp_path / 'good', data_prefix=dict(
+            img_path='images', seg_map_path='labels')))
+    check_folders(base_config('s3://bucket'))
