@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import MODELS
+from safetensors.torch import save_file
+
+import diff2in1_mm  # noqa: F401
+from diff2in1_mm.diffusion import (Captions, ClassNames, ComposedCaption, PrecomputedEmbeddings,
+                                   Prompt, Source)
+
+from ..small_models import assert_same, write_json
+
+SOURCES = [Source('data/train/a.jpg', ('road', 'car', 'sign_symbol')), Source('data/train/b.png')]
+
+
+def test_conditions_are_built_from_configs(diffusion):
+    condition = MODELS.build(dict(type='Prompt'))
+    assert condition.embed(diffusion.text).shape == (1, 24, 16)
+    assert not condition.per_image
+
+
+def test_composed_captions_name_the_classes():
+    condition = ComposedCaption('street', names=dict(car='cars', sign_symbol=''))
+    assert [condition.text(source) for source in SOURCES] == [
+        'a photo of a street with road and cars', 'a photo of a street']
+    many = Source(classes=tuple('abcdef'))
+    assert ComposedCaption('indoor room', max_classes=3).text(many) == (
+        'a photo of an indoor room with a, b and c')
+
+
+def test_captions_come_from_files_and_folders(tmp_path, diffusion):
+    (tmp_path / 'folder').mkdir()
+    (tmp_path / 'folder' / 'a.txt').write_text('a car\n')
+    (tmp_path / 'folder' / 'b.txt').write_text('a tree')
+    lines = '{"image": "a.jpg", "caption": "a car"}\n{"image": "x/b.png", "caption": "a tree"}\n'
+    (tmp_path / 'lines.jsonl').write_text(lines)
+    object_ = write_json(tmp_path / 'all.json', {'train/a.jpg': 'a car', 'b': 'a tree'})
+    expected = diffusion.text.sequences(['a car', 'a tree'])
+    for path in (tmp_path / 'folder', tmp_path / 'lines.jsonl', object_):
+        condition = Captions(str(path))
+        assert condition.per_image
+        assert torch.equal(condition.embed(diffusion.text, SOURCES), expected)
+    with pytest.raises(ValueError, match="has no caption for 'c': add one, or set `default`"):
+        condition.embed(diffusion.text, [Source('c.jpg')])
+    assert Captions(object_, default='a photo').text(Source('c.jpg')) == 'a photo'
+
+
+@pytest.mark.parametrize('content', ['{', '[1]', '{}', '{"a": 1}'])
+def test_malformed_caption_files_are_named(tmp_path, content):
+    (tmp_path / 'captions.json').write_text(content)
+    with pytest.raises(ValueError, match='captions.json'):
+        Captions(str(tmp_path / 'captions.json'))
+    with pytest.raises(ValueError, match='do not exist'):
+        Captions(str(tmp_path / 'missing.json'))
+
+
+def test_class_names_are_one_averaged_token_each(diffusion):
+    pytest.importorskip('mmseg', reason='the templates come with MMSegmentation')
+    diffusion.text._load = _with_room(diffusion.text._load)
+    condition = ClassNames(['car', 'sky'])
+    assert len(condition.templates) == 80
+    tokens = condition.embed(diffusion.text)
+    assert tokens.shape == (1, 2, 16)
+    pooled = diffusion.text.pooled([t.format('sky') for t in condition.templates])
+    assert_same(tokens[0, 1], pooled.mean(0))
+    assert not diffusion.text.in_memory
+
+
+def _with_room(load):
+    """Templates are longer than the tiny text encoder takes: a longer one of the same kind."""
+    from transformers import CLIPTextModel
+
+    def longer():
+        tokenizer, encoder = load()
+        encoder.config.max_position_embeddings = 77
+        torch.manual_seed(0)
+        return tokenizer, CLIPTextModel(encoder.config).eval()
+    return longer
+
+
+def test_class_names_come_from_a_data_set():
+    pytest.importorskip('mmseg', reason='the data set is of MMSegmentation')
+    assert len(ClassNames(dataset='ADE20KDataset').classes) == 150
+    with pytest.raises(ValueError, match="'NoDataset' is unknown or has no class names"):
+        ClassNames(dataset='NoDataset')
+    with pytest.raises(ValueError, match='either `classes` or `dataset`'):
+        ClassNames()
+
+
+def test_precomputed_embeddings_need_no_text_encoder(tmp_path):
+    array = torch.randn(7, 16)
+    np.save(tmp_path / 'one.npy', array[None].numpy())
+    save_file({'a': array, 'b': array + 1}, tmp_path / 'many.safetensors')
+    one = PrecomputedEmbeddings(str(tmp_path / 'one.npy'))
+    assert not one.per_image and torch.equal(one.embed(sources=SOURCES)[1], array)
+    many = PrecomputedEmbeddings(str(tmp_path / 'many.safetensors'))
+    assert many.per_image and torch.equal(many.embed(sources=SOURCES)[1], array + 1)
+    with pytest.raises(ValueError, match="has no embedding for 'c'"):
+        many.embed(sources=[Source('c.jpg')])
+
+
+def test_unusable_embeddings_are_named(tmp_path):
+    torch.save(torch.zeros(2, 3), tmp_path / 'pickle.pth')
+    with pytest.raises(ValueError, match='where .safetensors or .npy is expected'):
+        PrecomputedEmbeddings(str(tmp_path / 'pickle.pth'))
+    np.save(tmp_path / 'flat.npy', np.zeros(5))
+    with pytest.raises(ValueError, match=r'arrays of one shape \(tokens, channels\)'):
+        PrecomputedEmbeddings(str(tmp_path / 'flat.npy'))
+    with pytest.raises(ValueError, match='do not exist'):
+        PrecomputedEmbeddings(str(tmp_path / 'missing.npy'))
+
+
+def test_a_fixed_prompt(diffusion):
+    assert torch.equal(Prompt('a car').embed(diffusion.text, SOURCES)[1],
+                       diffusion.text.sequences(['a car'])[0])

@@ -1,0 +1,133 @@
+import json
+import shutil
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from safetensors.torch import save_file
+
+from diff2in1_mm.diffusion import LatentDiffusion
+
+from ..original_layout import original_state, small_sd
+from ..small_models import assert_same, write_json
+
+
+@pytest.fixture(scope='module', params=[False, True], ids=['v1', 'v2'])
+def original(request, tmp_path_factory):
+    """(path of a single file, its parts, whether it is of the 2.x family)."""
+    parts = small_sd(v2=request.param)
+    path = tmp_path_factory.mktemp('original') / 'model.safetensors'
+    save_file(original_state(*parts, v2=request.param), path)
+    return str(path), parts, request.param
+
+
+def test_a_single_file_gives_the_same_model(original):
+    path, (vae, unet, text), v2 = original
+    model = LatentDiffusion.from_pretrained(path, prediction_type='v_prediction' if v2 else None)
+    assert model.schedule['prediction_type'] == ('v_prediction' if v2 else 'epsilon')
+    assert model.stride == 16 and model.context_dim == 64
+    image, latents, context = torch.rand(1, 3, 32, 32), torch.randn(1, 4, 8, 8), torch.randn(1, 77, 64)
+    with torch.no_grad():
+        expected = vae.encode(image).latent_dist.mean * 0.18215
+        prediction = unet(latents, 400, context).sample
+    assert_same(model.encode(image), expected)
+    assert_same(model.predict(latents, 400, context)[0], prediction)
+
+
+def test_a_single_file_brings_its_text_encoder(original):
+    pytest.importorskip('mmseg', reason='CLIP\'s vocabulary comes with MMSegmentation')
+    path, (_, _, text), v2 = original
+    model = LatentDiffusion.from_pretrained(path, prediction_type='epsilon')
+    # Ids of CLIP's published vocabulary.
+    ids = torch.tensor([[49406, 320, 1125, 539, 320, 2368, 49407] + [49407] * 70])
+    with torch.no_grad():
+        expected = text(ids)[0]
+    assert_same(model.text.sequences(['a photo of a cat']), expected)
+
+
+def test_the_2x_family_must_say_what_it_predicts(original):
+    path, _, v2 = original
+    if not v2:
+        return
+    with pytest.raises(ValueError, match="set prediction_type='v_prediction'"):
+        LatentDiffusion.from_pretrained(path)
+
+
+def test_a_plain_checkpoint_file_loads_without_unpickling_code(tmp_path):
+    parts = small_sd()
+    torch.save({'state_dict': original_state(*parts)}, tmp_path / 'model.ckpt')
+    model = LatentDiffusion.from_pretrained(str(tmp_path / 'model.ckpt'))
+    assert torch.equal(model.unet.conv_in.weight, parts[1].conv_in.weight)
+    torch.save({'state_dict': {}, 'callback': pytest.Config}, tmp_path / 'lightning.ckpt')
+    with pytest.raises(ValueError, match='cannot be read as plain tensors.*use the .safetensors'):
+        LatentDiffusion.from_pretrained(str(tmp_path / 'lightning.ckpt'))
+
+
+def test_other_single_files_are_named(tmp_path):
+    cases = [({'a': torch.zeros(1)}, 'holds no U-Net in the original key layout')]
+    state = original_state(*small_sd())
+    cases.append(({**state, 'conditioner.embedders.0.x': torch.zeros(1)}, 'is an SDXL checkpoint'))
+    first = 'model.diffusion_model.input_blocks.0.0.weight'
+    cases.append(({**state, first: torch.zeros(64, 9, 3, 3)}, 'U-Net of 9 input channels'))
+    for i, (content, words) in enumerate(cases):
+        path = tmp_path / f'{i}.safetensors'
+        save_file(content, path)
+        with pytest.raises(ValueError, match=words):
+            LatentDiffusion.from_pretrained(str(path))
+    (tmp_path / 'damaged.safetensors').write_bytes(b'not tensors')
+    with pytest.raises(ValueError, match='is not a readable safetensors file'):
+        LatentDiffusion.from_pretrained(str(tmp_path / 'damaged.safetensors'))
+
+
+def test_the_saved_folder_is_a_stable_diffusion_pipeline(pipeline_folder):
+    pipe = StableDiffusionPipeline.from_pretrained(pipeline_folder)
+    pipe.set_progress_bar_config(disable=True)
+    assert pipe('a car', num_inference_steps=2, height=32, width=32, output_type='np').images.shape
+
+
+def broken(folder, tmp_path, change):
+    copy = tmp_path / 'model'
+    shutil.copytree(folder, copy)
+    change(copy)
+    return str(copy)
+
+
+@pytest.mark.parametrize('change,words', [
+    (lambda p: shutil.rmtree(p / 'unet'), 'has no unet/config.json: give the folder'),
+    (lambda p: (p / 'unet/diffusion_pytorch_model.safetensors').rename(
+        p / 'unet/diffusion_pytorch_model.bin'), 'only the pickle diffusion_pytorch_model.bin'),
+    (lambda p: (p / 'vae/diffusion_pytorch_model.safetensors').unlink(), 'holds no weights'),
+    (lambda p: shutil.rmtree(p / 'scheduler'), 'has no scheduler/scheduler_config.json'),
+    (lambda p: (shutil.rmtree(p / 'unet'), (p / 'transformer').mkdir()), 'SD 3 and later are not'),
+])
+def test_incomplete_folders_are_named(pipeline_folder, tmp_path, change, words):
+    with pytest.raises(ValueError, match=words):
+        LatentDiffusion.from_pretrained(broken(pipeline_folder, tmp_path, change))
+
+
+def test_unsupported_predictions_are_named(pipeline_folder, tmp_path):
+    def change(copy):
+        path = copy / 'scheduler/scheduler_config.json'
+        write_json(path, {**json.loads(path.read_text()), 'prediction_type': 'flow_prediction'})
+    with pytest.raises(ValueError, match="predicts 'flow_prediction'; supported are"):
+        LatentDiffusion.from_pretrained(broken(pipeline_folder, tmp_path, change))
+
+
+def test_a_missing_text_encoder_is_named_when_text_is_needed(pipeline_folder, tmp_path):
+    folder = broken(pipeline_folder, tmp_path, lambda p: shutil.rmtree(p / 'text_encoder'))
+    model = LatentDiffusion.from_pretrained(folder)
+    with pytest.raises(ValueError, match='or use `PrecomputedEmbeddings`'):
+        model.text.sequences([''])
+
+
+@pytest.mark.parametrize('source', ['./missing', 'model.safetensors', 'no_owner'])
+def test_missing_sources_are_named(source):
+    with pytest.raises(ValueError, match='neither an existing folder nor a hub id|does not exist'):
+        LatentDiffusion.from_pretrained(source)
+
+
+def test_unknown_options_are_named(pipeline_folder):
+    with pytest.raises(ValueError, match="dtype must be one of .*'int8'"):
+        LatentDiffusion.from_pretrained(pipeline_folder, dtype='int8')
+    with pytest.raises(ValueError, match='prediction_type must be one of'):
+        LatentDiffusion.from_pretrained(pipeline_folder, prediction_type='x0')
