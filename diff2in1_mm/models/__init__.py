@@ -1,4 +1,5 @@
 """What a config builds: backbones, necks, heads and losses."""
 from .backbones import DiffusionBackbone
+from .diffusion_training import AutoencoderTrainer, DenoiserTrainer
 
-__all__ = ['DiffusionBackbone']
+__all__ = ['AutoencoderTrainer', 'DenoiserTrainer', 'DiffusionBackbone']

@@ -170,6 +170,7 @@ def test_frozen_weights_are_written_on_demand(build, tmp_path):
     (dict(timestep=1000), 'backbone.timestep = 1000 is out of range'),
     (dict(feature_dropout=1.), r'must be in \[0, 1\)'),
     (dict(input_std=0.), 'must be positive'),
+    (dict(cached_images=5, noise=True), 'or the cache'),
     (dict(condition=dict(type='ComposedCaption')), 'serves the generator'),
 ])
 def test_bad_options_are_named(build, options, words):
@@ -180,3 +181,18 @@ def test_bad_options_are_named(build, options, words):
 def test_a_stock_pretrained_is_ignored_with_a_warning(build):
     with pytest.warns(UserWarning, match='`pretrained=open-mmlab://resnet50_v1c` belongs to'):
         build(pretrained='open-mmlab://resnet50_v1c')
+
+
+def test_cached_images_are_not_run_again(build, monkeypatch):
+    plain, cached, batch = build(), build(cached_images=3), images(32, 48, 4)
+    first = cached(batch[:3])
+    for mine, theirs in zip(first, plain(batch[:3])):
+        assert_same(mine, theirs)
+    passes, run = [], cached._run
+    monkeypatch.setattr(cached, '_run', lambda x: passes.append(len(x)) or run(x))
+    again = cached(batch[[2, 0]])
+    assert not passes and torch.equal(again[0], first[0][[2, 0]])
+    cached(batch[2:])
+    assert passes == [1] and len(cached._cache) == 3
+    cached(batch[1:2])  # the least recently used had to go
+    assert passes == [1, 1]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ...diffusion import (LatentDiffusion, channel_dropout, crop_to_stride, sample_noise,
                           same_weights, seeded_generators, select_taps)
+from .feature_cache import FeatureCache
 
 # Rounding of resized and normalised 8-bit images stays far below this.
 _RANGE_TOLERANCE = 0.1
@@ -55,6 +56,8 @@ class DiffusionBackbone(BaseModule):
             many as maps they are taken in order, otherwise each takes the map of the nearest
             stride.
         feature_dropout (float): Share of feature channels dropped in training. Default 0.
+        cached_images (int): Keep the frozen maps of so many images in memory, see
+            :class:`FeatureCache`; for small data sets without photometric augmentation. Default 0.
         save_frozen (bool): Write the frozen weights into checkpoints. Default False.
         pretrained (str | None): What MMSeg passes down from a stock config; ignored with a warning.
         init_cfg (dict | None): Of the projections.
@@ -81,6 +84,7 @@ class DiffusionBackbone(BaseModule):
                  out_channels: Optional[Sequence[int]] = None,
                  out_strides: Optional[Sequence[int]] = None,
                  feature_dropout: float = 0.,
+                 cached_images: int = 0,
                  save_frozen: bool = False,
                  pretrained: Optional[str] = None,
                  init_cfg: Optional[dict] = None) -> None:
@@ -101,6 +105,10 @@ class DiffusionBackbone(BaseModule):
         self.tap_strides = tuple(group[0].stride for group in self.groups)
         self._served: Optional[Tuple[Tensor, ...]] = None
         self._range_checked = False
+        self._cache = FeatureCache(cached_images) if cached_images else None
+        if cached_images and (noise or sample_posterior):
+            raise ValueError('backbone.cached_images keeps features that are the same every time: '
+                             'switch `noise` and `sample_posterior` off, or the cache')
         for name, value in (('input_mean', input_mean), ('input_std', input_std)):
             value = torch.as_tensor(value, dtype=torch.float32).reshape(-1, 1, 1)
             self.register_buffer(name, value, persistent=False)
@@ -164,6 +172,11 @@ class DiffusionBackbone(BaseModule):
             tuple[Tensor]: One map per stride of the taps, finest first, without gradient; in the
             dtype of ``images``, or of the diffusion model under autocast.
         """
+        if self._cache is not None:
+            return self._cache.get(images, self._run)
+        return self._run(images)
+
+    def _run(self, images: Tensor) -> Tuple[Tensor, ...]:
         pixels = self.to_unit_range(images)
         self._check_range(pixels)
         rows = range(len(images))
