@@ -115,9 +115,9 @@ def _check_map(base: BaseDataset, index: int) -> bool:
         changed = (' (after reduce_zero_label or label_map)'
                    if info['reduce_zero_label'] or info.get('label_map') else '')
         raise ValueError(
-            f'{path} holds the label values {str(wrong[:_NAMED_AT_MOST])[1:-1]}{more}{changed}, but '
-            f'{type(base).__name__} has the classes 0 to {len(classes) - 1} and ignores {ignored}: '
-            'correct the file, or the data set\'s `metainfo`, `reduce_zero_label` or '
+            f'{path} holds the label values {str(wrong[:_NAMED_AT_MOST])[1:-1]}{more}{changed}, '
+            f'but {type(base).__name__} has the classes 0 to {len(classes) - 1} and ignores '
+            f'{ignored}: correct the file, or the data set\'s `metainfo`, `reduce_zero_label` or '
             '`ignore_index`.')
     return True
 

@@ -41,6 +41,30 @@ class SharedRound(SharedTensor):
         return value >> 32, (value & 0xffffffff) - 1
 
 
+class SharedText(SharedTensor):
+    """A short text, such as a path."""
+
+    def __init__(self, text: str = '') -> None:
+        super().__init__(4096, dtype=torch.uint8)
+        self.set(text)
+
+    def set(self, text: str) -> None:
+        """Replaces the text.
+
+        Raises:
+            ValueError: Longer than 4095 bytes.
+        """
+        content = text.encode()
+        if len(content) >= len(self.tensor):
+            raise ValueError(f'a path of {len(content)} bytes is too long: give a shorter one.')
+        padded = content.ljust(len(self.tensor), b'\0')
+        self.tensor.copy_(torch.frombuffer(bytearray(padded), dtype=torch.uint8))
+
+    def get(self) -> str:
+        """The text."""
+        return self.tensor.numpy().tobytes().rstrip(b'\0').decode()
+
+
 class NamedOnce(SharedTensor):
     """A set of names (kept as hashes) across processes: what was warned about already.
 

@@ -2,6 +2,7 @@
 import copy
 import logging
 import math
+from pathlib import Path
 from typing import Any, Callable, List, Optional, Union
 
 import torch
@@ -12,7 +13,7 @@ from mmengine.registry import DATASETS
 from ..synthesis.records import SampleRecord
 from ..synthesis.store import SyntheticStore
 from .checks import check_folders, unreadable_file
-from .shared_state import NamedOnce, SharedRound, SharedTensor
+from .shared_state import NamedOnce, SharedRound, SharedTensor, SharedText
 from .source import resolve
 
 _MAX_FAILURES = 50  # in a row; then it is not one file that is broken
@@ -31,18 +32,18 @@ class SyntheticMixDataset:
     """Outermost wrapper: the wrapped data set, and synthetic slots behind it.
 
     Indices below the number of real samples are these. Each slot beyond gives the real sample
-    ``slot % n_real`` until :meth:`serve` names a round of the store; then, at its v-th visit, sample
-    ``(slot + v * slots) % n`` of the round, so that all n samples get their turn also when they are
-    more than the slots. A synthetic sample goes through the pipeline of the data set that its
-    source image is from, in place of that image.
+    ``slot % n_real`` until :meth:`serve` names a round of the store; then, at its v-th visit,
+    sample ``(slot + v * slots) % n`` of the round, so that all n samples get their turn also when
+    they are more than the slots. A synthetic sample goes through the pipeline of the data set that
+    its source image is from, in place of that image.
 
     Wrappers that join several images (``MultiImageMixDataset`` with Mosaic or MixUp) stay inside
     and keep the kinds apart: real images are joined with real ones, and a synthetic image only
     with synthetic images of the served round, through the same transforms. The result counts as the
     sample of its first image.
 
-    After the pipeline every ``data_samples`` has the metainfo ``synthetic`` (bool) and ``sample_id``
-    (str, '' for a real one).
+    After the pipeline every ``data_samples`` has the metainfo ``synthetic`` (bool) and
+    ``sample_id`` (str, '' for a real one).
 
     A file that cannot be read is named once in a warning, counted in :attr:`unreadable`, and
     replaced by the next readable sample of the same kind; errors of the pipeline itself are raised.
@@ -75,7 +76,8 @@ class SyntheticMixDataset:
             raise TypeError('dataset should be a config or a data set of MMEngine\'s kind, but is '
                             f'{type(dataset).__name__}.')
         self.dataset = dataset
-        self.store_root = None if store is None else str(store)
+        # Shared: an iteration-based loop starts the workers before any hook can name the folder.
+        self._store_root = SharedText('' if store is None else str(store))
         self.ratio = ratio
         self._metainfo = dataset.metainfo
         self._round = SharedRound()
@@ -151,6 +153,15 @@ class SyntheticMixDataset:
         return self.dataset
 
     @property
+    def store_root(self) -> Optional[str]:
+        """Folder of the store; can be set until it is first served."""
+        return self._store_root.get() or None
+
+    @store_root.setter
+    def store_root(self, root: Any) -> None:
+        self._store_root.set(str(root))
+
+    @property
     def serving(self) -> Optional[int]:
         """Round that is served, None for real samples only."""
         round = self._round.get()[1]
@@ -203,11 +214,12 @@ class SyntheticMixDataset:
         return idx if idx < self._n_real else (idx - self._n_real) % self._n_real
 
     def _read_store(self, round: int, warn: bool) -> List[SampleRecord]:
-        if self.store_root is None:
+        root = self.store_root
+        if root is None:
             raise ValueError('SyntheticMixDataset has no store: give `store=` a folder.')
-        if self._store is None or str(self._store.root) != self.store_root:
+        if self._store is None or self._store.root != Path(root):
             classes = self._metainfo.get('classes') if isinstance(self._metainfo, dict) else None
-            self._store = SyntheticStore(self.store_root, classes=classes, warn=warn)
+            self._store = SyntheticStore(root, classes=classes, warn=warn)
         else:
             self._store.refresh(warn)
         return self._store.records(round)

@@ -8,10 +8,10 @@
       annotations/ID.png   raw file values, as the wrapped data set's own annotation files have them
       records/ID.json      one :class:`SampleRecord`; written last: without it there is no sample
 
-A sample appears wholly or not at all: every file is renamed into place, the record after the others.
-Commits happen under a lock on ``.lock``, which the operating system frees when its holder is killed;
-so whoever holds it knows that every temporary file and every image without a record is a dead
-writer's.
+A sample appears wholly or not at all: every file is renamed into place, the record after the rest.
+Commits happen under a lock on ``.lock``, which the operating system frees when its holder is
+killed; so whoever holds it knows that every temporary file and every image without a record is a
+dead writer's.
 """
 import json
 import os
@@ -315,7 +315,8 @@ def _short(value: Any) -> str:
 
 
 def _refuse_other_content(root: Path) -> None:
-    content = sorted(p.name for p in root.iterdir() if p.name != '.lock' and not is_leftover(p.name))
+    content = sorted(path.name for path in root.iterdir()
+                     if path.name != '.lock' and not is_leftover(path.name))
     # Another process may have begun the store since; it writes store.json before the folders.
     if content and not (root / 'store.json').exists():
         raise StoreMismatch(f'{root} is not a synthetic store but holds other files '

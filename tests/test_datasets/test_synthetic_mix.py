@@ -316,7 +316,7 @@ def collate(batch):
 @pytest.mark.parametrize('method', ['fork', pytest.param('spawn', marks=pytest.mark.slow)])
 def test_persistent_workers_follow(tmp_path, method):
     """The same worker processes serve real samples, round 0 and round 1."""
-    mix = make_mix(tmp_path)
+    mix = SyntheticMixDataset(base_config(make_folder(tmp_path / 'real', 4)))
     loader = DataLoader(mix, batch_size=4, num_workers=2, persistent_workers=True,
                         collate_fn=collate, multiprocessing_context=method)
 
@@ -326,6 +326,7 @@ def test_persistent_workers_follow(tmp_path, method):
 
     assert epoch() == [0, 1, 2, 3] * 2
     workers = [worker.pid for worker in loader._iterator._workers]
+    mix.store_root = tmp_path / 'store'  # named only now: the workers learn of it too
     store = open_store(tmp_path / 'store')
     add_samples(store, range(4), round=0)
     add_samples(store, range(4), round=0, copy=1)
