@@ -10,7 +10,7 @@ from typing import Any, Iterator, Mapping
 
 import torch
 import torch.nn as nn
-from mmengine.dist import barrier, broadcast_object_list, get_dist_info
+from mmengine.dist import barrier, broadcast_object_list, get_dist_info, is_main_process
 
 from ..synthesis.store import SyntheticStore
 from .batch_pass import modes_kept
@@ -38,7 +38,7 @@ def mixed_dataset(runner) -> Any:
 
 
 def create_round(runner, model: nn.Module, theta_c: ThetaC, settings: Mapping, round: int) -> dict:
-    """Creates a round of synthetic samples with theta_C, continues it where it was interrupted.
+    """Creates a round of synthetic samples with theta_C and serves it; continues an interrupted one.
 
     Args:
         runner: Of the training run.
@@ -48,14 +48,19 @@ def create_round(runner, model: nn.Module, theta_c: ThetaC, settings: Mapping, r
         round (int): Number of the round, from 0.
 
     Returns:
-        dict: ``samples``, the number of samples of this round.
+        dict: ``samples``, the number of samples of this round, which is served now.
     """
     dataset = mixed_dataset(runner)
     with together(osp.join(runner.work_dir, '.creation')):
         with theta_c.applied(model), modes_kept(model), torch.no_grad():
             model.eval()
             _create(model, dataset, settings, round, runner.seed)
-    return dict(samples=len(SyntheticStore(dataset.store_root).records(round)))
+    dataset.serve(round)
+    barrier()  # the former round goes when nobody serves it any more
+    store = SyntheticStore(dataset.store_root)
+    if is_main_process():
+        store.prune(keep_round=round)
+    return dict(samples=len(store.records(round)))
 
 
 def _create(model: nn.Module, dataset: Any, settings: Mapping, round: int, seed: int) -> None:

@@ -178,7 +178,6 @@ class SelfImprovingHook(Hook):
         self._clock.switch(CREATION)
         runner.logger.info(f'Creating synthetic samples, round {self.state.round}.')
         made = create_round(runner, _inner(runner), self.theta_c, self.creation, self.state.round)
-        mixed_dataset(runner).serve(self.state.round)
         self.state.synthetic = dict(made, rounds=self.state.round + 1)
         self.state.stage = SELF_IMPROVING
         self._activate()

@@ -1,0 +1,219 @@
+import json
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from diff2in1_mm.synthesis.store import SyntheticStore
+
+from .tiny import config, hook_of, train
+
+
+@HOOKS.register_module(force=True)
+class Watcher(Hook):
+    """Notes what each training iteration saw."""
+    priority = 'VERY_LOW'
+
+    def __init__(self):
+        self.seen, self.images, self.synthetic, self.agreement = [], [], [], []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.synthetic.append(sum(s.synthetic for s in data_batch['data_samples']))
+        self._before = getattr(runner.model.backbone, 'images_seen', 0)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.images.append(getattr(runner.model.backbone, 'images_seen', 0) - self._before)
+
+
+def watched(*args, **kwargs):
+    cfg = config(*args, **kwargs)
+    cfg.custom_hooks.append(dict(type='Watcher'))
+    runner = train(cfg)
+    return runner, hook_of(runner, 'Watcher')
+
+
+def load(path):
+    return torch.load(path, weights_only=True)
+
+
+def same(a, b):
+    assert set(a) == set(b)
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.usefixtures('tiny_create')
+class TestRun:
+
+    def test_stages_and_summary(self, images, tmp_path):
+        runner, watcher = watched(images, tmp_path, iters=12, hook=dict(warm_up=4))
+        assert sum(watcher.synthetic[:5]) == 0  # the fifth was loaded before the stage began
+        assert all(sum(watcher.synthetic[i:i + 4]) > 0 for i in range(5, 8))
+        summary = json.loads((tmp_path / 'summary.json').read_text())
+        assert list(summary['stages']) == ['warm_up', 'self_improving']
+        assert {'mIoU', 'aAcc'} <= set(summary['stages']['warm_up'])
+        assert summary['synthetic'] == dict(samples=8, rounds=1)
+        assert {'warm_up', 'creation', 'self_improving', 'validation'} <= set(summary['seconds'])
+        scalars = runner.message_hub.log_scalars
+        assert scalars['train/stage'].data[0].tolist() == [0, 0, 1, 1, 1, 1]
+        for name in ('ignored', 'agreement', 'loss_real', 'loss_synthetic'):
+            values = scalars[f'train/{name}'].data[0]
+            assert len(values) and all(v == v for v in values), name
+        assert 0.3 < scalars['train/agreement'].data[0][0] <= 1
+
+    def test_checkpoint_is_theta_c_and_needs_no_hook(self, images, tmp_path):
+        runner = train(config(images, tmp_path, iters=10, hook=dict(warm_up=4, momentum=0.1)))
+        checkpoint = load(tmp_path / 'iter_10.pth')
+        theta_c, theta_e = checkpoint['state_dict'], checkpoint['theta_E']
+        assert same(theta_c, hook_of(runner).theta_c.state_dict())
+        assert same(theta_e, runner.model.state_dict())
+        assert not torch.equal(theta_c['decode_head.conv_seg.weight'],
+                               theta_e['decode_head.conv_seg.weight'])
+        assert checkpoint['self_improving']['stage'] == 'self_improving'
+        test = Runner.from_cfg(config(images, tmp_path / 'test', mix=False,
+                                      load_from=str(tmp_path / 'iter_10.pth')))
+        summary = json.loads((tmp_path / 'summary.json').read_text())
+        assert test.test() == pytest.approx(summary['stages']['self_improving'])
+
+    def test_warm_up_checkpoint_is_the_model(self, images, tmp_path):
+        train(config(images, tmp_path, iters=6, hook=dict(warm_up=4)))
+        assert 'theta_E' not in load(tmp_path / 'iter_2.pth')
+        boundary = load(tmp_path / 'iter_4.pth')
+        assert same(boundary['state_dict'], boundary['theta_E'])
+        assert boundary['self_improving']['stage'] == 'creation'
+        assert boundary['self_improving']['stages']['warm_up']['mIoU'] > 0
+
+    @pytest.mark.parametrize('at', [2, 4, 6])
+    def test_resumed_run_equals_an_uninterrupted_one(self, images, tmp_path, at):
+        """In the warm-up, at its end, and in the self-improving stage; bit for bit."""
+        def run(name, iters, resume=False):
+            cfg = config(images, tmp_path / name, iters=iters, resume=resume,
+                         backbone='FrozenBackbone',
+                         hook=dict(warm_up=4, momentum=0.1, interval=2,
+                                   student_view='feature_dropout'))
+            cfg.model.decode_head.dropout_ratio = 0  # torch's own, from the global generator
+            cfg.train_cfg.max_iters = iters
+            return train(cfg)
+
+        run('whole', 10)
+        run('parts', max(at, 5))
+        (tmp_path / 'parts' / 'last_checkpoint').write_text(
+            str(tmp_path / 'parts' / f'iter_{at}.pth'))
+        resumed = run('parts', 10, resume=True)
+        assert resumed.iter == 10
+        whole, parts = (load(tmp_path / name / 'iter_10.pth') for name in ('whole', 'parts'))
+        assert same(whole['state_dict'], parts['state_dict'])
+        assert same(whole['theta_E'], parts['theta_E'])
+        assert whole['self_improving']['stages'] == parts['self_improving']['stages']
+        assert len(SyntheticStore(tmp_path / 'parts' / 'store')) == 8
+
+    def test_load_from_starts_both_sets_from_theta_c(self, images, tmp_path):
+        train(config(images, tmp_path / 'a', iters=6, hook=dict(warm_up=4)))
+        checkpoint = load(tmp_path / 'a' / 'iter_6.pth')
+        cfg = config(images, tmp_path / 'b', iters=1, hook=dict(warm_up=0),
+                     load_from=str(tmp_path / 'a' / 'iter_6.pth'))
+        cfg.optim_wrapper.optimizer.lr = 0.0
+        cfg.default_hooks.checkpoint.interval = 1
+        train(cfg)
+        start = load(tmp_path / 'b' / 'iter_0.pth')
+        assert same(start['theta_E'], checkpoint['state_dict'])
+        assert same(start['state_dict'], checkpoint['state_dict'])
+
+    @pytest.mark.parametrize('view, extra', [('same', 0), ('feature_dropout', 0), ('strong', 1)])
+    def test_frozen_backbone_runs_once_per_image(self, images, tmp_path, view, extra):
+        _, watcher = watched(images, tmp_path, iters=10, backbone='FrozenBackbone',
+                             hook=dict(warm_up=4, student_view=view))
+        assert sum(watcher.synthetic[5:]) > 0
+        assert watcher.images[:4] == [4] * 4
+        # logged iterations (every second) too
+        assert watcher.images[5:] == [4 + extra * n for n in watcher.synthetic[5:]]
+
+    def test_recreation_replaces_the_round(self, images, tmp_path):
+        _, watcher = watched(images, tmp_path, iters=10,
+                             hook=dict(warm_up=2, recreate_every=3, momentum=0.5))
+        store = SyntheticStore(tmp_path / 'store')
+        assert {record.round for record in store.records()} == {2} and len(store) == 8
+        checkpoint = load(tmp_path / 'iter_10.pth')
+        assert checkpoint['self_improving']['round'] == 2
+        assert load(tmp_path / 'iter_8.pth')['self_improving']['stage'] == 'creation'
+        cfg = config(images, tmp_path, iters=12, resume=True,
+                     hook=dict(warm_up=2, recreate_every=3, momentum=0.5))
+        train(cfg)
+        assert SyntheticStore(tmp_path / 'store').records()[0].round == 3
+
+    def test_targets_of_creation_stay(self, images, tmp_path):
+        runner = train(config(images, tmp_path, iters=8, backbone='FrozenBackbone',
+                              hook=dict(warm_up=2, targets='creation', momentum=0.5)))
+        assert runner.message_hub.get_scalar('train/ignored').current() == 0
+
+    def test_control_without_synthetic_data(self, images, tmp_path):
+        runner = train(config(images, tmp_path, iters=6, mix=False,
+                              hook=dict(warm_up=2, creation=None, momentum=0.5)))
+        theta_c = hook_of(runner).theta_c
+        assert not same(theta_c.state_dict(), runner.model.state_dict())
+        summary = json.loads((tmp_path / 'summary.json').read_text())
+        assert list(summary['stages']) == ['warm_up', 'self_improving']
+
+    def test_epochs(self, images, tmp_path):
+        cfg = config(images, tmp_path, hook=dict(warm_up=1, recreate_every=1))
+        cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=3)
+        cfg.train_dataloader.sampler.type = 'DefaultSampler'
+        cfg.default_hooks.checkpoint = dict(type='AtomicCheckpointHook', interval=1)
+        cfg.log_processor.by_epoch = True
+        train(cfg)
+        checkpoint = load(tmp_path / 'epoch_1.pth')
+        assert checkpoint['meta']['epoch'] == 1 and checkpoint['meta']['iter'] == 4
+        assert checkpoint['self_improving']['stage'] == 'creation'
+        assert load(tmp_path / 'epoch_3.pth')['self_improving']['round'] == 1
+
+    @pytest.mark.parametrize('hook', [dict(target_mode='train'), dict(student_view='strong'),
+                                      dict(confidence=0.6)])
+    def test_amp_and_gradient_accumulation(self, images, tmp_path, hook):
+        cfg = config(images, tmp_path, iters=8, amp=True, hook=dict(warm_up=2, **hook))
+        cfg.optim_wrapper.accumulative_counts = 2
+        before = train(cfg)
+        assert all(torch.isfinite(p).all() for p in before.model.parameters())
+        moved = load(tmp_path / 'iter_2.pth')['state_dict']['backbone.layers.0.weight']
+        assert not torch.equal(moved, before.model.backbone.layers[0].weight)
+
+
+@pytest.mark.usefixtures('tiny_create')
+class TestRefusals:
+
+    def refused(self, match, *args, change=None, **kwargs):
+        cfg = config(*args, **kwargs)
+        if change:
+            change(cfg)
+        with pytest.raises(ValueError, match=match):
+            train(cfg)
+
+    def test_second_average(self, images, tmp_path):
+        self.refused('EMAHook and SelfImprovingHook both', images, tmp_path, hook={},
+                     change=lambda cfg: cfg.custom_hooks.append(dict(type='EMAHook')))
+
+    def test_data_set_that_cannot_serve(self, images, tmp_path):
+        self.refused("type='SyntheticMixDataset'", images, tmp_path, hook={}, mix=False)
+
+    def test_dropout_without_frozen_features(self, images, tmp_path):
+        self.refused("use 'same' or 'strong'", images, tmp_path,
+                     hook=dict(student_view='feature_dropout'))
+
+    def test_warm_up_longer_than_the_run(self, images, tmp_path):
+        self.refused('leaves none of the 8', images, tmp_path, hook=dict(warm_up=8))
+
+    @pytest.mark.parametrize('argument', [
+        dict(momentum=0), dict(interval=0), dict(targets='never'), dict(student_view='weak'),
+        dict(target_mode='off'), dict(feature_dropout=1.0), dict(confidence=2), dict(warm_up=-1),
+        dict(recreate_every=0)])
+    def test_arguments(self, argument):
+        from diff2in1_mm.engine import SelfImprovingHook
+        with pytest.raises(ValueError, match=next(iter(argument))):
+            SelfImprovingHook(**{**dict(warm_up=1), **argument})
+
+    def test_a_checkpoint_hook_that_is_not_atomic_is_named(self, images, tmp_path, caplog):
+        cfg = config(images, tmp_path, iters=3, hook=dict(warm_up=1))
+        cfg.default_hooks.checkpoint.type = 'CheckpointHook'
+        train(cfg)
+        log = next(tmp_path.glob('*/*.log')).read_text()
+        assert "type = 'AtomicCheckpointHook'" in log

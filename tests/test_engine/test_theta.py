@@ -1,0 +1,111 @@
+import copy
+
+import pytest
+import torch
+import torch.nn as nn
+
+from diff2in1_mm.engine.theta import ThetaC
+
+
+def net():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 2), nn.Linear(4, 2))
+    model[3].weight = model[2].weight  # tied
+    model[0].bias.requires_grad_(False)  # frozen
+    model.register_buffer('scale', torch.tensor([3.0]), persistent=False)
+    return model
+
+
+def step(model):
+    """Changes parameters and statistics as a training step does."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(1.0)
+    model.train()
+    model[1](torch.randn(8, 4) + 5)
+
+
+def test_holds_what_training_changes_and_no_more():
+    theta = ThetaC(net())
+    assert set(theta.tensors) == {
+        '0.weight', '1.weight', '1.bias', '1.running_mean', '1.running_var',
+        '1.num_batches_tracked', '2.weight', '2.bias', '3.bias', 'scale'}
+    assert theta.bytes == 4 * (16 + 4 * 4 + 8 + 2 + 2 + 1) + 8
+    assert set(theta.state_dict()) == set(theta.tensors) - {'scale'} | {'3.weight'}
+
+
+def test_update_is_an_exponential_moving_average():
+    model = net()
+    before = {name: t.clone() for name, t in model.state_dict().items()}
+    theta = ThetaC(model)
+    step(model)
+    theta.update(model, momentum=0.25)
+    for name, value in theta.state_dict().items():
+        new = model.state_dict()[name]
+        if new.is_floating_point():
+            torch.testing.assert_close(value, 0.75 * before[name] + 0.25 * new)
+        else:
+            assert value == new == 1
+    theta.update(model, momentum=1.0)
+    assert torch.equal(theta.state_dict()['2.weight'], model[2].weight)
+
+
+def test_applied_swaps_pointers_and_restores_bit_for_bit():
+    model = net()
+    theta = ThetaC(model)
+    step(model)
+    values = copy.deepcopy(model.state_dict())
+    pointers = [t.data_ptr() for t in model.state_dict().values()]
+    expected = {name: t.clone() for name, t in theta.state_dict().items()}
+    with pytest.raises(KeyError), theta.applied(model):
+        for name, value in expected.items():
+            assert torch.equal(model.state_dict()[name], value)
+        model[1](torch.randn(8, 4))  # moves the statistics of theta_C
+        with pytest.raises(RuntimeError, match='in the model'):
+            theta.update(model, 0.5)
+        raise KeyError
+    assert [t.data_ptr() for t in model.state_dict().values()] == pointers
+    for name, value in values.items():
+        assert torch.equal(model.state_dict()[name], value)
+    assert theta.tensors['1.num_batches_tracked'] == 1
+
+
+def test_a_buffer_that_a_module_replaces_stays_theta_cs():
+    model = net()
+    theta = ThetaC(model)
+    with theta.applied(model):
+        model[1].running_mean = torch.full((4, ), 9.0)
+    assert torch.equal(model[1].running_mean, torch.zeros(4))
+    assert torch.equal(theta.tensors['1.running_mean'], torch.full((4, ), 9.0))
+
+
+def test_gradients_flow_to_theta_e_after_a_pass_of_theta_c_under_autocast():
+    model = nn.Linear(4, 4)
+    theta = ThetaC(model)
+    with torch.no_grad():
+        model.weight.mul_(2)
+    x = torch.randn(3, 4)
+    with torch.autocast('cpu', torch.bfloat16):
+        with torch.no_grad(), theta.applied(model):
+            model(x)
+        out = model(x)
+    out.float().sum().backward()
+    assert model.weight.grad is not None
+    with torch.autocast('cpu', torch.bfloat16):
+        torch.testing.assert_close(out, model(x))
+
+
+def test_loading_says_what_does_not_fit():
+    theta = ThetaC(net())
+    state = {name: t.clone() + 1 for name, t in theta.state_dict().items()}
+    theta.load_state_dict(state)
+    assert torch.equal(theta.state_dict()['0.weight'], state['0.weight'])
+    with pytest.raises(ValueError, match='lacks 0.weight'):
+        theta.load_state_dict({k: v for k, v in state.items() if k != '0.weight'})
+    with pytest.raises(ValueError, match=r'0.weight has shape \(1,\) there and \(4, 4\) here'):
+        theta.load_state_dict({**state, '0.weight': torch.zeros(1)})
+    with pytest.raises(ValueError, match='another model'):
+        theta.update(net(), 0.1)
+    with pytest.raises(ValueError, match='no trainable parameter'):
+        ThetaC(nn.Linear(2, 2).requires_grad_(False))
