@@ -1,0 +1,208 @@
+"""Unlabelled images, with captions where there are some."""
+import glob
+import json
+import os.path as osp
+from typing import Dict, List, Optional, Sequence, Tuple
+
+import cv2
+import mmcv
+import numpy as np
+import torch
+from mmengine.logging import print_log
+from mmengine.registry import DATASETS
+from torch.utils.data import Dataset
+
+EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+
+
+@DATASETS.register_module()
+class ImageFolder(Dataset):
+    """Images of a folder or a glob, resized and cropped, as uint8 tensors.
+
+    An image that cannot be read is named once, counted in :attr:`skipped` (also over worker
+    processes), and the next readable one takes its place.
+
+    Args:
+        path (str): A folder (searched recursively) or a glob such as ``'photos/*.jpg'``.
+        size (tuple[int, int]): Height and width, in pixels. Each image is scaled to cover it.
+        crop (tuple[int, int] | None): Height and width of a random crop taken out of the scaled
+            image. None cuts the middle of ``size``. Default None.
+        flip (float): Probability of a mirror image. Default 0.
+        scale (tuple[float, float]): Random enlargement before cropping, at least 1. Default (1, 1).
+        captions (str | None): A ``.json`` file (object of file name to caption), a ``.jsonl`` file
+            (lines with ``file_name`` and ``text``), or ``'sidecar'`` for a ``.txt`` file beside
+            each image. None means empty captions. Default None.
+        data_root (str): Prefix of a relative ``path`` and ``captions``. Default ''.
+        limit (int | None): Use only the first so many files. Default None.
+
+    Raises:
+        FileNotFoundError: The folder does not exist or holds no image; the captions file is missing.
+        ValueError: Sizes that do not fit, or a captions file that cannot be understood.
+    """
+
+    def __init__(self, path: str, size: Tuple[int, int],
+                 crop: Optional[Tuple[int, int]] = None, flip: float = 0.0,
+                 scale: Tuple[float, float] = (1.0, 1.0), captions: Optional[str] = None,
+                 data_root: str = '', limit: Optional[int] = None) -> None:
+        self.size, self.flip, self.scale = tuple(size), flip, tuple(scale)
+        self.crop = None if crop is None else tuple(crop)
+        if self.crop and any(c > s for c, s in zip(self.crop, self.size)):
+            raise ValueError(f'crop {self.crop} is larger than size {self.size}: make it smaller')
+        if self.scale[0] < 1 or self.scale[1] < self.scale[0]:
+            raise ValueError(f'scale {self.scale} must be (low, high) with 1 <= low <= high')
+        self.files = find_images(osp.join(data_root, path))[:limit]
+        if captions is not None and captions != 'sidecar':
+            captions = osp.join(data_root, captions)
+        self.captions = read_captions(captions, self.files)
+        # shared memory: workers add to one count
+        self._bad = torch.zeros(len(self.files), dtype=torch.uint8).share_memory_()
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @property
+    def skipped(self) -> List[str]:
+        """list[str]: Files that could not be read so far."""
+        return [self.files[i] for i in self._bad.nonzero().flatten().tolist()]
+
+    def __getitem__(self, index: int) -> Dict:
+        """One sample.
+
+        Returns:
+            dict: ``inputs`` uint8 RGB (3, h, w), ``caption`` str, ``index`` int of the file that
+            was read.
+        """
+        image, index = self._readable(index)
+        image = self._augment(image)
+        tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        return dict(inputs=tensor, caption=self.captions[index], index=index)
+
+    def whole(self, index: int) -> Optional[torch.Tensor]:
+        """The image of one file without random changes.
+
+        Returns:
+            Tensor | None: uint8 RGB, shape (3, *size); None if it cannot be read.
+        """
+        image = self._read(index)
+        if image is None:
+            return None
+        image = _cover(image, self.size)
+        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+    def _readable(self, index: int) -> Tuple[np.ndarray, int]:
+        for step in range(len(self.files)):
+            candidate = (index + step) % len(self.files)
+            image = self._read(candidate)
+            if image is not None:
+                return image, candidate
+        raise FileNotFoundError(f'none of the {len(self.files)} images can be read, the first is '
+                                f'{self.files[0]}')
+
+    def _read(self, index: int) -> Optional[np.ndarray]:
+        """RGB uint8 (H, W, 3), or None for a file that cannot be read."""
+        if self._bad[index]:
+            return None
+        try:
+            image = mmcv.imread(self.files[index], channel_order='rgb', backend='cv2')
+        except (OSError, cv2.error):
+            image = None
+        if image is None:
+            self._bad[index] = 1
+            print_log(f'Skipping {self.files[index]}: it cannot be read as an image '
+                      f'({int(self._bad.sum())} of {len(self.files)} so far)', 'current', 30)
+        return image
+
+    def _augment(self, image: np.ndarray) -> np.ndarray:
+        factor = np.random.uniform(*self.scale)
+        image = _cover(image, tuple(round(s * factor) for s in self.size))
+        if self.crop or factor > 1:
+            height, width = self.crop or self.size
+            top = np.random.randint(image.shape[0] - height + 1)
+            left = np.random.randint(image.shape[1] - width + 1)
+            image = image[top:top + height, left:left + width]
+        return image[:, ::-1] if np.random.rand() < self.flip else image
+
+
+def _cover(image: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
+    """Scale an image (H, W, 3) until it covers ``size``, and cut out the middle."""
+    (height, width), (rows, cols) = image.shape[:2], size
+    factor = max(rows / height, cols / width)
+    new = max(round(width * factor), cols), max(round(height * factor), rows)
+    if new != (width, height):
+        image = cv2.resize(image, new,
+                           interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
+    top, left = (image.shape[0] - rows) // 2, (image.shape[1] - cols) // 2
+    return image[top:top + rows, left:left + cols]
+
+
+def find_images(path: str) -> List[str]:
+    """Sorted image files of a folder (recursively) or a glob.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or it holds no image.
+    """
+    if osp.isdir(path):
+        pattern = osp.join(glob.escape(path), '**', '*')
+    elif glob.has_magic(path):
+        pattern = path
+    else:
+        raise FileNotFoundError(f'there is no image folder {path!r}: set data_root and images.path, '
+                                'for example --cfg-options data_root=/path/to/images')
+    files = sorted(f for f in glob.glob(pattern, recursive=True)
+                   if f.lower().endswith(EXTENSIONS))
+    if not files:
+        raise FileNotFoundError(f'{path!r} holds no image ({", ".join(EXTENSIONS)}): set data_root '
+                                'and images.path to where they are')
+    return files
+
+
+def read_captions(source: Optional[str], files: Sequence[str]) -> List[str]:
+    """A caption for each file, '' where there is none.
+
+    Args:
+        source (str | None): See :class:`ImageFolder`.
+        files (Sequence[str]): Image files.
+
+    Raises:
+        FileNotFoundError: The captions file is missing.
+        ValueError: It cannot be understood, or none of its names is among the images.
+    """
+    if source is None:
+        return [''] * len(files)
+    if source == 'sidecar':
+        texts = [_sidecar(osp.splitext(file)[0] + '.txt') for file in files]
+        if not any(texts):
+            raise ValueError('captions="sidecar", but no image has a .txt file beside it')
+        return texts
+    if not osp.isfile(source):
+        raise FileNotFoundError(f'there is no captions file {source!r}')
+    table = _caption_table(source)
+    texts = [table.get(osp.basename(file), table.get(osp.splitext(osp.basename(file))[0], ''))
+             for file in files]
+    if not any(texts):
+        raise ValueError(f'{source} names none of the images; the first image is '
+                         f'{osp.basename(files[0])!r}')
+    return texts
+
+
+def _sidecar(path: str) -> str:
+    if not osp.isfile(path):
+        return ''
+    with open(path, encoding='utf-8') as file:
+        return ' '.join(file.read().split())
+
+
+def _caption_table(source: str) -> Dict[str, str]:
+    """File name (without folder) to caption."""
+    try:
+        with open(source, encoding='utf-8') as file:
+            if source.endswith('.jsonl'):
+                rows = [json.loads(line) for line in file if line.strip()]
+                table = {row['file_name']: row['text'] for row in rows}
+            else:
+                table = json.load(file)
+        return {osp.basename(name): ' '.join(text.split()) for name, text in table.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f'{source} is not a captions file: give a .json object of file name to caption, or '
+            '.jsonl lines with "file_name" and "text"') from error

@@ -1,0 +1,258 @@
+"""Training of a latent diffusion model from a folder of images: autoencoder, latents, denoiser."""
+import copy
+import hashlib
+import os
+import os.path as osp
+from typing import List, Optional, Tuple
+
+import torch
+from diffusers import AutoencoderKL
+from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
+from mmengine.dist import barrier, is_main_process
+from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+from mmengine.utils import ProgressBar
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..datasets import ImageFolder
+from ..models.diffusion_training.autoencoder_trainer import whiten
+from ..models.diffusion_training.images import to_unit_range
+from ..models.diffusion_training.pipeline_files import (load_pipeline, new_pipeline, replace_folder,
+                                                        save_pipeline)
+from .averaged_model import averaged_model
+
+# What both runners take from the top level of the config.
+_SHARED = ('default_scope', 'env_cfg', 'log_processor', 'log_level', 'launcher', 'randomness',
+           'default_hooks', 'visualizer', 'custom_imports', 'model_wrapper_cfg')
+
+
+class DiffusionTraining:
+    """The stages of ``tools/train_diffusion.py``, each kept in the work dir when it is done.
+
+    ``WORK_DIR/autoencoder``: checkpoints, reconstructions and the trained ``vae``.
+    ``WORK_DIR/latents.safetensors``: every image encoded once. ``WORK_DIR/denoiser``: checkpoints,
+    sample grids and ``start``, the pipeline that training began from. ``WORK_DIR/pipeline``: the
+    result, renewed from time to time.
+
+    Args:
+        cfg (Config): See ``configs/diffusion_camvid.py``.
+        resume (bool): Continue what the work dir holds. Default False.
+
+    Raises:
+        FileNotFoundError: No images.
+        ValueError: Sizes, captions or a pretrained pipeline that do not fit.
+    """
+
+    def __init__(self, cfg: Config, resume: bool = False) -> None:
+        self.cfg = cfg
+        self.resume = resume
+        self.work_dir = osp.abspath(cfg.work_dir)
+        self.images = dict(cfg.images, data_root=cfg.get('data_root', ''))
+        self.dataset = ImageFolder(**self.images)
+        self.pretrained: Optional[str] = cfg.get('pretrained')
+        self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        """Name a picture size that the strides do not divide, before any training."""
+        if self.pretrained:
+            vae, unet = (getattr(load_pipeline(self.pretrained), part).config
+                         for part in ('vae', 'unet'))
+        else:
+            vae, unet = self.cfg.autoencoder.model.autoencoder, self.cfg.denoiser.unet
+        latent_stride = 2**(len(vae['block_out_channels']) - 1)
+        stride = latent_stride * 2**(len(unet['block_out_channels']) - 1)
+        if any(side % stride for side in self.images['size']):
+            raise ValueError(f'images.size {tuple(self.images["size"])} must be divisible by '
+                             f'{stride}, the stride of autoencoder and U-Net together')
+        crop = None if self.pretrained else self.cfg.autoencoder.train_dataloader.dataset.get('crop')
+        if crop and any(side % latent_stride for side in crop):
+            raise ValueError(f'autoencoder crop {tuple(crop)} must be divisible by {latent_stride}, '
+                             'the stride of the autoencoder')
+
+    def run(self) -> str:
+        """Run what is missing.
+
+        Returns:
+            str: The diffusers folder.
+        """
+        if not self.pretrained:
+            self.train_autoencoder()
+        start = self.start_pipeline()
+        result = self.train_denoiser(start)
+        for name in self.dataset.skipped:
+            print_log(f'Skipped, not readable: {name}', 'current')
+        if self.dataset.skipped:
+            print_log(f'{len(self.dataset.skipped)} of {len(self.dataset)} images were skipped.',
+                      'current')
+        return result
+
+    # ---- the stages ----
+
+    @property
+    def vae_folder(self) -> str:
+        """str: Where the trained autoencoder lies."""
+        return osp.join(self.work_dir, 'autoencoder', 'vae')
+
+    @property
+    def latents_file(self) -> str:
+        """str: Where the latents of all images lie."""
+        return osp.join(self.work_dir, 'latents.safetensors')
+
+    def train_autoencoder(self) -> None:
+        """Train the autoencoder, then make its latents white; done once per work dir."""
+        if self.resume and osp.isfile(osp.join(self.vae_folder, 'config.json')):
+            return
+        section = copy.deepcopy(self.cfg.autoencoder)
+        for key, value in self.images.items():
+            section.train_dataloader.dataset.setdefault(key, value)
+        runner = self._runner('autoencoder', section)
+        runner.train()
+        if is_main_process():
+            vae = averaged_model(runner).vae.eval()
+            latents, index = encode_images(vae, self._latent_images(), self.cfg.encode_batch_size)
+            mean, std = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))
+            vae.cpu()
+            whiten(vae, mean, std)
+            if self.cfg.keep_latents:
+                latents = (latents - mean[:, None, None]) / std[:, None, None]
+                self._save_latents(vae, latents, index)
+            replace_folder(self.vae_folder, lambda path: vae.save_pretrained(path))
+        barrier()
+
+    def start_pipeline(self) -> str:
+        """The pipeline that the denoiser's training begins from, and its latents.
+
+        Returns:
+            str: Diffusers folder, or the hub id that the config names.
+        """
+        folder = osp.join(self.work_dir, 'denoiser', 'start')
+        if is_main_process():
+            if not self.pretrained and not (self.resume and osp.isdir(folder)):
+                vae = AutoencoderKL.from_pretrained(self.vae_folder)
+                part = self.cfg.denoiser
+                save_pipeline(
+                    new_pipeline(vae, part.unet, part.text_encoder, part.scheduler,
+                                 self.dataset.captions, self.cfg.randomness.seed), folder)
+            if self.cfg.keep_latents:
+                self._keep_latents(load_pipeline(self.pretrained or folder).vae)
+        barrier()
+        return self.pretrained or folder
+
+    def train_denoiser(self, start: str) -> str:
+        """Train the denoiser on the kept latents, or on images encoded as they come.
+
+        Args:
+            start (str): Pipeline to begin from.
+
+        Returns:
+            str: The diffusers folder of the result.
+        """
+        section = copy.deepcopy(self.cfg.denoiser)
+        for key in ('unet', 'text_encoder', 'scheduler'):
+            section.pop(key, None)
+        section.model.update(pipeline=start)
+        section.model.setdefault('train_text_encoder', any(self.dataset.captions))
+        if self.cfg.keep_latents:
+            dataset = dict(type='KeptLatents', path=self.latents_file,
+                           captions=self.dataset.captions)
+        else:
+            dataset = dict(type='ImageFolder', flip=0.5 if self.cfg.mirror else 0.0, **self.images)
+        section.train_dataloader.dataset = dataset
+        out_dir = osp.join(self.work_dir, 'pipeline')
+        for hook in section.custom_hooks:
+            if hook['type'] == 'SavePipelineHook':
+                hook['out_dir'] = out_dir
+        self._runner('denoiser', section).train()
+        return out_dir
+
+    # ---- parts ----
+
+    def _runner(self, name: str, section: ConfigDict) -> Runner:
+        """A Runner of one stage: its section of the config, and what all stages share."""
+        cfg = Config({key: copy.deepcopy(self.cfg[key]) for key in _SHARED if key in self.cfg})
+        cfg.merge_from_dict({'work_dir': osp.join(self.work_dir, name), 'resume': self.resume})
+        for key, value in section.items():
+            cfg[key] = value
+        for hook in cfg.get('custom_hooks', []):
+            if hook['type'] == 'SampleGridHook':
+                hook['dataset'] = dict(type='ImageFolder', **self.images)
+        cfg.experiment_name = f'{osp.basename(self.work_dir)}_{name}'
+        return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+    def _latent_images(self) -> List[int]:
+        """Images whose latents are needed: all, or enough for their statistics."""
+        count = len(self.dataset)
+        some = count if self.cfg.keep_latents else min(count, 1000)
+        return [self.dataset, range(0, count, max(1, count // some)), self.cfg.mirror]
+
+    def _keep_latents(self, vae: AutoencoderKL) -> None:
+        """Encode all images, unless the file already holds what this autoencoder makes of them."""
+        if osp.isfile(self.latents_file):
+            with safe_open(self.latents_file, 'pt') as file:
+                if (file.metadata() or {}).get('made_of') == self._made_of(vae):
+                    return
+        latents, index = encode_images(vae.to(get_device()).eval(), self._latent_images(),
+                                       self.cfg.encode_batch_size)
+        self._save_latents(vae.cpu(), latents * vae.config.scaling_factor, index)
+
+    def _save_latents(self, vae: AutoencoderKL, latents: Tensor, index: Tensor) -> None:
+        os.makedirs(self.work_dir, exist_ok=True)
+        save_file(dict(latents=latents.half().contiguous(), index=index),
+                  self.latents_file + '.tmp', metadata=dict(made_of=self._made_of(vae)))
+        os.replace(self.latents_file + '.tmp', self.latents_file)
+
+    def _made_of(self, vae: AutoencoderKL) -> str:
+        """What the latents depend on: weights, files, picture size, mirroring."""
+        digest = hashlib.sha256(repr((self.images, self.cfg.mirror, self.dataset.files,
+                                      [osp.getsize(f) for f in self.dataset.files])).encode())
+        for name, tensor in sorted(vae.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+@torch.no_grad()
+def encode_images(vae: AutoencoderKL, what: list, batch_size: int) -> Tuple[Tensor, Tensor]:
+    """Posterior means of images, and of their mirror images.
+
+    Args:
+        vae (AutoencoderKL): On its device, in eval mode.
+        what (list): Data set, places in it, and whether to mirror.
+        batch_size (int): Images per pass.
+
+    Returns:
+        tuple[Tensor, Tensor]: Latents (M, c, h, w) float32 on the CPU, not scaled, and the image
+        (M,) int64 that each belongs to.
+    """
+    dataset, places, mirror = what
+    device = next(vae.parameters()).device
+    latents, index, waiting = [], [], []
+
+    def encode() -> None:
+        images = to_unit_range(torch.stack([image for image, _ in waiting]).to(device))
+        index.extend(place for _, place in waiting)
+        latents.append(vae.encode(images).latent_dist.mean.float().cpu())
+        waiting.clear()
+
+    print_log(f'Encoding {len(places)} images{" and their mirror images" if mirror else ""} once',
+              'current')
+    progress = ProgressBar(len(places))
+    for place in places:
+        image = dataset.whole(place)
+        progress.update()
+        if image is None:
+            continue
+        waiting.extend((view, place) for view in ([image, image.flip(-1)] if mirror else [image]))
+        if len(waiting) >= batch_size:
+            encode()
+    if waiting:
+        encode()
+    print()
+    if not latents:
+        raise FileNotFoundError(f'none of the {len(dataset)} images can be read, the first is '
+                                f'{dataset.files[0]}')
+    return torch.cat(latents), torch.tensor(index)

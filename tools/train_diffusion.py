@@ -1,0 +1,87 @@
+"""Trains or adapts a latent diffusion model on a folder of unlabelled images."""
+import argparse
+import os
+import os.path as osp
+import sys
+
+import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
+import torch
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.logging import print_log
+
+from diff2in1_mm.engine.diffusion_training import DiffusionTraining
+
+EXAMPLES = """\
+examples:
+  # from scratch: first an autoencoder, then a denoiser on its latents
+  python tools/train_diffusion.py configs/diffusion_camvid.py --amp \\
+      --cfg-options data_root=/path/to/camvid
+  # on images of your own, with captions from .txt files beside them
+  python tools/train_diffusion.py configs/diffusion_camvid.py --work-dir work_dirs/mine \\
+      --cfg-options data_root=/path/to/photos images.path=. images.captions=sidecar
+  # go on after an interruption
+  python tools/train_diffusion.py configs/diffusion_camvid.py --resume
+
+The result is WORK_DIR/pipeline, a folder that StableDiffusionPipeline.from_pretrained and the
+`pretrained` of a DiffusionBackbone load; it is renewed while training goes on. Pictures of the
+progress are in WORK_DIR/autoencoder/samples and WORK_DIR/denoiser/samples."""
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file, or the name of one of ours')
+    parser.add_argument('--work-dir', help='where everything is written; default '
+                        'work_dirs/CONFIG_NAME')
+    parser.add_argument('--resume', action='store_true',
+                        help='continue what the work dir holds, stage by stage')
+    parser.add_argument('--amp', action='store_true',
+                        help='mixed precision: bfloat16 where the device has it (CPUs included), '
+                        'else float16 with loss scaling')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction,
+                        help='override settings: key=value, nested keys with dots '
+                        '(denoiser.train_cfg.max_iters=1000), lists as key="[a,b]"')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
+                        help='job launcher; with torchrun: pytorch')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """The config with what the command line says."""
+    path = diff2in1_mm.find_config(args.config)
+    cfg = Config.fromfile(path)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    cfg.launcher = args.launcher
+    cfg.work_dir = (args.work_dir or cfg.get('work_dir')
+                    or osp.join('work_dirs', osp.splitext(osp.basename(path))[0]))
+    if args.amp:
+        for stage in ('autoencoder', 'denoiser'):
+            use_amp(cfg[stage].optim_wrapper)
+    return cfg
+
+
+def use_amp(optim_wrapper: ConfigDict) -> None:
+    """Mixed precision for one stage's optimizer wrapper."""
+    if not torch.cuda.is_available() or torch.cuda.is_bf16_supported():
+        optim_wrapper.type = 'Bf16OptimWrapper'
+    else:
+        optim_wrapper.type = 'AmpOptimWrapper'
+        optim_wrapper.loss_scale = 'dynamic'
+
+
+def main(argv=None) -> None:
+    args = parse_args(argv)
+    try:
+        cfg = load_config(args)
+        training = DiffusionTraining(cfg, args.resume)
+    except (FileNotFoundError, ValueError) as error:
+        sys.exit(f'error: {error}')
+    print_log(f'The diffusion model is in {training.run()}', 'current')
+
+
+if __name__ == '__main__':
+    main()
