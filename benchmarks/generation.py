@@ -1,0 +1,113 @@
+"""What the project adds to the time of the diffusion model itself.
+
+    python benchmarks/generation.py                     # the small model, CPU
+    python benchmarks/generation.py --model sd15        # Stable Diffusion 1.5, GPU
+
+Creation (images read, generated, labelled, written) against the time inside U-Net and VAE, and
+DiffusionBackbone against a bare diffusers forward.
+"""
+import os
+import tempfile
+import time
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from common import ARCHITECTURES, alternate, arguments, random_pipeline, report, segmentor, wait
+from mmengine.registry import DATASETS
+from PIL import Image
+
+from diff2in1_mm.synthesis.create import create
+
+
+def write_photographs(folder: str, count: int, size) -> None:
+    """Smooth coloured noise with a label map: as costly to read and write as a photograph."""
+    generator = np.random.default_rng(0)
+    for kind in ('images', 'labels'):
+        os.makedirs(f'{folder}/{kind}')
+    for i in range(count):
+        coarse = generator.integers(0, 256, (12, 12, 3), dtype=np.uint8)
+        smooth = np.asarray(Image.fromarray(coarse).resize(size[::-1], Image.BICUBIC), np.int16)
+        noisy = (smooth + generator.integers(-12, 13, smooth.shape)).clip(0, 255)
+        Image.fromarray(noisy.astype(np.uint8)).save(f'{folder}/images/{i:04d}.jpg', quality=90)
+        Image.fromarray(coarse[..., 0] % 19).resize(size[::-1], Image.NEAREST).save(
+            f'{folder}/labels/{i:04d}.png')
+
+
+@contextmanager
+def timed_model(diffusion, device: str):
+    """Adds up the seconds spent inside U-Net and VAE; the device is waited for on both sides."""
+    spent = dict(seconds=0.)
+    originals = [(part, name, getattr(part, name)) for part, name in (
+        (diffusion.unet, 'forward'), (diffusion.vae, 'encode'), (diffusion.vae, 'decode'))]
+
+    def timer(function):
+        def run(*args, **kwargs):
+            wait(device)
+            start = time.perf_counter()
+            result = function(*args, **kwargs)
+            wait(device)
+            spent['seconds'] += time.perf_counter() - start
+            return result
+        return run
+
+    for part, name, function in originals:
+        setattr(part, name, timer(function))
+    try:
+        yield spent
+    finally:
+        for part, name, _ in originals:
+            delattr(part, name)
+
+
+def creation(args, model, size) -> list:
+    """Share of a creation's time outside U-Net and VAE."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_photographs(folder, 4 * args.batch_size, size)
+        dataset = DATASETS.build(dict(
+            type='mmseg.BaseSegDataset', data_root=folder,
+            data_prefix=dict(img_path='images', seg_map_path='labels'), pipeline=[],
+            metainfo=dict(classes=[f'c{i}' for i in range(19)])))
+        seconds = {}
+        with timed_model(model.backbone.diffusion, args.device) as spent:
+            for name in ('warm-up', 'measured'):
+                spent['seconds'] = 0.
+                start = time.perf_counter()
+                create(model, dataset, f'{folder}/store_{name}', seed=0, round=0, T=400, steps=10,
+                       batch_size=args.batch_size, progress=False)
+                wait(args.device)
+                seconds[name] = time.perf_counter() - start
+    total = seconds['measured']
+    return [('creation, per image', total / (4 * args.batch_size), 's'),
+            ('creation: share of time outside U-Net and VAE', 100 * (1 - spent['seconds'] / total),
+             '%')]
+
+
+def backbone(args, model, size) -> list:
+    """DiffusionBackbone against VAE and U-Net called by hand on the same images."""
+    body = model.backbone.eval()
+    diffusion = body.diffusion
+    images = (torch.rand(args.batch_size, 3, *size) * 2 - 1).to(args.device)
+    embeddings = body._embeddings.expand(args.batch_size, -1, -1)
+
+    @torch.no_grad()
+    def bare():
+        latents = diffusion.vae.encode(diffusion._prepare(images)).latent_dist.mean
+        diffusion.unet(latents * diffusion.vae.config.scaling_factor, 1, embeddings)
+
+    seconds = alternate({'bare': bare, 'backbone': lambda: body(images)}, args.rounds, args.device)
+    return [('bare diffusers forward', seconds['bare'], 's'),
+            ('DiffusionBackbone: ratio to it', seconds['backbone'] / seconds['bare'], 'x')]
+
+
+def main() -> None:
+    args = arguments(__doc__.split('\n')[0]).parse_args()
+    size = ARCHITECTURES[args.model]['size']
+    with random_pipeline(args.model) as folder:
+        model = segmentor(args.model, folder, args.device).eval()
+    report(f'Generation, {args.model}', backbone(args, model, size) + creation(args, model, size),
+           args)
+
+
+if __name__ == '__main__':
+    main()
