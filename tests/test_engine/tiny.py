@@ -14,7 +14,7 @@ from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
 import diff2in1_mm  # noqa: F401
-from diff2in1_mm.engine import creation_stage
+from diff2in1_mm.engine import bf16_optim_wrapper, creation_stage  # noqa: F401
 from diff2in1_mm.synthesis.records import SampleRecord
 from diff2in1_mm.synthesis.store import SyntheticStore
 
@@ -61,14 +61,15 @@ class FrozenBackbone(nn.Module):
     def __init__(self, channels=8):
         super().__init__()
         generator = torch.Generator().manual_seed(0)
-        self.register_buffer('kernel', torch.randn(channels, 3, 3, 3, generator=generator))
+        # in no module's registry, as the frozen diffusion model
+        self.frozen_weights = [torch.randn(channels, 3, 3, 3, generator=generator)]
         self.images_seen = 0
         self._served = None
 
     @torch.no_grad()
     def features(self, images):
         self.images_seen += len(images)
-        return (torch.nn.functional.conv2d(images, self.kernel, stride=2, padding=1).tanh(), )
+        return (torch.nn.functional.conv2d(images, *self.frozen_weights, stride=2, padding=1).tanh(), )
 
     def serve(self, features):
         from contextlib import contextmanager
@@ -140,7 +141,7 @@ def config(root, work_dir, iters=8, hook=None, backbone='TinyBackbone', mix=True
     val_loader = dict(batch_size=4, num_workers=0, dataset=val,
                       sampler=dict(type='DefaultSampler', shuffle=False))
     norm = dict(type='BN', requires_grad=True)
-    optim = dict(type='AmpOptimWrapper', dtype='bfloat16') if amp else dict(type='OptimWrapper')
+    optim = dict(type='Bf16OptimWrapper') if amp else dict(type='OptimWrapper')
     cfg = dict(
         default_scope='mmseg', work_dir=str(work_dir), resume=resume, launcher='none',
         custom_imports=dict(imports=['diff2in1_mm', 'tests.test_engine.tiny'],

@@ -1,0 +1,146 @@
+import numpy as np
+import pytest
+import torch
+import torch.nn as nn
+from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData, PixelData
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+
+from diff2in1_mm.synthesis.labelling import (DetectionLabeller, SegmentationLabeller,
+                                             SegmentationPrediction, labeller_for)
+
+from ..test_engine.tiny import config
+
+
+def segmentor(**head):
+    init_default_scope('mmseg')
+    torch.manual_seed(0)
+    cfg = config('images', 'work').model
+    cfg.decode_head.update(head)
+    return MODELS.build(cfg).eval()
+
+
+def sample(padding=(0, 0, 0, 0), **metainfo):
+    result = SegDataSample(metainfo=dict(padding_size=padding, **metainfo))
+    result.gt_sem_seg = PixelData(data=torch.zeros(1, 8, 8, dtype=torch.long))
+    return result
+
+
+def prediction(labels, confidence):
+    return SegmentationPrediction(torch.full((8, 8), labels), torch.full((8, 8), confidence))
+
+
+class TestSegmentation:
+
+    def test_predicts_the_whole_batch_image_and_leaves_the_samples(self):
+        model = segmentor()
+        samples = [sample(img_shape=(5, 6), ori_shape=(50, 60), flip=True,
+                          flip_direction='horizontal')]
+        samples[0].set_metainfo(dict(pad_shape=(8, 8)))
+        before = dict(samples[0].metainfo)
+        model.test_cfg.mode = 'slide'  # windows would need features of their own
+        images = torch.rand(1, 3, 32, 40)
+        predicted, = labeller_for(model).predict(model, images, samples)
+        assert predicted.labels.shape == predicted.confidence.shape == (32, 40)
+        logits = model.encode_decode(images, [dict(img_shape=(32, 40))])
+        probabilities = logits.softmax(1)[0]
+        assert torch.equal(predicted.labels, probabilities.argmax(0))
+        torch.testing.assert_close(predicted.confidence, probabilities.amax(0))
+        assert samples[0].metainfo == before and 'pred_sem_seg' not in samples[0]
+
+    def test_unsure_pixels_and_padding_are_ignored(self):
+        labeller = SegmentationLabeller(segmentor(), confidence=0.5)
+        samples = [sample(padding=(0, 2, 0, 4)), sample()]
+        sure, unsure = prediction(2, 0.9), prediction(1, 0.4)
+        unsure.confidence[:2] = 0.6
+        figures = labeller.assign(samples, [sure, unsure])
+        target = samples[0].gt_sem_seg.data[0]
+        assert (target[:4, :6] == 2).all() and (target[4:] == 255).all()
+        assert (target[:, 6:] == 255).all()
+        assert (samples[1].gt_sem_seg.data[0, :2] == 1).all()
+        assert figures['ignored'] == pytest.approx(48 / (24 + 64))
+        assert labeller.assign(samples, [sure, unsure], threshold=0.0)['ignored'] == 0
+
+    def test_binary_head(self):
+        model = segmentor(num_classes=2, out_channels=1, threshold=0.3,
+                          loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=True))
+        images = torch.randn(1, 3, 32, 32) * 4
+        predicted, = labeller_for(model).predict(model, images, [sample()])
+        probability = model.encode_decode(images, [dict(img_shape=(32, 32))])[0, 0].sigmoid()
+        assert torch.equal(predicted.labels, (probability > 0.3).long())
+        assert (predicted.confidence >= 0.3).all()
+
+    def test_ignore_index_of_the_head(self):
+        labeller = SegmentationLabeller(segmentor(ignore_index=7), confidence=0.5)
+        target = sample()
+        labeller.assign([target], [prediction(1, 0.1)])
+        assert (target.gt_sem_seg.data == 7).all()
+        raw = labeller.to_raw(target.gt_sem_seg.data[0], dict(reduce_zero_label=False))
+        assert (raw == 255).all() and raw.dtype == np.uint8
+
+    def test_file_values_round_trip(self):
+        labeller = SegmentationLabeller(segmentor())
+        labels = torch.tensor([[0, 1, 255]])
+        info = dict(reduce_zero_label=True, label_map=None)
+        assert labeller.to_raw(labels, info).tolist() == [[1, 2, 255]]
+
+    def test_agreement(self):
+        a, b = prediction(1, 0.5), prediction(1, 0.9)
+        b.labels[:2] = 0
+        assert SegmentationLabeller.agreement([a, a], [a, b]) == pytest.approx(0.875)
+
+    def test_mask_scores_are_no_logits(self):
+        pytest.importorskip('mmdet')
+        from mmseg.models.decode_heads import Mask2FormerHead
+
+        from diff2in1_mm.synthesis.labelling import _decide
+        scores = torch.tensor([0.9, 0.1, 0.0])[None, :, None, None].expand(1, 3, 2, 2)
+        labels, confidence = _decide(scores, Mask2FormerHead.__new__(Mask2FormerHead))
+        assert (labels == 0).all() and torch.allclose(confidence, torch.tensor(0.9))
+
+
+def boxes(*rows):
+    rows = torch.tensor(rows, dtype=torch.float).reshape(-1, 6)
+    return InstanceData(bboxes=rows[:, :4], scores=rows[:, 4], labels=rows[:, 5].long())
+
+
+class TestDetection:
+
+    def test_sure_boxes_become_targets(self):
+        from mmdet.structures import DetDataSample
+        target = DetDataSample()
+        found = boxes([0, 0, 9, 9, 0.95, 1], [0, 0, 9, 9, 0.5, 0], [3, 3, 3.5, 9, 0.99, 2])
+        figures = DetectionLabeller(nn.Module()).assign([target], [found])
+        assert target.gt_instances.bboxes.tolist() == [[0, 0, 9, 9]]
+        assert target.gt_instances.labels.tolist() == [1]
+        assert len(target.ignored_instances) == 0
+        assert figures['ignored'] == pytest.approx(2 / 3)
+
+    def test_no_box_at_all(self):
+        from mmdet.structures import DetDataSample
+        target = DetDataSample()
+        labeller = DetectionLabeller(nn.Module())
+        assert labeller.assign([target], [boxes()])['ignored'] == 0
+        assert target.gt_instances.bboxes.shape == (0, 4)
+        assert labeller.agreement([boxes()], [boxes()]) == 1
+
+    def test_agreement_needs_class_and_place(self):
+        labeller = DetectionLabeller(nn.Module(), confidence=0.5)
+        a = boxes([0, 0, 10, 10, 0.9, 1], [20, 20, 30, 30, 0.9, 1])
+        b = boxes([0, 1, 10, 10, 0.9, 1], [20, 20, 30, 30, 0.9, 0], [0, 0, 5, 5, 0.1, 1])
+        assert labeller.agreement([a], [b]) == pytest.approx(0.5)
+        assert labeller.agreement([a], [boxes()]) == 0
+
+    def test_masks_are_refused_for_now(self):
+        model = nn.Module()
+        model.with_mask = True
+        with pytest.raises(NotImplementedError, match='without a mask head'):
+            DetectionLabeller(model)
+
+
+def test_unknown_models_are_named():
+    with pytest.raises(TypeError, match='cannot label for Linear'):
+        labeller_for(nn.Linear(2, 2))
+    with pytest.raises(ValueError, match='probability'):
+        labeller_for(segmentor(), confidence=1.5)
