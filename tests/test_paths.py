@@ -17,6 +17,7 @@ def shipped(tmp_path, monkeypatch):
     (root / 'tools').mkdir()
     (root / 'tools' / 'train.py').write_text('import sys; print(sys.argv[1:])\n')
     monkeypatch.setattr(paths, 'resources', lambda: root)
+    monkeypatch.chdir(tmp_path)  # the checkout has files of the same names
     return root
 
 
