@@ -25,6 +25,7 @@ REQUIRED = [
     'accelerate>=1.1',  # diffusers loads weights without a second copy in memory
     'peft>=0.17',
     'safetensors>=0.4.3',
+    'filelock',  # processes that write into one store
     'numpy',
     'Pillow',
     'packaging',
