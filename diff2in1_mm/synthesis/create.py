@@ -1,0 +1,101 @@
+"""The creation stage: generate images from real ones, label them, store them."""
+import time
+from typing import Any, Mapping, Optional, Union
+
+from mmengine.dist import get_rank, get_world_size
+from torch import nn
+
+from ..diffusion import LatentDiffusion
+from .batch_labels import BatchLabels, evaluating
+from .fingerprints import open_store, parameters_digest
+from .job import CreationJob, CreationReport
+from .plan import make_plan
+from .settings import CreationSettings
+from .store import SyntheticStore
+
+__all__ = ['CreationReport', 'check_creation', 'create']
+
+
+def create(model: nn.Module, dataset: Any, store: Union[str, SyntheticStore], *, seed: int = 0,
+           round: int = 0, rank: Optional[int] = None, world_size: Optional[int] = None,
+           progress: bool = True, **settings: Any) -> CreationReport:
+    """Make a round of synthetic samples, or this process's share of it.
+
+    What is in the store already is not made again, so an interrupted creation continues. The first
+    samples go onto a contact sheet, ``preview.png`` in the store's folder, and an estimate of time
+    and disk is logged, before the long part begins. This does not wait for other processes.
+
+    Args:
+        model (nn.Module): An MMSeg segmentor, without wrapper; its present values label. With a
+            ``DiffusionBackbone`` its diffusion model generates.
+        dataset: ``SyntheticMixDataset``, of which the real part counts, or the real data set.
+        store (str | SyntheticStore): Folder; begun, or continued if it was made for the same.
+        seed (int): Of the run. Default 0.
+        round (int): Number of the round, from 0. Default 0.
+        rank (int | None): Of this process; None asks torch.distributed.
+        world_size (int | None): Number of processes; None asks torch.distributed.
+        progress (bool): Say how far it is. Default True.
+        **settings: See :class:`CreationSettings`.
+
+    Returns:
+        CreationReport: Of this process.
+
+    Raises:
+        StoreMismatch: The folder holds something else.
+        ValueError: Bad settings, an empty data set, a missing caption or too little disk space, each
+            told before the long part.
+    """
+    start = time.monotonic()
+    rank = get_rank() if rank is None else rank
+    world_size = get_world_size() if world_size is None else world_size
+    settings = CreationSettings.from_dict(settings)
+    generator = settings.build_generator()
+    with evaluating(model):
+        labels = BatchLabels(model, settings.label_from, settings.confidence)
+        labels.check_classes(dataset.metainfo.get('classes'))
+        diffusion = diffusion_of(model, settings)
+        plan = make_plan(dataset, generator, settings, seed, round)
+        checkpoint = parameters_digest(model)
+        store = open_store(store, dataset, labels, diffusion, settings, seed, round, checkpoint)
+        job = CreationJob(dataset, store, generator, diffusion, labels, settings, round, checkpoint,
+                          progress=progress and rank == 0)
+        job.run(plan, plan.share(rank, world_size), world_size)
+    job.report.seconds = time.monotonic() - start
+    return job.report
+
+
+def diffusion_of(model: nn.Module, settings: CreationSettings) -> LatentDiffusion:
+    """The diffusion model that generates: the backbone's, or the one that the settings name."""
+    own = getattr(model.backbone, 'diffusion', None)
+    if settings.diffusion is None:
+        if not isinstance(own, LatentDiffusion):
+            raise ValueError(f'{type(model.backbone).__name__} has no diffusion model to generate '
+                             'with: set creation.diffusion to the source of one')
+        return own
+    if settings.label_from == 'last_step':
+        raise ValueError("creation.label_from='last_step' needs the backbone's own diffusion model: "
+                         "drop creation.diffusion, or set it to 'fresh'")
+    options = settings.diffusion
+    options = dict(source=options) if isinstance(options, str) else dict(options)
+    return LatentDiffusion.from_pretrained(**options).to(next(model.parameters()).device)
+
+
+def check_creation(model: nn.Module, settings: Mapping[str, Any]) -> CreationSettings:
+    """Tell before a long warm-up whether a model and settings can create.
+
+    Args:
+        model (nn.Module): Without wrapper.
+        settings (Mapping): As a config has them, see :class:`CreationSettings`.
+
+    Returns:
+        CreationSettings: Checked.
+
+    Raises:
+        TypeError, ValueError: One sentence that says what is wrong and the mend.
+    """
+    checked = CreationSettings.from_dict(settings)
+    checked.build_generator()
+    BatchLabels(model, checked.label_from, checked.confidence)
+    if checked.diffusion is None:
+        diffusion_of(model, checked)
+    return checked

@@ -1,0 +1,97 @@
+"""What the samples of a store depend on, and opening a store for exactly that."""
+import hashlib
+import json
+import os.path as osp
+from typing import Any, Dict, Union
+
+import torch
+from mmengine.dist import broadcast_object_list, get_world_size
+from torch import nn
+
+from ..diffusion import LatentDiffusion
+from .batch_labels import BatchLabels
+from .plan import source_entry, source_indices
+from .settings import CreationSettings
+from .store import StoreMismatch, SyntheticStore
+
+
+def parameters_digest(model: nn.Module) -> str:
+    """Hash of all values in a model's ``state_dict``; that of the first process for all.
+
+    Args:
+        model (nn.Module): Without wrapper.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        if isinstance(tensor, torch.Tensor):
+            digest.update(name.encode())
+            # Bytes, as numpy has no bfloat16.
+            values = tensor.detach().cpu().contiguous().reshape(-1)
+            digest.update(values.view(torch.uint8).numpy().tobytes())
+    result = [digest.hexdigest()[:16]]
+    if get_world_size() > 1:
+        broadcast_object_list(result)
+    return result[0]
+
+
+def creation_settings(dataset: Any, labels: BatchLabels, diffusion: LatentDiffusion,
+                      settings: CreationSettings, seed: int, checkpoint: str) -> Dict[str, Any]:
+    """Everything that samples depend on, in readable form.
+
+    ``batch_size`` and ``limit`` are left out: they decide the pace and where to stop, not what a
+    sample is.
+
+    Args:
+        dataset: See :func:`source_indices`.
+        labels (BatchLabels): What labels.
+        diffusion (LatentDiffusion): What generates.
+        settings (CreationSettings): Of the creation.
+        seed (int): Of the run.
+        checkpoint (str): :func:`parameters_digest` of the model.
+
+    Returns:
+        dict: JSON types only.
+    """
+    generator = settings.build_generator()
+    described = dict(
+        T=generator.strengths, steps=[generator.steps_for(T) for T in generator.strengths],
+        solver=settings.solver, condition=settings.condition or dict(type='Prompt'),
+        sample_posterior=settings.sample_posterior, label_from=settings.label_from,
+        confidence=labels.labeller.confidence, scale=settings.scale,
+        keep_ratio=settings.keep_ratio, copies_per_source=settings.copies_per_source, seed=seed,
+        diffusion=diffusion.digest(), images=_images_digest(dataset), checkpoint=checkpoint)
+    return json.loads(json.dumps(described))
+
+
+def open_store(store: Union[str, SyntheticStore], dataset: Any, labels: BatchLabels,
+               diffusion: LatentDiffusion, settings: CreationSettings, seed: int, round: int,
+               checkpoint: str) -> SyntheticStore:
+    """Begin a store, or continue it if it was made for the same.
+
+    Rounds after the first are labelled by other values, which the store's fingerprint, made for the
+    first, does not know; samples of a round must agree with each other all the same.
+
+    Raises:
+        StoreMismatch: Made for something else; says what differs.
+    """
+    root = store.root if isinstance(store, SyntheticStore) else store
+    wanted = creation_settings(dataset, labels, diffusion, settings, seed, checkpoint)
+    if round > 0 and osp.exists(osp.join(root, 'store.json')):
+        found = SyntheticStore(root, warn=False)
+        wanted['checkpoint'] = found.settings.get('checkpoint')
+    text = json.dumps(wanted, sort_keys=True)
+    opened = SyntheticStore.prepare(root, labels.task, dataset.metainfo['classes'],
+                                    hashlib.sha256(text.encode()).hexdigest(), wanted)
+    others = [r.id for r in opened.records(round) if r.checkpoint != checkpoint]
+    if others:
+        raise StoreMismatch(f'{root} already holds samples of round {round} that other parameters '
+                            f'labelled ({others[0]}): give another folder, or remove this one.')
+    return opened
+
+
+def _images_digest(dataset: Any) -> str:
+    """Hash of the source images' names; folders may move."""
+    digest = hashlib.sha256()
+    for index in source_indices(dataset):
+        digest.update(osp.basename(source_entry(dataset, index)['img_path']).encode() + b'\0')
+    return digest.hexdigest()[:16]

@@ -1,0 +1,249 @@
+"""One process's share of a creation: the loop that generates, labels and stores."""
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from mmengine.logging import print_log
+from torch import Tensor
+
+from ..diffusion import LatentDiffusion, Source
+from .background import BackgroundWriter, Progress, duration, size
+from .batch_labels import BatchLabels, Label
+from .partial_noise import PartialNoiseGenerator
+from .plan import Batch, Plan, Sample, source_entry
+from .preview import write_preview
+from .records import SampleRecord
+from .settings import CreationSettings
+from .sources import SourceDescriber, load_image
+from .store import SyntheticStore
+
+_TEXTS_AT_ONCE = 512
+
+
+@dataclass
+class CreationReport:
+    """What one process did.
+
+    Attributes:
+        samples: Samples that it made.
+        present: Samples of its share that were there before.
+        seconds: Of the whole call.
+        skipped: Paths of source images that could not be read.
+        ignored: Mean share of ignored pixels in what it made.
+        bytes: Written to the disk.
+    """
+    samples: int = 0
+    present: int = 0
+    seconds: float = 0.
+    skipped: List[str] = field(default_factory=list)
+    ignored: float = 0.
+    bytes: int = 0
+
+
+class _Loaded(NamedTuple):
+    """Samples of a batch whose images have one size."""
+    samples: List[Sample]
+    entries: List[Dict[str, Any]]
+    images: np.ndarray  # uint8 (N, H, W, 3), RGB
+
+
+@dataclass
+class CreationJob:
+    """What a creation needs, and its loop.
+
+    Attributes:
+        dataset, store, generator, diffusion, labels, settings: What to join.
+        round, checkpoint: Go into the records.
+        progress: Say how far it is.
+        report: What was done.
+    """
+
+    dataset: Any
+    store: SyntheticStore
+    generator: PartialNoiseGenerator
+    diffusion: LatentDiffusion
+    labels: BatchLabels
+    settings: CreationSettings
+    round: int
+    checkpoint: str
+    progress: bool
+
+    def __post_init__(self) -> None:
+        self.report = CreationReport()
+        self._describe = SourceDescriber(self.dataset, self.generator.condition)
+        self._described: Dict[int, Source] = {}
+        self._done = {record.id for record in self.store.records(self.round)}
+        self._static: Optional[Tensor] = None
+        self._pace = 0.  # seconds per sample of the last batch
+
+    def run(self, whole: Plan, share: Plan, world_size: int) -> None:
+        """Make what is missing of ``share``; ``whole`` is what all processes make."""
+        share = Plan(*map(self._pending, share))
+        todo = [batch for part in share for batch in part]
+        self._check_condition(todo)
+        with Progress(sum(map(len, todo)), self.progress) as bar, BackgroundWriter() as writer:
+            self._make(share.preview, writer, bar)
+            if share.preview:
+                writer.flush()
+                write_preview(self.store, self.dataset, whole.preview, self.settings)
+                self._estimate(whole, world_size)
+            self._make(share.rest, writer, bar)
+        if self.report.skipped and not self.report.samples and not self.report.present:
+            raise ValueError(f'none of the source images could be read (the first: '
+                             f'{self.report.skipped[0]}): check the data set')
+        self.report.ignored /= max(self.report.samples, 1)
+
+    def _pending(self, batches: Sequence[Batch]) -> List[Batch]:
+        """Batches with a missing sample: whole ones, so that the numbers stay the same."""
+        self.report.present += sum(s.id in self._done for batch in batches for s in batch)
+        return [b for b in batches if any(sample.id not in self._done for sample in b)]
+
+    def _check_condition(self, batches: Sequence[Batch]) -> None:
+        """Make every embedding once up front: a missing caption must not stop the long part.
+
+        Those that the embedder's cache cannot hold are made again later, some hundred at a time.
+        """
+        condition, text = self.generator.condition, self.diffusion.text
+        if not condition.per_image:
+            self._static = condition.embed(text)
+            self._check_channels(self._static)
+            return
+        with text.kept():
+            for part in _parts(batches, _TEXTS_AT_ONCE):
+                self._check_channels(self._embed_sources(part))
+
+    def _check_channels(self, embeddings: Tensor) -> None:
+        if embeddings.shape[-1] != self.diffusion.context_dim:
+            raise ValueError(f'the condition has {embeddings.shape[-1]} channels, but the U-Net takes '
+                             f'{self.diffusion.context_dim}: make the embeddings with the text '
+                             f'encoder of {self.diffusion.source!r}')
+
+    def _embed_sources(self, batches: Sequence[Batch]) -> Tensor:
+        """Embeddings of all sources of some batches, for the cache."""
+        indices = dict.fromkeys(sample.source for batch in batches for sample in batch)
+        return self._embed([self._source(index) for index in indices])
+
+    def _embed(self, sources: Sequence[Source]) -> Tensor:
+        return self.generator.condition.embed(self.diffusion.text, sources)
+
+    def _source(self, index: int) -> Source:
+        if index not in self._described:
+            self._described[index] = self._describe(source_entry(self.dataset, index))
+        return self._described[index]
+
+    def _make(self, batches: Sequence[Batch], writer: BackgroundWriter, bar: Progress) -> None:
+        """Generate, label and store batches."""
+        for part in _parts(batches, _TEXTS_AT_ONCE):
+            if self._static is None:
+                self._embed_sources(part)  # at once, so that the text encoder is loaded once
+            for batch, groups in zip(part, self._loaded(part)):
+                start = time.monotonic()
+                for group in groups:
+                    self._make_group(group, writer)
+                self._pace = (time.monotonic() - start) / len(batch)
+                bar.advance(len(batch))
+
+    def _make_group(self, group: '_Loaded', writer: BackgroundWriter) -> None:
+        """Samples with one size and one ``T``."""
+        samples = group.samples
+        embeddings = self._static
+        if embeddings is None:
+            embeddings = self._embed([self._source(sample.source) for sample in samples])
+        images = torch.from_numpy(group.images).to(self.diffusion.device).permute(0, 3, 1, 2)
+        generated, taps = self.generator.generate(
+            self.diffusion, images.float() / 127.5 - 1, embeddings,
+            [sample.seed for sample in samples], samples[0].T, self.labels.tap_names)
+        pixels = ((generated + 1) * 127.5).round().to(torch.uint8)
+        labels = self.labels(pixels, taps, group.entries)
+        for sample, entry, image, label in zip(
+                samples, group.entries, pixels.permute(0, 2, 3, 1).cpu().numpy(), labels):
+            if sample.id not in self._done:
+                writer.submit(self.store.add, self._record(sample, entry, label), image,
+                              label.annotation)
+                self.report.samples += 1
+                self.report.ignored += label.quality['ignored']
+
+    def _record(self, sample: Sample, entry: Dict[str, Any], label: Label) -> SampleRecord:
+        condition = self.generator.condition
+        caption = condition.text(self._source(sample.source)) if hasattr(condition, 'text') else ''
+        return SampleRecord(
+            id=sample.id, round=self.round, source=sample.source, source_path=entry['img_path'],
+            copy=sample.copy, seed=sample.seed, T=sample.T, steps=self.generator.steps_for(sample.T),
+            solver=self.generator.solver, caption=caption, checkpoint=self.checkpoint,
+            quality=label.quality)
+
+    def _loaded(self, batches: Sequence[Batch]) -> Iterator[List['_Loaded']]:
+        """Batches as pictures, each read while the one before is made."""
+        with ThreadPoolExecutor(1, 'loader') as loader:
+            coming = loader.submit(self._load, batches[0])
+            for following in [*batches[1:], None]:
+                groups, failures = coming.result()
+                if following is not None:
+                    coming = loader.submit(self._load, following)
+                self._name_failures(failures)
+                yield groups
+
+    def _load(self, batch: Batch) -> Tuple[List['_Loaded'], Dict[str, Exception]]:
+        """Read a batch: its readable samples, those of one size together, and what failed."""
+        groups: Dict[tuple, List[tuple]] = {}
+        failures: Dict[str, Exception] = {}
+        for sample in batch:
+            entry = source_entry(self.dataset, sample.source)
+            try:
+                image = load_image(entry['img_path'], self.settings.scale, self.settings.keep_ratio)
+            except Exception as error:  # whatever a decoder raises on a broken file
+                failures[entry['img_path']] = error
+                continue
+            groups.setdefault(image.shape, []).append((sample, entry, image))
+        loaded = []
+        for group in groups.values():
+            samples, entries, images = map(list, zip(*group))
+            loaded.append(_Loaded(samples, entries, np.stack(images)))
+        return loaded, failures
+
+    def _name_failures(self, failures: Dict[str, Exception]) -> None:
+        for path, error in failures.items():
+            if path not in self.report.skipped:
+                self.report.skipped.append(path)
+                print_log(f'{path} cannot be read ({error}): no samples are made from it.',
+                          'current', level=30)
+
+    def _estimate(self, whole: Plan, world_size: int) -> None:
+        """Say what the long part will take, and stop if the disk cannot hold it."""
+        missing = sum(s.id not in self._done for s in whole.samples) - self.report.samples
+        made = [record for record in self.store.records(self.round)]
+        if not made or missing <= 0:
+            return
+        needed = missing * sum(sum(record.bytes.values()) for record in made) / len(made)
+        free = shutil.disk_usage(self.store.root).free
+        if needed > free:
+            raise ValueError(f'{missing} more samples need about {size(needed)}, but {self.store.root} '
+                             f'has {size(free)} free: free some space or give another folder; what '
+                             'is there will be continued')
+        if self.progress:
+            print_log(f'{missing} more samples will take about '
+                      f'{duration(missing * self._pace / world_size)} and {size(needed)} of disk; '
+                      f'see {self.store.root / "preview.png"} for the first ones.', 'current')
+
+
+class _Loaded(NamedTuple):
+    """Samples of a batch whose images have one size."""
+    samples: List[Sample]
+    entries: List[Dict[str, Any]]
+    images: np.ndarray  # uint8 (N, H, W, 3), RGB
+
+
+def _parts(batches: Sequence[Batch], samples: int) -> Iterator[List[Batch]]:
+    """Runs of batches with about so many samples."""
+    part: List[Batch] = []
+    for batch in batches:
+        part.append(batch)
+        if sum(map(len, part)) >= samples:
+            yield part
+            part = []
+    if part:
+        yield part

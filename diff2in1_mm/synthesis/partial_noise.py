@@ -1,0 +1,118 @@
+"""The partial-noise generator: a training image, noised to a middle step and denoised again."""
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+
+import torch
+from mmengine.registry import MODELS
+from torch import Tensor
+
+from ..diffusion import LatentDiffusion, check_strength, partial_noise_schedule, sample_noise
+from ..diffusion.noise import stable_seed
+from ..diffusion.schedules import SOLVERS
+
+#: U-Net passes where the config names none: what the solver needs, and what the released code runs.
+DEFAULT_STEPS = {'dpmsolver++': 10, 'ddim': 50}
+
+
+class Generated(NamedTuple):
+    """A batch of generated images.
+
+    Attributes:
+        images: RGB in [-1, 1], float32, shape (N, 3, H, W).
+        taps: Inner maps of the U-Net in its last pass, by name, of the padded images.
+    """
+    images: Tensor
+    taps: Dict[str, Tensor]
+
+
+@MODELS.register_module()
+class PartialNoiseGenerator:
+    """Makes variants of images (Diff-2-in-1, sec. 3.2; SDEdit, Meng et al. 2022).
+
+    The latent of an image is noised to step ``T`` and denoised from there, so the result keeps the
+    layout of the image: the more so, the smaller ``T`` is. Knows no model and no data set.
+
+    Args:
+        T (int | Sequence[int]): Step to which images are noised, 1 to 999. Several: each sample
+            draws one by its seed (DA-Fusion, Trabucco et al. 2024). The released code has 600, which
+            needs a diffusion model that draws such scenes well. Default 400.
+        steps (int | None): U-Net passes. None: 10 for 'dpmsolver++', 50 for 'ddim'.
+        solver (str): 'dpmsolver++', or 'ddim' as in the released code. Default 'dpmsolver++'.
+        condition (dict | None): What the U-Net is told of an image, for example
+            ``dict(type='Captions', path=...)``. None: the empty prompt.
+        sample_posterior (bool): Sample the image's latent, as the released code does, rather than
+            take the mean. Default False.
+
+    Raises:
+        ValueError: ``T`` or ``steps`` is out of range, or the solver is unknown.
+    """
+
+    def __init__(self, T: Union[int, Sequence[int]] = 400, steps: Optional[int] = None,
+                 solver: str = 'dpmsolver++', condition: Optional[dict] = None,
+                 sample_posterior: bool = False) -> None:
+        self.strengths = _whole_numbers('T', T if isinstance(T, (list, tuple)) else [T])
+        if solver not in SOLVERS:
+            raise ValueError(f'solver must be one of {SOLVERS}, but got {solver!r}')
+        self.solver = solver
+        self.steps = None if steps is None else _whole_numbers('steps', [steps])[0]
+        for strength in self.strengths:
+            check_strength(strength, self.steps_for(strength))
+        self.condition = MODELS.build(condition or dict(type='Prompt'))
+        self.sample_posterior = sample_posterior
+
+    def steps_for(self, T: int) -> int:
+        """U-Net passes from step ``T``."""
+        # The default must not make a small T an error.
+        return min(DEFAULT_STEPS[self.solver], max(T, 1)) if self.steps is None else self.steps
+
+    def strength(self, seed: int) -> int:
+        """The ``T`` of the sample with this seed."""
+        if len(self.strengths) == 1:
+            return self.strengths[0]
+        return self.strengths[stable_seed(seed, 'T') % len(self.strengths)]
+
+    @torch.no_grad()
+    def generate(self, diffusion: LatentDiffusion, images: Tensor, embeddings: Tensor,
+                 seeds: Sequence[int], T: int, taps: Sequence[str] = ()) -> Generated:
+        """Variants of a batch of images.
+
+        Sample ``i`` depends on its image, its embedding, ``seeds[i]`` and ``T`` only: alone it comes
+        out the same up to rounding, whatever the batch and the device.
+
+        Args:
+            diffusion (LatentDiffusion): Always the pretrained model.
+            images (Tensor): RGB in [-1, 1], shape (N, 3, H, W), on the model's device.
+            embeddings (Tensor): Shape (N, L, C), or (1, L, C) for all.
+            seeds (Sequence[int]): One per image, see :func:`stable_seed`.
+            T (int): Step to which all are noised, for example :meth:`strength` of their seeds.
+            taps (Sequence[str]): Inner maps to keep of the last U-Net pass.
+
+        Returns:
+            Generated: Images of the same size, and the maps.
+        """
+        schedule = partial_noise_schedule(diffusion.schedule, T, self.steps_for(T), self.solver)
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        posterior = generators if self.sample_posterior else None
+        # The solvers' sums need float32; the U-Net rounds its input to its own dtype.
+        latents = diffusion.encode(images, posterior).float()
+        noise = sample_noise(generators, latents)
+        latents = diffusion.add_noise(latents, noise, schedule.start)
+        maps: Dict[str, Tensor] = {}
+        last = len(schedule.timesteps) - 1
+        for step, timestep in enumerate(schedule.timesteps):
+            wanted = taps if step == last else ()
+            output, maps = self._predict(diffusion, latents, timestep, embeddings, wanted)
+            latents = schedule.scheduler.step(output, timestep, latents, return_dict=False)[0]
+        return Generated(diffusion.decode(latents, tuple(images.shape[-2:])), maps)
+
+    def _predict(self, diffusion: LatentDiffusion, latents: Tensor, timestep: int,
+                 embeddings: Tensor, taps: Sequence[str]) -> Tuple[Tensor, Dict[str, Tensor]]:
+        """What the scheduler is told at one step; the place where guidance would join in."""
+        output, maps = diffusion.predict(latents, timestep, embeddings, taps)
+        return output.float(), maps
+
+
+def _whole_numbers(name: str, values: Sequence[int]) -> List[int]:
+    if not values or any(isinstance(v, bool) or not isinstance(v, int) for v in values):
+        raise ValueError(f'{name} = {list(values)!r} must be a whole number'
+                         + (', or a list of them' if name == 'T' else ''))
+    return list(values)

@@ -1,0 +1,40 @@
+"""The contact sheet of a creation's first samples."""
+from typing import Any, List, Sequence
+
+import numpy as np
+
+from ..visualization.sheets import contact_sheet, label_colours, overlay, write_picture
+from .plan import Batch, source_entry
+from .raw_labels import loaded_labels
+from .settings import CreationSettings
+from .sources import load_image
+from .store import SyntheticStore
+
+
+def write_preview(store: SyntheticStore, dataset: Any, batches: Sequence[Batch],
+                  settings: CreationSettings) -> None:
+    """Write ``preview.png`` into the store's folder: real image, synthetic image, its label.
+
+    Args:
+        store (SyntheticStore): With the samples; those that are missing are left out.
+        dataset: Real data set with ``metainfo``.
+        batches (Sequence[Batch]): Of the preview.
+        settings (CreationSettings): How source images are resized.
+    """
+    records = {record.id: record for record in store.records()}
+    colours = label_colours(len(dataset.metainfo['classes']), dataset.metainfo.get('palette'))
+    rows: List[List[np.ndarray]] = []
+    titles: List[str] = []
+    for sample in sorted(sample for batch in batches for sample in batch):
+        record = records.get(sample.id)
+        if record is None:
+            continue
+        entry = source_entry(dataset, sample.source)
+        image, annotation = store.read(record)
+        table = loaded_labels(bool(entry.get('reduce_zero_label')), entry.get('label_map'))
+        rows.append([load_image(entry['img_path'], settings.scale, settings.keep_ratio), image,
+                     overlay(image, table[annotation], colours)])
+        confidence = record.quality.get('confidence', float('nan'))
+        titles.append(f'{record.id}  T={record.T}  confidence {confidence:.2f}  {record.caption}')
+    if rows:
+        write_picture(store.root / 'preview.png', contact_sheet(rows, titles))

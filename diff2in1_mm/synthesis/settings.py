@@ -1,0 +1,77 @@
+"""What a config says about the creation stage."""
+from dataclasses import dataclass, fields
+from typing import Any, Mapping, Optional, Sequence, Tuple, Union
+
+from mmengine.registry import MODELS
+
+from .partial_noise import PartialNoiseGenerator
+
+LABEL_SOURCES = ('fresh', 'last_step')
+
+
+@dataclass(frozen=True)
+class CreationSettings:
+    """Settings of the creation stage, in a config ``creation=dict(T=400, ...)``.
+
+    Attributes:
+        T, steps, solver, condition, sample_posterior: See :class:`PartialNoiseGenerator`.
+        diffusion: Source of the latent diffusion model (str, or the arguments of
+            ``LatentDiffusion.from_pretrained``) where the model's backbone is not a
+            ``DiffusionBackbone``; else None, and the backbone's serves.
+        copies_per_source: Samples made from each image.
+        batch_size: Images that are generated together.
+        label_from: 'fresh': the model looks at the image as it will be read back. 'last_step': it
+            starts from the features of the last denoising pass, which saves one U-Net pass.
+        confidence: Pixels that the model is less sure of are stored as ignored. None: the task's
+            default (0, none, for segmentation).
+        scale: (w, h) to which source images are resized; None: they keep their size.
+        keep_ratio: Whether ``scale`` bounds the image (long and short edge) or is its size.
+        limit: Only the first so many source images; None: all.
+
+    Raises:
+        ValueError: An unknown setting or one out of range, in one sentence.
+    """
+
+    T: Union[int, Sequence[int]] = 400
+    steps: Optional[int] = None
+    solver: str = 'dpmsolver++'
+    condition: Optional[dict] = None
+    sample_posterior: bool = False
+    diffusion: Union[str, dict, None] = None
+    copies_per_source: int = 1
+    batch_size: int = 4
+    label_from: str = 'fresh'
+    confidence: Optional[float] = None
+    scale: Optional[Tuple[int, int]] = None
+    keep_ratio: bool = True
+    limit: Optional[int] = None
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> 'CreationSettings':
+        """Settings of a config, checked."""
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(settings) - set(known))
+        if unknown:
+            raise ValueError(f'creation has no setting {unknown[0]!r}: it knows {", ".join(known)}')
+        return cls(**settings)
+
+    def __post_init__(self) -> None:
+        for name in ('copies_per_source', 'batch_size', 'limit'):
+            value = getattr(self, name)
+            if value is None and name == 'limit':
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f'creation.{name} = {value!r} must be a whole number of at least 1')
+        if self.label_from not in LABEL_SOURCES:
+            raise ValueError(f'creation.label_from must be one of {LABEL_SOURCES}, but got '
+                             f'{self.label_from!r}')
+        if self.confidence is not None and not 0 <= self.confidence <= 1:
+            raise ValueError(f'creation.confidence = {self.confidence} is a probability in [0, 1]')
+        if self.scale is not None and (len(self.scale) != 2 or min(self.scale) < 1):
+            raise ValueError(f'creation.scale = {self.scale} must be (width, height) in pixels')
+
+    def build_generator(self) -> PartialNoiseGenerator:
+        """The generator that these settings describe."""
+        return MODELS.build(dict(
+            type='PartialNoiseGenerator', T=self.T, steps=self.steps, solver=self.solver,
+            condition=self.condition, sample_posterior=self.sample_posterior))

@@ -1,0 +1,85 @@
+"""Reading source images, and what their labels show."""
+import copy
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import mmcv
+import numpy as np
+from mmengine.fileio import get
+from mmengine.registry import TRANSFORMS
+
+from ..diffusion import ComposedCaption, Source
+
+
+def load_image(path: str, scale: Optional[Tuple[int, int]] = None,
+               keep_ratio: bool = True) -> np.ndarray:
+    """Reads an image as MMCV's ``LoadImageFromFile`` does (EXIF orientation applied).
+
+    Args:
+        path: Also a URL that MMEngine's file clients know.
+        scale: (w, h) to resize to; None: as it is.
+        keep_ratio: As in MMCV's ``Resize``.
+
+    Returns:
+        uint8 array (H, W, 3), RGB.
+
+    Raises:
+        OSError: The file is missing or is no image.
+    """
+    image = mmcv.imfrombytes(get(path), flag='color', channel_order='rgb')
+    if image is None:
+        raise OSError('it is no image that OpenCV reads')
+    if scale is not None and keep_ratio:
+        image = mmcv.imrescale(image, tuple(scale))
+    elif scale is not None:
+        image = mmcv.imresize(image, tuple(scale))
+    return image
+
+
+class SourceDescriber:
+    """Tells a condition about source images; label maps are read only where it wants classes.
+
+    Args:
+        dataset: The real data set, with ``metainfo`` and ``pipeline``.
+        condition: Of the generator.
+    """
+
+    def __init__(self, dataset: Any, condition: Any) -> None:
+        self.classes: Sequence[str] = tuple(dataset.metainfo.get('classes') or ())
+        self.wants_classes = isinstance(condition, ComposedCaption)
+        if self.wants_classes and not self.classes:
+            raise ValueError('ComposedCaption names the classes of an image, but the data set has '
+                             'no `classes` in its metainfo: set them, or take another condition')
+        self._loader = _map_loader(dataset) if self.wants_classes else None
+
+    def __call__(self, info: Dict[str, Any]) -> Source:
+        """The image of an annotation entry, as conditions see it."""
+        if not self.wants_classes:
+            return Source(info['img_path'])
+        areas = self._areas(info)
+        largest = np.argsort(-areas, kind='stable')
+        return Source(info['img_path'], tuple(self.classes[i] for i in largest if areas[i] > 0))
+
+    def _areas(self, info: Dict[str, Any]) -> np.ndarray:
+        """Pixels per class."""
+        if info.get('seg_map_path'):
+            # It writes into what it is given and keeps state.
+            labels = copy.copy(self._loader)(copy.deepcopy(info))['gt_seg_map']
+            counts = np.bincount(labels[labels < len(self.classes)].ravel().astype(int))
+            return np.pad(counts, (0, len(self.classes) - len(counts)))
+        areas = np.zeros(len(self.classes))
+        for instance in info.get('instances', ()):
+            x1, y1, x2, y2 = instance['bbox']
+            areas[instance['bbox_label']] += (x2 - x1) * (y2 - y1)
+        return areas
+
+
+def _map_loader(dataset: Any) -> Any:
+    """The data set's own transform that reads label maps, or MMSegmentation's."""
+    inner = dataset
+    while not hasattr(inner, 'pipeline') and (hasattr(inner, 'dataset') or hasattr(inner, 'datasets')):
+        inner = inner.dataset if hasattr(inner, 'dataset') else inner.datasets[0]
+    transforms: List[Any] = list(getattr(getattr(inner, 'pipeline', None), 'transforms', ()))
+    for transform in transforms:
+        if type(transform).__name__ == 'LoadAnnotations' and hasattr(transform, '_load_seg_map'):
+            return transform
+    return TRANSFORMS.build(dict(type='mmseg.LoadAnnotations'))
