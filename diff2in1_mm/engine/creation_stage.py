@@ -10,13 +10,14 @@ from typing import Any, Iterator, Mapping
 
 import torch
 import torch.nn as nn
-from mmengine.dist import barrier, broadcast_object_list, get_dist_info, is_main_process
+from mmengine.dist import (all_reduce, barrier, broadcast_object_list, get_dist_info,
+                           is_main_process)
 
+from ..synthesis.create import check_creation, create
 from ..synthesis.store import SyntheticStore
-from .batch_pass import modes_kept
 from .theta import ThetaC
 
-__all__ = ['create_round', 'mixed_dataset', 'together']
+__all__ = ['check_creation_stage', 'create_round', 'mixed_dataset', 'together']
 
 
 def mixed_dataset(runner) -> Any:
@@ -37,6 +38,24 @@ def mixed_dataset(runner) -> Any:
     return dataset
 
 
+def check_creation_stage(runner, model: nn.Module, settings: Mapping, resumed: bool) -> None:
+    """Tells before a long warm-up what would stop the creation after it.
+
+    Raises:
+        TypeError, ValueError: One sentence that says what is wrong and the mend.
+    """
+    dataset = mixed_dataset(runner)
+    _check(model, settings)
+    if not resumed and osp.exists(osp.join(dataset.store_root, 'store.json')):
+        held = len(SyntheticStore(dataset.store_root, warn=False))
+        if held:
+            # the same run made again fits it, any other must not be mixed in
+            runner.logger.warning(
+                f'{dataset.store_root} holds {held} synthetic samples already: unless this run '
+                'would make the same ones it will stop after the warm-up, so remove that folder, '
+                'or continue the former run with --resume.')
+
+
 def create_round(runner, model: nn.Module, theta_c: ThetaC, settings: Mapping, round: int) -> dict:
     """Creates a round of synthetic samples with theta_C and serves it; continues an interrupted one.
 
@@ -48,27 +67,31 @@ def create_round(runner, model: nn.Module, theta_c: ThetaC, settings: Mapping, r
         round (int): Number of the round, from 0.
 
     Returns:
-        dict: ``samples``, the number of samples of this round, which is served now.
+        dict: ``samples``, the number of samples of this round, which is served now, and
+        ``unreadable``, the number of source images that could not be read.
     """
     dataset = mixed_dataset(runner)
-    with together(osp.join(runner.work_dir, '.creation')):
-        with theta_c.applied(model), modes_kept(model), torch.no_grad():
-            model.eval()
-            _create(model, dataset, settings, round, runner.seed)
+    with together(osp.join(runner.work_dir, '.creation')), theta_c.applied(model):
+        skipped = torch.tensor(_create(model, dataset, settings, round, runner.seed))
+    all_reduce(skipped, 'sum')
     dataset.serve(round)
     barrier()  # the former round goes when nobody serves it any more
     store = SyntheticStore(dataset.store_root)
     if is_main_process():
         store.prune(keep_round=round)
-    return dict(samples=len(store.records(round)))
+    return dict(samples=len(store.records(round)), unreadable=int(skipped))
 
 
-def _create(model: nn.Module, dataset: Any, settings: Mapping, round: int, seed: int) -> None:
-    """This process's share of the round."""
-    from ..synthesis.create import create
+def _check(model: nn.Module, settings: Mapping) -> None:
+    check_creation(model, settings)
+
+
+def _create(model: nn.Module, dataset: Any, settings: Mapping, round: int, seed: int) -> int:
+    """Makes this process's share of the round; returns how many sources were unreadable."""
     rank, world_size = get_dist_info()
-    create(model, dataset, dataset.store_root, round=round, seed=seed, rank=rank,
-           world_size=world_size, **settings)
+    report = create(model, dataset, dataset.store_root, round=round, seed=seed, rank=rank,
+                    world_size=world_size, **settings)
+    return len(report.skipped)
 
 
 @contextmanager

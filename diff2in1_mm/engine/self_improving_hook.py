@@ -8,8 +8,9 @@ from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
 
 from ..synthesis.labelling import labeller_for
+from ..synthesis.settings import CreationSettings
 from .batch_pass import BatchPass, ViewSettings
-from .creation_stage import create_round, mixed_dataset
+from .creation_stage import check_creation_stage, create_round, mixed_dataset
 from .run_checks import check_run, check_views, to_iterations
 from .stage_state import CREATION, SELF_IMPROVING, WARM_UP, StageState
 from .summary import RunSummary, Stopwatch, plain_metrics
@@ -36,8 +37,8 @@ class SelfImprovingHook(Hook):
     Args:
         warm_up (int): Length of the warm-up, in epochs of an epoch-based run and in iterations of
             an iteration-based one (see ``by_epoch``).
-        creation (dict, optional): Settings of the creation stage, see
-            :func:`diff2in1_mm.synthesis.create.create`. None: no synthetic data (a control).
+        creation (dict, optional): See :class:`diff2in1_mm.synthesis.settings.CreationSettings`;
+            its ``confidence`` is the one below unless given. None: no synthetic data (a control).
         momentum (float): Weight of the new value in theta_C, in (0, 1]. MMEngine's convention:
             the paper's m = 0.998 is 0.002, the default.
         interval (int): Iterations from one update of theta_C to the next, counted from the start
@@ -86,7 +87,10 @@ class SelfImprovingHook(Hook):
         if confidence is not None:
             _share('confidence', confidence, 0 <= confidence <= 1)
         self.warm_up, self.recreate_every, self.by_epoch = warm_up, recreate_every, by_epoch
-        self.creation = None if creation is None else dict(creation)
+        self.creation = None
+        if creation is not None:
+            self.creation = dict(dict(confidence=confidence), **creation)
+            CreationSettings.from_dict(self.creation).build_generator()
         self.momentum, self.interval, self.confidence = momentum, interval, confidence
         self.views = ViewSettings(targets, target_mode, student_view, feature_dropout)
         self.state = StageState()
@@ -102,11 +106,12 @@ class SelfImprovingHook(Hook):
         """Checks the run, attaches to the model, restores what a checkpoint held."""
         check_run(runner)
         self._convert_lengths(runner)
-        if self.creation is not None:
-            dataset = mixed_dataset(runner)
         model = _inner(runner)
-        labeller = None if self.creation is None else labeller_for(model, self.confidence)
         check_views(model, self.views)
+        labeller = None
+        if self.creation is not None:
+            check_creation_stage(runner, model, self.creation, runner._resume)
+            labeller = labeller_for(model, self.confidence)
         self._log_interval = next(
             (hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)), 10)
         self._pass = BatchPass(model, labeller, self.views, runner.seed or 0)
@@ -115,7 +120,7 @@ class SelfImprovingHook(Hook):
             self.theta_c.load_state_dict(self._resumed_theta_c)
             self._resumed_theta_c = None
         if self.state.stage == SELF_IMPROVING and self.creation is not None:
-            dataset.serve(self.state.round)
+            mixed_dataset(runner).serve(self.state.round)
         self._activate()
         self._clock.switch(self.state.stage)
 

@@ -13,5 +13,6 @@ def images(tmp_path_factory):
 @pytest.fixture
 def tiny_create(monkeypatch):
     """The creation stage without a diffusion model."""
-    monkeypatch.setattr(creation_stage, '_create', creation_stage._create)
+    for name in ('_create', '_check'):  # restored afterwards
+        monkeypatch.setattr(creation_stage, name, getattr(creation_stage, name))
     tiny.use_tiny_create()

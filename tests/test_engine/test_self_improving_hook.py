@@ -53,7 +53,7 @@ class TestRun:
         summary = json.loads((tmp_path / 'summary.json').read_text())
         assert list(summary['stages']) == ['warm_up', 'self_improving']
         assert {'mIoU', 'aAcc'} <= set(summary['stages']['warm_up'])
-        assert summary['synthetic'] == dict(samples=8, rounds=1)
+        assert summary['synthetic'] == dict(samples=8, unreadable=0, rounds=1)
         assert {'warm_up', 'creation', 'self_improving', 'validation'} <= set(summary['seconds'])
         scalars = runner.message_hub.log_scalars
         assert scalars['train/stage'].data[0].tolist() == [0, 0, 1, 1, 1, 1]

@@ -2,6 +2,7 @@
 
 Also imported by the processes that tests start, through ``custom_imports``.
 """
+import os
 import os.path as osp
 import time
 
@@ -14,7 +15,8 @@ from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
 import diff2in1_mm  # noqa: F401
-from diff2in1_mm.engine import bf16_optim_wrapper, creation_stage  # noqa: F401
+from diff2in1_mm.engine import creation_stage
+from diff2in1_mm.engine.batch_pass import modes_kept
 from diff2in1_mm.synthesis.records import SampleRecord
 from diff2in1_mm.synthesis.store import SyntheticStore
 
@@ -90,8 +92,10 @@ class FrozenBackbone(nn.Module):
         return maps
 
 
-def tiny_create(model, dataset, root, round, seed, rank, world_size, slow=0.0):
+def tiny_create(model, dataset, settings, round, seed):
     """Stands for the creation stage: noisy copies, labelled by the model, into a real store."""
+    rank, world_size = creation_stage.get_dist_info()
+    root = dataset.store_root
     store = SyntheticStore.prepare(root, 'segmentation', CLASSES, 'tiny', {})
     for source in range(rank, len(dataset.real), world_size):
         identity = store.sample_id(round, source, 0)
@@ -101,25 +105,23 @@ def tiny_create(model, dataset, root, round, seed, rank, world_size, slow=0.0):
         image = cv2.imread(info['img_path'])[..., ::-1]
         noise = np.random.default_rng([seed, source]).normal(0, 10, image.shape)
         image = (image + noise).clip(0, 255).astype(np.uint8)
-        inputs = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float()
-        inputs = (inputs - 127.5) / 127.5
-        meta = dict(img_shape=image.shape[:2], pad_shape=image.shape[:2])
-        labels = model.encode_decode(inputs, [meta]).argmax(1)[0].to(torch.uint8).numpy()
-        time.sleep(slow)
+        with modes_kept(model), torch.no_grad():
+            inputs = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float()
+            meta = dict(img_shape=image.shape[:2], pad_shape=image.shape[:2])
+            logits = model.eval().encode_decode((inputs - 127.5) / 127.5, [meta])
+        time.sleep(float(os.environ.get('TINY_CREATE_SECONDS', 0)))
         store.add(SampleRecord(id=identity, round=round, source=source,
                                source_path=info['img_path'], copy=0, seed=seed, T=1, steps=1,
                                solver='noise', caption='', checkpoint='', quality={}),
-                  image, labels)
+                  image, logits.argmax(1)[0].to(torch.uint8).numpy())
+    return 0
 
 
 def use_tiny_create():
-    creation_stage._create = (
-        lambda model, dataset, settings, round, seed: tiny_create(
-            model, dataset, dataset.store_root, round, seed,
-            *creation_stage.get_dist_info(), **settings))
+    creation_stage._create, creation_stage._check = tiny_create, lambda model, settings: None
 
 
-if osp.exists('.tiny_create'):  # a process that a test started in its own folder
+if 'TINY_CREATE_SECONDS' in os.environ:  # a process that a test started
     use_tiny_create()
 
 

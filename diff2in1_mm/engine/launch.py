@@ -1,0 +1,144 @@
+"""What tools/train.py and tools/test.py share: their options, the config, CPU processes, checks."""
+
+import argparse
+import os
+import os.path as osp
+from datetime import timedelta
+from typing import Any, Optional
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.dist import is_distributed
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.registry import HOOKS
+
+from ..datasets.checks import check_folders, check_labels
+from ..optional import check_config
+from ..paths import find_config
+
+__all__ = ['CheckLabelsHook', 'add_common_options', 'check_data', 'check_hook_data', 'load_config',
+           'prepare_processes']
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """The options that MMSegmentation's and MMDetection's own tools have in common."""
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction,
+                        help='override settings: key=value, nested keys with dots '
+                        '(optim_wrapper.optimizer.lr=1e-4), items of lists by number '
+                        '(custom_hooks.0.warm_up=400), lists as key="[a,b]" without spaces')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
+                        help='how the processes are started; with torchrun: pytorch')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """The config with what the command line says of it; ``work_dir`` and ``launcher`` are set.
+
+    Raises:
+        FileNotFoundError: No such config.
+        ImportError: It needs a library that is not installed.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    path = find_config(args.config)
+    cfg = Config.fromfile(path)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    check_config(cfg)
+    cfg.launcher = args.launcher
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(path))[0])
+    return cfg
+
+
+def prepare_processes(cfg: Config) -> None:
+    """Lets ``torchrun`` start processes on a machine without a GPU.
+
+    MMEngine asks CUDA for a device even under gloo, and gives DDP a device number. SyncBN refuses
+    CPUs; batch norm takes its place there.
+    """
+    if cfg.launcher != 'pytorch' or torch.cuda.is_available():
+        return
+    if not is_distributed():
+        timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 1800)
+        torch.distributed.init_process_group('gloo', timeout=timedelta(seconds=timeout))
+    wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False,
+                   find_unused_parameters=cfg.get('find_unused_parameters', False))
+    wrapper.update(cfg.get('model_wrapper_cfg') or {}, device_ids=None)
+    cfg.model_wrapper_cfg = wrapper
+    if cfg.get('sync_bn') is not None or _replace_sync_bn(cfg.model):
+        cfg.sync_bn = None
+        print_log('SyncBN needs GPUs: each process normalises by its own batch (BN) here.',
+                  'current')
+
+
+def _replace_sync_bn(node: Any) -> bool:
+    """Turns every ``type='SyncBN'`` in a config into BN; whether there was one."""
+    if isinstance(node, dict):
+        found = node.get('type') in ('SyncBN', 'MMSyncBN')
+        if found:
+            node['type'] = 'BN'
+        return any([found, *map(_replace_sync_bn, node.values())])
+    return isinstance(node, (list, tuple)) and any([_replace_sync_bn(item) for item in node])
+
+
+def check_data(cfg: Config, *loaders: str) -> None:
+    """Looks for the folders of data sets before anything is built.
+
+    Args:
+        cfg (Config): Of the run.
+        loaders (str): Such as 'train_dataloader'.
+
+    Raises:
+        FileNotFoundError: Names the folder or file, and the option to correct.
+    """
+    for loader in loaders:
+        dataset = (cfg.get(loader) or {}).get('dataset')
+        if isinstance(dataset, dict):
+            check_folders(dataset)
+
+
+def check_hook_data(cfg: Config) -> None:
+    """Whether the training data can serve what ``SelfImprovingHook`` creates.
+
+    Raises:
+        ValueError: One sentence that says what to wrap.
+    """
+    hook = find_hook(cfg, 'SelfImprovingHook')
+    if hook is None or hook.get('creation') is None:
+        return
+    kind = cfg.train_dataloader.dataset.get('type')
+    if getattr(kind, '__name__', kind) != 'SyntheticMixDataset':
+        raise ValueError(
+            f'SelfImprovingHook mixes synthetic samples into the training data, but {kind} cannot '
+            "serve them: set train_dataloader.dataset = dict(type='SyntheticMixDataset', "
+            'dataset=<the present one>), or creation=None in the hook to keep to real data.')
+
+
+def find_hook(cfg: Config, name: str) -> Optional[dict]:
+    """The settings of a custom hook, by its type."""
+    for hook in cfg.get('custom_hooks') or []:
+        if isinstance(hook, dict):
+            kind = hook.get('type')
+            if getattr(kind, '__name__', str(kind)).rpartition('.')[2] == name:
+                return hook
+    return None
+
+
+@HOOKS.register_module()
+class CheckLabelsHook(Hook):
+    """Reads a few annotation maps before the first iteration and stops on labels that do not fit.
+
+    A label outside the classes otherwise shows as a device-side assertion hours later, or never.
+
+    Args:
+        num_samples (int): How many maps, spread over the data set.
+    """
+
+    def __init__(self, num_samples: int = 8) -> None:
+        self.num_samples = num_samples
+
+    def before_train(self, runner) -> None:
+        check_labels(runner.train_dataloader.dataset, self.num_samples)

@@ -1,0 +1,102 @@
+"""Evaluates a checkpoint. Of a self-improving run it evaluates theta_C, which its weights are."""
+import argparse
+import os.path as osp
+
+import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
+from mmengine.config import Config, ConfigDict
+from mmengine.runner import Runner
+
+from diff2in1_mm.engine.launch import (add_common_options, check_data, load_config,
+                                       prepare_processes)
+
+EXAMPLES = """\
+examples:
+  python tools/test.py configs/diff2in1_camvid.py work_dirs/diff2in1_camvid/iter_800.pth
+  # predictions beside the images, and as files
+  python tools/test.py CONFIG CHECKPOINT --show-dir shown --out predictions"""
+
+
+def parse_args(argv=None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file, or the name of one of ours')
+    parser.add_argument('checkpoint', help='checkpoint of that config')
+    parser.add_argument('--work-dir', help='where metrics and logs are written; default '
+                        'work_dirs/CONFIG_NAME')
+    parser.add_argument('--out', help='where predictions are written: a folder for segmentation, '
+                        'a .pkl file for detection')
+    parser.add_argument('--show', action='store_true', help='show predictions in a window')
+    parser.add_argument('--show-dir', help='folder for pictures of the predictions')
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds that --show waits')
+    parser.add_argument('--tta', action='store_true',
+                        help="test-time augmentation (the config's tta_model and tta_pipeline)")
+    add_common_options(parser)
+    return parser, parser.parse_args(argv)
+
+
+def prepare(args: argparse.Namespace) -> Config:
+    """The config of the evaluation, checked before anything is built."""
+    cfg = load_config(args)
+    if '://' not in args.checkpoint and not osp.isfile(args.checkpoint):
+        raise FileNotFoundError(f'the checkpoint {args.checkpoint} does not exist: give a file '
+                                'that tools/train.py wrote (WORK_DIR/last_checkpoint names the '
+                                'latest).')
+    cfg.load_from, cfg.resume = args.checkpoint, False
+    check_data(cfg, 'test_dataloader')
+    if args.show or args.show_dir:
+        _show(cfg, args)
+    if args.tta:
+        _use_tta(cfg)
+    if args.out:
+        _write_predictions(cfg, args.out)
+    return cfg
+
+
+def _show(cfg: Config, args: argparse.Namespace) -> None:
+    hook = (cfg.get('default_hooks') or {}).get('visualization')
+    if hook is None:
+        raise ValueError("--show and --show-dir need default_hooks.visualization (MMSegmentation's "
+                         "SegVisualizationHook, MMDetection's DetVisualizationHook).")
+    hook.update(draw=True, show=args.show, wait_time=args.wait_time)
+    if args.show_dir and cfg.get('default_scope') == 'mmdet':
+        hook.test_out_dir = args.show_dir
+    elif args.show_dir:
+        cfg.visualizer.save_dir = args.show_dir
+
+
+def _use_tta(cfg: Config) -> None:
+    if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
+        raise ValueError('--tta needs tta_model and tta_pipeline in the config, as '
+                         "MMSegmentation's data set configs have them.")
+    dataset = cfg.test_dataloader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    dataset.pipeline = cfg.tta_pipeline
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+
+
+def _write_predictions(cfg: Config, out: str) -> None:
+    if cfg.get('default_scope') == 'mmdet':
+        if not out.endswith(('.pkl', '.pickle')):
+            raise ValueError(f'--out {out} should be a .pkl file for a detector.')
+        metrics = cfg.test_evaluator
+        metrics = list(metrics) if isinstance(metrics, (list, tuple)) else [metrics]
+        cfg.test_evaluator = [*metrics, dict(type='DumpDetResults', out_file_path=out)]
+        return
+    metrics = cfg.test_evaluator
+    for metric in metrics if isinstance(metrics, list) else [metrics]:
+        metric.update(output_dir=out, keep_results=True)
+
+
+def main(argv=None) -> None:
+    parser, args = parse_args(argv)
+    try:
+        cfg = prepare(args)
+    except (FileNotFoundError, ImportError, ValueError) as error:
+        parser.exit(2, f'{parser.prog}: {error}\n')
+    prepare_processes(cfg)
+    Runner.from_cfg(cfg).test()
+
+
+if __name__ == '__main__':
+    main()

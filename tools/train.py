@@ -1,0 +1,94 @@
+"""Trains a model: warm-up, creation of synthetic data, self-improvement and validation in one run.
+
+Any MMSegmentation or MMDetection config works; one with SelfImprovingHook goes through the stages
+of Diff-2-in-1. The run ends with a table of its stages, which WORK_DIR/summary.json holds too."""
+import argparse
+
+import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.runner import Runner
+
+from diff2in1_mm.engine.launch import (add_common_options, check_data, check_hook_data, find_hook,
+                                       load_config, prepare_processes)
+
+EXAMPLES = """\
+examples:
+  python tools/train.py configs/diff2in1_camvid.py
+  # interrupted? The same command with --resume goes on where the last checkpoint was.
+  python tools/train.py configs/diff2in1_camvid.py --resume
+  # another length, another seed, another folder
+  python tools/train.py configs/diff2in1_camvid.py --work-dir work_dirs/long \\
+      --cfg-options train_cfg.max_iters=2000 custom_hooks.0.warm_up=1000 randomness.seed=1
+  # two processes, on GPUs or CPUs
+  torchrun --nproc_per_node=2 tools/train.py configs/diff2in1_camvid.py --launcher pytorch"""
+
+
+def parse_args(argv=None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file, or the name of one of ours')
+    parser.add_argument('--work-dir', help='where checkpoints, logs and synthetic data are '
+                        'written; default work_dirs/CONFIG_NAME')
+    parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
+                        help='go on from this checkpoint, or from the last one of the work dir')
+    parser.add_argument('--amp', action='store_true',
+                        help='mixed precision; bfloat16 on a machine without a GPU')
+    parser.add_argument('--auto-scale-lr', action='store_true',
+                        help="scale the learning rate to the batch size (the config's "
+                        'auto_scale_lr)')
+    add_common_options(parser)
+    return parser, parser.parse_args(argv)
+
+
+def prepare(args: argparse.Namespace) -> Config:
+    """The config of the run, checked as far as can be before anything is built."""
+    cfg = load_config(args)
+    if args.amp:
+        _use_amp(cfg)
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+            raise ValueError('--auto-scale-lr needs auto_scale_lr = dict(base_batch_size=...) in '
+                             'the config: the batch size that its learning rate is for.')
+        cfg.auto_scale_lr.enable = True
+    if args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    check_hook_data(cfg)
+    check_data(cfg, 'train_dataloader', 'val_dataloader')
+    hooks = [ConfigDict(type='CheckLabelsHook')]
+    if find_hook(cfg, 'SelfImprovingHook') is None:
+        hooks.append(ConfigDict(type='SummaryHook'))
+    cfg.custom_hooks = list(cfg.get('custom_hooks') or []) + hooks
+    return cfg
+
+
+def _use_amp(cfg: Config) -> None:
+    if cfg.optim_wrapper.get('type', 'OptimWrapper') not in (
+            'OptimWrapper', 'AmpOptimWrapper', 'Bf16OptimWrapper'):
+        raise ValueError(f'--amp cannot change optim_wrapper.type = {cfg.optim_wrapper.type!r}: '
+                         'set the precision in the config.')
+    if torch.cuda.is_available():
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    else:
+        cfg.optim_wrapper.type = 'Bf16OptimWrapper'
+
+
+def main(argv=None) -> None:
+    parser, args = parse_args(argv)
+    try:
+        cfg = prepare(args)
+    except (FileNotFoundError, ImportError, ValueError) as error:
+        parser.exit(2, f'{parser.prog}: {error}\n')
+    prepare_processes(cfg)
+    if 'runner_type' in cfg:
+        from mmengine.registry import RUNNERS
+        runner = RUNNERS.build(cfg)
+    else:
+        runner = Runner.from_cfg(cfg)
+    runner.train()
+
+
+if __name__ == '__main__':
+    main()
