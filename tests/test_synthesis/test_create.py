@@ -1,0 +1,320 @@
+"""The creation stage: what is stored, in which shares, and how it goes on."""
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import DATASETS
+
+from diff2in1_mm.synthesis import StoreMismatch, SyntheticStore, check_creation, create
+from diff2in1_mm.synthesis.job import CreationJob
+from diff2in1_mm.synthesis.plan import make_plan, source_indices
+from diff2in1_mm.synthesis.settings import CreationSettings
+
+from ..small_models import write_json
+from .segmentation import CLASSES, build_dataset, build_model, dataset_config, make_images
+
+FAST = dict(T=300, steps=3, batch_size=2)
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    return make_images(tmp_path_factory.mktemp('data'))
+
+
+@pytest.fixture
+def dataset(root):
+    return build_dataset(root)
+
+
+@pytest.fixture
+def model(pipeline_folder):
+    return build_model(pipeline_folder)
+
+
+def contents(store):
+    """Every sample as bytes."""
+    return {record.id: (*(array.tobytes() for array in store.read(record)), record.seed, record.T,
+                        record.caption, tuple(record.quality.values()))
+            for record in store.records()}
+
+
+def test_samples_and_records(model, dataset, root, tmp_path):
+    model.train()
+    model.decode_head.eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    report = create(model, dataset, tmp_path / 's', seed=5, copies_per_source=2, confidence=0.4,
+                    **FAST)
+    assert (report.samples, report.present, report.skipped) == (14, 0, [])
+    # modes and values are as before
+    assert model.backbone.training and not model.decode_head.conv_seg.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    store = SyntheticStore(tmp_path / 's', classes=CLASSES, task='segmentation')
+    assert len(store) == 14
+    ignored = []
+    for record in store.records():
+        image, annotation = store.read(record)
+        real = cv2.imread(f'{root}/img/{record.source}.png')[..., ::-1]
+        assert image.shape == real.shape and annotation.shape == real.shape[:2]
+        assert set(np.unique(annotation)) <= {0, 1, 2, 255}
+        assert record.source_path.endswith(f'{record.source}.png')
+        assert (record.T, record.steps, record.solver) == (300, 3, 'dpmsolver++')
+        assert record.quality['ignored'] == pytest.approx((annotation == 255).mean())
+        assert 1 / 3 <= record.quality['confidence'] <= 1
+        ignored.append(record.quality['ignored'])
+    assert 0 < np.mean(ignored) < 1 and report.ignored == pytest.approx(np.mean(ignored))
+    assert len({record.seed for record in store.records()}) == 14
+    assert len({record.checkpoint for record in store.records()}) == 1
+    preview = cv2.imread(str(tmp_path / 's/preview.png'))
+    assert preview.shape[0] > 7 * 192  # seven rows: one for each image
+
+
+def test_a_sample_made_again_alone_is_what_is_stored(model, dataset, tmp_path):
+    """From the record and plain steps: generate, round, label as test data."""
+    create(model, dataset, tmp_path / 's', seed=5, **FAST)
+    store = SyntheticStore(tmp_path / 's')
+    generator = CreationSettings.from_dict(FAST).build_generator()
+    diffusion = model.backbone.diffusion
+    model.eval()
+    for record in (store.records()[1], store.records()[6]):
+        source = torch.from_numpy(cv2.imread(record.source_path)[..., ::-1].copy())
+        source = source.permute(2, 0, 1)[None].float() / 127.5 - 1
+        made = generator.generate(diffusion, source, diffusion.text.sequences([record.caption]),
+                                  [record.seed], record.T).images[0]
+        pixels = ((made + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+        image, annotation = store.read(record)
+        assert np.abs(pixels.astype(int) - image).max() <= 1  # rounding in another batch
+        # what MMSeg's own inference says of the stored picture
+        bgr = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)
+        data = model.data_preprocessor(dict(inputs=[bgr], data_samples=None), False)
+        with torch.no_grad():
+            labels = model.encode_decode(data['inputs'], [dict(img_shape=image.shape[:2])])
+        assert (labels.argmax(1)[0].numpy() == annotation).mean() > 0.999
+
+
+def test_shares_of_processes_make_the_same_samples(model, dataset, tmp_path):
+    create(model, dataset, tmp_path / 'one', **FAST)
+    reports = [create(model, dataset, tmp_path / 'two', rank=rank, world_size=2, **FAST)
+               for rank in (1, 0)]
+    whole, parts = (contents(SyntheticStore(tmp_path / name)) for name in ('one', 'two'))
+    assert whole == parts and sum(report.samples for report in reports) == 7
+
+
+def test_the_shares_are_the_plan(dataset):
+    settings = CreationSettings(batch_size=2, copies_per_source=5, T=[100, 300])
+    plan = make_plan(dataset, settings.build_generator(), settings, 0, 0)
+    assert len({sample.id for sample in plan.samples}) == len(plan.samples) == 35
+    assert all(len({sample.T for sample in batch}) == 1 for batch in plan.preview + plan.rest)
+    shares = [plan.share(rank, 3) for rank in range(3)]
+    assert sorted(s for share in shares for s in share.samples) == sorted(plan.samples)
+    sizes = [len(share.samples) for share in shares]
+    assert max(sizes) - min(sizes) <= 2 and shares[0].preview == plan.preview
+    assert not shares[1].preview
+
+
+def test_an_interrupted_creation_continues(model, dataset, tmp_path, monkeypatch):
+    create(model, dataset, tmp_path / 'whole', copies_per_source=2, **FAST)
+    made = []
+    make_group = CreationJob._make_group
+
+    def stop_after_five(self, group, writer):
+        if len(made) == 5:
+            raise KeyboardInterrupt
+        made.append(group)
+        make_group(self, group, writer)
+
+    monkeypatch.setattr(CreationJob, '_make_group', stop_after_five)
+    with pytest.raises(KeyboardInterrupt):
+        create(model, dataset, tmp_path / 's', copies_per_source=2, **FAST)
+    monkeypatch.undo()
+    half = SyntheticStore(tmp_path / 's')
+    assert 0 < len(half) < 14 and not half.damaged
+    # one sample of a batch is lost: the batch is made again, the sample alone is added
+    lost = half.records()[0]
+    half._record_path(lost.id).unlink()
+    stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / 's/images').iterdir()
+              if lost.id not in p.name}
+    report = create(model, dataset, tmp_path / 's', copies_per_source=2, **FAST)
+    assert report.present == len(half) - 1 and report.samples == 15 - len(half)
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
+    assert contents(SyntheticStore(tmp_path / 's')) == contents(SyntheticStore(tmp_path / 'whole'))
+    again = create(model, dataset, tmp_path / 's', copies_per_source=2, **FAST)
+    assert (again.samples, again.present) == (0, 14)
+
+
+def test_a_store_made_for_something_else_is_refused(model, dataset, tmp_path):
+    create(model, dataset, tmp_path / 's', limit=2, **FAST)
+    with pytest.raises(StoreMismatch, match=r'T: there \[300\], here \[400\]'):
+        create(model, dataset, tmp_path / 's', **{**FAST, 'T': 400})
+    with pytest.raises(StoreMismatch, match='seed: there 0, here 1'):
+        create(model, dataset, tmp_path / 's', seed=1, **FAST)
+    torch.nn.init.normal_(model.decode_head.conv_seg.weight)
+    with pytest.raises(StoreMismatch, match='checkpoint: there'):
+        create(model, dataset, tmp_path / 's', **FAST)
+
+
+def test_rounds_share_a_store(model, dataset, tmp_path):
+    create(model, dataset, tmp_path / 's', round=0, **FAST)
+    torch.nn.init.normal_(model.decode_head.conv_seg.weight)
+    create(model, dataset, tmp_path / 's', round=1, **FAST)
+    store = SyntheticStore(tmp_path / 's')
+    first, second = store.records(0), store.records(1)
+    assert len(first) == len(second) == 7 and first[0].checkpoint != second[0].checkpoint
+    assert not np.array_equal(store.read(first[0])[0], store.read(second[0])[0])
+    torch.nn.init.normal_(model.decode_head.conv_seg.weight)
+    with pytest.raises(StoreMismatch, match='round 1 that other parameters labelled'):
+        create(model, dataset, tmp_path / 's', round=1, **FAST)
+
+
+def test_unreadable_images_are_skipped_and_counted(model, root, tmp_path, monkeypatch):
+    copy = shutil.copytree(root, tmp_path / 'data')
+    (copy / 'img/1.png').write_bytes(b'no image')
+    (copy / 'img/4.png').write_bytes((copy / 'img/4.png').read_bytes()[:60])
+    dataset = build_dataset(copy)
+    report = create(model, dataset, tmp_path / 's', copies_per_source=2, **FAST)
+    assert sorted(path[-5:] for path in report.skipped) == ['1.png', '4.png']
+    assert report.samples == len(SyntheticStore(tmp_path / 's')) == 10
+    for path in (copy / 'img').iterdir():
+        path.write_bytes(b'')
+    with pytest.raises(ValueError, match='none of the source images could be read'):
+        create(model, dataset, tmp_path / 't', **FAST)
+
+
+def test_repeated_images_count_once(root):
+    repeated = DATASETS.build(dict(type='RepeatDataset', times=3, dataset=dataset_config(root)))
+    assert source_indices(repeated) == list(range(7))
+    mixed = DATASETS.build(dict(type='SyntheticMixDataset', dataset=dict(
+        type='ConcatDataset', datasets=[dataset_config(root), dataset_config(root)])))
+    assert source_indices(mixed) == list(range(7))
+
+
+def test_served_by_the_mixed_data_set(model, root, tmp_path):
+    """Stored labels come out of the data set's own pipeline as they were predicted."""
+    config = dataset_config(root, reduce_zero_label=True)
+    dataset = DATASETS.build(dict(type='SyntheticMixDataset', dataset=config,
+                                  store=str(tmp_path / 's')))
+    create(model, dataset, dataset.store_root, confidence=0.4, **FAST)
+    dataset.serve(0)
+    loaded = dataset[7]['data_samples']
+    assert loaded.synthetic
+    record = next(r for r in SyntheticStore(tmp_path / 's').records() if r.id == loaded.sample_id)
+    raw = torch.from_numpy(SyntheticStore(tmp_path / 's').read(record)[1])
+    assert set(raw.unique().tolist()) <= {1, 2, 3, 255}
+    expected = torch.where(raw == 255, 255, raw.int() - 1)
+    assert torch.equal(loaded.gt_sem_seg.data[0].int(), expected)
+
+
+def test_labels_from_the_last_step_save_a_pass(model, dataset, tmp_path, monkeypatch):
+    passes = []
+    predict = model.backbone.diffusion.predict
+    monkeypatch.setattr(model.backbone.diffusion, 'predict',
+                        lambda *a: passes.append(len(a[0])) or predict(*a))
+    create(model, dataset, tmp_path / 'last', label_from='last_step', **FAST)
+    assert sum(passes) == 7 * 3
+    create(model, dataset, tmp_path / 'fresh', **FAST)
+    assert sum(passes) == 7 * 3 + 7 * 4
+    last, fresh = (SyntheticStore(tmp_path / name) for name in ('last', 'fresh'))
+    for a, b in zip(last.records(), fresh.records()):
+        np.testing.assert_array_equal(last.read(a)[0], fresh.read(b)[0])
+        # an untrained head decides by small differences; the two views agree all the same
+        assert (last.read(a)[1] == fresh.read(b)[1]).mean() > 0.5
+
+
+def test_padding_of_the_test_config_is_cut_off(pipeline_folder, dataset, tmp_path):
+    model = build_model(pipeline_folder, test_cfg=dict(size_divisor=64))
+    create(model, dataset, tmp_path / 's', limit=2, **FAST)
+    store = SyntheticStore(tmp_path / 's')
+    assert store.read(store.records()[0])[1].shape == (32, 48)
+
+
+@pytest.mark.parametrize('keep_ratio, size', [(True, (21, 32)), (False, (16, 32))])
+def test_scale(model, dataset, tmp_path, keep_ratio, size):
+    create(model, dataset, tmp_path / 's', scale=(32, 16) if not keep_ratio else (32, 32),
+           keep_ratio=keep_ratio, limit=2, **FAST)
+    store = SyntheticStore(tmp_path / 's')
+    assert {store.read(record)[1].shape for record in store.records()} == {size}
+
+
+def test_another_backbone_takes_a_diffusion_model_of_its_own(pipeline_folder, dataset, tmp_path):
+    from mmengine.registry import MODELS
+    model = MODELS.build(dict(
+        type='mmseg.EncoderDecoder',
+        data_preprocessor=dict(type='mmseg.SegDataPreProcessor', mean=[123.675, 116.28, 103.53],
+                               std=[58.395, 57.12, 57.375], bgr_to_rgb=True, size=(32, 48)),
+        backbone=dict(type='mmseg.ResNetV1c', depth=18, base_channels=8),
+        decode_head=dict(type='mmseg.FCNHead', in_channels=64, in_index=3, channels=8, num_convs=1,
+                         num_classes=3, norm_cfg=dict(type='BN'), align_corners=False)))
+    with pytest.raises(ValueError, match='ResNetV1c has no diffusion model.*creation.diffusion'):
+        check_creation(model, FAST)
+    with pytest.raises(ValueError, match="set it to 'fresh'"):
+        check_creation(model, dict(label_from='last_step', diffusion='x'))
+    report = create(model, dataset, tmp_path / 's', diffusion=str(pipeline_folder), **FAST)
+    assert report.samples == len(SyntheticStore(tmp_path / 's')) == 7
+
+
+def test_captions(model, dataset, root, tmp_path):
+    text = model.backbone.diffusion.text
+    captions = {f'{i}.png': f'view {i}' for i in range(7)}
+    condition = dict(type='Captions', path=write_json(tmp_path / 'c.json', captions))
+    create(model, dataset, tmp_path / 's', condition=condition, **FAST)
+    assert [r.caption for r in SyntheticStore(tmp_path / 's').records()] == [
+        f'view {i}' for i in range(7)]
+    assert not text.in_memory
+    composed = dict(type='ComposedCaption', scene='view', max_classes=1)
+    create(model, dataset, tmp_path / 't', condition=composed, **FAST)
+    for record in SyntheticStore(tmp_path / 't').records():
+        labels = cv2.imread(f'{root}/ann/{record.source}.png', cv2.IMREAD_UNCHANGED)
+        largest = CLASSES[np.bincount(labels.ravel()).argmax()]
+        assert record.caption == f'a photo of a view with {largest}'
+
+
+def test_bad_input_is_told_before_the_first_sample(model, dataset, pipeline_folder, tmp_path,
+                                                   monkeypatch):
+    captions = {f'{i}.png': 'view' for i in range(6)}
+    condition = dict(type='Captions', path=write_json(tmp_path / 'c.json', captions))
+    bad = [
+        (dict(T=1000), 'T = 1000 is out of range'),
+        (dict(strength=3), "creation has no setting 'strength': it knows T, steps"),
+        (dict(copies_per_source=0), 'copies_per_source = 0 must be a whole number'),
+        (dict(label_from='old'), "must be one of .*'old'"),
+        (dict(confidence=1.5), r'a probability in \[0, 1\]'),
+        (dict(condition=condition), "no caption for '6'"),
+        (dict(condition=dict(type='Prompt', text='x' * 60)), 'has .* tokens'),
+    ]
+    monkeypatch.setattr(CreationJob, '_make_group', lambda *a: pytest.fail('began'))
+    for options, message in bad:
+        with pytest.raises(ValueError, match=message):
+            create(model, dataset, tmp_path / 's', **{**FAST, **options})
+    with pytest.raises(ValueError, match='predicts 5 classes, but the data set has 3'):
+        create(build_model(pipeline_folder, classes=5), dataset, tmp_path / 's', **FAST)
+    (tmp_path / 'empty/img').mkdir(parents=True)
+    monkeypatch.setattr(type(dataset), '__len__', lambda self: 0)
+    with pytest.raises(ValueError, match='holds no images to create samples from'):
+        create(model, dataset, tmp_path / 's', **FAST)
+
+
+def test_too_little_disk_is_told_after_the_preview(model, dataset, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=5000)
+    monkeypatch.setattr(shutil, 'disk_usage', lambda path: usage)
+    with pytest.raises(ValueError, match=r'7 more samples need about .* MB, but .* free'):
+        create(model, dataset, tmp_path / 's', copies_per_source=2, **FAST)
+    assert len(SyntheticStore(tmp_path / 's')) == 7 and (tmp_path / 's/preview.png').exists()
+    monkeypatch.undo()
+    assert create(model, dataset, tmp_path / 's', copies_per_source=2, **FAST).samples == 7
+
+
+def test_a_failing_write_is_raised(model, dataset, tmp_path, monkeypatch):
+    def full(self, record, image, annotation):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(SyntheticStore, 'add', full)
+    with pytest.raises(OSError, match='No space left'):
+        create(model, dataset, tmp_path / 's', **FAST)
+
+
+def test_settings_are_readable_in_the_store(model, dataset, tmp_path):
+    create(model, dataset, tmp_path / 's', limit=1, **FAST)
+    settings = json.loads((tmp_path / 's/store.json').read_text())['settings']
+    assert settings['T'] == [300] and settings['condition'] == {'type': 'Prompt'}
