@@ -16,3 +16,10 @@ def tiny_create(monkeypatch):
     for name in ('_create', '_check'):  # restored afterwards
         monkeypatch.setattr(creation_stage, name, getattr(creation_stage, name))
     tiny.use_tiny_create()
+
+
+@pytest.fixture(autouse=True)
+def quick_runner(monkeypatch):
+    """Leaves out what takes a Runner most of its time here: pretty configs, a look at compilers."""
+    monkeypatch.setattr('mmengine.config.config.FormatCode', lambda text, **style: (text, True))
+    monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)

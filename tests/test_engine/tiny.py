@@ -129,7 +129,8 @@ def config(root, work_dir, iters=8, hook=None, backbone='TinyBackbone', mix=True
            batch=4, workers=0, amp=False, **more):
     """Config of a run; ``hook`` are arguments of SelfImprovingHook, None: no hook."""
     base = dict(type='mmseg.BaseSegDataset', data_root=str(root), img_suffix='.png',
-                seg_map_suffix='.png', metainfo=dict(classes=CLASSES, palette=PALETTE))
+                seg_map_suffix='.png', metainfo=dict(classes=CLASSES, palette=PALETTE),
+                serialize_data=False)
     load = [dict(type='LoadImageFromFile'),
             dict(type='mmseg.LoadAnnotations', reduce_zero_label=False)]
     train = dict(base, data_prefix=dict(img_path='img/train', seg_map_path='ann/train'),
