@@ -1,0 +1,289 @@
+"""Predicts images and writes the predictions as pictures; with --generate also variants of them."""
+import argparse
+import glob
+import os
+import os.path as osp
+import sys
+from typing import Any, Dict, Iterable, List, Optional, Sequence
+
+import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
+import numpy as np
+import torch
+from mmengine.config import Config, DictAction
+from tqdm import tqdm
+
+from diff2in1_mm.diffusion import Source
+from diff2in1_mm.diffusion.noise import stable_seed
+from diff2in1_mm.synthesis.create import diffusion_of
+from diff2in1_mm.synthesis.settings import CreationSettings
+from diff2in1_mm.synthesis.sources import load_image
+from diff2in1_mm.visualization.predictor import Predictor, predictor_for
+from diff2in1_mm.visualization.sheets import write_picture
+from diff2in1_mm.visualization.variants import Pair, variants_picture
+
+SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.ppm', '.tif', '.tiff', '.webp')
+EXAMPLES = """\
+examples:
+  python demo/image_demo.py photo.jpg configs/diff2in1_camvid.py work_dirs/camvid/iter_800.pth
+  python demo/image_demo.py 'photos/**/*.png' CONFIG CHECKPOINT --out-dir pictures --opacity 0.7
+  # what the creation stage would make of this photograph, and how the model labels it
+  python demo/image_demo.py photo.jpg CONFIG CHECKPOINT --generate --T 200 400 600 --copies 2"""
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('image', help='image file, folder, or glob (in quotes; ** looks deeper)')
+    parser.add_argument('config', help='config file, or the name of one of ours')
+    # Optional here, so that its absence is told with what to give.
+    parser.add_argument('checkpoint', nargs='?', help='trained weights (.pth)')
+    parser.add_argument('--out-dir', default='outputs', help='folder of the pictures; default '
+                        'outputs')
+    parser.add_argument('--device', help='for example cuda:1 or cpu; default: a GPU if there is one')
+    parser.add_argument('--opacity', type=float, default=0.5,
+                        help='of the classes over the image, 0 to 1; default 0.5')
+    parser.add_argument('--no-names', action='store_true',
+                        help='leave the class names out of segmentation pictures')
+    parser.add_argument('--score-thr', type=float,
+                        help='detectors: boxes with lower scores are not drawn; default 0.3')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction,
+                        help='override settings of the config: key=value, nested keys with dots, '
+                        'lists as key="[a,b]"')
+    group = parser.add_argument_group(
+        'variants', 'What is not given here is taken from SelfImprovingHook\'s `creation` settings '
+        'in the config.')
+    group.add_argument('--generate', action='store_true',
+                       help='also write NAME_variants.png: partial-noise variants of each image and '
+                       'their predictions')
+    group.add_argument('--T', type=int, nargs='+', default=[200, 400, 600],
+                       help='steps to which the image is noised, one row each; default 200 400 600')
+    group.add_argument('--copies', type=int, default=2, help='variants in a row; default 2')
+    group.add_argument('--steps', type=int, help='U-Net passes per variant')
+    group.add_argument('--solver', help='dpmsolver++ or ddim')
+    group.add_argument('--prompt', help='what the image shows, for the diffusion model')
+    group.add_argument('--seed', type=int, default=0, help='of the noise; default 0')
+    return parser.parse_args(argv)
+
+
+def find_images(pattern: str) -> List[str]:
+    """Image files that a file, folder or glob names, sorted.
+
+    Raises:
+        FileNotFoundError: There are none.
+    """
+    if osp.isfile(pattern):
+        return [pattern]
+    if osp.isdir(pattern):
+        names = sorted(name for name in os.listdir(pattern) if _is_image(name))
+        if not names:
+            raise FileNotFoundError(f'the folder {pattern} holds no images ({", ".join(SUFFIXES)}); '
+                                    'for folders inside it give a glob such as '
+                                    f"'{osp.join(pattern, '**', '*.jpg')}'")
+        return [osp.join(pattern, name) for name in names]
+    found = sorted(path for path in glob.glob(pattern, recursive=True)
+                   if osp.isfile(path) and _is_image(path))
+    if not found:
+        raise FileNotFoundError(f'there is no image, folder or match of a glob at {pattern!r}: give '
+                                'the path of an image file or of a folder of images')
+    return found
+
+
+def _is_image(path: str) -> bool:
+    return path.lower().endswith(SUFFIXES) and not osp.basename(path).startswith('.')
+
+
+def output_paths(images: Sequence[str], folder: str) -> Dict[str, str]:
+    """Where each image's picture goes, without suffix: no two at the same place.
+
+    Raises:
+        ValueError: A picture would replace one of the images.
+    """
+    root = osp.commonpath([osp.dirname(osp.abspath(path)) for path in images])
+    relative = {path: osp.relpath(osp.abspath(path), root) for path in images}
+    stems = [osp.splitext(name)[0] for name in relative.values()]
+    paths = {path: osp.join(folder, stem if stems.count(stem) == 1 else relative[path])
+             for path, stem in zip(images, stems)}
+    inputs = {osp.realpath(path) for path in images}
+    for path in paths.values():
+        if osp.realpath(f'{path}.png') in inputs:
+            raise ValueError(f'{path}.png is one of the images and would be replaced by its '
+                             'picture: give another --out-dir')
+    return paths
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """The config with what the command line says."""
+    cfg = Config.fromfile(diff2in1_mm.find_config(args.config))
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    return cfg
+
+
+def check_checkpoint(checkpoint: str) -> None:
+    """Name a checkpoint that is missing."""
+    if not checkpoint:
+        raise ValueError('CHECKPOINT is missing after the config: give the trained weights, which '
+                         'tools/train.py writes as iter_*.pth into its work dir')
+    if '://' not in checkpoint and not osp.isfile(checkpoint):
+        raise FileNotFoundError(f'the checkpoint {checkpoint!r} does not exist: give a .pth that '
+                                'tools/train.py wrote')
+
+
+def creation_settings(cfg: Config, args: argparse.Namespace) -> CreationSettings:
+    """The config's own settings of the creation stage, or what the command line says instead."""
+    settings: Dict[str, Any] = {}
+    for hook in cfg.get('custom_hooks') or []:
+        kind = getattr(hook['type'], '__name__', hook['type'])
+        if kind.rpartition('.')[2] == 'SelfImprovingHook':
+            settings.update(hook.get('creation') or {})
+    if args.solver is not None and args.solver != settings.get('solver'):
+        settings.pop('steps', None)  # they were chosen for the other solver
+    if args.prompt is not None:
+        settings['condition'] = dict(type='Prompt', text=args.prompt)
+    for name in ('solver', 'steps'):
+        if getattr(args, name) is not None:
+            settings[name] = getattr(args, name)
+    return CreationSettings.from_dict(dict(settings, T=args.T, copies_per_source=args.copies))
+
+
+class VariantMaker:
+    """Makes the picture of an image's variants.
+
+    Args:
+        settings (CreationSettings): ``T`` lists the rows, ``copies_per_source`` the variants in each.
+        seed (int): Of the noise, which is the same in all rows.
+    """
+
+    def __init__(self, settings: CreationSettings, seed: int) -> None:
+        self.settings, self.seed = settings, seed
+        self.generator = settings.build_generator()
+
+    def attach(self, predictor: Predictor, paths: Iterable[str]) -> None:
+        """Take the diffusion model and the labels from a predictor, and look at all conditions.
+
+        Raises:
+            ValueError: It has no diffusion model, or an image's prompt is missing or too long.
+        """
+        self.predictor = predictor
+        try:
+            self.diffusion = diffusion_of(predictor.model, self.settings)
+        except ValueError as error:
+            raise ValueError(f'--generate: {error}') from error
+        with self.diffusion.text.kept():
+            for path in paths if self.generator.condition.per_image else ['']:
+                self._embed(Source(path))
+
+    def _embed(self, source: Source) -> torch.Tensor:
+        embeddings = self.generator.condition.embed(self.diffusion.text, [source])
+        if embeddings.shape[-1] != self.diffusion.context_dim:
+            raise ValueError(f'--generate: the condition has {embeddings.shape[-1]} channels, but the '
+                             f'U-Net takes {self.diffusion.context_dim}: make the embeddings with '
+                             f'the text encoder of {self.diffusion.source!r}')
+        return embeddings
+
+    def picture(self, path: str, image: np.ndarray, prediction: Any, overlay: np.ndarray) -> np.ndarray:
+        """All variants of one image beside their predictions.
+
+        Args:
+            path (str): Of the image.
+            image (ndarray): uint8 (H, W, 3), RGB.
+            prediction (SegDataSample | DetDataSample): Of the image.
+            overlay (ndarray): The prediction drawn over the image.
+
+        Returns:
+            ndarray: uint8 RGB picture.
+        """
+        classes = self.predictor.classes
+        seen = self.predictor.present(prediction)
+        source = Source(path, tuple(classes[i] for i in seen))
+        start = self._source_image(path, prediction)
+        shown, rows = set(seen), []
+        for T in self.settings.T:
+            pairs = []
+            for variant in self._variants(start, source, T):
+                label = self.predictor.predict(variant)
+                shown.update(self.predictor.present(label))
+                pairs.append(Pair(variant, self.predictor.draw(variant, label, names=False)))
+            rows.append((T, pairs))
+        legend = [(classes[i], self.predictor.colours[i]) for i in sorted(shown)]
+        return variants_picture(Pair(image, overlay), rows, self._title(source, start), legend)
+
+    def _source_image(self, path: str, prediction: Any) -> np.ndarray:
+        """At the size of the creation stage, or else at the one that the model sees."""
+        scale, keep_ratio = self.settings.scale, self.settings.keep_ratio
+        if scale is None:
+            scale, keep_ratio = tuple(prediction.metainfo['img_shape'][1::-1]), False
+        return load_image(path, scale, keep_ratio)
+
+    def _variants(self, image: np.ndarray, source: Source, T: int) -> List[np.ndarray]:
+        """uint8 (H, W, 3) RGB images; how many fit into a batch changes nothing."""
+        seeds = [stable_seed(self.seed, 'demo', copy)
+                 for copy in range(self.settings.copies_per_source)]
+        pixels = torch.from_numpy(image).to(self.diffusion.device).permute(2, 0, 1).float()
+        embeddings = self._embed(source)
+        variants: List[np.ndarray] = []
+        for first in range(0, len(seeds), self.settings.batch_size):
+            part = seeds[first:first + self.settings.batch_size]
+            made = self.generator.generate(
+                self.diffusion, (pixels / 127.5 - 1).expand(len(part), -1, -1, -1), embeddings, part,
+                T).images
+            made = ((made + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
+            variants.extend(made.cpu().numpy())
+        return variants
+
+    def _title(self, source: Source, image: np.ndarray) -> str:
+        condition = self.generator.condition
+        text = condition.text(source) if hasattr(condition, 'text') else type(condition).__name__
+        steps = sorted({self.generator.steps_for(T) for T in self.settings.T})
+        return (f'{osp.basename(source.img_path)}, {image.shape[1]} x {image.shape[0]}, '
+                f'{self.generator.solver}, {"/".join(map(str, steps))} steps, '
+                f'seed {self.seed}, prompt "{text}"')
+
+
+def run(args: argparse.Namespace, paths: Dict[str, str], predictor: Predictor,
+        maker: Optional[VariantMaker] = None) -> int:
+    """Write all pictures; an image that cannot be read is named and left out.
+
+    Returns:
+        int: Number of images whose pictures were written.
+    """
+    written, skipped = 0, []
+    for path, target in tqdm(paths.items(), unit='image'):
+        try:
+            image = load_image(path)
+        except Exception as error:  # whatever a decoder raises on a broken file
+            skipped.append(path)
+            tqdm.write(f'{path} cannot be read and is left out: {error}', file=sys.stderr)
+            continue
+        prediction = predictor.predict(path)
+        write_picture(f'{target}.png', predictor.draw(image, prediction, not args.no_names))
+        if maker is not None:
+            overlay = predictor.draw(image, prediction, names=False)
+            write_picture(f'{target}_variants.png', maker.picture(path, image, prediction, overlay))
+        written += 1
+    print(f'{written} of {len(paths)} images: pictures in {osp.abspath(args.out_dir)}'
+          + (f'; {len(skipped)} could not be read: {", ".join(skipped)}' if skipped else ''))
+    return written
+
+
+def main(argv=None) -> None:
+    args = parse_args(argv)
+    try:
+        paths = output_paths(find_images(args.image), args.out_dir)
+        check_checkpoint(args.checkpoint)
+        if not 0 <= args.opacity <= 1:
+            raise ValueError(f'--opacity {args.opacity} must be between 0 and 1')
+        cfg = load_config(args)
+        maker = VariantMaker(creation_settings(cfg, args), args.seed) if args.generate else None
+        device = args.device or ('cuda:0' if torch.cuda.is_available() else 'cpu')
+        predictor = predictor_for(cfg, args.checkpoint, device, args.opacity, args.score_thr)
+        if maker is not None:
+            maker.attach(predictor, paths)
+    except (FileNotFoundError, ImportError, ValueError) as error:
+        sys.exit(f'error: {error}')
+    if not run(args, paths, predictor, maker):
+        sys.exit(1)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,194 @@
+"""One face for MMSegmentation's and MMDetection's inference and visualizers."""
+import copy
+from typing import Any, List, Optional, Union
+
+import numpy as np
+from mmengine.config import Config, ConfigDict
+from mmengine.structures import BaseDataElement
+
+from ..optional import check_config
+from .sheets import label_colours
+
+__all__ = ['Detector', 'Segmentor', 'predictor_for']
+
+
+class Predictor:
+    """A trained model that predicts single images and draws what it predicts.
+
+    Args:
+        cfg (Config): Of the model; its copy is changed.
+        checkpoint (str): Trained weights; frozen ones come from the source the config names.
+        device (str): For example 'cuda:0'. Default 'cpu'.
+        opacity (float): Of masks over the image, in [0, 1]. Default 0.5.
+
+    Attributes:
+        model (nn.Module): In eval mode.
+        classes (list[str]): Class names.
+        colours (ndarray): uint8 (classes, 3), RGB.
+    """
+
+    def __init__(self, cfg: Config, checkpoint: str, device: str = 'cpu',
+                 opacity: float = 0.5) -> None:
+        cfg = copy.deepcopy(cfg)
+        # What tools/test.py evaluates with, also where a config's `test_pipeline` was left behind.
+        cfg.test_pipeline = inference_pipeline(cfg)
+        self.model = self._load(cfg, checkpoint, device)
+        self.opacity = opacity
+        meta = self.model.dataset_meta or {}
+        self.classes: List[str] = list(meta.get('classes') or ())
+        palette = meta.get('palette')
+        self.colours = label_colours(len(self.classes),
+                                     palette if isinstance(palette, (list, tuple)) else None)
+        self.visualizer = self._visualizer()
+        self.visualizer.dataset_meta = dict(
+            classes=self.classes, palette=[tuple(map(int, colour)) for colour in self.colours])
+
+    def predict(self, image: Union[str, np.ndarray]) -> BaseDataElement:
+        """Predict a whole image through the config's test pipeline.
+
+        Args:
+            image (str | ndarray): Path, or uint8 (H, W, 3) in RGB.
+
+        Returns:
+            SegDataSample | DetDataSample: In the coordinates of the image.
+        """
+        if not isinstance(image, str):
+            image = np.ascontiguousarray(image[..., ::-1])  # what OpenMMLab's loaders give
+        # For arrays MMSegmentation rewrites the pipeline of the config itself.
+        cfg, self.model.cfg = self.model.cfg, copy.deepcopy(self.model.cfg)
+        try:
+            return self._predict(image)
+        finally:
+            self.model.cfg = cfg
+
+    def draw(self, image: np.ndarray, prediction: BaseDataElement, names: bool = True) -> np.ndarray:
+        """Draw a prediction over its image with the library's own visualizer.
+
+        Args:
+            image (ndarray): uint8 (H, W, 3), RGB.
+            prediction (SegDataSample | DetDataSample): Of this image.
+            names (bool): Write class names into label maps. Default True.
+
+        Returns:
+            ndarray: uint8 (H, W, 3), RGB.
+        """
+        self.visualizer.add_datasample('prediction', image, prediction, draw_gt=False,
+                                       **self._drawing(names))
+        return self.visualizer.get_image()
+
+
+class Segmentor(Predictor):
+    """A model of MMSegmentation."""
+
+    def _load(self, cfg, checkpoint, device):
+        from mmseg.apis import init_model
+        return init_model(cfg, checkpoint, device=device)
+
+    def _predict(self, image):
+        from mmseg.apis import inference_model
+        return inference_model(self.model, image)
+
+    def _visualizer(self):
+        from mmseg.visualization import SegLocalVisualizer
+        return SegLocalVisualizer(name='prediction', alpha=self.opacity)
+
+    def _drawing(self, names: bool) -> dict:
+        return dict(with_labels=names)
+
+    def present(self, prediction: BaseDataElement) -> List[int]:
+        """Classes that a prediction shows, largest area first."""
+        if 'pred_sem_seg' not in prediction:
+            return []
+        labels = prediction.pred_sem_seg.data.cpu().numpy().ravel()
+        areas = np.bincount(labels[(labels >= 0) & (labels < len(self.classes))])
+        return [int(i) for i in np.argsort(-areas, kind='stable') if areas[i]]
+
+
+class Detector(Predictor):
+    """A model of MMDetection.
+
+    Args:
+        score_thr (float): Boxes with lower scores are not drawn. Default 0.3.
+    """
+
+    def __init__(self, *args, score_thr: float = 0.3, **kwargs) -> None:
+        self.score_thr = score_thr
+        super().__init__(*args, **kwargs)
+
+    def _load(self, cfg, checkpoint, device):
+        from mmdet.apis import init_detector
+        return init_detector(cfg, checkpoint, device=device)
+
+    def _predict(self, image):
+        from mmcv.transforms import Compose
+        from mmdet.apis import inference_detector
+        pipeline = copy.deepcopy(self.model.cfg.test_pipeline)
+        if not isinstance(image, str):
+            pipeline[0]['type'] = 'mmdet.LoadImageFromNDArray'
+        return inference_detector(self.model, image, test_pipeline=Compose(pipeline))
+
+    def _visualizer(self):
+        from mmdet.visualization import DetLocalVisualizer
+        return DetLocalVisualizer(name='prediction', alpha=self.opacity)
+
+    def _drawing(self, names: bool) -> dict:
+        return dict(pred_score_thr=self.score_thr)
+
+    def present(self, prediction: BaseDataElement) -> List[int]:
+        """Classes of the boxes that are drawn, largest total area first."""
+        if 'pred_instances' not in prediction:
+            return []
+        boxes = prediction.pred_instances
+        boxes = boxes[boxes.scores > self.score_thr].cpu()
+        sides = (boxes.bboxes[:, 2:] - boxes.bboxes[:, :2]).numpy()
+        areas = np.bincount(boxes.labels.numpy(), weights=sides.prod(1))
+        return [int(i) for i in np.argsort(-areas, kind='stable') if areas[i]]
+
+
+#: Scope of a config -> what predicts for it.
+_PREDICTORS = dict(mmseg=Segmentor, mmdet=Detector)
+
+
+def predictor_for(cfg: Config, checkpoint: str, device: str = 'cpu', opacity: float = 0.5,
+                  score_thr: Optional[float] = None) -> Predictor:
+    """The predictor for a config, chosen by its scope.
+
+    Args:
+        cfg (Config): Of MMSegmentation's or MMDetection's kind.
+        checkpoint, device, opacity: See :class:`Predictor`.
+        score_thr (float | None): See :class:`Detector`. None: its default.
+
+    Raises:
+        ValueError: The config is of another library, has no test pipeline, or the checkpoint does
+            not belong to it.
+        ImportError: The library is not installed.
+    """
+    check_config(cfg)
+    scope = cfg.get('default_scope') or cfg.get('model', {}).get('_scope_')
+    if scope not in _PREDICTORS:
+        raise ValueError(f'the config is of the scope {scope!r}, but pictures are drawn for '
+                         f'{" and ".join(_PREDICTORS)}: set `default_scope` in it to one of these')
+    options: dict[str, Any] = dict(device=device, opacity=opacity)
+    if scope == 'mmdet' and score_thr is not None:
+        options['score_thr'] = score_thr
+    return _PREDICTORS[scope](cfg, checkpoint, **options)
+
+
+def inference_pipeline(cfg: Config) -> List[ConfigDict]:
+    """The transforms of the test data set, without those that load annotations.
+
+    Raises:
+        ValueError: The config has none.
+    """
+    dataset = cfg.get('test_dataloader', {}).get('dataset', {})
+    while 'pipeline' not in dataset and 'dataset' in dataset:
+        dataset = dataset['dataset']
+    pipeline = dataset.get('pipeline') or cfg.get('test_pipeline')
+    if not pipeline:
+        raise ValueError('the config has no test pipeline: set test_dataloader.dataset.pipeline')
+    return [step for step in pipeline if not _loads_annotations(step['type'])]
+
+
+def _loads_annotations(kind: Union[str, type]) -> bool:
+    name = getattr(kind, '__name__', kind).rpartition('.')[2]
+    return name.startswith('Load') and 'Annotation' in name

@@ -1,0 +1,182 @@
+"""demo/image_demo.py: pictures of predictions and of variants, and its sentences."""
+import os
+
+import cv2
+import numpy as np
+import pytest
+
+from . import tiny
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two photographs with a broken file between them."""
+    folder = tmp_path / 'photos'
+    tiny.write_photo(folder / 'a.png', 0)
+    (folder / 'b.png').write_bytes(b'no image')
+    (folder / 'c.jpg').write_bytes(b'')
+    tiny.write_photo(folder / 'd.jpg', 1, size=(40, 50))
+    (folder / 'notes.txt').write_text('no image either')
+    return folder
+
+
+@pytest.fixture
+def run(demo, segmentor, tmp_path, capsys):
+    """Run the demo; gives the names of what it wrote, and what it said."""
+
+    def run(image, *options, model=segmentor):
+        out = tmp_path / 'out'
+        demo.main([str(image), model.config, model.checkpoint, '--out-dir', str(out), *options])
+        said = capsys.readouterr()
+        names = sorted(os.path.relpath(os.path.join(folder, name), out)
+                       for folder, _, files in os.walk(out) for name in files)
+        return out, names, said.out + said.err
+
+    return run
+
+
+@pytest.fixture
+def refused(demo, capsys):
+    """The one sentence with which the demo refuses."""
+
+    def refused(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            demo.main([str(argument) for argument in arguments])
+        sentence = str(stop.value)
+        assert sentence.startswith('error: ') and '\n' not in sentence
+        return sentence
+
+    return refused
+
+
+def test_folder_with_broken_files(run, photos):
+    out, names, said = run(photos)
+    assert names == ['a.png', 'd.png']
+    assert cv2.imread(str(out / 'a.png')).shape == (60, 90, 3)
+    assert cv2.imread(str(out / 'd.png')).shape == (40, 50, 3)
+    assert 'b.png cannot be read' in said and 'c.jpg cannot be read' in said
+    assert '2 of 4 images' in said and '2 could not be read' in said and str(out) in said
+
+
+def test_nothing_readable_fails(demo, segmentor, photos, tmp_path):
+    with pytest.raises(SystemExit) as stop:
+        demo.main([str(photos / 'b.png'), segmentor.config, segmentor.checkpoint,
+                   '--out-dir', str(tmp_path / 'out')])
+    assert stop.value.code == 1
+
+
+def test_overlay_is_mmsegs(run, segmentor, tmp_path):
+    """The picture is the image under the palette's colours of what inference_model predicts."""
+    from mmseg.apis import inference_model, init_model
+    photo = tiny.write_photo(tmp_path / 'photo.png')
+    labels = inference_model(init_model(segmentor.config, segmentor.checkpoint, 'cpu'), photo)
+    labels = labels.pred_sem_seg.data[0].numpy()
+    assert len(np.unique(labels)) > 1
+    out, names, _ = run(photo, '--opacity', '0.3', '--no-names')
+    picture = cv2.imread(str(out / 'photo.png'))[..., ::-1].astype(int)
+    image = cv2.imread(photo)[..., ::-1]
+    expected = 0.7 * image + 0.3 * np.array(tiny.PALETTE)[labels]
+    assert np.abs(picture - expected).max() <= 1
+
+
+def test_glob_with_equal_names(run, tmp_path):
+    for name in ('one/x.png', 'two/x.png', 'two/x.jpg'):
+        tiny.write_photo(tmp_path / 'deep' / name)
+    _, names, _ = run(tmp_path / 'deep' / '**' / '*.*g')
+    assert names == ['one/x.png', 'two/x.jpg.png', 'two/x.png.png']
+
+
+def test_generate(run, tmp_path):
+    photo = tiny.write_photo(tmp_path / 'photo.png')
+    options = ('--generate', '--T', '100', '500', '--copies', '3', '--steps', '2')
+    out, names, _ = run(photo, *options)
+    assert names == ['photo.png', 'photo_variants.png']
+    first = cv2.imread(str(out / 'photo_variants.png'))
+    # three pairs of 192 pixels high cells in a row, a row for the photograph and for each T
+    assert first.shape[1] > 6 * 256 and 3 * 192 < first.shape[0] < 4 * 192
+    run(photo, *options)
+    assert (cv2.imread(str(out / 'photo_variants.png')) == first).all()
+    run(photo, *options, '--seed', '1')
+    assert (cv2.imread(str(out / 'photo_variants.png')) != first).any()
+
+
+def test_settings_of_the_config_are_the_defaults(demo, segmentor):
+    def settings(*options):
+        args = demo.parse_args(['x', segmentor.config, 'x', *options])
+        return demo.creation_settings(demo.load_config(args), args)
+
+    own = settings()
+    assert own.T == [200, 400, 600] and own.copies_per_source == 2
+    assert own.steps == 3 and own.condition['scene'] == 'x'
+    other = settings('--solver', 'ddim', '--prompt', 'a lane')
+    assert other.steps is None and other.solver == 'ddim'
+    assert other.condition == dict(type='Prompt', text='a lane')
+
+
+def test_caption_names_predicted_classes(demo, segmentor, tmp_path):
+    """No label is there, so a composed caption tells what the model sees."""
+    args = demo.parse_args([tiny.write_photo(tmp_path / 'p.png'), segmentor.config,
+                            segmentor.checkpoint, '--T', '9', '--steps', '1'])
+    cfg = demo.load_config(args)
+    maker = demo.VariantMaker(demo.creation_settings(cfg, args), 0)
+    predictor = demo.predictor_for(cfg, segmentor.checkpoint)
+    maker.attach(predictor, [args.image])
+    asked = []
+    maker._embed = lambda source: (asked.append(source), predictor.model.backbone._embeddings)[1]
+    image = demo.load_image(args.image)
+    prediction = predictor.predict(args.image)
+    maker.picture(args.image, image, prediction, image)
+    assert set(asked[0].classes) == {tiny.CLASSES[i] for i in predictor.present(prediction)}
+
+
+def test_detector(run, detector, tmp_path):
+    photo = tiny.write_photo(tmp_path / 'photo.png')
+    out, names, _ = run(photo, '--score-thr', '0', '--generate', '--T', '100', '--steps', '1',
+                        '--copies', '1', model=detector)
+    assert names == ['photo.png', 'photo_variants.png']
+    assert (cv2.imread(str(out / 'photo.png')) != cv2.imread(photo)).any()
+
+
+@pytest.mark.parametrize('image, words', [
+    ('nowhere.jpg', 'no image, folder or match'), ('empty', 'holds no images'),
+    ('*.gif', 'no image, folder or match')])
+def test_missing_images(refused, segmentor, tmp_path, image, words):
+    (tmp_path / 'empty').mkdir()
+    assert words in refused(tmp_path / image, segmentor.config, segmentor.checkpoint)
+
+
+def test_missing_checkpoint(refused, segmentor, tmp_path):
+    photo = tiny.write_photo(tmp_path / 'p.png')
+    assert 'CHECKPOINT is missing' in refused(photo, segmentor.config)
+    assert 'does not exist' in refused(photo, segmentor.config, 'nowhere.pth')
+
+
+@pytest.mark.parametrize('options, words', [
+    (('--opacity', '1.5'), '--opacity'), (('--generate', '--T', '1000'), 'T = 1000'),
+    (('--generate', '--copies', '0'), 'copies_per_source'),
+    (('--generate', '--solver', 'euler'), 'solver'),
+    (('--generate', '--T', '90', '--steps', '91'), 'steps = 91'),
+    (('--generate', '--prompt', 'x' * 200), 'token'),
+    (('--cfg-options', 'default_scope=mmpose'), 'mmpose')])
+def test_options_out_of_range(refused, segmentor, tmp_path, options, words):
+    photo = tiny.write_photo(tmp_path / 'p.png')
+    assert words in refused(photo, segmentor.config, segmentor.checkpoint, *options)
+
+
+def test_pictures_replace_no_image(refused, segmentor, photos):
+    sentence = refused(photos, segmentor.config, segmentor.checkpoint, '--out-dir', photos)
+    assert '--out-dir' in sentence
+    assert (photos / 'b.png').read_bytes() == b'no image'
+
+
+def test_generate_needs_a_diffusion_model(refused, tmp_path):
+    config = tmp_path / 'config.py'
+    text = tiny.SEGMENTOR.replace('DiffusionBackbone', 'mmseg.UNet').replace(
+        'diffusion={pipeline!r}', "base_channels=16, num_stages=2, strides=(1, 1), dec_num_convs=(2, ),"
+        'downsamples=(True, ), enc_num_convs=(2, 2), enc_dilations=(1, 1), dec_dilations=(1, )')
+    config.write_text(text.format(classes=tiny.CLASSES, palette=tiny.PALETTE, names={})
+                      .replace('in_channels=16, channels=8, in_index=0',
+                               'in_channels=32, channels=8, in_index=0'))
+    checkpoint = tiny.write_checkpoint(str(config), tmp_path / 'w.pth')
+    photo = tiny.write_photo(tmp_path / 'p.png')
+    assert 'has no diffusion model' in refused(photo, config, checkpoint, '--generate')
