@@ -1,0 +1,101 @@
+"""The real parts together: a diffusion model generates, theta_C labels, theta_E learns."""
+import json
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from diff2in1_mm.diffusion import LatentDiffusion
+from diff2in1_mm.synthesis.store import SyntheticStore
+
+from .tiny import config, hook_of, train
+
+
+def with_diffusion(pipeline_folder, *args, hook=None, **kwargs):
+    hook = dict(dict(warm_up=3, momentum=0.2, creation=dict(T=300, steps=2, batch_size=4)),
+                **(hook or {}))
+    cfg = config(*args, hook=hook, **kwargs)
+    cfg.model.backbone = dict(type='DiffusionBackbone', diffusion=str(pipeline_folder))
+    cfg.model.neck = dict(type='FPN', in_channels=[16, 24, 32], out_channels=8, num_outs=3)
+    cfg.model.decode_head = dict(
+        type='FPNHead', in_channels=[8] * 3, in_index=[0, 1, 2], feature_strides=[4, 8, 16],
+        channels=8, dropout_ratio=0.0, num_classes=3, align_corners=False,
+        norm_cfg=dict(type='BN', requires_grad=True))
+    return cfg
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Images that went through the VAE's encoder and through the U-Net."""
+    counts = dict(encode=0, predict=0)
+    for name in counts:
+        method = getattr(LatentDiffusion, name)
+
+        def count(self, images, *args, _name=name, _method=method, **kwargs):
+            counts[_name] += len(images)
+            return _method(self, images, *args, **kwargs)
+
+        monkeypatch.setattr(LatentDiffusion, name, count)
+    return counts
+
+
+class CountHook(Hook):
+    """Notes how many images each training iteration sent through the frozen model."""
+    priority = 'LOWEST'
+
+    def __init__(self, counts, seen):
+        self.counts, self.seen = counts, seen
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.before = dict(self.counts)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.seen.append(tuple(self.counts[k] - self.before[k] for k in ('encode', 'predict')))
+
+
+def test_from_images_to_summary(images, tmp_path, pipeline_folder, counted):
+    cfg = with_diffusion(pipeline_folder, images, tmp_path, iters=8,
+                         hook=dict(student_view='feature_dropout'))
+    per_iteration = []
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(CountHook(counted, per_iteration))
+    runner.train()
+    # one VAE encoding and one U-Net pass per image, in the warm-up and beside theta_C's labels
+    assert per_iteration[4:] == [(4, 4)] * 4 and per_iteration[:3] == [(4, 4)] * 3
+    store = SyntheticStore(tmp_path / 'store')
+    assert len(store) == 8 and store.records()[0].T == 300
+    summary = json.loads((tmp_path / 'summary.json').read_text())
+    assert summary['synthetic']['samples'] == 8
+    assert runner.message_hub.get_scalar('train/agreement').current() > 0
+    checkpoint = torch.load(tmp_path / 'iter_8.pth', weights_only=True)
+    assert not any('unet' in name or 'vae' in name for name in checkpoint['state_dict'])
+    assert 'backbone.frozen_fingerprint' in checkpoint['state_dict']
+
+
+def test_recreation_and_resume(images, tmp_path, pipeline_folder):
+    hook = dict(recreate_every=3)
+    train(with_diffusion(pipeline_folder, images, tmp_path, iters=7, hook=hook))
+    assert {r.round for r in SyntheticStore(tmp_path / 'store').records()} == {1}
+    # as if it had been killed in the second creation: the checkpoint before it, half the samples
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_6.pth'))
+    store = SyntheticStore(tmp_path / 'store')
+    for record in store.records()[::2]:
+        (tmp_path / 'store' / 'records' / f'{record.id}.json').unlink()
+    resumed = train(with_diffusion(pipeline_folder, images, tmp_path, iters=8, hook=hook,
+                                   resume=True))
+    assert len(SyntheticStore(tmp_path / 'store')) == 8
+    assert hook_of(resumed).state.round == 1
+
+
+@pytest.mark.parametrize('creation, match', [
+    (dict(T=1000), 'T'), (dict(stepz=1), 'stepz'), (dict(batch_size=0), 'batch_size')])
+def test_creation_settings_are_checked_before_anything_is_built(creation, match):
+    from diff2in1_mm.engine import SelfImprovingHook
+    with pytest.raises(ValueError, match=match):
+        SelfImprovingHook(warm_up=1, creation=creation)
+
+
+def test_a_backbone_without_a_diffusion_model_is_told_before_the_warm_up(images, tmp_path):
+    with pytest.raises(ValueError, match='creation.diffusion'):
+        train(config(images, tmp_path, hook=dict(creation=dict(T=300))))
