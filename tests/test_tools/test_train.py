@@ -1,0 +1,172 @@
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from diff2in1_mm.paths import tool_path
+from diff2in1_mm.synthesis.store import SyntheticStore
+
+from ..conftest import ROOT
+from ..test_engine.conftest import images, quick_runner, tiny_create  # noqa: F401
+from ..test_engine.test_whole_run import with_diffusion
+from ..test_engine.tiny import config
+
+
+def tool(name):
+    """A script of tools/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, tool_path(f'tools/{name}.py'))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def write(cfg, folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / 'config.py'
+    for name in ('work_dir', 'launcher', 'resume', 'experiment_name'):
+        cfg.pop(name)
+    cfg.dump(str(path))
+    return str(path)
+
+
+def start(command, folder, **env):
+    return subprocess.Popen(
+        [sys.executable, *command], cwd=folder, stdout=open(folder / 'out.txt', 'w'),
+        stderr=subprocess.STDOUT, env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1',
+                                           CUDA_VISIBLE_DEVICES='', **env))
+
+
+@pytest.mark.usefixtures('tiny_create')
+def test_train_resume_and_test(images, tmp_path, capsys):  # noqa: F811
+    path = write(config(images, tmp_path / 'run', iters=8, hook={}), tmp_path)
+    run = str(tmp_path / 'run')
+    tool('train').main([path, '--work-dir', run, '--cfg-options', 'train_cfg.max_iters=6'])
+    tool('train').main([path, '--work-dir', run, '--resume', '--amp', '--cfg-options',
+                        'log_level=INFO'])
+    summary = json.loads((tmp_path / 'run' / 'summary.json').read_text())
+    assert list(summary['stages']) == ['warm_up', 'self_improving']
+    assert 'self_improving' in capsys.readouterr().out.rpartition('Stages of this run')[2]
+
+    tool('test').main([path, str(tmp_path / 'run' / 'iter_8.pth'), '--work-dir',
+                       str(tmp_path / 'test'), '--out', str(tmp_path / 'maps')])
+    metrics = json.loads(next((tmp_path / 'test').glob('*/*.json')).read_text())
+    for name, value in summary['stages']['self_improving'].items():
+        assert metrics[name] == pytest.approx(value)
+    assert len(list((tmp_path / 'maps').iterdir())) == 8
+
+
+def test_a_run_without_the_hook_has_a_summary_too(images, tmp_path):  # noqa: F811
+    path = write(config(images, tmp_path, iters=2, mix=False), tmp_path)
+    tool('train').main([path, '--work-dir', str(tmp_path / 'run')])
+    summary = json.loads((tmp_path / 'run' / 'summary.json').read_text())
+    assert summary['stages']['supervised']['mIoU'] > 0 and summary['seconds']['supervised'] > 0
+
+
+class TestBadInput:
+
+    def said(self, capsys, script, *argv):
+        with pytest.raises(SystemExit) as end:
+            tool(script).main(list(argv))
+        assert end.value.code == 2
+        error = capsys.readouterr().err
+        assert error.count('\n') == 1
+        return error
+
+    def test_config(self, tmp_path, capsys):
+        assert 'no_such' in self.said(capsys, 'train', str(tmp_path / 'no_such.py'))
+
+    def test_data_folder(self, images, tmp_path, capsys):  # noqa: F811
+        path = write(config(images / 'nowhere', tmp_path, hook={}), tmp_path)
+        assert 'nowhere does not exist' in self.said(capsys, 'train', path)
+
+    def test_data_set_that_cannot_serve(self, images, tmp_path, capsys):  # noqa: F811
+        path = write(config(images, tmp_path, hook={}, mix=False), tmp_path)
+        assert "type='SyntheticMixDataset'" in self.said(capsys, 'train', path)
+
+    def test_checkpoint(self, images, tmp_path, capsys):  # noqa: F811
+        path = write(config(images, tmp_path), tmp_path)
+        assert 'none.pth does not exist' in self.said(capsys, 'test', path, 'none.pth')
+
+    def test_options_that_the_config_cannot_follow(self, images, tmp_path, capsys):  # noqa: F811
+        path = write(config(images, tmp_path), tmp_path)
+        checkpoint = tmp_path / 'any.pth'
+        checkpoint.touch()
+        assert 'tta_pipeline' in self.said(capsys, 'test', path, str(checkpoint), '--tta')
+        assert 'base_batch_size' in self.said(capsys, 'train', path, '--auto-scale-lr')
+
+    def test_labels_outside_the_classes(self, images, tmp_path):  # noqa: F811
+        folder = tmp_path / 'images'
+        subprocess.run(['cp', '-r', str(images), str(folder)], check=True)
+        for annotation in (folder / 'ann' / 'train').iterdir():
+            cv2.imwrite(str(annotation), np.full((32, 32), 9, np.uint8))
+        path = write(config(folder, tmp_path, hook=dict(creation=None), mix=False), tmp_path)
+        with pytest.raises(ValueError, match='label values 9'):
+            tool('train').main([path, '--work-dir', str(tmp_path / 'run')])
+
+
+@pytest.mark.parametrize('script', ['train', 'test'])
+def test_help_teaches(script, capsys):
+    with pytest.raises(SystemExit):
+        tool(script).main(['--help'])
+    text = capsys.readouterr().out
+    assert 'examples:' in text and '--cfg-options' in text and '--launcher' in text
+
+
+def test_killed_in_creation(images, tmp_path, tiny_create):  # noqa: F811
+    """Nothing is made twice, and the run that goes on has the same theta_C."""
+    path = write(config(images, tmp_path, iters=6, hook={}), tmp_path)
+    options = [path, '--work-dir', str(tmp_path / 'run')]
+    killed = start([tool_path('tools/train.py'), *options], tmp_path, TINY_CREATE_SECONDS='0.5')
+    path_of_store = tmp_path / 'store'
+    until(lambda: len(list(path_of_store.glob('records/*.json'))) >= 2, killed)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    made = {p: p.stat().st_mtime_ns for p in path_of_store.glob('records/*.json')}
+    assert 2 <= len(made) < 8
+    last = (tmp_path / 'run' / 'last_checkpoint').read_text()
+    before = torch.load(tmp_path / last, weights_only=True)
+    assert before['self_improving']['stage'] == 'creation'
+
+    tool('train').main([*options, '--resume'])
+    assert len(SyntheticStore(path_of_store)) == 8
+    assert all(p.stat().st_mtime_ns == t for p, t in made.items())
+    after = torch.load(tmp_path / 'run' / 'iter_6.pth', weights_only=True)
+    assert after['self_improving']['stages'] == before['self_improving']['stages']
+
+
+def test_two_processes_on_the_cpu(images, tmp_path, pipeline_folder):  # noqa: F811
+    cfg = with_diffusion(pipeline_folder, images, tmp_path, iters=7, batch=2, workers=1,
+                         hook=dict(student_view='strong', interval=2))
+    cfg.model.decode_head.norm_cfg.type = 'SyncBN'
+    path = write(cfg, tmp_path)
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    run = start(['-m', 'torch.distributed.run', '--nproc_per_node=2', f'--master_port={port}',
+                 tool_path('tools/train.py'), path, '--work-dir', 'run', '--launcher', 'pytorch'],
+                tmp_path)
+    assert run.wait(timeout=300) == 0, (tmp_path / 'out.txt').read_text()[-4000:]
+    store = SyntheticStore(tmp_path / 'store')
+    assert [record.source for record in store.records(0)] == list(range(8))
+    summary = json.loads((tmp_path / 'run' / 'summary.json').read_text())
+    assert summary['synthetic']['samples'] == 8
+    assert not list((tmp_path / 'run' / '.creation').iterdir())
+    checkpoint = torch.load(tmp_path / 'run' / 'iter_7.pth', weights_only=True)
+    assert checkpoint['self_improving']['stage'] == 'self_improving'
+
+
+def until(reached, process, seconds=120):
+    end = time.monotonic() + seconds
+    while not reached():
+        assert process.poll() is None, 'the process ended before'
+        assert time.monotonic() < end, 'too slow'
+        time.sleep(0.05)
