@@ -1,0 +1,173 @@
+"""Makes synthetic samples with a trained model: the creation stage alone.
+
+The settings are those of the config's SelfImprovingHook (`creation`); options on the command line
+take precedence. An interrupted run goes on with the same command, on any number of processes."""
+import argparse
+import contextlib
+import os
+import os.path as osp
+
+import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
+import torch
+from mmengine.config import Config
+from mmengine.dist import get_dist_info, init_dist
+from mmengine.logging import print_log
+from mmengine.registry import DATASETS, MODELS, init_default_scope
+
+from diff2in1_mm.engine.creation_stage import together
+from diff2in1_mm.engine.launch import (add_common_options, check_data, find_hook, load_config,
+                                       prepare_processes)
+from diff2in1_mm.synthesis import CreationReport, CreationSettings, SyntheticStore, create
+
+EXAMPLES = """\
+examples:
+  # what the training run would create, into a folder of its own
+  python tools/create_data.py configs/diff2in1_camvid.py CHECKPOINT --out work_dirs/synthetic
+  # a first look: the sheet work_dirs/look/preview.png
+  python tools/create_data.py CONFIG CHECKPOINT --out work_dirs/look --limit 8 --T 200
+  # several strengths, each sample draws one; two samples from each image
+  python tools/create_data.py CONFIG CHECKPOINT --out STORE --T 200 400 600 --copies 2
+  # four processes, on GPUs or CPUs
+  torchrun --nproc_per_node=4 tools/create_data.py CONFIG CHECKPOINT --out STORE --launcher pytorch
+
+STORE holds images/, annotations/ (in the label values of your data set) and records/. To train on
+it, wrap the data set: dict(type='SyntheticMixDataset', store=STORE, dataset=...)."""
+
+
+def parse_args(argv=None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file, or the name of one of ours')
+    parser.add_argument('checkpoint', help='checkpoint of that config; its model labels the samples')
+    parser.add_argument('--out', required=True, metavar='STORE',
+                        help='folder of the samples: new, or begun by the same command')
+    parser.add_argument('--T', type=int, nargs='+',
+                        help='step to which images are noised, 1 to 999: larger is more diverse and '
+                        'less faithful; several: each sample draws one')
+    parser.add_argument('--steps', type=int, help='U-Net passes per sample')
+    parser.add_argument('--solver', choices=['dpmsolver++', 'ddim'],
+                        help='dpmsolver++ needs about 10 steps, ddim 50 (the released code)')
+    parser.add_argument('--copies', type=int, help='samples from each image')
+    parser.add_argument('--batch-size', type=int, help='samples that are made together')
+    parser.add_argument('--limit', type=int, help='only the first so many images')
+    parser.add_argument('--diffusion', metavar='SOURCE',
+                        help='diffusion model, where the backbone of the config is none')
+    parser.add_argument('--seed', type=int, help="default: the config's randomness.seed, or 0")
+    parser.add_argument('--device', help="default: 'cuda' where there is a GPU, else 'cpu'")
+    add_common_options(parser)
+    args = parser.parse_args(argv)
+    args.work_dir = None
+    return parser, args
+
+
+def creation_settings(cfg: Config, args: argparse.Namespace) -> dict:
+    """The settings of the config's hook, with what the command line says.
+
+    Raises:
+        ValueError: One of them is unknown or out of range.
+    """
+    hook = find_hook(cfg, 'SelfImprovingHook') or {}
+    settings = dict(hook.get('creation') or {})
+    given = dict(T=args.T if args.T is None or len(args.T) > 1 else args.T[0], steps=args.steps,
+                 solver=args.solver, copies_per_source=args.copies, batch_size=args.batch_size,
+                 limit=args.limit, diffusion=args.diffusion)
+    if args.solver is not None and args.solver != settings.get('solver'):
+        settings.pop('steps', None)  # they were meant for the other solver
+    settings.update({name: value for name, value in given.items() if value is not None})
+    CreationSettings.from_dict(settings).build_generator()
+    return settings
+
+
+def prepare(args: argparse.Namespace) -> tuple[Config, dict]:
+    """Config and settings, checked before anything is built."""
+    cfg = load_config(args)
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    settings = creation_settings(cfg, args)
+    if not osp.isfile(args.checkpoint):
+        raise FileNotFoundError(f'the checkpoint {args.checkpoint} does not exist: give a file that '
+                                'tools/train.py wrote (WORK_DIR/last_checkpoint names the latest)')
+    check_data(cfg, 'train_dataloader')
+    return cfg, settings
+
+
+def build_model(cfg: Config, checkpoint: str) -> torch.nn.Module:
+    """The config's model with a checkpoint's weights (theta_C, where the hook wrote it).
+
+    Raises:
+        ValueError: The file is no checkpoint of this model.
+    """
+    try:
+        content = torch.load(checkpoint, map_location='cpu', weights_only=True)
+    except Exception as error:  # torch raises several kinds on foreign files
+        raise ValueError(f'{checkpoint} cannot be read as a checkpoint of MMEngine '
+                         f'({str(error).splitlines()[0]}): give one that tools/train.py wrote'
+                         ) from error
+    model = MODELS.build(cfg.model)
+    try:
+        model.load_state_dict(content.get('state_dict', content))
+    except RuntimeError as error:  # missing, unexpected, or of another shape; a line for each
+        faults = [line.strip() for line in str(error).splitlines()[1:]]
+        more = f' and {len(faults) - 1} more' if len(faults) > 1 else ''
+        raise ValueError(f'{checkpoint} does not fit the model of the config '
+                         f'({faults[0][:200].rstrip(". ")}{more}): give the config that it was '
+                         'trained with') from error
+    return model
+
+
+def build_dataset(cfg: Config):
+    """The real training data."""
+    config = cfg.train_dataloader.dataset
+    if config.type == 'SyntheticMixDataset':
+        config = config.dataset
+    return DATASETS.build(config)
+
+
+def join_processes(cfg: Config, device: str) -> torch.device:
+    """Meet the other processes; the device of this one."""
+    prepare_processes(cfg)
+    if cfg.launcher != 'none' and not torch.distributed.is_initialized():
+        init_dist(cfg.launcher, **cfg.get('env_cfg', {}).get('dist_cfg', {}))
+    if device is None:
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    if device == 'cuda' and cfg.launcher != 'none':
+        device = f'cuda:{torch.cuda.current_device()}'
+    return torch.device(device)
+
+
+def run(cfg: Config, settings: dict, args: argparse.Namespace) -> CreationReport:
+    """This process's share; returns when all have done theirs."""
+    device = join_processes(cfg, args.device)
+    model = build_model(cfg, args.checkpoint).to(device)
+    dataset = build_dataset(cfg)
+    seed = args.seed if args.seed is not None else cfg.get('randomness', {}).get('seed') or 0
+    rank, world_size = get_dist_info()
+    folder, name = osp.split(osp.abspath(args.out))
+    meeting = osp.join(folder, f'.{name}.creation')
+    with together(meeting):
+        report = create(model, dataset, args.out, seed=seed, rank=rank, world_size=world_size,
+                        **settings)
+    if rank == 0:
+        with contextlib.suppress(OSError):
+            os.rmdir(meeting)
+        _tell(args.out, report)
+    return report
+
+
+def _tell(out: str, report: CreationReport) -> None:
+    store = SyntheticStore(out)
+    ignored = [record.quality.get('ignored', 0.) for record in store.records()]
+    print_log(f'{out} holds {len(store)} samples; on average {sum(ignored) / len(ignored):.1%} of '
+              f'the pixels are ignored. This took {report.seconds:.0f} s. See '
+              f'{osp.join(out, "preview.png")}.', 'current')
+
+
+def main(argv=None) -> None:
+    parser, args = parse_args(argv)
+    try:
+        run(*prepare(args), args)
+    except (FileNotFoundError, ImportError, ValueError) as error:
+        parser.exit(2, f'{parser.prog}: {error}\n')
+
+
+if __name__ == '__main__':
+    main()
