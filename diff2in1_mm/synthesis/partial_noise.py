@@ -96,6 +96,8 @@ class PartialNoiseGenerator:
         latents = diffusion.encode(images, posterior).float()
         noise = sample_noise(generators, latents)
         latents = diffusion.add_noise(latents, noise, schedule.start)
+        # Once: a copy from the CPU's memory would wait for the device in every step.
+        embeddings = embeddings.to(diffusion.device, diffusion.dtype)
         maps: Dict[str, Tensor] = {}
         last = len(schedule.timesteps) - 1
         for step, timestep in enumerate(schedule.timesteps):
