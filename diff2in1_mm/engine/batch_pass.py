@@ -129,8 +129,7 @@ class BatchPass:
         per_iteration = self.views.targets == 'per_iteration'
         if not per_iteration and not self.measuring:
             return
-        images = inputs[rows]
-        served = None if features is None else [feature[rows] for feature in features]
+        images, served = _rows(rows, inputs, features)
         strict = per_iteration and self.views.target_mode == 'train'
         with self._served_now(served), modes_kept(self.model):
             if not strict:
@@ -157,8 +156,8 @@ class BatchPass:
             drawn = [by_row.get(i) for i in range(len(samples))]
             return inputs, channel_dropout(features, self.views.feature_dropout, drawn)
         mean, std = pixel_statistics(self.model.data_preprocessor, inputs)
-        strong = strong_view(inputs[rows], mean, std, generators)
         index = torch.tensor(rows, device=inputs.device)
+        strong = strong_view(inputs[index], mean, std, generators)
         inputs = inputs.index_copy(0, index, strong)
         if features is not None:
             changed = self.model.backbone.features(strong)
@@ -183,10 +182,10 @@ class BatchPass:
         for (name, part), wanted in zip(parts.items(), present.tolist()):
             if not wanted:
                 continue
-            served = None if features is None else [feature[part] for feature in features]
+            images, served = _rows(part, inputs, features)
             with self._served_now(served), _without_trace(self.model), \
                     self._own_randomness(inputs, True):
-                losses = self.model.loss(inputs[part], [samples[i].new() for i in part])
+                losses = self.model.loss(images, [samples[i].new() for i in part])
                 self.figures[name] = self.model.parse_losses(losses)[0]
 
     def _served_now(self, features):
@@ -207,6 +206,12 @@ class BatchPass:
     def _name(samples: Sequence, row: int) -> str:
         """What tells a sample apart; by its place in the batch where the data set gives no id."""
         return samples[row].metainfo.get('sample_id') or f'row {row}'
+
+
+def _rows(rows: Sequence[int], inputs: Tensor, features):
+    """Some images of a batch, and their maps where there are any."""
+    index = torch.tensor(rows, device=inputs.device)
+    return inputs[index], None if features is None else [feature[index] for feature in features]
 
 
 @contextmanager

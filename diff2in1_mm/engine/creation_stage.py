@@ -57,7 +57,7 @@ def check_creation_stage(runner, model: nn.Module, settings: Mapping, resumed: b
 
 
 def create_round(runner, model: nn.Module, theta_c: ThetaC, settings: Mapping, round: int) -> dict:
-    """Creates a round of synthetic samples with theta_C and serves it; continues an interrupted one.
+    """Creates a round of samples with theta_C and serves it; continues an interrupted one.
 
     Args:
         runner: Of the training run.

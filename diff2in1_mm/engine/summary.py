@@ -61,7 +61,9 @@ class RunSummary:
     """
 
     def __init__(self, stages: Mapping[str, Mapping], synthetic: Mapping, seconds: Mapping) -> None:
-        self.stages = {stage: plain_metrics(metrics) for stage, metrics in stages.items()}
+        # 7 digits: what a float32 metric holds
+        self.stages = {stage: {name: float(f'{value:.7g}') for name, value in metrics.items()}
+                       for stage, metrics in stages.items()}
         self.synthetic = dict(synthetic)
         self.seconds = dict(seconds)
 

@@ -26,9 +26,9 @@ class _Slot(NamedTuple):
 class ThetaC:
     """A second set of values for everything in a model that training changes.
 
-    It holds every parameter with ``requires_grad`` and every buffer (a batch norm's statistics, also
-    of modules without parameters). Frozen parameters are not copied, and a parameter that several
-    modules share is held once. The values start as the model's own.
+    It holds every parameter with ``requires_grad`` and every buffer (a batch norm's statistics,
+    also of modules without parameters). Frozen parameters are not copied, and a parameter that
+    several modules share is held once. The values start as the model's own.
 
     Args:
         model (nn.Module): The model, without wrapper.
@@ -50,7 +50,7 @@ class ThetaC:
 
     @property
     def names(self) -> dict[str, str]:
-        """Every name in the model -> the name under which theta_C holds it (they differ if tied)."""
+        """Every name in the model -> the name that theta_C holds it by (they differ if tied)."""
         return dict(self._aliases)
 
     @torch.no_grad()

@@ -38,7 +38,7 @@ def test_some_views_are_grey_some_blurred():
     grey = (pixels - pixels.mean(1, keepdim=True)).abs().amax((1, 2, 3)) < 0.1
     roughness = (pixels.diff(dim=3).abs().mean((1, 2, 3)))
     assert 4 <= grey.sum() <= 24
-    assert (roughness < 0.5 * roughness.median()).any() or (roughness > 2 * roughness.median()).any()
+    assert roughness.max() > 2 * roughness.min()
 
 
 def test_statistics_of_the_data_preprocessor():

@@ -71,7 +71,8 @@ class FrozenBackbone(nn.Module):
     @torch.no_grad()
     def features(self, images):
         self.images_seen += len(images)
-        return (torch.nn.functional.conv2d(images, *self.frozen_weights, stride=2, padding=1).tanh(), )
+        maps = nn.functional.conv2d(images, *self.frozen_weights, stride=2, padding=1)
+        return (maps.tanh(), )
 
     def serve(self, features):
         from contextlib import contextmanager
