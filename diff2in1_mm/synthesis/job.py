@@ -82,20 +82,25 @@ class CreationJob:
 
     def run(self, whole: Plan, share: Plan, world_size: int) -> None:
         """Make what is missing of ``share``; ``whole`` is what all processes make."""
+        leads = bool(share.preview)
         share = Plan(*map(self._pending, share))
         todo = [batch for part in share for batch in part]
         self._check_condition(todo)
         with Progress(sum(map(len, todo)), self.progress) as bar, BackgroundWriter() as writer:
             self._make(share.preview, writer, bar)
-            if share.preview:
+            if leads:
                 writer.flush()
-                write_preview(self.store, self.dataset, whole.preview, self.settings)
+                if share.preview or not (self.store.root / 'preview.png').exists():
+                    write_preview(self.store, self.dataset, whole.preview, self.settings)
                 self._estimate(whole, world_size)
             self._make(share.rest, writer, bar)
         if self.report.skipped and not self.report.samples and not self.report.present:
             raise ValueError(f'none of the source images could be read (the first: '
                              f'{self.report.skipped[0]}): check the data set')
         self.report.ignored /= max(self.report.samples, 1)
+        self.report.bytes = sum(sum(record.bytes.values())
+                                for record in self.store.records(self.round)
+                                if record.id not in self._done)
 
     def _pending(self, batches: Sequence[Batch]) -> List[Batch]:
         """Batches with a missing sample: whole ones, so that the numbers stay the same."""
@@ -215,7 +220,7 @@ class CreationJob:
     def _estimate(self, whole: Plan, world_size: int) -> None:
         """Say what the long part will take, and stop if the disk cannot hold it."""
         missing = sum(s.id not in self._done for s in whole.samples) - self.report.samples
-        made = [record for record in self.store.records(self.round)]
+        made = self.store.records(self.round)
         if not made or missing <= 0:
             return
         needed = missing * sum(sum(record.bytes.values()) for record in made) / len(made)
@@ -225,9 +230,10 @@ class CreationJob:
                              f'has {size(free)} free: free some space or give another folder; what '
                              'is there will be continued')
         if self.progress:
-            print_log(f'{missing} more samples will take about '
-                      f'{duration(missing * self._pace / world_size)} and {size(needed)} of disk; '
-                      f'see {self.store.root / "preview.png"} for the first ones.', 'current')
+            # A continued creation has not timed a batch yet.
+            pace = f'{duration(missing * self._pace / world_size)} and ' if self._pace else ''
+            print_log(f'{missing} more samples will take about {pace}{size(needed)} of disk; see '
+                      f'{self.store.root / "preview.png"} for the first ones.', 'current')
 
 
 class _Loaded(NamedTuple):

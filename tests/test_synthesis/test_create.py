@@ -66,6 +66,8 @@ def test_samples_and_records(model, dataset, root, tmp_path):
         ignored.append(record.quality['ignored'])
     assert 0 < np.mean(ignored) < 1 and report.ignored == pytest.approx(np.mean(ignored))
     assert len({record.seed for record in store.records()}) == 14
+    written = [p for part in ('images', 'annotations') for p in (tmp_path / 's' / part).iterdir()]
+    assert report.bytes == sum(path.stat().st_size for path in written)
     assert len({record.checkpoint for record in store.records()}) == 1
     preview = cv2.imread(str(tmp_path / 's/preview.png'))
     assert preview.shape[0] > 7 * 192  # seven rows: one for each image
@@ -301,6 +303,8 @@ def test_too_little_disk_is_told_after_the_preview(model, dataset, tmp_path, mon
     with pytest.raises(ValueError, match=r'7 more samples need about .* MB, but .* free'):
         create(model, dataset, tmp_path / 's', copies_per_source=2, **FAST)
     assert len(SyntheticStore(tmp_path / 's')) == 7 and (tmp_path / 's/preview.png').exists()
+    with pytest.raises(ValueError, match='7 more samples need about'):  # continued, still full
+        create(model, dataset, tmp_path / 's', copies_per_source=2, **FAST)
     monkeypatch.undo()
     assert create(model, dataset, tmp_path / 's', copies_per_source=2, **FAST).samples == 7
 
