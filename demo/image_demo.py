@@ -19,7 +19,7 @@ from diff2in1_mm.synthesis.settings import CreationSettings
 from diff2in1_mm.synthesis.sources import load_image
 from diff2in1_mm.visualization.predictor import Predictor, predictor_for
 from diff2in1_mm.visualization.sheets import write_picture
-from diff2in1_mm.visualization.variants import Pair, variants_picture
+from diff2in1_mm.visualization.variants import Pair, variants_picture, with_legend
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.ppm', '.tif', '.tiff', '.webp')
 EXAMPLES = """\
@@ -42,8 +42,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--device', help='for example cuda:1 or cpu; default: a GPU if there is one')
     parser.add_argument('--opacity', type=float, default=0.5,
                         help='of the classes over the image, 0 to 1; default 0.5')
-    parser.add_argument('--no-names', action='store_true',
-                        help='leave the class names out of segmentation pictures')
+    parser.add_argument('--no-legend', action='store_true',
+                        help='pictures of exactly the size of the image, without class names below')
     parser.add_argument('--score-thr', type=float,
                         help='detectors: boxes with lower scores are not drawn; default 0.3')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction,
@@ -193,9 +193,8 @@ class VariantMaker:
         Returns:
             ndarray: uint8 RGB picture.
         """
-        classes = self.predictor.classes
         seen = self.predictor.present(prediction)
-        source = Source(path, tuple(classes[i] for i in seen))
+        source = Source(path, tuple(self.predictor.classes[i] for i in seen))
         start = self._source_image(path, prediction)
         shown, rows = set(seen), []
         for T in self.settings.T:
@@ -203,10 +202,10 @@ class VariantMaker:
             for variant in self._variants(start, source, T):
                 label = self.predictor.predict(variant)
                 shown.update(self.predictor.present(label))
-                pairs.append(Pair(variant, self.predictor.draw(variant, label, names=False)))
+                pairs.append(Pair(variant, self.predictor.draw(variant, label)))
             rows.append((T, pairs))
-        legend = [(classes[i], self.predictor.colours[i]) for i in sorted(shown)]
-        return variants_picture(Pair(image, overlay), rows, self._title(source, start), legend)
+        return variants_picture(Pair(image, overlay), rows, self._title(source, start),
+                                self.predictor.legend(shown))
 
     def _source_image(self, path: str, prediction: Any) -> np.ndarray:
         """At the size of the creation stage, or else at the one that the model sees."""
@@ -256,9 +255,11 @@ def run(args: argparse.Namespace, paths: Dict[str, str], predictor: Predictor,
             tqdm.write(f'{path} cannot be read and is left out: {error}', file=sys.stderr)
             continue
         prediction = predictor.predict(path)
-        write_picture(f'{target}.png', predictor.draw(image, prediction, not args.no_names))
+        overlay = picture = predictor.draw(image, prediction)
+        if not (args.no_legend or predictor.writes_names):
+            picture = with_legend(overlay, predictor.legend(predictor.present(prediction)))
+        write_picture(f'{target}.png', picture)
         if maker is not None:
-            overlay = predictor.draw(image, prediction, names=False)
             write_picture(f'{target}_variants.png', maker.picture(path, image, prediction, overlay))
         written += 1
     print(f'{written} of {len(paths)} images: pictures in {osp.abspath(args.out_dir)}'

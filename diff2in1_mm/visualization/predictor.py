@@ -1,6 +1,6 @@
 """One face for MMSegmentation's and MMDetection's inference and visualizers."""
 import copy
-from typing import Any, List, Optional, Union
+from typing import Any, Iterable, List, Optional, Tuple, Union
 
 import numpy as np
 from mmengine.config import Config, ConfigDict
@@ -25,7 +25,10 @@ class Predictor:
         model (nn.Module): In eval mode.
         classes (list[str]): Class names.
         colours (ndarray): uint8 (classes, 3), RGB.
+        writes_names (bool): Class names are in the pictures of :meth:`draw`.
     """
+
+    writes_names = False
 
     def __init__(self, cfg: Config, checkpoint: str, device: str = 'cpu',
                  opacity: float = 0.5) -> None:
@@ -61,20 +64,23 @@ class Predictor:
         finally:
             self.model.cfg = cfg
 
-    def draw(self, image: np.ndarray, prediction: BaseDataElement, names: bool = True) -> np.ndarray:
+    def draw(self, image: np.ndarray, prediction: BaseDataElement) -> np.ndarray:
         """Draw a prediction over its image with the library's own visualizer.
 
         Args:
             image (ndarray): uint8 (H, W, 3), RGB.
             prediction (SegDataSample | DetDataSample): Of this image.
-            names (bool): Write class names into label maps. Default True.
 
         Returns:
             ndarray: uint8 (H, W, 3), RGB.
         """
         self.visualizer.add_datasample('prediction', image, prediction, draw_gt=False,
-                                       **self._drawing(names))
+                                       **self._drawing())
         return self.visualizer.get_image()
+
+    def legend(self, classes: Iterable[int]) -> List[Tuple[str, np.ndarray]]:
+        """Names and colours of classes, in their order."""
+        return [(self.classes[i], self.colours[i]) for i in sorted(classes)]
 
 
 class Segmentor(Predictor):
@@ -92,8 +98,9 @@ class Segmentor(Predictor):
         from mmseg.visualization import SegLocalVisualizer
         return SegLocalVisualizer(name='prediction', alpha=self.opacity)
 
-    def _drawing(self, names: bool) -> dict:
-        return dict(with_labels=names)
+    def _drawing(self) -> dict:
+        # Its search for a place to write takes seconds in large images, and cuts names off.
+        return dict(with_labels=False)
 
     def present(self, prediction: BaseDataElement) -> List[int]:
         """Classes that a prediction shows, largest area first."""
@@ -110,6 +117,8 @@ class Detector(Predictor):
     Args:
         score_thr (float): Boxes with lower scores are not drawn. Default 0.3.
     """
+
+    writes_names = True
 
     def __init__(self, *args, score_thr: float = 0.3, **kwargs) -> None:
         self.score_thr = score_thr
@@ -131,7 +140,7 @@ class Detector(Predictor):
         from mmdet.visualization import DetLocalVisualizer
         return DetLocalVisualizer(name='prediction', alpha=self.opacity)
 
-    def _drawing(self, names: bool) -> dict:
+    def _drawing(self) -> dict:
         return dict(pred_score_thr=self.score_thr)
 
     def present(self, prediction: BaseDataElement) -> List[int]:

@@ -1,4 +1,4 @@
-"""The picture of one photograph, its partial-noise variants, and what a model says of each."""
+"""Predictions with a legend, also of a photograph's partial-noise variants beside it."""
 import os.path as osp
 from functools import lru_cache
 from typing import Iterable, List, NamedTuple, Sequence, Tuple
@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ['Pair', 'variants_picture']
+__all__ = ['Pair', 'variants_picture', 'with_legend']
 
 _GAP = 6  # pixels between the cells
 _TEXT = 13  # pixels, size of the letters
@@ -52,7 +52,7 @@ def variants_picture(photograph: Pair, rows: Sequence[Tuple[int, Sequence[Pair]]
     beside = width - strips[1].shape[1] - _GAP
     legend = list(legend)
     if legend and beside > 0:
-        panel = _legend(legend, beside)
+        panel = _legend(legend, beside, top=_LINE)  # level with the photograph below its caption
         if len(panel) <= len(strips[1]):
             strips[1] = _beside([strips[1], panel])
             legend = []
@@ -60,9 +60,23 @@ def variants_picture(photograph: Pair, rows: Sequence[Tuple[int, Sequence[Pair]]
         strips.append(_beside([_strip(pair, f'T = {T}', _caption(i, len(pairs)), size)
                                for i, pair in enumerate(pairs)]))
     if legend:
-        strips.append(_legend(legend, width))
+        strips.append(_legend(legend, width, top=0))
     picture = np.concatenate([_fill(strip, width) for strip in strips])
     return np.pad(picture, ((_GAP, _GAP), (_GAP, _GAP), (0, 0)), constant_values=255)
+
+
+def with_legend(picture: np.ndarray, legend: Iterable[Tuple[str, Sequence[int]]]) -> np.ndarray:
+    """Puts a legend below a picture.
+
+    Args:
+        picture: uint8 (H, W, 3), RGB.
+        legend: Name and RGB colour of each class that appears.
+
+    Returns:
+        uint8 RGB picture of the same width, of which the upper H rows are the given one.
+    """
+    legend = list(legend)
+    return np.concatenate([picture, _legend(legend, picture.shape[1], top=0)]) if legend else picture
 
 
 def _caption(index: int, count: int) -> str:
@@ -107,7 +121,7 @@ def _text_line(text: str, width: int) -> np.ndarray:
     return np.asarray(line)
 
 
-def _legend(entries: Sequence[Tuple[str, Sequence[int]]], width: int) -> np.ndarray:
+def _legend(entries: Sequence[Tuple[str, Sequence[int]]], width: int, top: int) -> np.ndarray:
     """Coloured squares with names, in as many lines as the width asks for."""
     font = _font()
     places: List[Tuple[int, int]] = []
@@ -118,10 +132,10 @@ def _legend(entries: Sequence[Tuple[str, Sequence[int]]], width: int) -> np.ndar
             x, y = 0, y + _LINE
         places.append((x, y))
         x += needed
-    panel = Image.new('RGB', (width, y + 2 * _LINE), 'white')
+    panel = Image.new('RGB', (width, top + y + _LINE), 'white')
     draw = ImageDraw.Draw(panel)
     for (name, colour), (x, y) in zip(entries, places):
-        middle = y + _LINE + _LINE // 2  # the first line is as high as a caption
+        middle = top + y + _LINE // 2
         draw.rectangle((x, middle - _TEXT // 2, x + _TEXT, middle + _TEXT // 2),
                        fill=tuple(int(c) for c in colour), outline='black')
         draw.text((x + _TEXT + 5, middle), name, fill='black', font=font, anchor='lm')
