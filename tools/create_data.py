@@ -38,12 +38,12 @@ def parse_args(argv=None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file, or the name of one of ours')
-    parser.add_argument('checkpoint', help='checkpoint of that config; its model labels the samples')
+    parser.add_argument('checkpoint', help='of that config; its model labels the samples')
     parser.add_argument('--out', required=True, metavar='STORE',
                         help='folder of the samples: new, or begun by the same command')
     parser.add_argument('--T', type=int, nargs='+',
-                        help='step to which images are noised, 1 to 999: larger is more diverse and '
-                        'less faithful; several: each sample draws one')
+                        help='step to which images are noised, 1 to 999: larger is more diverse '
+                        'and less faithful; several: each sample draws one')
     parser.add_argument('--steps', type=int, help='U-Net passes per sample')
     parser.add_argument('--solver', choices=['dpmsolver++', 'ddim'],
                         help='dpmsolver++ needs about 10 steps, ddim 50 (the released code)')
@@ -84,8 +84,9 @@ def prepare(args: argparse.Namespace) -> tuple[Config, dict]:
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     settings = creation_settings(cfg, args)
     if not osp.isfile(args.checkpoint):
-        raise FileNotFoundError(f'the checkpoint {args.checkpoint} does not exist: give a file that '
-                                'tools/train.py wrote (WORK_DIR/last_checkpoint names the latest)')
+        raise FileNotFoundError(f'the checkpoint {args.checkpoint} does not exist: give a file '
+                                'that tools/train.py wrote (WORK_DIR/last_checkpoint names the '
+                                'latest)')
     check_data(cfg, 'train_dataloader')
     return cfg, settings
 

@@ -30,8 +30,8 @@ class BatchLabels:
 
     Raises:
         TypeError: No labeller knows this kind of model.
-        ValueError: The store cannot hold this model's labels yet, or the backbone has no features of
-            the last denoising step.
+        ValueError: The store cannot hold this model's labels yet, or the backbone has no features
+            of the last denoising step.
     """
 
     task = 'segmentation'
@@ -41,8 +41,8 @@ class BatchLabels:
         self.model = model
         self.labeller = labeller_for(model, confidence)
         if not isinstance(self.labeller, SegmentationLabeller):
-            raise ValueError(f'samples are created for segmentation so far, and {type(model).__name__} '
-                             'needs other annotations: set creation=None')
+            raise ValueError('samples are created for segmentation so far, and '
+                             f'{type(model).__name__} needs other annotations: set creation=None')
         self.backbone = model.backbone if hasattr(model.backbone, 'from_taps') else None
         self.last_step = label_from == 'last_step'
         if self.last_step and not getattr(self.backbone, 'frozen', False):
@@ -65,8 +65,8 @@ class BatchLabels:
         head = head[-1] if isinstance(head, nn.ModuleList) else head
         if classes is None or head.num_classes != len(classes):
             raise ValueError(f'the head predicts {head.num_classes} classes, but the data set has '
-                             f'{len(classes or ())}: set `num_classes` of the head, or `metainfo` of '
-                             'the data set')
+                             f'{len(classes or ())}: set `num_classes` of the head, or `metainfo` '
+                             'of the data set')
 
     @torch.no_grad()
     def __call__(self, pixels: Tensor, taps: Mapping[str, Tensor],

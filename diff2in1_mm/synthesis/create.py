@@ -42,8 +42,8 @@ def create(model: nn.Module, dataset: Any, store: Union[str, SyntheticStore], *,
 
     Raises:
         StoreMismatch: The folder holds something else.
-        ValueError: Bad settings, an empty data set, a missing caption or too little disk space, each
-            told before the long part.
+        ValueError: Bad settings, an empty data set, a missing caption or too little disk space,
+            each told before the long part.
     """
     start = time.monotonic()
     rank = get_rank() if rank is None else rank
@@ -73,8 +73,8 @@ def diffusion_of(model: nn.Module, settings: CreationSettings) -> LatentDiffusio
                              'with: set creation.diffusion to the source of one')
         return own
     if settings.label_from == 'last_step':
-        raise ValueError("creation.label_from='last_step' needs the backbone's own diffusion model: "
-                         "drop creation.diffusion, or set it to 'fresh'")
+        raise ValueError("creation.label_from='last_step' needs the backbone's own diffusion "
+                         "model: drop creation.diffusion, or set it to 'fresh'")
     options = settings.diffusion
     options = dict(source=options) if isinstance(options, str) else dict(options)
     return LatentDiffusion.from_pretrained(**options).to(next(model.parameters()).device)

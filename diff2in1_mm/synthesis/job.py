@@ -123,8 +123,8 @@ class CreationJob:
 
     def _check_channels(self, embeddings: Tensor) -> None:
         if embeddings.shape[-1] != self.diffusion.context_dim:
-            raise ValueError(f'the condition has {embeddings.shape[-1]} channels, but the U-Net takes '
-                             f'{self.diffusion.context_dim}: make the embeddings with the text '
+            raise ValueError(f'the condition has {embeddings.shape[-1]} channels, but the U-Net '
+                             f'takes {self.diffusion.context_dim}: make the embeddings with the text '
                              f'encoder of {self.diffusion.source!r}')
 
     def _embed_sources(self, batches: Sequence[Batch]) -> Tensor:
@@ -177,9 +177,9 @@ class CreationJob:
         caption = condition.text(self._source(sample.source)) if hasattr(condition, 'text') else ''
         return SampleRecord(
             id=sample.id, round=self.round, source=sample.source, source_path=entry['img_path'],
-            copy=sample.copy, seed=sample.seed, T=sample.T, steps=self.generator.steps_for(sample.T),
-            solver=self.generator.solver, caption=caption, checkpoint=self.checkpoint,
-            quality=label.quality)
+            copy=sample.copy, seed=sample.seed, T=sample.T,
+            steps=self.generator.steps_for(sample.T), solver=self.generator.solver,
+            caption=caption, checkpoint=self.checkpoint, quality=label.quality)
 
     def _loaded(self, batches: Sequence[Batch]) -> Iterator[List['_Loaded']]:
         """Batches as pictures, each read while the one before is made."""
@@ -226,8 +226,8 @@ class CreationJob:
         needed = missing * sum(sum(record.bytes.values()) for record in made) / len(made)
         free = shutil.disk_usage(self.store.root).free
         if needed > free:
-            raise ValueError(f'{missing} more samples need about {size(needed)}, but {self.store.root} '
-                             f'has {size(free)} free: free some space or give another folder; what '
+            raise ValueError(f'{missing} more samples need about {size(needed)}, but '
+                             f'{self.store.root} has {size(free)} free: free some space or give another folder; what '
                              'is there will be continued')
         if self.progress:
             # A continued creation has not timed a batch yet.

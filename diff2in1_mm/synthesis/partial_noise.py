@@ -33,8 +33,8 @@ class PartialNoiseGenerator:
 
     Args:
         T (int | Sequence[int]): Step to which images are noised, 1 to 999. Several: each sample
-            draws one by its seed (DA-Fusion, Trabucco et al. 2024). The released code has 600, which
-            needs a diffusion model that draws such scenes well. Default 400.
+            draws one by its seed (DA-Fusion, Trabucco et al. 2024). The released code has 600,
+            which needs a diffusion model that draws such scenes well. Default 400.
         steps (int | None): U-Net passes. None: 10 for 'dpmsolver++', 50 for 'ddim'.
         solver (str): 'dpmsolver++', or 'ddim' as in the released code. Default 'dpmsolver++'.
         condition (dict | None): What the U-Net is told of an image, for example
@@ -75,8 +75,8 @@ class PartialNoiseGenerator:
                  seeds: Sequence[int], T: int, taps: Sequence[str] = ()) -> Generated:
         """Variants of a batch of images.
 
-        Sample ``i`` depends on its image, its embedding, ``seeds[i]`` and ``T`` only: alone it comes
-        out the same up to rounding, whatever the batch and the device.
+        Sample ``i`` depends on its image, its embedding, ``seeds[i]`` and ``T`` only: alone it
+        comes out the same up to rounding, whatever the batch and the device.
 
         Args:
             diffusion (LatentDiffusion): Always the pretrained model.

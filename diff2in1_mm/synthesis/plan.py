@@ -1,7 +1,7 @@
 """Which samples a creation makes, in which batches, and which process makes which.
 
-The plan depends on the data set, the seed and the settings only, never on the number of processes or
-on what is done already, so that a continued creation computes the same numbers.
+The plan depends on the data set, the seed and the settings only, never on the number of processes
+or on what is done already, so that a continued creation computes the same numbers.
 """
 import os.path as osp
 from typing import Any, Dict, Hashable, Iterable, List, NamedTuple, Optional, Sequence, Tuple
@@ -69,8 +69,8 @@ def source_indices(dataset: Any) -> List[int]:
     """One index for each image of a data set; repeating wrappers have an image under several.
 
     Args:
-        dataset: ``SyntheticMixDataset``, of which the real part counts, or any data set of MMEngine's
-            kind.
+        dataset: ``SyntheticMixDataset``, of which the real part counts, or any data set of
+            MMEngine's kind.
 
     Raises:
         ValueError: There are none.

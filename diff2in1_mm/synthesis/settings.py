@@ -61,7 +61,8 @@ class CreationSettings:
             if value is None and name == 'limit':
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f'creation.{name} = {value!r} must be a whole number of at least 1')
+                raise ValueError(f'creation.{name} = {value!r} must be a whole number of at least '
+                                 '1')
         if self.label_from not in LABEL_SOURCES:
             raise ValueError(f'creation.label_from must be one of {LABEL_SOURCES}, but got '
                              f'{self.label_from!r}')

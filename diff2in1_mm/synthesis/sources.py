@@ -76,7 +76,9 @@ class SourceDescriber:
 def _map_loader(dataset: Any) -> Any:
     """The data set's own transform that reads label maps, or MMSegmentation's."""
     inner = dataset
-    while not hasattr(inner, 'pipeline') and (hasattr(inner, 'dataset') or hasattr(inner, 'datasets')):
+    while not hasattr(inner, 'pipeline'):
+        if not (hasattr(inner, 'dataset') or hasattr(inner, 'datasets')):
+            break
         inner = inner.dataset if hasattr(inner, 'dataset') else inner.datasets[0]
     transforms: List[Any] = list(getattr(getattr(inner, 'pipeline', None), 'transforms', ()))
     for transform in transforms:

@@ -73,8 +73,8 @@ def environment():
 
 
 def test_killed_and_continued_on_two_processes(tool, run_folder, tmp_path, one_thread):
-    common = [str(run_folder / 'c.py'), str(run_folder / 'model.pth'), '--device', 'cpu', '--copies',
-              str(COPIES), '--out']
+    common = [str(run_folder / 'c.py'), str(run_folder / 'model.pth'), '--device', 'cpu',
+              '--copies', str(COPIES), '--out']
     killed, whole = tmp_path / 'killed', tmp_path / 'whole'
     process = subprocess.Popen([sys.executable, str(SCRIPT), *common, str(killed)],
                                env=environment(), stderr=subprocess.PIPE)
