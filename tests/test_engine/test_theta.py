@@ -109,3 +109,27 @@ def test_loading_says_what_does_not_fit():
         theta.update(net(), 0.1)
     with pytest.raises(ValueError, match='no trainable parameter'):
         ThetaC(nn.Linear(2, 2).requires_grad_(False))
+
+
+def test_statistics_are_averaged_over_the_processes(monkeypatch):
+    """Floating buffers only: parameters are equal on all processes, non-persistent ones constant."""
+    from diff2in1_mm.engine import theta as module
+    model = net()
+    theta = ThetaC(model)
+    step(model)
+    before = {name: t.clone() for name, t in model.state_dict().items()}
+    sizes = []
+
+    def all_reduce(flat, op):
+        assert op == 'mean'
+        sizes.append(flat.numel())
+        flat.mul_(0.5)  # the other process has zeros
+
+    monkeypatch.setattr(module, 'get_world_size', lambda: 2)
+    monkeypatch.setattr(module, 'all_reduce', all_reduce)
+    theta.update(model, momentum=1.0)
+    assert sizes == [8]
+    for name, value in theta.state_dict().items():
+        expected = before[name] * (0.5 if 'running' in name else 1)
+        torch.testing.assert_close(value, expected.to(value.dtype))
+    assert all(torch.equal(model.state_dict()[name], t) for name, t in before.items())

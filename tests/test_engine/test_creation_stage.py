@@ -1,0 +1,73 @@
+import threading
+
+import pytest
+
+from diff2in1_mm.engine import creation_stage
+from diff2in1_mm.engine.creation_stage import together
+
+
+@pytest.fixture
+def two_ranks(monkeypatch):
+    """Threads that take each other for processes."""
+    here = threading.local()
+    monkeypatch.setattr(creation_stage, 'get_dist_info', lambda: (here.rank, 2))
+    monkeypatch.setattr(creation_stage, 'broadcast_object_list',
+                        lambda token: token.__setitem__(0, 'token'))
+    barrier = threading.Barrier(2)
+    monkeypatch.setattr(creation_stage, 'barrier', lambda: barrier.wait(10))
+
+    def run(*bodies):
+        results = [None, None]
+
+        def of(rank):
+            here.rank = rank
+            try:
+                bodies[rank]()
+            except Exception as error:  # noqa: B902
+                results[rank] = error
+
+        threads = [threading.Thread(target=of, args=(rank, )) for rank in (0, 1)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        return results
+
+    return run
+
+
+def test_waits_for_the_slowest(two_ranks, tmp_path):
+    order, started = [], threading.Event()
+
+    def fast():
+        with together(tmp_path, poll_seconds=0.01):
+            started.set()
+        order.append('fast left')
+
+    def slow():
+        with together(tmp_path, poll_seconds=0.01):
+            started.wait(10)
+            order.append('slow done')
+
+    assert two_ranks(fast, slow) == [None, None]
+    assert order == ['slow done', 'fast left']
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failure_ends_the_waiting(two_ranks, tmp_path):
+    def good():
+        with together(tmp_path, poll_seconds=0.01):
+            pass
+
+    def bad():
+        with together(tmp_path, poll_seconds=0.01):
+            raise OSError('disk full')
+
+    first, second = two_ranks(good, bad)
+    assert 'rank 1' in str(first) and str(second) == 'disk full'
+
+
+def test_one_process_leaves_no_file(tmp_path):
+    with together(tmp_path / 'none'):
+        pass
+    assert not (tmp_path / 'none').exists()

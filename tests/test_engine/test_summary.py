@@ -1,0 +1,37 @@
+import json
+
+import numpy as np
+import torch
+
+from diff2in1_mm.engine.summary import RunSummary, Stopwatch, plain_metrics
+
+
+def test_metrics_become_plain_numbers():
+    plain = plain_metrics(dict(mIoU=np.float32(40.16), loss=torch.tensor(2.0), per_class=[1, 2],
+                               name='x', count=3))
+    assert set(plain) == {'mIoU', 'loss', 'count'}
+    assert all(type(value) is float for value in plain.values())
+
+
+def test_table_and_file(tmp_path):
+    summary = RunSummary(dict(warm_up=dict(mIoU=np.float32(40.16)),
+                              self_improving=dict(mIoU=41.0, aAcc=80.0)),
+                         dict(samples=8), dict(warm_up=1.5, creation=2.0))
+    lines = summary.table().splitlines()
+    assert [line.split() for line in lines[:3]] == [
+        ['stage', 'mIoU', 'aAcc', 'seconds'], ['warm_up', '40.16', '-', '1.5'],
+        ['self_improving', '41', '80', '-']]
+    assert lines[3:] == ['synthetic: 8 samples', 'seconds: 2.0 creation']
+    content = json.loads(open(summary.write(str(tmp_path))).read())
+    assert content['stages']['warm_up'] == dict(mIoU=40.16)
+
+
+def test_stopwatch_goes_on_after_a_resume(monkeypatch):
+    now = [10.0]
+    monkeypatch.setattr('time.monotonic', lambda: now[0])
+    clock = Stopwatch(dict(warm_up=5.0))
+    clock.switch('warm_up')
+    now[0] = 12.0
+    assert clock.switch('validation') == 'warm_up'
+    now[0] = 13.0
+    assert clock.seconds() == dict(warm_up=7.0, validation=1.0)
