@@ -39,7 +39,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('checkpoint', nargs='?', help='trained weights (.pth)')
     parser.add_argument('--out-dir', default='outputs', help='folder of the pictures; default '
                         'outputs')
-    parser.add_argument('--device', help='for example cuda:1 or cpu; default: a GPU if there is one')
+    parser.add_argument('--device', help='for example cuda:1 or cpu; default: a GPU, if any')
     parser.add_argument('--opacity', type=float, default=0.5,
                         help='of the classes over the image, 0 to 1; default 0.5')
     parser.add_argument('--no-legend', action='store_true',
@@ -53,8 +53,8 @@ def parse_args(argv=None) -> argparse.Namespace:
         'variants', 'What is not given here is taken from SelfImprovingHook\'s `creation` settings '
         'in the config.')
     group.add_argument('--generate', action='store_true',
-                       help='also write NAME_variants.png: partial-noise variants of each image and '
-                       'their predictions')
+                       help='also write NAME_variants.png: partial-noise variants of each image '
+                       'and their predictions')
     group.add_argument('--T', type=int, nargs='+', default=[200, 400, 600],
                        help='steps to which the image is noised, one row each; default 200 400 600')
     group.add_argument('--copies', type=int, default=2, help='variants in a row; default 2')
@@ -76,15 +76,15 @@ def find_images(pattern: str) -> List[str]:
     if osp.isdir(pattern):
         names = sorted(name for name in os.listdir(pattern) if _is_image(name))
         if not names:
-            raise FileNotFoundError(f'the folder {pattern} holds no images ({", ".join(SUFFIXES)}); '
-                                    'for folders inside it give a glob such as '
+            raise FileNotFoundError(f'the folder {pattern} holds no images ({", ".join(SUFFIXES)}'
+                                    '); for folders inside it give a glob such as '
                                     f"'{osp.join(pattern, '**', '*.jpg')}'")
         return [osp.join(pattern, name) for name in names]
     found = sorted(path for path in glob.glob(pattern, recursive=True)
                    if osp.isfile(path) and _is_image(path))
     if not found:
-        raise FileNotFoundError(f'there is no image, folder or match of a glob at {pattern!r}: give '
-                                'the path of an image file or of a folder of images')
+        raise FileNotFoundError(f'there is no image, folder or match of a glob at {pattern!r}: '
+                                'give the path of an image file or of a folder of images')
     return found
 
 
@@ -150,7 +150,8 @@ class VariantMaker:
     """Makes the picture of an image's variants.
 
     Args:
-        settings (CreationSettings): ``T`` lists the rows, ``copies_per_source`` the variants in each.
+        settings (CreationSettings): ``T`` lists the rows, ``copies_per_source`` the variants in
+            each.
         seed (int): Of the noise, which is the same in all rows.
     """
 
@@ -176,12 +177,13 @@ class VariantMaker:
     def _embed(self, source: Source) -> torch.Tensor:
         embeddings = self.generator.condition.embed(self.diffusion.text, [source])
         if embeddings.shape[-1] != self.diffusion.context_dim:
-            raise ValueError(f'--generate: the condition has {embeddings.shape[-1]} channels, but the '
-                             f'U-Net takes {self.diffusion.context_dim}: make the embeddings with '
+            raise ValueError(f'--generate: the condition has {embeddings.shape[-1]} channels, '
+                             f'but the U-Net takes {self.diffusion.context_dim}: make the embeddings with '
                              f'the text encoder of {self.diffusion.source!r}')
         return embeddings
 
-    def picture(self, path: str, image: np.ndarray, prediction: Any, overlay: np.ndarray) -> np.ndarray:
+    def picture(self, path: str, image: np.ndarray, prediction: Any,
+                overlay: np.ndarray) -> np.ndarray:
         """All variants of one image beside their predictions.
 
         Args:
@@ -224,8 +226,8 @@ class VariantMaker:
         for first in range(0, len(seeds), self.settings.batch_size):
             part = seeds[first:first + self.settings.batch_size]
             made = self.generator.generate(
-                self.diffusion, (pixels / 127.5 - 1).expand(len(part), -1, -1, -1), embeddings, part,
-                T).images
+                self.diffusion, (pixels / 127.5 - 1).expand(len(part), -1, -1, -1), embeddings,
+                part, T).images
             made = ((made + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
             variants.extend(made.cpu().numpy())
         return variants

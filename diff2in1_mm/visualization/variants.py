@@ -76,7 +76,9 @@ def with_legend(picture: np.ndarray, legend: Iterable[Tuple[str, Sequence[int]]]
         uint8 RGB picture of the same width, of which the upper H rows are the given one.
     """
     legend = list(legend)
-    return np.concatenate([picture, _legend(legend, picture.shape[1], top=0)]) if legend else picture
+    if not legend:
+        return picture
+    return np.concatenate([picture, _legend(legend, picture.shape[1], top=0)])
 
 
 def _caption(index: int, count: int) -> str:

@@ -11,7 +11,8 @@ from . import tiny
 
 def _files(folder, pipeline, text):
     config = tiny.write_config(folder, pipeline, text)
-    return SimpleNamespace(config=config, checkpoint=tiny.write_checkpoint(config, folder / 'w.pth'))
+    checkpoint = tiny.write_checkpoint(config, folder / 'w.pth')
+    return SimpleNamespace(config=config, checkpoint=checkpoint)
 
 
 @pytest.fixture(scope='session')
