@@ -178,8 +178,8 @@ class VariantMaker:
         embeddings = self.generator.condition.embed(self.diffusion.text, [source])
         if embeddings.shape[-1] != self.diffusion.context_dim:
             raise ValueError(f'--generate: the condition has {embeddings.shape[-1]} channels, '
-                             f'but the U-Net takes {self.diffusion.context_dim}: make the embeddings with '
-                             f'the text encoder of {self.diffusion.source!r}')
+                             f'but the U-Net takes {self.diffusion.context_dim}: make the embeddings '
+                             f'with the text encoder of {self.diffusion.source!r}')
         return embeddings
 
     def picture(self, path: str, image: np.ndarray, prediction: Any,

@@ -176,7 +176,8 @@ def test_generate_needs_a_diffusion_model(refused, tmp_path):
     config = tmp_path / 'config.py'
     text = tiny.SEGMENTOR.replace('DiffusionBackbone', 'mmseg.UNet').replace(
         'diffusion={pipeline!r}', 'base_channels=16, num_stages=2, strides=(1, 1), '
-        'dec_num_convs=(2, ), downsamples=(True, ), enc_num_convs=(2, 2), enc_dilations=(1, 1), dec_dilations=(1, )')
+        'dec_num_convs=(2, ), downsamples=(True, ), enc_num_convs=(2, 2), '
+        'enc_dilations=(1, 1), dec_dilations=(1, )')
     config.write_text(text.format(classes=tiny.CLASSES, palette=tiny.PALETTE, names={})
                       .replace('in_channels=16, channels=8, in_index=0',
                                'in_channels=32, channels=8, in_index=0'))
