@@ -178,7 +178,7 @@ class VariantMaker:
         embeddings = self.generator.condition.embed(self.diffusion.text, [source])
         if embeddings.shape[-1] != self.diffusion.context_dim:
             raise ValueError(f'--generate: the condition has {embeddings.shape[-1]} channels, '
-                             f'but the U-Net takes {self.diffusion.context_dim}: make the embeddings '
+                             f'but the U-Net takes {self.diffusion.context_dim}: make them '
                              f'with the text encoder of {self.diffusion.source!r}')
         return embeddings
 
