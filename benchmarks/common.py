@@ -68,8 +68,10 @@ def random_pipeline(name: str):
     unet = UNet2DConditionModel(**spec['unet'])
     text = CLIPTextModel(CLIPTextConfig(vocab_size=49408, max_position_embeddings=77,
                                         **spec['text']))
-    scheduler = DDIMScheduler(1000, 0.00085, 0.012, 'scaled_linear', clip_sample=False,
-                              set_alpha_to_one=False, steps_offset=1)
+    # By keyword: diffusers takes positional arguments for defaults, and then loses them.
+    scheduler = DDIMScheduler(
+        num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule='scaled_linear',
+        clip_sample=False, set_alpha_to_one=False, steps_offset=1)
     pipe = StableDiffusionPipeline(vae, text, clip_tokenizer(), unet, scheduler,
                                    safety_checker=None, feature_extractor=None,
                                    requires_safety_checker=False)

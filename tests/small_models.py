@@ -34,9 +34,11 @@ def tiny_pipeline(seed: int = 0, prediction_type: str = 'epsilon') -> StableDiff
         down_block_types=['DownBlock2D', 'CrossAttnDownBlock2D', 'CrossAttnDownBlock2D'],
         up_block_types=['CrossAttnUpBlock2D', 'CrossAttnUpBlock2D', 'UpBlock2D'],
         attention_head_dim=2, cross_attention_dim=16)
-    scheduler = DDIMScheduler(1000, 0.00085, 0.012, 'scaled_linear', clip_sample=False,
-                              set_alpha_to_one=False, steps_offset=1,
-                              prediction_type=prediction_type)
+    # By keyword: diffusers takes positional arguments for defaults, and then loses them.
+    scheduler = DDIMScheduler(
+        num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule='scaled_linear',
+        clip_sample=False, set_alpha_to_one=False, steps_offset=1,
+        prediction_type=prediction_type)
     return StableDiffusionPipeline(vae, text_encoder, tokenizer, unet, scheduler,
                                    safety_checker=None, feature_extractor=None,
                                    requires_safety_checker=False)
