@@ -10,6 +10,7 @@ data_root = 'data/camvid'
 # `path` is a folder or a glob below data_root. `size` (height, width) must be divisible by the
 # stride, here 16. `captions`: a .json / .jsonl file, 'sidecar' (.txt beside each image), or None.
 images = dict(path='images/train', size=(192, 256), captions=None)
+truncate_captions = False  # False: a caption too long for the text encoder is an error
 mirror = True  # mirror images count as images
 keep_latents = True  # encode every image once; False encodes as training goes (huge sets)
 encode_batch_size = 8
@@ -27,10 +28,12 @@ autoencoder = dict(
             down_block_types=('DownEncoderBlock2D', ) * 3,
             up_block_types=('UpDecoderBlock2D', ) * 3,
             layers_per_block=1,
-            latent_channels=4,
+            latent_channels=6,
             norm_num_groups=8,
             mid_block_add_attention=False,  # any image size at linear cost
-            sample_size=256)),
+            sample_size=256),
+        crop=(64, 64),  # small steps first, larger pictures at the end
+        crop_iters=3000),
     train_dataloader=dict(
         batch_size=4,
         num_workers=0,
@@ -39,13 +42,13 @@ autoencoder = dict(
         dataset=dict(type='ImageFolder', crop=(96, 128), flip=0.5)),
     optim_wrapper=dict(
         type='OptimWrapper',
-        optimizer=dict(type='AdamW', lr=1.5e-3, betas=(0.9, 0.99), weight_decay=1e-4),
+        optimizer=dict(type='AdamW', lr=2e-3, betas=(0.9, 0.99), weight_decay=1e-4),
         clip_grad=dict(max_norm=1.0)),
     param_scheduler=[
         dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=100),
-        dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=2600, eta_min=2e-5)
+        dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=3500, eta_min=2e-5)
     ],
-    train_cfg=dict(type='IterBasedTrainLoop', max_iters=2600),
+    train_cfg=dict(type='IterBasedTrainLoop', max_iters=3500),
     custom_hooks=[ema, dict(type='SampleGridHook', interval=500)])
 
 denoiser = dict(
@@ -76,7 +79,7 @@ denoiser = dict(
         timestep_spacing='leading'),
     # crops of latents cost a third of whole ones; the end of training sees whole pictures
     model=dict(
-        type='DenoiserTrainer', latent_crop=(32, 32), latent_crop_iters=3000, caption_dropout=0.1,
+        type='DenoiserTrainer', latent_crop=(32, 32), latent_crop_iters=2600, caption_dropout=0.1,
         sample_steps=20),
     train_dataloader=dict(
         batch_size=8,
@@ -89,9 +92,9 @@ denoiser = dict(
         clip_grad=dict(max_norm=1.0)),
     param_scheduler=[
         dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=200),
-        dict(type='CosineAnnealingLR', by_epoch=False, begin=200, end=3500, eta_min=1e-5)
+        dict(type='CosineAnnealingLR', by_epoch=False, begin=200, end=3000, eta_min=1e-5)
     ],
-    train_cfg=dict(type='IterBasedTrainLoop', max_iters=3500),
+    train_cfg=dict(type='IterBasedTrainLoop', max_iters=3000),
     custom_hooks=[
         ema,
         dict(type='SampleGridHook', count=4, interval=1000),

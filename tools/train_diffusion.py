@@ -3,10 +3,12 @@ import argparse
 import os
 import os.path as osp
 import sys
+from datetime import timedelta
 
 import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.dist import init_dist, is_distributed
 from mmengine.logging import print_log
 
 from diff2in1_mm.engine.diffusion_training import DiffusionTraining
@@ -73,10 +75,25 @@ def use_amp(optim_wrapper: ConfigDict) -> None:
         optim_wrapper.loss_scale = 'dynamic'
 
 
+def init_processes(cfg: Config) -> None:
+    """Join the other processes before any stage, so that only the first writes shared files."""
+    if cfg.launcher == 'none' or is_distributed():
+        return
+    settings = dict(cfg.env_cfg.get('dist_cfg', {}))
+    if torch.cuda.is_available() or cfg.launcher != 'pytorch':
+        init_dist(cfg.launcher, **settings)
+        return
+    # MMEngine asks for a CUDA device, also where there is none
+    torch.distributed.init_process_group(
+        'gloo', timeout=timedelta(seconds=settings.get('timeout', 1800)))
+    cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None)
+
+
 def main(argv=None) -> None:
     args = parse_args(argv)
     try:
         cfg = load_config(args)
+        init_processes(cfg)
         training = DiffusionTraining(cfg, args.resume)
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f'error: {error}')

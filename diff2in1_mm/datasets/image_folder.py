@@ -1,6 +1,7 @@
 """Unlabelled images, with captions where there are some."""
 import glob
 import json
+import logging
 import os.path as osp
 from typing import Dict, List, Optional, Sequence, Tuple
 
@@ -39,6 +40,8 @@ class ImageFolder(Dataset):
         FileNotFoundError: The folder does not exist or holds no image; the captions file is missing.
         ValueError: Sizes that do not fit, or a captions file that cannot be understood.
     """
+
+    metainfo: Dict = {}  # what MMEngine asks every data set for
 
     def __init__(self, path: str, size: Tuple[int, int],
                  crop: Optional[Tuple[int, int]] = None, flip: float = 0.0,
@@ -109,7 +112,7 @@ class ImageFolder(Dataset):
         if image is None:
             self._bad[index] = 1
             print_log(f'Skipping {self.files[index]}: it cannot be read as an image '
-                      f'({int(self._bad.sum())} of {len(self.files)} so far)', 'current', 30)
+                      f'({int(self._bad.sum())} of {len(self.files)} so far)', 'current', logging.WARNING)
         return image
 
     def _augment(self, image: np.ndarray) -> np.ndarray:

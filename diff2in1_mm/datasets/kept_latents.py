@@ -16,6 +16,8 @@ class KeptLatents(Dataset):
         captions (Sequence[str]): One per image; '' where there is none.
     """
 
+    metainfo: Dict = {}  # what MMEngine asks every data set for
+
     def __init__(self, path: str, captions: Sequence[str]) -> None:
         from safetensors.torch import load_file
         tensors = load_file(path)

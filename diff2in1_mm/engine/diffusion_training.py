@@ -3,7 +3,7 @@ import copy
 import hashlib
 import os
 import os.path as osp
-from typing import List, Optional, Tuple
+from typing import Iterator, List, Optional, Sequence, Tuple
 
 import torch
 from diffusers import AutoencoderKL
@@ -13,16 +13,18 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
-from mmengine.utils import ProgressBar
+from mmengine.utils import track_iter_progress
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from transformers import CLIPTokenizer
 
 from ..datasets import ImageFolder
 from ..models.diffusion_training.autoencoder_trainer import whiten
 from ..models.diffusion_training.images import to_unit_range
-from ..models.diffusion_training.pipeline_files import (load_pipeline, new_pipeline, replace_folder,
-                                                        save_pipeline)
+from ..models.diffusion_training.pipeline_files import (load_vae, new_pipeline, read_configs,
+                                                        replace_folder, save_pipeline)
+from ..models.diffusion_training.tokenizer import check_lengths, cut_tokenizer
 from .averaged_model import averaged_model
 
 # What both runners take from the top level of the config.
@@ -55,12 +57,12 @@ class DiffusionTraining:
         self.dataset = ImageFolder(**self.images)
         self.pretrained: Optional[str] = cfg.get('pretrained')
         self._check_sizes()
+        self._check_captions()
 
     def _check_sizes(self) -> None:
         """Name a picture size that the strides do not divide, before any training."""
         if self.pretrained:
-            vae, unet = (getattr(load_pipeline(self.pretrained), part).config
-                         for part in ('vae', 'unet'))
+            vae, unet = read_configs(self.pretrained)
         else:
             vae, unet = self.cfg.autoencoder.model.autoencoder, self.cfg.denoiser.unet
         latent_stride = 2**(len(vae['block_out_channels']) - 1)
@@ -72,6 +74,21 @@ class DiffusionTraining:
         if crop and any(side % latent_stride for side in crop):
             raise ValueError(f'autoencoder crop {tuple(crop)} must be divisible by {latent_stride}, '
                              'the stride of the autoencoder')
+
+    def _check_captions(self) -> None:
+        """Name a caption or prompt that is too long for the text encoder, before any training."""
+        texts = [self.cfg.denoiser.model.get('prompt', '')]
+        texts += [] if self.cfg.truncate_captions else self.dataset.captions
+        texts = [text for text in texts if text]
+        if not texts:
+            return
+        if self.pretrained:
+            tokenizer = CLIPTokenizer.from_pretrained(self.pretrained, subfolder='tokenizer')
+            length = tokenizer.model_max_length
+        else:
+            length = self.cfg.denoiser.text_encoder.get('max_position_embeddings', 77)
+            tokenizer = cut_tokenizer(texts, length)
+        check_lengths(tokenizer, texts, length)
 
     def run(self) -> str:
         """Run what is missing.
@@ -113,7 +130,7 @@ class DiffusionTraining:
         runner.train()
         if is_main_process():
             vae = averaged_model(runner).vae.eval()
-            latents, index = encode_images(vae, self._latent_images(), self.cfg.encode_batch_size)
+            latents, index = self._encode(vae)
             mean, std = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))
             vae.cpu()
             whiten(vae, mean, std)
@@ -138,7 +155,7 @@ class DiffusionTraining:
                     new_pipeline(vae, part.unet, part.text_encoder, part.scheduler,
                                  self.dataset.captions, self.cfg.randomness.seed), folder)
             if self.cfg.keep_latents:
-                self._keep_latents(load_pipeline(self.pretrained or folder).vae)
+                self._keep_latents(load_vae(self.pretrained or folder))
         barrier()
         return self.pretrained or folder
 
@@ -183,11 +200,12 @@ class DiffusionTraining:
         cfg.experiment_name = f'{osp.basename(self.work_dir)}_{name}'
         return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
-    def _latent_images(self) -> List[int]:
-        """Images whose latents are needed: all, or enough for their statistics."""
+    def _encode(self, vae: AutoencoderKL) -> Tuple[Tensor, Tensor]:
+        """Latents of all images, or of enough of them for statistics where none are kept."""
         count = len(self.dataset)
-        some = count if self.cfg.keep_latents else min(count, 1000)
-        return [self.dataset, range(0, count, max(1, count // some)), self.cfg.mirror]
+        step = 1 if self.cfg.keep_latents else max(1, count // 1000)
+        return encode_images(vae, self.dataset, range(0, count, step), self.cfg.mirror,
+                             self.cfg.encode_batch_size)
 
     def _keep_latents(self, vae: AutoencoderKL) -> None:
         """Encode all images, unless the file already holds what this autoencoder makes of them."""
@@ -195,8 +213,7 @@ class DiffusionTraining:
             with safe_open(self.latents_file, 'pt') as file:
                 if (file.metadata() or {}).get('made_of') == self._made_of(vae):
                     return
-        latents, index = encode_images(vae.to(get_device()).eval(), self._latent_images(),
-                                       self.cfg.encode_batch_size)
+        latents, index = self._encode(vae.to(get_device()).eval())
         self._save_latents(vae.cpu(), latents * vae.config.scaling_factor, index)
 
     def _save_latents(self, vae: AutoencoderKL, latents: Tensor, index: Tensor) -> None:
@@ -216,43 +233,50 @@ class DiffusionTraining:
 
 
 @torch.no_grad()
-def encode_images(vae: AutoencoderKL, what: list, batch_size: int) -> Tuple[Tensor, Tensor]:
+def encode_images(vae: AutoencoderKL, dataset: ImageFolder, places: Sequence[int], mirror: bool,
+                  batch_size: int) -> Tuple[Tensor, Tensor]:
     """Posterior means of images, and of their mirror images.
 
     Args:
         vae (AutoencoderKL): On its device, in eval mode.
-        what (list): Data set, places in it, and whether to mirror.
-        batch_size (int): Images per pass.
+        dataset (ImageFolder): Where the images come from.
+        places (Sequence[int]): Which of them.
+        mirror (bool): Also encode their mirror images.
+        batch_size (int): Pictures per pass.
 
     Returns:
         tuple[Tensor, Tensor]: Latents (M, c, h, w) float32 on the CPU, not scaled, and the image
         (M,) int64 that each belongs to.
+
+    Raises:
+        FileNotFoundError: None of the images can be read.
     """
-    dataset, places, mirror = what
-    device = next(vae.parameters()).device
-    latents, index, waiting = [], [], []
-
-    def encode() -> None:
-        images = to_unit_range(torch.stack([image for image, _ in waiting]).to(device))
-        index.extend(place for _, place in waiting)
-        latents.append(vae.encode(images).latent_dist.mean.float().cpu())
-        waiting.clear()
-
     print_log(f'Encoding {len(places)} images{" and their mirror images" if mirror else ""} once',
               'current')
-    progress = ProgressBar(len(places))
-    for place in places:
-        image = dataset.whole(place)
-        progress.update()
-        if image is None:
-            continue
-        waiting.extend((view, place) for view in ([image, image.flip(-1)] if mirror else [image]))
-        if len(waiting) >= batch_size:
-            encode()
-    if waiting:
-        encode()
-    print()
+    device = next(vae.parameters()).device
+    latents, index = [], []
+    for pictures, owners in _batches(dataset, places, mirror, batch_size):
+        posterior = vae.encode(to_unit_range(pictures.to(device))).latent_dist
+        latents.append(posterior.mean.float().cpu())
+        index += owners
     if not latents:
         raise FileNotFoundError(f'none of the {len(dataset)} images can be read, the first is '
                                 f'{dataset.files[0]}')
     return torch.cat(latents), torch.tensor(index)
+
+
+def _batches(dataset: ImageFolder, places: Sequence[int], mirror: bool,
+             batch_size: int) -> Iterator[Tuple[Tensor, List[int]]]:
+    """Readable pictures (n, 3, h, w) uint8, with progress, and the image each belongs to."""
+    pictures, owners = [], []
+    for place in track_iter_progress(places):
+        image = dataset.whole(place)
+        if image is None:
+            continue
+        pictures += [image, image.flip(-1)] if mirror else [image]
+        owners += [place] * (2 if mirror else 1)
+        if len(pictures) >= batch_size:
+            yield torch.stack(pictures), owners
+            pictures, owners = [], []
+    if pictures:
+        yield torch.stack(pictures), owners

@@ -4,15 +4,15 @@ from typing import Dict, List, Optional, Sequence, Tuple
 import torch
 import torch.nn.functional as F
 from diffusers import DDPMScheduler, StableDiffusionPipeline
-from mmengine.dist import get_rank
 from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from ...diffusion import partial_noise_schedule, sample_noise, seeded_generators, stable_seed
+from ...diffusion import partial_noise_schedule, sample_noise, seeded_generators
 from .images import to_unit_range
 from .pipeline_files import load_pipeline, save_pipeline
+from .random_numbers import step_generator
 
 
 class _Frozen:
@@ -106,10 +106,8 @@ class DenoiserTrainer(BaseModel):
                                       'StableDiffusionPipeline from the saved folder')
         latents = self.encode(to_unit_range(inputs)) if latents is None else latents.float()
         caption = [''] * len(latents) if caption is None else list(caption)
-        iteration = MessageHub.get_current_instance().get_info('iter', 0)
-        generator = torch.Generator().manual_seed(
-            stable_seed(self.seed, 'denoiser', iteration, get_rank()))
-        latents, caption = self._crop(latents, caption, iteration, generator)
+        generator = step_generator(self.seed, 'denoiser')
+        latents, caption = self._crop(latents, caption, generator)
         noise = torch.randn(latents.shape, generator=generator).to(latents)
         timesteps = self._timesteps(len(latents), generator).to(latents.device)
         dropped = torch.rand(len(latents), generator=generator) < self.caption_dropout
@@ -119,9 +117,10 @@ class DenoiserTrainer(BaseModel):
         error = F.mse_loss(output, self._target(latents, noise, timesteps), reduction='none')
         return self._losses(error.mean(dim=(1, 2, 3)), timesteps)
 
-    def _crop(self, latents: Tensor, caption: List[str], iteration: int,
+    def _crop(self, latents: Tensor, caption: List[str],
               generator: torch.Generator) -> Tuple[Tensor, List[str]]:
         """Random crops (N * repeat, c, h', w') of latents (N, c, h, w), and their captions."""
+        iteration = MessageHub.get_current_instance().get_info('iter', 0)
         if self.latent_crop is None or 0 < self.latent_crop_iters <= iteration:
             return latents, caption
         height, width = (min(a, b) for a, b in zip(self.latent_crop, latents.shape[-2:]))

@@ -4,7 +4,8 @@ import os
 import os.path as osp
 import shutil
 import tempfile
-from typing import Callable, Sequence
+from contextlib import contextmanager
+from typing import Callable, Sequence, Tuple
 
 import torch
 from diffusers import (AutoencoderKL, DDIMScheduler, StableDiffusionPipeline,
@@ -53,20 +54,47 @@ def new_pipeline(vae: AutoencoderKL, unet: dict, text_encoder: dict, scheduler: 
 
 
 def load_pipeline(source: str) -> StableDiffusionPipeline:
-    """Load all parts of a diffusers folder or hub id in float32.
+    """All parts of a diffusers folder or hub id, in float32.
 
     Raises:
-        ValueError: It cannot be loaded; the sentence says what was tried.
+        ValueError: It cannot be loaded; the sentence says why.
     """
-    try:
-        pipeline = StableDiffusionPipeline.from_pretrained(
-            source, torch_dtype=torch.float32, safety_checker=None, feature_extractor=None,
+    with _named(source):
+        return StableDiffusionPipeline.from_pretrained(
+            source, dtype=torch.float32, safety_checker=None, feature_extractor=None,
             requires_safety_checker=False)
-    except (OSError, EnvironmentError, ValueError, KeyError) as error:
+
+
+def load_vae(source: str) -> AutoencoderKL:
+    """Only the autoencoder of a diffusers folder or hub id, in float32.
+
+    Raises:
+        ValueError: It cannot be loaded; the sentence says why.
+    """
+    with _named(source):
+        return AutoencoderKL.from_pretrained(source, subfolder='vae', dtype=torch.float32)
+
+
+def read_configs(source: str) -> Tuple[dict, dict]:
+    """Settings of autoencoder and U-Net, without their weights.
+
+    Raises:
+        ValueError: They cannot be read; the sentence says why.
+    """
+    with _named(source):
+        return (AutoencoderKL.load_config(source, subfolder='vae'),
+                UNet2DConditionModel.load_config(source, subfolder='unet'))
+
+
+@contextmanager
+def _named(source: str):
+    """Turn a loader's own words into one sentence."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().split('\n')[0]
         raise ValueError(f'{source!r} is not a diffusers pipeline that can be loaded ({reason}); '
-                         'give a folder with model_index.json or a hub id') from error
-    return pipeline
+                         'give a folder with model_index.json, vae and unet, or a hub id') from error
 
 
 def save_pipeline(pipeline: StableDiffusionPipeline, folder: str, dtype: str = 'fp32') -> None:

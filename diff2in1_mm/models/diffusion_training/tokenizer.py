@@ -28,6 +28,28 @@ def cut_tokenizer(captions: Iterable[str], max_length: int = 77) -> CLIPTokenize
                          model_max_length=max_length)
 
 
+def check_lengths(tokenizer: CLIPTokenizer, captions: Sequence[str], max_length: int) -> None:
+    """Name a caption that is longer than the text encoder takes.
+
+    Args:
+        tokenizer (CLIPTokenizer): The tokenizer.
+        captions (Sequence[str]): What it shall encode.
+        max_length (int): Tokens that the text encoder takes, with both markers.
+
+    Raises:
+        ValueError: At least one is longer; the first is named.
+    """
+    captions = list(dict.fromkeys(captions))
+    lengths = [len(ids) for ids in tokenizer(captions)['input_ids']] if captions else []
+    long = [(text, n) for text, n in zip(captions, lengths) if n > max_length]
+    if long:
+        text, length = long[0]
+        raise ValueError(
+            f'{len(long)} of {len(captions)} captions are longer than the {max_length} tokens that '
+            f'the text encoder takes, the first has {length}: {text[:60]!r}...; shorten them, or '
+            'set truncate_captions=True')
+
+
 def _vocabulary(captions: Sequence[str],
                 max_length: int) -> Tuple[List[str], List[Tuple[str, str]]]:
     """The 512 byte tokens, and CLIP's merges that the captions use, in CLIP's order."""

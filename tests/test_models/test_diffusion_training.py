@@ -1,0 +1,331 @@
+"""Trainers of the latent diffusion model, its tokenizer and its files."""
+import math
+import os
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline
+from mmengine.logging import MessageHub
+from mmengine.registry import MODELS
+from transformers import CLIPTokenizer
+
+from diff2in1_mm.diffusion import LatentDiffusion, clip_tokenizer
+from diff2in1_mm.models.diffusion_training.autoencoder_trainer import (AutoencoderTrainer,
+                                                                       anchor_error,
+                                                                       channel_correlation,
+                                                                       enlarge_color, whiten)
+from diff2in1_mm.models.diffusion_training.denoiser_trainer import DenoiserTrainer
+from diff2in1_mm.models.diffusion_training.pipeline_files import (load_pipeline, new_pipeline,
+                                                                  read_configs, replace_folder,
+                                                                  save_pipeline)
+from diff2in1_mm.models.diffusion_training.tokenizer import check_lengths, cut_tokenizer
+
+AUTOENCODER = dict(
+    block_out_channels=(8, 8, 16), down_block_types=('DownEncoderBlock2D', ) * 3,
+    up_block_types=('UpDecoderBlock2D', ) * 3, layers_per_block=1, latent_channels=4,
+    norm_num_groups=4, mid_block_add_attention=False)
+UNET = dict(
+    sample_size=8, block_out_channels=(16, 24, 32), layers_per_block=1, norm_num_groups=4,
+    down_block_types=('DownBlock2D', 'CrossAttnDownBlock2D', 'CrossAttnDownBlock2D'),
+    up_block_types=('CrossAttnUpBlock2D', 'CrossAttnUpBlock2D', 'UpBlock2D'),
+    attention_head_dim=2)
+TEXT_ENCODER = dict(hidden_size=16, intermediate_size=32, projection_dim=16, num_hidden_layers=1,
+                    num_attention_heads=2, max_position_embeddings=16)
+SCHEDULER = dict(beta_schedule='scaled_linear', beta_start=0.00085, beta_end=0.012,
+                 prediction_type='v_prediction', clip_sample=False, set_alpha_to_one=False,
+                 steps_offset=1)
+CAPTIONS = ['a photo of a street with cars and trees', 'two pedestrians, 3 bicyclists']
+
+
+@pytest.fixture
+def start(tmp_path):
+    """A new pipeline in a folder."""
+    torch.manual_seed(0)
+    pipe = new_pipeline(AutoencoderKL(**AUTOENCODER), UNET, TEXT_ENCODER, SCHEDULER, CAPTIONS)
+    save_pipeline(pipe, str(tmp_path / 'start'))
+    return str(tmp_path / 'start')
+
+
+def photos(count=2, size=(32, 48)):
+    """Smooth coloured uint8 pictures."""
+    torch.manual_seed(1)
+    small = torch.randint(0, 256, (count, 3, 4, 6)).float()
+    return torch.nn.functional.interpolate(small, size=size, mode='bilinear').byte()
+
+
+# ---- autoencoder ----
+
+
+def test_autoencoder_learns_to_reconstruct():
+    torch.manual_seed(0)
+    trainer = MODELS.build(dict(type='AutoencoderTrainer', autoencoder=AUTOENCODER))
+    optimizer = torch.optim.Adam(trainer.parameters(), 3e-3)
+    quality = []
+    for _ in range(40):
+        losses = trainer(photos(), mode='loss')
+        total, log = trainer.parse_losses(losses)
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        quality.append(log['psnr'].item())
+    assert quality[-1] > quality[0] + 5
+    rows = trainer.sample_rows(photos(), seed=0)
+    assert rows['original'].shape == rows['reconstruction'].shape == (2, 3, 32, 48)
+    assert rows['reconstruction'].abs().max() <= 1
+
+
+def test_psnr_is_of_images_in_unit_range(monkeypatch):
+    trainer = AutoencoderTrainer(AUTOENCODER)
+    monkeypatch.setattr(trainer.vae, 'decode',
+                        lambda z: type('Output', (), dict(sample=torch.full((2, 3, 32, 48), 0.2))))
+    grey = torch.full((2, 3, 32, 48), 0.0)
+    assert abs(trainer.loss(grey)['psnr'].item() - 20) < 1e-4  # off by 0.1 of the range
+
+
+def test_noise_depends_on_seed_and_iteration_only():
+    torch.manual_seed(0)
+    trainer = AutoencoderTrainer(AUTOENCODER)
+    hub = MessageHub.get_current_instance()
+
+    def loss(iteration):
+        hub.update_info('iter', iteration)
+        torch.manual_seed(iteration + 5)
+        return trainer(photos(), mode='loss')['loss_value'].item()
+
+    first, other, again = loss(3), loss(4), loss(3)
+    assert first == again != other
+
+
+def test_correlation_of_channels():
+    torch.manual_seed(0)
+    noise = torch.randn(2, 3, 20, 20)
+    assert channel_correlation(noise) < 0.02
+    same = noise[:, :1].expand(-1, 3, -1, -1) * torch.tensor([1., -3, 0.1]).view(3, 1, 1) + 7
+    assert abs(channel_correlation(same).item() - 1) < 1e-5
+
+
+def test_first_latents_are_drawn_to_brightness_and_color():
+    images = torch.zeros(1, 3, 8, 8)
+    images[..., 4:] = torch.tensor([0.53, 0.5, 0.47]).view(3, 1, 1)  # a little red on the right
+    target = torch.zeros(1, 5, 2, 2)
+    target[:, :3, :, 1] = torch.tensor([1., 0.5, -0.5]).view(3, 1)
+    assert anchor_error(target, images) < 1e-6
+    assert anchor_error(torch.zeros(1, 5, 2, 2), images) > 0.1
+
+
+def test_first_convolution_sees_color_enlarged():
+    torch.manual_seed(0)
+    conv = torch.nn.Conv2d(3, 4, 1, bias=False)
+    grey, red = torch.ones(1, 3, 2, 2), torch.tensor([2., -1, -1]).view(1, 3, 1, 1)
+    before = conv(grey).detach(), conv(red).detach()
+    enlarge_color(conv, 8)
+    assert torch.allclose(conv(grey), before[0], atol=1e-6)
+    assert torch.allclose(conv(red), 8 * before[1], atol=1e-5)
+
+
+def test_batches_are_cropped_until_an_iteration(monkeypatch):
+    trainer = AutoencoderTrainer(AUTOENCODER, crop=(16, 8), crop_iters=5)
+    shapes, encode = [], trainer.vae.encode
+    monkeypatch.setattr(trainer.vae, 'encode', lambda x: shapes.append(tuple(x.shape)) or encode(x))
+    for iteration in (4, 5):
+        MessageHub.get_current_instance().update_info('iter', iteration)
+        trainer(photos(), mode='loss')
+    assert shapes == [(2, 3, 16, 8), (2, 3, 32, 48)]
+
+
+def test_whitening_is_exact():
+    torch.manual_seed(0)
+    vae = AutoencoderKL(**AUTOENCODER, scaling_factor=0.3).eval()
+    images = photos(6).float() / 127.5 - 1
+    with torch.no_grad():
+        before = vae.encode(images).latent_dist
+        decoded = vae.decode(before.mean).sample
+        mean, std = before.mean.mean((0, 2, 3)), before.mean.std((0, 2, 3))
+        whiten(vae, mean, std)
+        after = vae.encode(images).latent_dist
+        assert torch.allclose(after.mean.mean((0, 2, 3)), torch.zeros(4), atol=1e-4)
+        assert torch.allclose(after.mean.std((0, 2, 3)), torch.ones(4), atol=1e-4)
+        assert torch.allclose(after.std * std[:, None, None], before.std, rtol=1e-4)
+        assert torch.allclose(vae.decode(after.mean).sample, decoded, atol=1e-4)
+    assert vae.config.scaling_factor == 1.0
+
+
+def test_whitening_needs_the_outer_convolutions():
+    vae = AutoencoderKL(**AUTOENCODER, use_quant_conv=False)
+    with pytest.raises(ValueError, match='use_quant_conv'):
+        whiten(vae, torch.zeros(4), torch.ones(4))
+
+
+# ---- denoiser ----
+
+
+@pytest.mark.parametrize('prediction', ['epsilon', 'v_prediction'])
+def test_perfect_prediction_has_no_loss(start, monkeypatch, prediction):
+    trainer = DenoiserTrainer(start)
+    schedule = DDPMScheduler.from_config(trainer.noise_schedule.config, prediction_type=prediction)
+    trainer.noise_schedule = schedule
+    latents = torch.randn(3, 4, 8, 8)
+    seen = {}
+
+    def add_noise(x, noise, t):
+        seen.update(noise=noise, t=t)
+        return DDPMScheduler.add_noise(schedule, x, noise, t)
+
+    def unet(noised, t, embeddings):
+        abar = schedule.alphas_cumprod[t].view(-1, 1, 1, 1)
+        noise = (noised - abar.sqrt() * latents) / (1 - abar).sqrt()
+        v = abar.sqrt() * noise - (1 - abar).sqrt() * latents
+        return type('Output', (), dict(sample=noise if prediction == 'epsilon' else v))
+
+    monkeypatch.setattr(schedule, 'add_noise', add_noise)
+    monkeypatch.setattr(trainer.unet, 'forward', unet)
+    assert trainer(latents=latents, mode='loss')['loss_denoising'] < 1e-6
+
+
+def test_timesteps_cover_the_schedule_evenly(start):
+    steps = DenoiserTrainer(start)._timesteps(10, torch.Generator().manual_seed(0))
+    assert [int(t) // 100 for t in steps] == list(range(10))
+
+
+def test_only_trained_parts_are_in_the_state(start):
+    frozen = DenoiserTrainer(start)
+    assert all(key.startswith('unet.') for key in frozen.state_dict())
+    joint = DenoiserTrainer(start, train_text_encoder=True)
+    assert {key.split('.')[0] for key in joint.state_dict()} == {'unet', 'text_encoder'}
+    joint(latents=torch.randn(2, 4, 8, 8), caption=CAPTIONS)['loss_denoising'].backward()
+    assert all(p.grad is not None for p in joint.parameters())
+
+
+def test_latent_crops_until_an_iteration(start, monkeypatch):
+    trainer = DenoiserTrainer(start, latent_crop=(4, 8), latent_crop_iters=5, crop_batch_repeat=2)
+    shapes = []
+    monkeypatch.setattr(trainer.unet, 'forward', lambda x, t, e: shapes.append(
+        (x.shape, e.shape[0])) or type('Output', (), dict(sample=x)))
+    for iteration in (4, 5):
+        MessageHub.get_current_instance().update_info('iter', iteration)
+        trainer(latents=torch.randn(3, 4, 8, 12), caption=['a', 'b', 'c'])
+    assert shapes == [((6, 4, 4, 8), 6), ((3, 4, 8, 12), 3)]
+
+
+def test_captions_are_dropped_at_the_given_rate(start, monkeypatch):
+    trainer = DenoiserTrainer(start, caption_dropout=0.5)
+    seen = []
+    monkeypatch.setattr(trainer, 'embed', lambda texts: seen.extend(texts) or torch.zeros(
+        len(texts), 16, 16))
+    trainer(latents=torch.randn(64, 4, 8, 8), caption=['a car'] * 64)
+    assert set(seen) == {'', 'a car'} and 15 < seen.count('') < 49
+
+
+def test_images_instead_of_latents(start):
+    trainer = DenoiserTrainer(start)
+    loss = trainer(inputs=photos())
+    same = trainer(latents=trainer.encode(photos().float() / 127.5 - 1))
+    assert torch.allclose(loss['loss_denoising'], same['loss_denoising'])
+
+
+def test_sample_rows_and_saved_pipeline(start, tmp_path):
+    trainer = DenoiserTrainer(start, sample_strengths=(100, ), sample_steps=3).eval()
+    rows = trainer.sample_rows(photos(), seed=0)
+    assert list(rows) == ['original', 'decoded', 'T = 100', 'pure noise']
+    assert all(row.shape == (2, 3, 32, 48) for row in rows.values())
+    again = trainer.sample_rows(photos(), seed=0)
+    assert torch.equal(rows['pure noise'], again['pure noise'])
+    out = str(tmp_path / 'out')
+    trainer.save_pipeline(out, 'fp16')
+    assert next(trainer.unet.parameters()).dtype == torch.float32  # training goes on unharmed
+    loaded = StableDiffusionPipeline.from_pretrained(out, dtype=torch.float32)
+    assert loaded('a street', num_inference_steps=2, height=32, width=48,
+                  output_type='np').images.shape == (1, 32, 48, 3)
+    assert LatentDiffusion.from_pretrained(out).stride == 16
+
+
+def test_unknown_prediction_is_refused(start):
+    path = os.path.join(start, 'scheduler', 'scheduler_config.json')
+    with open(path, encoding='utf-8') as file:
+        text = file.read()
+    with open(path, 'w', encoding='utf-8') as file:
+        file.write(text.replace('v_prediction', 'sample'))
+    with pytest.raises(ValueError, match='only epsilon and v_prediction'):
+        DenoiserTrainer(start)
+
+
+# ---- tokenizer ----
+
+
+def ids(tokenizer, text):
+    return tokenizer.convert_ids_to_tokens(tokenizer(text)['input_ids'])
+
+
+def test_cut_vocabulary_splits_captions_as_clip_does(tmp_path):
+    cut, full = cut_tokenizer(CAPTIONS, 20), clip_tokenizer()
+    for caption in CAPTIONS:
+        assert ids(cut, caption) == ids(full, caption)
+        assert len(ids(cut, caption)) < 16  # words, not letters
+    assert len(cut) < 600 and cut.model_max_length == 20
+    cut.save_pretrained(tmp_path)
+    loaded = CLIPTokenizer.from_pretrained(tmp_path)
+    texts = [*CAPTIONS, '', 'Zebra crossing — 東京 \U0001F600']
+    assert loaded(texts)['input_ids'] == cut(texts)['input_ids']
+    assert len(loaded) == len(cut) and loaded.model_max_length == 20
+    assert loaded('')['input_ids'] == [loaded.bos_token_id, loaded.eos_token_id]
+
+
+def test_any_text_can_be_encoded():
+    cut = cut_tokenizer([])
+    assert len(cut) == 514
+    for text in ('zebra crossing', '東京 \U0001F600', 'naïve café 5'):
+        assert cut.unk_token_id not in cut(text)['input_ids'][1:-1]
+        assert cut.decode(cut(text)['input_ids'], skip_special_tokens=True) == text
+
+
+def test_captions_too_long_are_named():
+    cut = cut_tokenizer(CAPTIONS, 8)
+    check_lengths(cut, ['a photo'], 8)
+    with pytest.raises(ValueError, match="1 of 2 captions .* the 8 tokens .*'a photo of a str"):
+        check_lengths(cut, ['a photo', CAPTIONS[0], CAPTIONS[0]], 8)
+
+
+# ---- files ----
+
+
+def test_new_pipeline_fits_together(start):
+    pipe = load_pipeline(start)
+    vae, unet = read_configs(start)
+    assert vae['latent_channels'] == unet['in_channels'] == 4
+    assert unet['cross_attention_dim'] == 16
+    config = pipe.text_encoder.config
+    assert config.vocab_size == len(pipe.tokenizer)
+    assert config.eos_token_id == pipe.tokenizer.eos_token_id
+    assert pipe.scheduler.config.prediction_type == 'v_prediction'
+    embedding = pipe.text_encoder(torch.tensor([pipe.tokenizer('a car')['input_ids']]))[0]
+    assert math.isfinite(embedding.sum().item())
+
+
+@pytest.mark.parametrize('make', [lambda p: None, lambda p: p.mkdir()])
+def test_what_is_no_pipeline_is_said_in_one_sentence(tmp_path, make):
+    make(tmp_path / 'x')
+    for load in (load_pipeline, read_configs):
+        with pytest.raises(ValueError, match='is not a diffusers pipeline that can be loaded') as e:
+            load(str(tmp_path / 'x'))
+        assert '\n' not in str(e.value)
+
+
+def test_folder_is_replaced_wholly_or_not_at_all(tmp_path):
+    folder = tmp_path / 'out'
+
+    def write(text, fail=False):
+
+        def fill(path):
+            with open(os.path.join(path, text), 'w', encoding='utf-8') as file:
+                file.write(text)
+            if fail:
+                raise OSError('disk full')
+
+        return fill
+
+    replace_folder(str(folder), write('a'))
+    replace_folder(str(folder), write('b'))
+    assert os.listdir(folder) == ['b'] and os.listdir(tmp_path) == ['out']
+    with pytest.raises(OSError, match='disk full'):
+        replace_folder(str(folder), write('c', fail=True))
+    assert os.listdir(folder) == ['b'] and os.listdir(tmp_path) == ['out']
