@@ -70,10 +70,14 @@ class DiffusionTraining:
         if any(side % stride for side in self.images['size']):
             raise ValueError(f'images.size {tuple(self.images["size"])} must be divisible by '
                              f'{stride}, the stride of autoencoder and U-Net together')
-        crop = None if self.pretrained else self.cfg.autoencoder.train_dataloader.dataset.get('crop')
-        if crop and any(side % latent_stride for side in crop):
-            raise ValueError(f'autoencoder crop {tuple(crop)} must be divisible by {latent_stride}, '
-                             'the stride of the autoencoder')
+        if self.pretrained:
+            return
+        view = self._autoencoder_section().train_dataloader.dataset
+        ImageFolder(**{key: value for key, value in view.items() if key != 'type'})
+        for crop in (view.get('crop'), self.cfg.autoencoder.model.get('crop')):
+            if crop and any(side % latent_stride for side in crop):
+                raise ValueError(f'the autoencoder\'s crop {tuple(crop)} must be divisible by '
+                                 f'{latent_stride}, its stride')
 
     def _check_captions(self) -> None:
         """Name a caption or prompt that is too long for the text encoder, before any training."""
@@ -123,10 +127,7 @@ class DiffusionTraining:
         """Train the autoencoder, then make its latents white; done once per work dir."""
         if self.resume and osp.isfile(osp.join(self.vae_folder, 'config.json')):
             return
-        section = copy.deepcopy(self.cfg.autoencoder)
-        for key, value in self.images.items():
-            section.train_dataloader.dataset.setdefault(key, value)
-        runner = self._runner('autoencoder', section)
+        runner = self._runner('autoencoder', self._autoencoder_section())
         runner.train()
         if is_main_process():
             vae = averaged_model(runner).vae.eval()
@@ -199,6 +200,13 @@ class DiffusionTraining:
                 hook['dataset'] = dict(type='ImageFolder', **self.images)
         cfg.experiment_name = f'{osp.basename(self.work_dir)}_{name}'
         return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+    def _autoencoder_section(self) -> ConfigDict:
+        """The config of the first stage, its data set filled in."""
+        section = copy.deepcopy(self.cfg.autoencoder)
+        for key, value in self.images.items():
+            section.train_dataloader.dataset.setdefault(key, value)
+        return section
 
     def _encode(self, vae: AutoencoderKL) -> Tuple[Tensor, Tensor]:
         """Latents of all images, or of enough of them for statistics where none are kept."""

@@ -1,0 +1,218 @@
+"""tools/train_diffusion.py from a folder of images to a pipeline that diffusers loads."""
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from diff2in1_mm.diffusion import LatentDiffusion
+from diff2in1_mm.engine import AtomicCheckpointHook, diffusion_training
+
+from ..small_models import save_tiny_pipeline
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOL = str(ROOT / 'tools' / 'train_diffusion.py')
+CONFIG = f'''
+_base_ = [{str(ROOT / 'configs' / 'diffusion_camvid.py')!r}]
+images = dict(path='photos', size=(32, 48))
+default_hooks = dict(checkpoint=dict(interval=2), logger=dict(interval=1))
+autoencoder = dict(
+    model=dict(autoencoder=dict(block_out_channels=(8, 8, 16), norm_num_groups=4,
+                                latent_channels=4), crop=(16, 16), crop_iters=3),
+    train_dataloader=dict(batch_size=2, dataset=dict(crop=(16, 32))),
+    train_cfg=dict(max_iters=4),
+    custom_hooks=[dict(type='EMAHook', ema_type='MomentumAnnealingEMA', gamma=10),
+                  dict(type='SampleGridHook', count=2, interval=4)])
+denoiser = dict(
+    unet=dict(sample_size=(8, 12), block_out_channels=(16, 24, 32), norm_num_groups=4,
+              attention_head_dim=2),
+    text_encoder=dict(hidden_size=16, intermediate_size=32, projection_dim=16,
+                      num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=16),
+    model=dict(latent_crop=(4, 8), latent_crop_iters=3, sample_steps=2, sample_strengths=(200, )),
+    train_dataloader=dict(batch_size=2),
+    train_cfg=dict(max_iters=4),
+    custom_hooks=[dict(type='EMAHook', ema_type='MomentumAnnealingEMA', gamma=10),
+                  dict(type='SampleGridHook', count=2, interval=4),
+                  dict(type='SavePipelineHook', interval=2)])
+'''
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Config, six photographs with captions for five, a file that is no image."""
+    (tmp_path / 'config.py').write_text(CONFIG)
+    (tmp_path / 'photos').mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(6):
+        small = rng.integers(0, 256, (3, 4, 3), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / 'photos' / f'{i}.png'), cv2.resize(small, (60, 40)))
+    (tmp_path / 'photos' / 'broken.jpg').write_bytes(b'not an image')
+    (tmp_path / 'captions.json').write_text(
+        json.dumps({f'{i}.png': f'a photo of {i} cars' for i in range(5)}))
+    return tmp_path
+
+
+def train(place, *flags, options=()):
+    """Run the tool in this process; what it printed as an error, or None."""
+    command = [str(place / 'config.py'), '--work-dir', str(place / 'work'), *flags,
+               '--cfg-options', f'data_root={place}', *options]
+    main = runpy.run_path(TOOL)['main']
+    try:
+        main(command)
+    except SystemExit as stop:
+        return stop.code
+    return None
+
+
+def weights(folder):
+    """All tensors of a pipeline by part and name."""
+    return {(part, name): tensor for part in ('vae', 'unet', 'text_encoder')
+            for path in sorted(Path(folder, part).glob('*.safetensors'))
+            for name, tensor in load_file(path).items()}
+
+
+def test_from_images_to_a_pipeline(place, capfd):
+    assert train(place, '--amp', options=['images.captions=captions.json']) is None
+    work = place / 'work'
+    printed = ''.join(capfd.readouterr())
+    assert 'broken.jpg' in printed and '1 of 7 images were skipped' in printed
+    loaded = StableDiffusionPipeline.from_pretrained(str(work / 'pipeline'))
+    picture = loaded('a photo of 3 cars', num_inference_steps=2, height=32, width=48).images[0]
+    assert picture.size == (48, 32)
+    assert loaded.scheduler.config.prediction_type == 'v_prediction'
+    assert len(loaded.tokenizer('a photo of 3 cars')['input_ids']) == 7  # words, not letters
+    assert LatentDiffusion.from_pretrained(str(work / 'pipeline')).stride == 16
+    latents = load_file(work / 'latents.safetensors')
+    assert latents['latents'].shape == (12, 4, 8, 12)  # six images and their mirror images
+    std = latents['latents'].float().std((0, 2, 3))
+    assert torch.allclose(std, torch.ones(4), atol=0.01)
+    for stage in ('autoencoder', 'denoiser'):
+        assert (work / stage / 'samples' / 'iter_4.png').is_file()
+    start, end = weights(work / 'denoiser' / 'start'), weights(work / 'pipeline')
+    changed = {part for (part, name) in end
+               if not torch.equal(end[part, name], start[part, name])}
+    assert changed == {'unet', 'text_encoder'}
+
+
+def test_without_captions_the_text_encoder_stays(place):
+    assert train(place) is None
+    start = weights(place / 'work' / 'denoiser' / 'start')
+    end = weights(place / 'work' / 'pipeline')
+    assert all(torch.equal(end[key], start[key]) for key in end if key[0] != 'unet')
+
+
+def stop_after(patch, stage, iteration):
+    """Break off a stage after an iteration, as a kill between checkpoints would."""
+    write = AtomicCheckpointHook.after_train_iter
+
+    def after_train_iter(hook, runner, *args, **kwargs):
+        write(hook, runner, *args, **kwargs)
+        if runner.work_dir.endswith(stage) and runner.iter + 1 == iteration:
+            raise InterruptedError
+
+    patch.setattr(AtomicCheckpointHook, 'after_train_iter', after_train_iter)
+
+
+@pytest.mark.slow
+def test_resumed_training_equals_an_unbroken_one(place, monkeypatch):
+    """Stopped once in each stage; nothing is encoded again."""
+    assert train(place) is None
+    unbroken = weights(place / 'work' / 'pipeline')
+    (place / 'work').rename(place / 'unbroken')
+
+    for stage, flags in (('autoencoder', ()), ('denoiser', ('--resume', ))):
+        with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+            stop_after(patch, stage, 3)
+            train(place, *flags)
+    calls = []
+    encode = diffusion_training.encode_images
+    monkeypatch.setattr(diffusion_training, 'encode_images',
+                        lambda *args: calls.append(args) or encode(*args))
+    assert train(place, '--resume') is None
+    resumed = weights(place / 'work' / 'pipeline')
+    assert not calls
+    for key, tensor in unbroken.items():
+        assert torch.allclose(resumed[key], tensor, atol=1e-6), key
+
+
+def test_existing_pipeline_is_adapted_fully(place):
+    pretrained = save_tiny_pipeline(place / 'tiny')
+    assert train(place, options=[f'pretrained={pretrained}']) is None
+    before, after = weights(pretrained), weights(place / 'work' / 'pipeline')
+    assert all(torch.equal(before[key], after[key]) == (key[0] != 'unet') for key in before)
+    latents = load_file(place / 'work' / 'latents.safetensors')['latents'].float()
+    model = LatentDiffusion.from_pretrained(pretrained)
+    from diff2in1_mm.datasets import ImageFolder
+    image = ImageFolder(str(place / 'photos'), (32, 48)).whole(0)
+    expected = model.encode(image[None] / 127.5 - 1)[0]
+    assert (latents[0] - expected).abs().max() < 2e-3 * expected.abs().max()
+    assert not (place / 'work' / 'autoencoder').exists()
+
+
+def test_latents_of_other_images_are_made_again(place):
+    pretrained = save_tiny_pipeline(place / 'tiny')
+    options = [f'pretrained={pretrained}']
+    train(place, options=options)
+
+    def made_of():
+        with safe_open(place / 'work' / 'latents.safetensors', 'pt') as file:
+            return file.metadata()['made_of']
+
+    first = made_of()
+    train(place, '--resume', options=options)
+    assert made_of() == first
+    os.remove(place / 'photos' / '0.png')
+    train(place, '--resume', options=options)
+    assert made_of() != first
+
+
+def test_images_encoded_as_training_goes(place):
+    assert train(place, options=['keep_latents=False']) is None
+    assert not (place / 'work' / 'latents.safetensors').exists()
+    assert (place / 'work' / 'pipeline' / 'model_index.json').is_file()
+
+
+@pytest.mark.parametrize('options, sentence', [
+    (['images.path=gone'], 'there is no image folder'),
+    (['images.path=*.py'], 'holds no image'),
+    (['images.size=(32,40)'], 'must be divisible by 16'),
+    (['autoencoder.train_dataloader.dataset.crop=(64,64)'], 'crop (64, 64) is larger than size'),
+    (['autoencoder.model.crop=(10,16)'], 'must be divisible by 4'),
+    (['images.captions=gone.json'], 'no captions file'),
+    (['images.captions=captions.json', 'denoiser.text_encoder.max_position_embeddings=5'],
+     '5 of 5 captions are longer than the 5 tokens'),
+    (['denoiser.model.prompt=one two three four five six seven eight nine ten eleven twelve '
+      'thirteen fourteen fifteen'], '1 of 1 captions are longer than the 16 tokens'),
+    (['pretrained={place}/photos'], 'is not a diffusers pipeline that can be loaded'),
+])
+def test_bad_input_is_one_sentence_before_any_work(place, options, sentence):
+    error = train(place, options=[option.format(place=place) for option in options])
+    assert sentence in error and '\n' not in error
+    assert not (place / 'work').exists()
+
+
+@pytest.mark.slow
+def test_two_processes(place):
+    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2',
+               '--master_port=29641', TOOL, str(place / 'config.py'), '--launcher', 'pytorch',
+               '--work-dir', str(place / 'work'), '--cfg-options', f'data_root={place}']
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT,
+                          env=dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT)))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (place / 'work' / 'pipeline' / 'model_index.json').is_file()
+
+
+def test_help_teaches(capsys):
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(TOOL)['main'](['--help'])
+    text = capsys.readouterr().out
+    assert stop.value.code == 0 and 'examples:' in text and 'data_root=' in text
