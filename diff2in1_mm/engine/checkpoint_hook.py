@@ -1,10 +1,7 @@
 """Checkpoints that survive ``kill -9`` at any moment."""
 
 import contextlib
-import os
 import os.path as osp
-import re
-import uuid
 from pathlib import Path
 from typing import Iterator, Union
 
@@ -13,58 +10,19 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 
-__all__ = ['AtomicCheckpointHook', 'AtomicLocalBackend', 'atomic_write', 'remove_leftovers']
+from ..files import remove_leftovers, write_atomic
 
-_LEFTOVER = re.compile(r'\.(?P<name>.+)\.[0-9a-f]{32}\.tmp')
-
-
-def atomic_write(path: Union[str, Path], content: bytes) -> None:
-    """Writes a file wholly or not at all: temporary name, fsync, rename, fsync of the folder."""
-    folder, name = osp.split(osp.abspath(path))
-    os.makedirs(folder, exist_ok=True)
-    temporary = osp.join(folder, f'.{name}.{uuid.uuid4().hex}.tmp')
-    try:
-        with open(temporary, 'wb') as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(temporary)
-        raise
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: str) -> None:
-    """Makes a rename survive a power cut, where the system can open folders."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def remove_leftovers(folder: Union[str, Path]) -> list[str]:
-    """Removes temporary files that a killed process left in ``folder`` and returns their names."""
-    if not osp.isdir(folder):
-        return []
-    leftovers = [name for name in os.listdir(folder) if _LEFTOVER.fullmatch(name)]
-    for name in leftovers:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(osp.join(folder, name))
-    return sorted(leftovers)
+__all__ = ['AtomicCheckpointHook', 'AtomicLocalBackend']
 
 
 class AtomicLocalBackend(LocalBackend):
     """MMEngine's local files, each of which is written wholly or not at all."""
 
     def put(self, obj: bytes, filepath: Union[str, Path]) -> None:
-        atomic_write(filepath, obj)
+        write_atomic(filepath, obj)
 
     def put_text(self, obj: str, filepath: Union[str, Path], encoding: str = 'utf-8') -> None:
-        atomic_write(filepath, obj.encode(encoding))
+        write_atomic(filepath, obj.encode(encoding))
 
 
 register_backend('atomic_local', AtomicLocalBackend, force=True)
@@ -135,7 +93,7 @@ class AtomicCheckpointHook(CheckpointHook):
             backend_args=self.backend_args,
             **self.args)
         if is_main_process():
-            atomic_write(osp.join(runner.work_dir, 'last_checkpoint'), self.last_ckpt.encode())
+            write_atomic(osp.join(runner.work_dir, 'last_checkpoint'), self.last_ckpt.encode())
             for old in outdated:
                 self._remove(old)
         if self.max_keep_ckpts > 0:

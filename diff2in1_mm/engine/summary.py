@@ -10,7 +10,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from .checkpoint_hook import atomic_write
+from ..files import write_atomic
 
 __all__ = ['RunSummary', 'Stopwatch', 'SummaryHook', 'plain_metrics']
 
@@ -71,7 +71,7 @@ class RunSummary:
         """Writes ``summary.json`` and returns its path."""
         path = osp.join(work_dir, 'summary.json')
         content = dict(stages=self.stages, synthetic=self.synthetic, seconds=self.seconds)
-        atomic_write(path, (json.dumps(content, indent=2) + '\n').encode())
+        write_atomic(path, (json.dumps(content, indent=2) + '\n').encode())
         return path
 
     def table(self) -> str:

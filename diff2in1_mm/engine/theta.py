@@ -41,6 +41,8 @@ class ThetaC:
             raise ValueError(f'{type(model).__name__} has no trainable parameter, so there is '
                              'nothing for theta_C to average: unfreeze the head.')
         self.tensors = {name: slot.tensor.detach().clone() for name, slot in self._slots.items()}
+        # Each process's batch norms saw other images; all must label alike.
+        self._average_over_ranks(self.tensors)
         self._in_model = False
 
     @property
@@ -90,7 +92,7 @@ class ThetaC:
             flat = torch.cat([source[name].reshape(-1) for name in names])
             all_reduce(flat, 'mean')
             for name, part in zip(names, flat.split([source[n].numel() for n in names])):
-                source[name] = part.view(source[name].shape)
+                source[name] = part.view(source[name].shape).clone()
 
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:

@@ -236,13 +236,6 @@ class CreationJob:
                       f'{self.store.root / "preview.png"} for the first ones.', 'current')
 
 
-class _Loaded(NamedTuple):
-    """Samples of a batch whose images have one size."""
-    samples: List[Sample]
-    entries: List[Dict[str, Any]]
-    images: np.ndarray  # uint8 (N, H, W, 3), RGB
-
-
 def _parts(batches: Sequence[Batch], samples: int) -> Iterator[List[Batch]]:
     """Runs of batches with about so many samples."""
     part: List[Batch] = []

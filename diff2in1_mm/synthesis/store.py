@@ -25,7 +25,7 @@ from filelock import FileLock
 from mmengine.logging import print_log
 
 from .annotation_codecs import annotation_codec, encode_png
-from .files import is_leftover, write_atomic
+from ..files import is_leftover, write_atomic
 from .records import SampleRecord
 
 VERSION = 1

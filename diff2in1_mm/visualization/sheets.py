@@ -1,11 +1,13 @@
 """Contact sheets: rows of pictures, such as real image, synthetic image and label."""
-import os
+import io
 from pathlib import Path
 from typing import Optional, Sequence, Union
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw
+
+from ..files import write_atomic
 
 _MARGIN = 4
 _TEXT_HEIGHT = 14
@@ -90,13 +92,6 @@ def _strip(pictures: Sequence[np.ndarray], title: str, height: int) -> np.ndarra
 
 def write_picture(path: Union[str, Path], picture: np.ndarray) -> None:
     """Writes a uint8 RGB picture in the format of the suffix, wholly or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kind = Image.registered_extensions()[path.suffix.lower()]
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        Image.fromarray(picture).save(temporary, format=kind)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    encoded = io.BytesIO()
+    Image.fromarray(picture).save(encoded, Image.registered_extensions()[Path(path).suffix.lower()])
+    write_atomic(path, encoded.getvalue())

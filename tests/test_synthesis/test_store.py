@@ -165,9 +165,9 @@ def test_damaged_samples_are_named_once_and_made_again(store, caplog_mm):
 
 def test_leftovers_of_killed_writers(store):
     fill(store, [1])
-    (store.root / 'images/.r000.png.77.tmp').write_bytes(b'x')
+    (store.root / f'images/.r000.png.{77:032x}.tmp').write_bytes(b'x')
     (store.root / 'images/r000_s0000009_k00.png').write_bytes(b'x')
-    (store.root / 'records/.r000_s0000009_k00.json.77.tmp').write_bytes(b'{')
+    (store.root / f'records/.r000_s0000009_k00.json.{77:032x}.tmp').write_bytes(b'{')
     assert len(SyntheticStore(store.root)) == 1
     SyntheticStore.prepare(store.root, **PURPOSE)
     names = {p.name for p in store.root.rglob('*') if p.is_file()} - {'.lock', 'store.json'}

@@ -38,11 +38,10 @@ def test_written_wholly_or_not_at_all(tmp_path, monkeypatch):
     write_picture(path, picture)
     assert np.array_equal(np.asarray(Image.open(path)), picture)
 
-    def broken(self, file, **options):
-        open(file, 'wb').write(b'half')
+    def full(descriptor):
         raise OSError('no space')
 
-    monkeypatch.setattr(Image.Image, 'save', broken)
+    monkeypatch.setattr('os.fsync', full)
     with pytest.raises(OSError, match='no space'):
         write_picture(path, picture * 0)
     assert np.array_equal(np.asarray(Image.open(path)), picture)
