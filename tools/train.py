@@ -56,7 +56,7 @@ def prepare(args: argparse.Namespace) -> Config:
         cfg.load_from = None if args.resume == 'auto' else args.resume
     check_hook_data(cfg)
     check_data(cfg, 'train_dataloader', 'val_dataloader')
-    hooks = [ConfigDict(type='CheckLabelsHook')]
+    hooks = [ConfigDict(type='CheckInputsHook')]
     if find_hook(cfg, 'SelfImprovingHook') is None:
         hooks.append(ConfigDict(type='SummaryHook'))
     cfg.custom_hooks = list(cfg.get('custom_hooks') or []) + hooks

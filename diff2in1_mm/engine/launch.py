@@ -11,13 +11,14 @@ from mmengine.config import Config, DictAction
 from mmengine.dist import is_distributed
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
 from ..datasets.checks import check_folders, check_labels
 from ..optional import check_config
 from ..paths import find_config
 
-__all__ = ['CheckLabelsHook', 'add_common_options', 'check_data', 'check_hook_data', 'load_config',
+__all__ = ['CheckInputsHook', 'add_common_options', 'check_data', 'check_hook_data', 'load_config',
            'prepare_processes']
 
 
@@ -59,15 +60,16 @@ def prepare_processes(cfg: Config) -> None:
     MMEngine asks CUDA for a device even under gloo, and gives DDP a device number. SyncBN refuses
     CPUs; batch norm takes its place there.
     """
-    if cfg.launcher != 'pytorch' or torch.cuda.is_available():
+    if torch.cuda.is_available():
         return
-    if not is_distributed():
-        timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 1800)
-        torch.distributed.init_process_group('gloo', timeout=timedelta(seconds=timeout))
-    wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False,
-                   find_unused_parameters=cfg.get('find_unused_parameters', False))
-    wrapper.update(cfg.get('model_wrapper_cfg') or {}, device_ids=None)
-    cfg.model_wrapper_cfg = wrapper
+    if cfg.launcher == 'pytorch':
+        if not is_distributed():
+            timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 1800)
+            torch.distributed.init_process_group('gloo', timeout=timedelta(seconds=timeout))
+        wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False,
+                       find_unused_parameters=cfg.get('find_unused_parameters', False))
+        wrapper.update(cfg.get('model_wrapper_cfg') or {}, device_ids=None)
+        cfg.model_wrapper_cfg = wrapper
     if cfg.get('sync_bn') is not None or _replace_sync_bn(cfg.model):
         cfg.sync_bn = None
         print_log('SyncBN needs GPUs: each process normalises by its own batch (BN) here.',
@@ -128,13 +130,14 @@ def find_hook(cfg: Config, name: str) -> Optional[dict]:
 
 
 @HOOKS.register_module()
-class CheckLabelsHook(Hook):
-    """Reads a few annotation maps before the first iteration and stops on labels that do not fit.
+class CheckInputsHook(Hook):
+    """Looks at labels and normalisation before the first iteration, and stops on what cannot work.
 
-    A label outside the classes otherwise shows as a device-side assertion hours later, or never.
+    A label outside the classes otherwise shows as a device-side assertion hours later, or never;
+    images outside [-1, 1] only as poor features.
 
     Args:
-        num_samples (int): How many maps, spread over the data set.
+        num_samples (int): How many annotation maps, spread over the data set.
     """
 
     def __init__(self, num_samples: int = 8) -> None:
@@ -142,3 +145,7 @@ class CheckLabelsHook(Hook):
 
     def before_train(self, runner) -> None:
         check_labels(runner.train_dataloader.dataset, self.num_samples)
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        backbone = getattr(model, 'backbone', None)
+        if hasattr(backbone, 'check_normalisation'):
+            backbone.check_normalisation(model.data_preprocessor)

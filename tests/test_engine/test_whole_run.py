@@ -7,6 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from diff2in1_mm.diffusion import LatentDiffusion
+from diff2in1_mm.engine.launch import CheckInputsHook
 from diff2in1_mm.synthesis.store import SyntheticStore
 
 from .tiny import config, hook_of, train
@@ -99,3 +100,12 @@ def test_creation_settings_are_checked_before_anything_is_built(creation, match)
 def test_a_backbone_without_a_diffusion_model_is_told_before_the_warm_up(images, tmp_path):
     with pytest.raises(ValueError, match='creation.diffusion'):
         train(config(images, tmp_path, hook=dict(creation=dict(T=300))))
+
+
+def test_a_normalisation_that_misses_the_range_stops_before_the_first_iteration(
+        images, tmp_path, pipeline_folder):
+    cfg = with_diffusion(pipeline_folder, images, tmp_path)
+    cfg.model.data_preprocessor.update(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
+    cfg.custom_hooks.append(dict(type=CheckInputsHook))
+    with pytest.raises(ValueError, match='so that images reach the diffusion model in'):
+        train(cfg)
