@@ -1,17 +1,16 @@
 """Trains or adapts a latent diffusion model on a folder of unlabelled images."""
 import argparse
-import os
-import os.path as osp
 import sys
 from datetime import timedelta
 
 import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 import torch
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, ConfigDict
 from mmengine.dist import init_dist, is_distributed
 from mmengine.logging import print_log
 
 from diff2in1_mm.engine.diffusion_training import DiffusionTraining
+from diff2in1_mm.engine.launch import add_common_options, load_config
 
 EXAMPLES = """\
 examples:
@@ -25,7 +24,7 @@ examples:
   python tools/train_diffusion.py configs/diffusion_camvid.py --resume
 
 The result is WORK_DIR/pipeline, a folder that StableDiffusionPipeline.from_pretrained and the
-`pretrained` of a DiffusionBackbone load; it is renewed while training goes on. Pictures of the
+`diffusion` of a DiffusionBackbone load; it is renewed while training goes on. Pictures of the
 progress are in WORK_DIR/autoencoder/samples and WORK_DIR/denoiser/samples."""
 
 
@@ -40,30 +39,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--amp', action='store_true',
                         help='mixed precision: bfloat16 where the device has it (CPUs included), '
                         'else float16 with loss scaling')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction,
-                        help='override settings: key=value, nested keys with dots '
-                        '(denoiser.train_cfg.max_iters=1000), lists as key="[a,b]"')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
-                        help='job launcher; with torchrun: pytorch')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-    args = parser.parse_args(argv)
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
-
-
-def load_config(args: argparse.Namespace) -> Config:
-    """The config with what the command line says."""
-    path = diff2in1_mm.find_config(args.config)
-    cfg = Config.fromfile(path)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
-    cfg.launcher = args.launcher
-    cfg.work_dir = (args.work_dir or cfg.get('work_dir')
-                    or osp.join('work_dirs', osp.splitext(osp.basename(path))[0]))
-    if args.amp:
-        for stage in ('autoencoder', 'denoiser'):
-            use_amp(cfg[stage].optim_wrapper)
-    return cfg
+    add_common_options(parser)
+    return parser.parse_args(argv)
 
 
 def use_amp(optim_wrapper: ConfigDict) -> None:
@@ -93,9 +70,13 @@ def main(argv=None) -> None:
     args = parse_args(argv)
     try:
         cfg = load_config(args)
+        if args.amp:
+            for stage in ('autoencoder', 'denoiser'):
+                if stage in cfg:
+                    use_amp(cfg[stage].optim_wrapper)
         init_processes(cfg)
         training = DiffusionTraining(cfg, args.resume)
-    except (FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, ImportError, ValueError) as error:
         sys.exit(f'error: {error}')
     print_log(f'The diffusion model is in {training.run()}', 'current')
 

@@ -37,7 +37,7 @@ class ImageFolder(Dataset):
         limit (int | None): Use only the first so many files. Default None.
 
     Raises:
-        FileNotFoundError: The folder does not exist or holds no image; the captions file is missing.
+        FileNotFoundError: The folder is missing or holds no image; the captions file is missing.
         ValueError: Sizes that do not fit, or a captions file that cannot be understood.
     """
 
@@ -112,7 +112,8 @@ class ImageFolder(Dataset):
         if image is None:
             self._bad[index] = 1
             print_log(f'Skipping {self.files[index]}: it cannot be read as an image '
-                      f'({int(self._bad.sum())} of {len(self.files)} so far)', 'current', logging.WARNING)
+                      f'({int(self._bad.sum())} of {len(self.files)} so far)', 'current',
+                      logging.WARNING)
         return image
 
     def _augment(self, image: np.ndarray) -> np.ndarray:
@@ -149,8 +150,8 @@ def find_images(path: str) -> List[str]:
     elif glob.has_magic(path):
         pattern = path
     else:
-        raise FileNotFoundError(f'there is no image folder {path!r}: set data_root and images.path, '
-                                'for example --cfg-options data_root=/path/to/images')
+        raise FileNotFoundError(f'there is no image folder {path!r}: set data_root and '
+                                'images.path, for example --cfg-options data_root=/path/to/images')
     files = sorted(f for f in glob.glob(pattern, recursive=True)
                    if f.lower().endswith(EXTENSIONS))
     if not files:

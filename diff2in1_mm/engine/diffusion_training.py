@@ -46,10 +46,14 @@ class DiffusionTraining:
 
     Raises:
         FileNotFoundError: No images.
-        ValueError: Sizes, captions or a pretrained pipeline that do not fit.
+        ValueError: Sizes, captions or a pretrained pipeline that do not fit; a config of another
+            kind.
     """
 
     def __init__(self, cfg: Config, resume: bool = False) -> None:
+        if 'images' not in cfg or 'denoiser' not in cfg:
+            raise ValueError('this config is not about training a diffusion model (it has no '
+                             '`images` and `denoiser`): begin from configs/diffusion_camvid.py')
         self.cfg = cfg
         self.resume = resume
         self.work_dir = osp.abspath(cfg.work_dir)

@@ -21,7 +21,7 @@ _LABEL_HEIGHT = 16
 class SampleGridHook(Hook):
     """Writes ``WORK_DIR/samples/iter_N.png``: one row of pictures per kind.
 
-    The model gives the rows: ``model.sample_rows(images, seed) -> {name: (N, 3, H, W) in [-1, 1]}``.
+    The model gives the rows by ``sample_rows(images, seed) -> {name: (N, 3, H, W) in [-1, 1]}``.
     The averaged weights are used where there is an ``EMAHook``.
 
     Args:

@@ -200,6 +200,11 @@ def test_bad_input_is_one_sentence_before_any_work(place, options, sentence):
     assert not (place / 'work').exists()
 
 
+def test_a_config_of_another_kind(place):
+    (place / 'config.py').write_text('model = dict()')
+    assert 'begin from configs/diffusion_camvid.py' in train(place)
+
+
 @pytest.mark.slow
 def test_two_processes(place):
     command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2',

@@ -32,7 +32,7 @@ class AutoencoderTrainer(BaseModel):
         scales (int): Resolutions that are compared, each half the one before. Default 3.
         gradient_weight (float): Weight of the finite differences. Default 1.
         color_weight (float): Weight of the squared error of colour. Default 20.
-        anchor_weight (float): Weight of the anchors of the first three latent channels. Default 0.2.
+        anchor_weight (float): Weight of the first three channels' anchors. Default 0.2.
         correlation_weight (float): Weight of the mean squared correlation between latent channels.
             Default 0.1.
         kl_weight (float): Weight of the KL term (mean over latent values). Default 3e-4.

@@ -132,7 +132,7 @@ class DenoiserTrainer(BaseModel):
         return torch.stack(crops), caption * self.crop_batch_repeat
 
     def _timesteps(self, count: int, generator: torch.Generator) -> Tensor:
-        """Stratified timesteps (N,) int64: evenly spread over each batch, so the loss varies less."""
+        """Timesteps (N,) int64, evenly spread over each batch, so that the loss varies less."""
         total = self.noise_schedule.config.num_train_timesteps
         spread = (torch.arange(count) + torch.rand(count, generator=generator)) / count
         return (spread * total).long().clamp_max(total - 1)
