@@ -51,7 +51,7 @@ def test_train_resume_and_test(images, tmp_path, capsys):  # noqa: F811
     run = str(tmp_path / 'run')
     tool('train').main([path, '--work-dir', run, '--cfg-options', 'train_cfg.max_iters=6'])
     tool('train').main([path, '--work-dir', run, '--resume', '--amp', '--cfg-options',
-                        'log_level=INFO'])
+                        'log_level=INFO', 'experiment_name=resumed'])
     summary = json.loads((tmp_path / 'run' / 'summary.json').read_text())
     assert list(summary['stages']) == ['warm_up', 'self_improving']
     assert 'self_improving' in capsys.readouterr().out.rpartition('Stages of this run')[2]
