@@ -329,3 +329,19 @@ def test_folder_is_replaced_wholly_or_not_at_all(tmp_path):
     with pytest.raises(OSError, match='disk full'):
         replace_folder(str(folder), write('c', fail=True))
     assert os.listdir(folder) == ['b'] and os.listdir(tmp_path) == ['out']
+
+
+def test_leftovers_of_a_killed_process(tmp_path):
+    """Killed between the two renames: the last whole folder comes back, half ones go."""
+    old = tmp_path / '.out.old-x' / 'out'
+    old.mkdir(parents=True)
+    (old / 'whole').touch()
+    (tmp_path / '.out.new-y').mkdir()
+
+    def fail(path):
+        assert os.listdir(tmp_path / 'out') == ['whole']
+        raise OSError('disk full')
+
+    with pytest.raises(OSError, match='disk full'):
+        replace_folder(str(tmp_path / 'out'), fail)
+    assert os.listdir(tmp_path) == ['out'] and os.listdir(tmp_path / 'out') == ['whole']

@@ -114,6 +114,8 @@ def save_pipeline(pipeline: StableDiffusionPipeline, folder: str, dtype: str = '
 def replace_folder(folder: str, write: Callable[[str], None]) -> None:
     """Let ``write`` fill a temporary folder, then put it in the place of ``folder``.
 
+    What a killed process left beside it is removed, or put back where it was the last whole one.
+
     Args:
         folder (str): Target; an existing one is replaced.
         write (Callable): Takes the path of an empty folder.
@@ -121,6 +123,7 @@ def replace_folder(folder: str, write: Callable[[str], None]) -> None:
     folder = osp.abspath(folder)
     parent, name = osp.split(folder)
     os.makedirs(parent, exist_ok=True)
+    _clear_leftovers(parent, name)
     fresh = tempfile.mkdtemp(prefix=f'.{name}.new-', dir=parent)
     try:
         os.chmod(fresh, 0o755)  # mkdtemp makes it private
@@ -134,3 +137,12 @@ def replace_folder(folder: str, write: Callable[[str], None]) -> None:
             os.rename(fresh, folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _clear_leftovers(parent: str, name: str) -> None:
+    for entry in sorted(os.listdir(parent)):
+        if entry.startswith(f'.{name}.old-') and not osp.isdir(osp.join(parent, name)) \
+                and osp.isdir(osp.join(parent, entry, name)):
+            os.rename(osp.join(parent, entry, name), osp.join(parent, name))
+        if entry.startswith((f'.{name}.old-', f'.{name}.new-')):
+            shutil.rmtree(osp.join(parent, entry), ignore_errors=True)
