@@ -4,7 +4,8 @@
 # ADE20K is expected in MMSegmentation's layout (data/ade/ADEChallengeData2016); Stable Diffusion is
 # downloaded from the hub on first use.
 _base_ = [
-    './_base_/models/fpn_sd15.py', 'mmseg::_base_/datasets/ade20k.py', './_base_/diff2in1_runtime.py'
+    './_base_/models/fpn_sd15.py', 'mmseg::_base_/datasets/ade20k.py',
+    './_base_/diff2in1_runtime.py'
 ]
 
 crop_size = (512, 512)

@@ -58,7 +58,8 @@ def _unet_key(key: str, unet) -> str:
         key = re.sub(rf'(resnets\.\d+)\.{ours}\.', rf'\1.{theirs}.', key)
     if match := re.match(r'down_blocks\.(\d+)\.(resnets|attentions)\.(\d+)\.(.*)', key):
         block, kind, layer = int(match[1]), match[2], int(match[3])
-        return f'input_blocks.{1 + block * (layers + 1) + layer}.{int(kind != "resnets")}.{match[4]}'
+        number = 1 + block * (layers + 1) + layer
+        return f'input_blocks.{number}.{int(kind != "resnets")}.{match[4]}'
     if match := re.match(r'down_blocks\.(\d+)\.downsamplers\.0\.conv\.(.*)', key):
         return f'input_blocks.{(int(match[1]) + 1) * (layers + 1)}.0.op.{match[2]}'
     if match := re.match(r'mid_block\.(resnets|attentions)\.(\d+)\.(.*)', key):

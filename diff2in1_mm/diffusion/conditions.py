@@ -129,7 +129,8 @@ def _read_captions(path: str) -> Dict[str, str]:
                 pairs = list(json.load(file).items())
     except (UnicodeDecodeError, json.JSONDecodeError, KeyError, AttributeError, TypeError) as error:
         raise ValueError(f'{path} is no caption file ({error}): a JSON object {{"image name": '
-                         '"caption"}, or JSON Lines with "image" and "caption", is needed') from error
+                         '"caption"}, or JSON Lines with "image" and "caption", is needed'
+                         ) from error
     if not pairs or not all(isinstance(text, str) for pair in pairs for text in pair):
         raise ValueError(f'{path} must map at least one image name to a caption string')
     return {osp.splitext(osp.basename(name))[0]: caption for name, caption in pairs}

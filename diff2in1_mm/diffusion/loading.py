@@ -123,9 +123,9 @@ def _check_folder(folder: str) -> None:
         if not osp.isfile(osp.join(path, 'config.json')):
             hint = (' (it has a `transformer`: SD 3 and later are not supported)'
                     if osp.isdir(osp.join(folder, 'transformer')) else '')
-            raise ValueError(f'{folder} has no {part}/config.json{hint}: give the folder that holds '
-                             'model_index.json, unet/ and vae/ of a Stable Diffusion 1.x or 2.x '
-                             'model')
+            raise ValueError(f'{folder} has no {part}/config.json{hint}: give the folder that '
+                             'holds model_index.json, unet/ and vae/ of a Stable Diffusion 1.x '
+                             'or 2.x model')
         files = os.listdir(path)
         if any(name.endswith('.safetensors') for name in files):
             continue

@@ -50,8 +50,8 @@ def _read_pickle(path: str) -> Dict[str, Tensor]:
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise ValueError(
             f'{path} cannot be read as plain tensors (it holds pickled Python objects, as files '
-            'written by Lightning do, or is damaged): use the .safetensors version of the model, or '
-            'convert the file on a machine where you trust it') from error
+            'written by Lightning do, or is damaged): use the .safetensors version of the model, '
+            'or convert the file on a machine where you trust it') from error
     return content.get('state_dict', content)
 
 

@@ -36,11 +36,12 @@ def unet_taps(unet: UNet2DConditionModel, latent_stride: int) -> List[Tap]:
     stride = latent_stride
     taps = [Tap('conv_in', stride, unet.conv_in.out_channels)]
     for i, block in enumerate(unet.down_blocks):
-        taps += [_layer_tap(block, f'down_blocks.{i}', j, stride) for j in range(len(block.resnets))]
+        path = f'down_blocks.{i}'
+        taps += [_layer_tap(block, path, j, stride) for j in range(len(block.resnets))]
         if block.downsamplers is not None:
             stride *= 2
             channels = block.downsamplers[0].out_channels
-            taps.append(Tap(f'down_blocks.{i}.downsamplers.0', stride, channels))
+            taps.append(Tap(f'{path}.downsamplers.0', stride, channels))
     taps.append(Tap('mid_block', stride, unet.mid_block.resnets[-1].out_channels))
     for i, block in enumerate(unet.up_blocks):
         layers = [_layer_tap(block, f'up_blocks.{i}', j, stride) for j in range(len(block.resnets))]

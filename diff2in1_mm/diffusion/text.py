@@ -107,8 +107,8 @@ def _token_ids(tokenizer, encoder, texts: List[str]) -> Tuple[Tensor, Tensor]:
     lengths = [len(row) for row in tokenizer(texts)['input_ids']]
     for text, tokens in zip(texts, lengths):
         if tokens > length:
-            raise ValueError(f'the prompt {text[:60]!r}... has {tokens} tokens, but the text encoder '
-                             f'takes {length}: shorten it')
+            raise ValueError(f'the prompt {text[:60]!r}... has {tokens} tokens, but the text '
+                             f'encoder takes {length}: shorten it')
     ids = tokenizer(texts, padding='max_length', max_length=length, truncation=True,
                     return_tensors='pt')['input_ids']
     return ids, torch.tensor(lengths) - 1

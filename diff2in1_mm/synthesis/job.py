@@ -124,8 +124,8 @@ class CreationJob:
     def _check_channels(self, embeddings: Tensor) -> None:
         if embeddings.shape[-1] != self.diffusion.context_dim:
             raise ValueError(f'the condition has {embeddings.shape[-1]} channels, but the U-Net '
-                             f'takes {self.diffusion.context_dim}: make the embeddings with the text '
-                             f'encoder of {self.diffusion.source!r}')
+                             f'takes {self.diffusion.context_dim}: make the embeddings with the '
+                             f'text encoder of {self.diffusion.source!r}')
 
     def _embed_sources(self, batches: Sequence[Batch]) -> Tensor:
         """Embeddings of all sources of some batches, for the cache."""
@@ -227,8 +227,8 @@ class CreationJob:
         free = shutil.disk_usage(self.store.root).free
         if needed > free:
             raise ValueError(f'{missing} more samples need about {size(needed)}, but '
-                             f'{self.store.root} has {size(free)} free: free some space or give another folder; what '
-                             'is there will be continued')
+                             f'{self.store.root} has {size(free)} free: free some space or give '
+                             'another folder; what is there will be continued')
         if self.progress:
             # A continued creation has not timed a batch yet.
             pace = f'{duration(missing * self._pace / world_size)} and ' if self._pace else ''

@@ -26,7 +26,8 @@ def test_a_single_file_gives_the_same_model(original):
     model = LatentDiffusion.from_pretrained(path, prediction_type='v_prediction' if v2 else None)
     assert model.schedule['prediction_type'] == ('v_prediction' if v2 else 'epsilon')
     assert model.stride == 16 and model.context_dim == 64
-    image, latents, context = torch.rand(1, 3, 32, 32), torch.randn(1, 4, 8, 8), torch.randn(1, 77, 64)
+    image, latents = torch.rand(1, 3, 32, 32), torch.randn(1, 4, 8, 8)
+    context = torch.randn(1, 77, 64)
     with torch.no_grad():
         expected = vae.encode(image).latent_dist.mean * 0.18215
         prediction = unet(latents, 400, context).sample

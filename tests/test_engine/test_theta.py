@@ -112,7 +112,7 @@ def test_loading_says_what_does_not_fit():
 
 
 def test_statistics_are_averaged_over_the_processes(monkeypatch):
-    """Floating buffers only: parameters are equal on all processes, non-persistent ones constant."""
+    """Floating buffers only: parameters are equal on all processes, temporary ones constant."""
     from diff2in1_mm.engine import theta as module
     model = net()
     theta = ThetaC(model)

@@ -68,7 +68,7 @@ def test_any_normalisation_is_undone(build):
 
 
 def test_a_normalisation_that_misses_the_range_is_named(build):
-    with pytest.raises(ValueError, match=r'in \[-1.00, 200.00\] instead of \[-1, 1\]: set backbone'):
+    with pytest.raises(ValueError, match=r'in \[-1.00, 200.00\] instead of \[-1, 1\]: set'):
         build()(torch.full((1, 3, 16, 16), 200.) * torch.linspace(-0.005, 1, 16))
     preprocessor = nn.Module()
     preprocessor.mean, preprocessor.std = torch.full((3, 1, 1), 120.), torch.full((3, 1, 1), 60.)

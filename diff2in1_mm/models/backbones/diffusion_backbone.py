@@ -90,8 +90,9 @@ class DiffusionBackbone(BaseModule):
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg=init_cfg)
         if pretrained is not None:
-            warnings.warn(f'`pretrained={pretrained}` belongs to the backbone that DiffusionBackbone '
-                          'replaces and is ignored; its weights come from `diffusion`')
+            warnings.warn(f'`pretrained={pretrained}` belongs to the backbone that '
+                          'DiffusionBackbone replaces and is ignored; its weights come from '
+                          '`diffusion`')
         options = dict(source=diffusion) if isinstance(diffusion, str) else dict(diffusion)
         model = LatentDiffusion.from_pretrained(**options)
         _check_options(model, timestep, feature_dropout, input_std)
@@ -123,8 +124,8 @@ class DiffusionBackbone(BaseModule):
         raw = [totals[i] for i in self.output_maps]
         self.out_channels = tuple(out_channels or raw)
         if len(self.out_channels) != len(self.strides):
-            raise ValueError(f'out_channels {self.out_channels} and the strides {self.strides} must '
-                             'have the same length')
+            raise ValueError(f'out_channels {self.out_channels} and the strides {self.strides} '
+                             'must have the same length')
         self.projections = None
         if out_channels is not None:
             self.projections = nn.ModuleList(
@@ -149,7 +150,8 @@ class DiffusionBackbone(BaseModule):
         """
         maps = self.features(images) if self._served is None else self._served
         if self.training and self.feature_dropout:
-            generators = seeded_generators(*self._draw('feature dropout'), samples=range(len(images)))
+            rows = range(len(images))
+            generators = seeded_generators(*self._draw('feature dropout'), samples=rows)
             maps = channel_dropout(maps, self.feature_dropout, generators)
         outputs = [maps[i] for i in self.output_maps]
         if self.projections is not None:
@@ -265,16 +267,19 @@ class DiffusionBackbone(BaseModule):
         Raises:
             ValueError: They differ, so that images would not reach the diffusion model in [-1, 1].
         """
-        mean, std = getattr(data_preprocessor, 'mean', None), getattr(data_preprocessor, 'std', None)
-        mean = torch.zeros(3, 1, 1) if mean is None else mean.cpu().float().reshape(-1, 1, 1)
-        std = torch.ones(3, 1, 1) if std is None else std.cpu().float().reshape(-1, 1, 1)
-        ours = (self.input_mean.cpu().expand(3, 1, 1), self.input_std.cpu().expand(3, 1, 1))
-        if not all(torch.allclose(a, b.expand(3, 1, 1), atol=0.01) for a, b in zip(ours, (mean, std))):
+        def three(values, missing: float) -> Tensor:
+            values = torch.tensor(missing) if values is None else values.cpu().float()
+            return values.reshape(-1).expand(3)
+
+        theirs = (three(getattr(data_preprocessor, 'mean', None), 0.),
+                  three(getattr(data_preprocessor, 'std', None), 1.))
+        ours = three(self.input_mean, 0.), three(self.input_std, 1.)
+        if not all(torch.allclose(a, b, atol=0.01) for a, b in zip(ours, theirs)):
             raise ValueError(
-                f'the data preprocessor normalises with mean {mean.flatten().tolist()} and std '
-                f'{std.flatten().tolist()}, but backbone.input_mean is '
-                f'{ours[0].flatten().tolist()} and backbone.input_std {ours[1].flatten().tolist()}: '
-                'set them to the same values, so that images reach the diffusion model in [-1, 1]')
+                f'the data preprocessor normalises with mean {theirs[0].tolist()} and std '
+                f'{theirs[1].tolist()}, but backbone.input_mean is {ours[0].tolist()} and '
+                f'backbone.input_std {ours[1].tolist()}: set them to the same values, so that '
+                'images reach the diffusion model in [-1, 1]')
 
     def _check_range(self, pixels: Tensor) -> None:
         # Once: looking at values waits for the device.
@@ -340,8 +345,8 @@ def _static_embeddings(model: LatentDiffusion, condition: Optional[dict]) -> Ten
     built = MODELS.build(condition or dict(type='Prompt'))
     if built.per_image:
         raise ValueError(
-            f'{type(built).__name__} describes single images and serves the generator; the backbone '
-            'takes Prompt, ClassNames or one PrecomputedEmbeddings for all images')
+            f'{type(built).__name__} describes single images and serves the generator; the '
+            'backbone takes Prompt, ClassNames or one PrecomputedEmbeddings for all images')
     embeddings = built.embed(model.text)
     if embeddings.shape[-1] != model.context_dim:
         raise ValueError(f'the condition has {embeddings.shape[-1]} channels, but the U-Net takes '
