@@ -23,8 +23,10 @@ from diff2in1_mm.diffusion import clip_tokenizer
 ARCHITECTURES = dict(
     small=dict(
         vae=dict(block_out_channels=[24, 48, 64], layers_per_block=1, norm_num_groups=8,
+                 latent_channels=6,
                  mid_block_add_attention=False),
         unet=dict(sample_size=64, block_out_channels=[64, 96, 160], layers_per_block=1,
+                  in_channels=6, out_channels=6,
                   norm_num_groups=16, attention_head_dim=4, cross_attention_dim=64,
                   down_block_types=['DownBlock2D', *['CrossAttnDownBlock2D'] * 2],
                   up_block_types=[*['CrossAttnUpBlock2D'] * 2, 'UpBlock2D']),
@@ -32,7 +34,7 @@ ARCHITECTURES = dict(
                   num_attention_heads=4),
         dtype='fp32', size=(192, 256), head_channels=64),
     sd15=dict(
-        vae=dict(block_out_channels=[128, 256, 512, 512], layers_per_block=2,
+        vae=dict(block_out_channels=[128, 256, 512, 512], layers_per_block=2, latent_channels=4,
                  scaling_factor=0.18215),
         unet=dict(sample_size=64, block_out_channels=[320, 640, 1280, 1280], layers_per_block=2,
                   attention_head_dim=8, cross_attention_dim=768),
@@ -63,8 +65,7 @@ def random_pipeline(name: str):
     torch.manual_seed(0)
     levels = len(spec['vae']['block_out_channels'])
     vae = AutoencoderKL(down_block_types=['DownEncoderBlock2D'] * levels,
-                        up_block_types=['UpDecoderBlock2D'] * levels, latent_channels=4,
-                        **spec['vae'])
+                        up_block_types=['UpDecoderBlock2D'] * levels, **spec['vae'])
     unet = UNet2DConditionModel(**spec['unet'])
     text = CLIPTextModel(CLIPTextConfig(vocab_size=49408, max_position_embeddings=77,
                                         **spec['text']))
