@@ -183,7 +183,7 @@ def main() -> None:
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--arms', nargs='+', choices=list(ARMS), default=list(ARMS))
     parser.add_argument('--num-labelled', type=int, default=50)
-    parser.add_argument('--warm-up', type=int, default=400, help='iterations')
+    parser.add_argument('--warm-up', type=int, default=800, help='iterations')
     parser.add_argument('--self-improving', type=int, default=400, help='iterations')
     parser.add_argument('--T', type=int, default=300, help='noise step of the synthetic images')
     parser.add_argument('--table', action='store_true', help='only print the table')
