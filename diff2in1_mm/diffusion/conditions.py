@@ -5,6 +5,7 @@ Each condition turns sources (images of a data set) into embeddings (n, L, C). A
 """
 import json
 import os.path as osp
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Sequence, Tuple
 
@@ -34,11 +35,12 @@ class Source:
         return osp.splitext(osp.basename(self.img_path))[0]
 
 
-class TextCondition:
+class TextCondition(ABC):
     """Base of conditions that are one prompt per image."""
 
     per_image = True
 
+    @abstractmethod
     def text(self, source: Source) -> str:
         """The prompt of one image.
 
@@ -48,7 +50,6 @@ class TextCondition:
         Returns:
             str: A prompt.
         """
-        raise NotImplementedError
 
     def embed(self, embedder: TextEmbedder, sources: Sequence[Source] = (Source(),)) -> Tensor:
         """Embeddings of images.
