@@ -5,12 +5,13 @@ from ..optional import is_installed, register_placeholders
 from .checks import check_folders, check_labels
 from .image_folder import ImageFolder
 from .kept_latents import KeptLatents
+from .rooms import make_rooms, render_room
 from .source import distinct_sources, resolve
 from .synthetic_mix import SyntheticMixDataset
 
 __all__ = ['SyntheticMixDataset', 'check_folders', 'check_labels', 'distinct_sources', 'resolve']
 
-__all__ += ['ImageFolder', 'KeptLatents']
+__all__ += ['ImageFolder', 'KeptLatents', 'make_rooms', 'render_room']
 
 if is_installed('mmseg'):
     from .camvid import CamVidDataset  # noqa: F401

@@ -34,6 +34,9 @@ def check_folders(cfg: Any) -> None:
             check_folders(member)
     if isinstance(cfg.get('dataset'), dict):
         check_folders(cfg['dataset'])
+    if hasattr(_class(cfg), 'prepare'):  # a data set that makes its files
+        _class(cfg).prepare(cfg)
+        return
     backend = (cfg.get('backend_args') or {}).get('backend', 'local')
     if 'datasets' in cfg or 'dataset' in cfg or backend != 'local':
         return
@@ -53,9 +56,14 @@ def check_folders(cfg: Any) -> None:
             _check_folder(osp.join(root, prefix), key, suffix)
 
 
+def _class(cfg: Any) -> Any:
+    """The data set class that a config names."""
+    return DATASETS.get(cfg['type']) if isinstance(cfg.get('type'), str) else cfg.get('type')
+
+
 def _image_suffix(cfg: Any) -> str:
     """Ending by which the data set finds its images in a folder; '' if it does not search."""
-    cls = DATASETS.get(cfg['type']) if isinstance(cfg.get('type'), str) else cfg.get('type')
+    cls = _class(cfg)
     if cfg.get('img_suffix') or not inspect.isclass(cls):
         return cfg.get('img_suffix') or ''
     for parent in cls.__mro__:  # a subclass may pass it on in **kwargs

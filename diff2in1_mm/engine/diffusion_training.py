@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from ..datasets import ImageFolder
+from ..datasets import ImageFolder, make_rooms
 from ..models.diffusion_training.autoencoder_trainer import whiten
 from ..models.diffusion_training.images import to_unit_range
 from ..models.diffusion_training.pipeline_files import (load_vae, new_pipeline, read_configs,
@@ -58,6 +58,8 @@ class DiffusionTraining:
         self.resume = resume
         self.work_dir = osp.abspath(cfg.work_dir)
         self.images = dict(cfg.images, data_root=cfg.get('data_root', ''))
+        if 'rooms' in cfg:  # images that are rendered on first use
+            make_rooms(cfg.data_root, **cfg.rooms)
         self.dataset = ImageFolder(**self.images)
         self.pretrained: Optional[str] = cfg.get('pretrained')
         self._check_sizes()

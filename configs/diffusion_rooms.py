@@ -1,0 +1,37 @@
+# The small latent diffusion model of Rooms that the package ships, from scratch.
+#
+#   python tools/train_diffusion.py configs/diffusion_rooms.py --amp
+#
+# The 20,000 unlabelled rooms are rendered on first use (about 13 minutes on two cores).
+_base_ = ['./diffusion_camvid.py']
+
+data_root = 'data/rooms'
+images = dict(path='images/unlabelled', size=(128, 128), captions='captions_unlabelled.json')
+rooms = dict(splits=['unlabelled'], size=(128, 128))  # see make_rooms
+mirror = False  # there are rooms enough
+encode_batch_size = 16
+
+autoencoder = dict(
+    model=dict(
+        autoencoder=dict(latent_channels=4, sample_size=128),
+        crop=(64, 64),
+        crop_iters=2000),
+    train_dataloader=dict(batch_size=8, dataset=dict(crop=None)),
+    param_scheduler=[
+        dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=100),
+        dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=2400, eta_min=2e-5)
+    ],
+    train_cfg=dict(max_iters=2400))
+
+denoiser = dict(
+    unet=dict(
+        sample_size=32,
+        block_out_channels=(32, 64, 128, 160),
+        layers_per_block=1,
+        norm_num_groups=16,
+        attention_head_dim=4,
+        down_block_types=('DownBlock2D', 'CrossAttnDownBlock2D', 'CrossAttnDownBlock2D',
+                          'CrossAttnDownBlock2D'),
+        up_block_types=('CrossAttnUpBlock2D', 'CrossAttnUpBlock2D', 'CrossAttnUpBlock2D',
+                        'UpBlock2D')),
+    text_encoder=dict(max_position_embeddings=40))

@@ -1,0 +1,159 @@
+"""Writes the Rooms world to disk: labelled splits and unlabelled pictures, from a seed."""
+import json
+import os
+import os.path as osp
+import shutil
+from typing import Dict, List, Optional, Sequence, Tuple
+
+import cv2
+import numpy as np
+from filelock import FileLock
+from mmengine.logging import print_log
+from mmengine.utils import track_parallel_progress, track_progress
+
+from ...diffusion import stable_seed
+from ...files import write_atomic
+from .furniture import CLASSES, THINGS
+from .render import Room, render_room
+
+#: Pictures of each split. The labelled ones come with every label that there is.
+SPLITS = dict(train=200, val=200, unlabelled=20000)
+#: Goes up when the renderer changes what a seed looks like.
+RENDERER = 1
+_BYTES = dict(labelled=180e3, unlabelled=9e3)  # on disk, for each picture of 128x128
+_FOLDERS = ('images', 'annotations', 'depth', 'normals')
+
+
+def make_rooms(root: str, splits: Sequence[str] = ('train', 'val'), seed: int = 0,
+               size: Tuple[int, int] = (128, 128), counts: Optional[Dict[str, int]] = None,
+               workers: Optional[int] = None) -> None:
+    """Render what is missing of the world below a folder.
+
+    Files of a split: ``images/SPLIT/000000.png`` (``.jpg`` for the unlabelled one), and for
+    labelled splits ``annotations/`` (class index, uint8), ``depth/`` (millimetres, uint16),
+    ``normals/`` ((n + 1) / 2 * 65535 as 16-bit RGB) under the same names and
+    ``instances_SPLIT.json`` (COCO). ``captions_SPLIT.json`` and ``rooms_SPLIT.json``, which says
+    how the split was made, are written last. Several processes may call this at once.
+
+    Args:
+        root (str): The folder; made if needed.
+        splits (Sequence[str]): Of :data:`SPLITS`, or new names that ``counts`` holds.
+        seed (int): Of the world.
+        size (tuple[int, int]): Height and width, pixels.
+        counts (dict[str, int], optional): Pictures of each split. Defaults to :data:`SPLITS`.
+        workers (int, optional): Processes. Defaults to the number of cores.
+
+    Raises:
+        ValueError: The folder holds a split of another world.
+        OSError: No space is left; what was half made is removed.
+    """
+    counts = dict(SPLITS, **(counts or {}))
+    os.makedirs(root, exist_ok=True)
+    for split in splits:
+        spec = dict(seed=seed, size=list(size), count=counts[split], renderer=RENDERER)
+        # a lock for each split: nobody waits for 20,000 unlabelled rooms to read labelled ones
+        with FileLock(osp.join(root, f'.{split}.lock')):
+            if not _is_made(root, split, spec):
+                _check_space(root, split, spec)
+                _make_split(root, split, spec, workers or os.cpu_count() or 1)
+
+
+def _is_made(root: str, split: str, spec: dict) -> bool:
+    path = osp.join(root, f'rooms_{split}.json')
+    if not osp.isfile(path):
+        return False
+    with open(path, encoding='utf-8') as file:
+        found = json.load(file)
+    if found != spec:
+        raise ValueError(f'{root} holds a split {split!r} of another world ({found}, wanted '
+                         f'{spec}): give another data_root, or delete the folder.')
+    return True
+
+
+def _check_space(root: str, split: str, spec: dict) -> None:
+    kind = 'unlabelled' if split == 'unlabelled' else 'labelled'
+    pixels = spec['size'][0] * spec['size'][1] / 128**2
+    needed, free = _BYTES[kind] * pixels * spec['count'], shutil.disk_usage(root).free
+    if needed > free:
+        raise OSError(f'the split {split!r} needs about {needed / 1e6:.0f} MB, but {root} has '
+                      f'{free / 1e6:.0f} MB left: give a data_root with more space.')
+
+
+def _make_split(root: str, split: str, spec: dict, workers: int) -> None:
+    """Render a split; whatever stops it, nothing half-made stays."""
+    labelled = split != 'unlabelled'
+    print_log(f'Rendering {spec["count"]} rooms of the split {split!r} into {root}', 'current')
+    _remove(root, split)  # what a killed process left
+    for folder in _FOLDERS if labelled else _FOLDERS[:1]:
+        os.makedirs(osp.join(root, folder, split))
+    tasks = [(root, split, index, spec['seed'], tuple(spec['size']), labelled)
+             for index in range(spec['count'])]
+    try:
+        if workers > 1:
+            records = track_parallel_progress(_write_room, tasks, workers, chunksize=4)
+        else:
+            records = track_progress(_write_room, tasks)
+        files = dict(captions={r['name']: r['caption'] for r in records})
+        if labelled:
+            files['instances'] = _coco(records, spec['size'])
+        for name, content in dict(files, rooms=spec).items():  # rooms last: it says "complete"
+            write_atomic(osp.join(root, f'{name}_{split}.json'), json.dumps(content).encode())
+    except BaseException:
+        _remove(root, split)
+        raise
+
+
+def _remove(root: str, split: str) -> None:
+    for folder in _FOLDERS:
+        shutil.rmtree(osp.join(root, folder, split), ignore_errors=True)
+    for name in ('captions', 'instances', 'rooms'):
+        path = osp.join(root, f'{name}_{split}.json')
+        if osp.exists(path):
+            os.remove(path)
+
+
+def _write_room(task: tuple) -> dict:
+    """One room's files; gives its name, caption and objects."""
+    root, split, index, seed, size, labelled = task
+    cv2.setNumThreads(1)  # one process per core already
+    room_seed = stable_seed('rooms', seed, split, index) % 2**32
+    name = f'{index:06d}.{"png" if labelled else "jpg"}'
+    room = render_room(room_seed, size)
+    _write(osp.join(root, 'images', split, name), room.image[..., ::-1])
+    if not labelled:
+        return dict(name=name, caption=room.caption)
+    _write(osp.join(root, 'annotations', split, name), room.classes)
+    _write(osp.join(root, 'depth', split, name), (room.depth * 1000).round().astype(np.uint16))
+    normals = ((room.normals + 1) / 2 * 65535).round().astype(np.uint16)
+    _write(osp.join(root, 'normals', split, name), normals[..., ::-1])
+    return dict(name=name, caption=room.caption, objects=_objects(room))
+
+
+def _write(path: str, array: np.ndarray) -> None:
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.endswith('.jpg') else []
+    if not cv2.imwrite(path, np.ascontiguousarray(array), quality):
+        raise OSError(f'{path} cannot be written: is the disk full?')
+
+
+def _objects(room: Room) -> List[dict]:
+    """COCO annotations, without ids, of the objects that are seen."""
+    from pycocotools import mask as coco_mask
+    objects = []
+    for number, kind in room.kinds.items():
+        mask = room.instances == number
+        code = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+        code['counts'] = code['counts'].decode()
+        objects.append(dict(category_id=THINGS.index(CLASSES[kind]) + 1, iscrowd=0,
+                            area=int(mask.sum()), segmentation=code,
+                            bbox=[float(x) for x in coco_mask.toBbox(code)]))
+    return objects
+
+
+def _coco(records: List[dict], size: Sequence[int]) -> dict:
+    images, annotations = [], []
+    for number, record in enumerate(records, 1):
+        images.append(dict(id=number, file_name=record['name'], height=size[0], width=size[1]))
+        for item in record['objects']:
+            annotations.append(dict(item, id=len(annotations) + 1, image_id=number))
+    categories = [dict(id=i, name=name) for i, name in enumerate(THINGS, 1)]
+    return dict(images=images, annotations=annotations, categories=categories)

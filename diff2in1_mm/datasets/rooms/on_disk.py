@@ -1,0 +1,56 @@
+"""What the two data sets of Rooms share: their options, and the rendering on first use."""
+from typing import List, Optional, Tuple
+
+from ..subset import draw_subset
+from .make import SPLITS, make_rooms
+
+#: Colours of the classes, RGB.
+PALETTE = ((204, 196, 178), (140, 100, 70), (236, 236, 236), (122, 190, 240), (224, 142, 54),
+           (200, 60, 90), (130, 60, 170), (64, 110, 90), (250, 214, 60), (60, 170, 60),
+           (226, 60, 40), (50, 90, 200))
+
+
+class RoomsOnDisk:
+    """Mixed into a library's data set, which reads what is rendered here.
+
+    Args:
+        split: 'train' (200 rooms), 'val' (200), or a name of your own with ``count``.
+        num_labelled: Number of rooms drawn from the split; None: all.
+        seed: Decides which ones (see :func:`draw_subset`), and nothing else.
+        world: Seed of the world.
+        size: Height and width of the pictures, pixels.
+        count: Rooms in the split; None: as many as it usually has.
+        data_root: Folder of the world; rendered there on first use.
+        **kwargs: As in the library's data set.
+
+    Raises:
+        ValueError: ``data_root`` holds another world, or fewer rooms than ``num_labelled``.
+        OSError: No space to render.
+    """
+
+    def __init__(self, split: str = 'train', num_labelled: Optional[int] = None, seed: int = 0,
+                 world: int = 0, size: Tuple[int, int] = (128, 128), count: Optional[int] = None,
+                 data_root: str = 'data/rooms', **kwargs) -> None:
+        self.split, self.num_labelled, self.seed = split, num_labelled, seed
+        self.prepare(dict(split=split, world=world, size=size, count=count, data_root=data_root))
+        super().__init__(data_root=data_root, **{**self.places(split), **kwargs})
+
+    @staticmethod
+    def prepare(cfg: dict) -> None:
+        """Render the split that a data set's config asks for, unless it is there."""
+        split, count = cfg.get('split', 'train'), cfg.get('count')
+        if count is None and split not in SPLITS:
+            raise ValueError(f'Rooms has the splits {", ".join(SPLITS)}; for {split!r} give `count`'
+                             ', the number of rooms to render.')
+        make_rooms(cfg.get('data_root', 'data/rooms'), [split], cfg.get('world', 0),
+                   tuple(cfg.get('size', (128, 128))), {split: count} if count else None)
+
+    @staticmethod
+    def places(split: str) -> dict:
+        """The options of the library's data set that say where its files are."""
+        raise NotImplementedError
+
+    def load_data_list(self) -> List[dict]:
+        """All rooms of the split, or the part that is drawn."""
+        data = sorted(super().load_data_list(), key=lambda info: info['img_path'])
+        return draw_subset(data, self.num_labelled, self.seed)

@@ -1,0 +1,101 @@
+"""The world on disk: layout, first use, and what must not be left behind."""
+import json
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.registry import DATASETS
+
+from diff2in1_mm.datasets import check_folders, make_rooms
+from diff2in1_mm.datasets.rooms import THINGS, make, render_room
+from diff2in1_mm.diffusion import stable_seed
+
+COUNTS = dict(train=4, unlabelled=3)
+OPTIONS = dict(size=(32, 48), counts=COUNTS, workers=1)
+
+
+@pytest.fixture(scope='module')
+def world(tmp_path_factory):
+    root = tmp_path_factory.mktemp('rooms')
+    make_rooms(str(root), ['train', 'unlabelled'], **OPTIONS)
+    return root
+
+
+def test_files_hold_what_was_rendered(world):
+    room = render_room(stable_seed('rooms', 0, 'train', 2) % 2**32, (32, 48))
+
+    def read(folder):
+        return cv2.imread(str(world / folder / 'train' / '000002.png'), cv2.IMREAD_UNCHANGED)
+
+    np.testing.assert_array_equal(read('images')[..., ::-1], room.image)
+    np.testing.assert_array_equal(read('annotations'), room.classes)
+    np.testing.assert_allclose(read('depth') / 1000, room.depth, atol=6e-4)
+    normals = read('normals')[..., ::-1] / 65535 * 2 - 1
+    np.testing.assert_allclose(normals, room.normals, atol=2e-5)
+    captions = json.loads((world / 'captions_train.json').read_text())
+    assert captions['000002.png'] == room.caption
+    assert len(list((world / 'images' / 'unlabelled').glob('*.jpg'))) == 3
+
+
+def test_instances_are_coco(world):
+    coco = pytest.importorskip('pycocotools.coco').COCO(str(world / 'instances_train.json'))
+    assert [c['name'] for c in coco.loadCats(coco.getCatIds())] == list(THINGS)
+    for annotation in coco.loadAnns(coco.getAnnIds()):
+        x, y, width, height = annotation['bbox']
+        assert 0 <= x and x + width <= 48 and 0 <= y and y + height <= 32
+        assert coco.annToMask(annotation).sum() == annotation['area'] > 0
+
+
+def test_nothing_is_made_twice(world, monkeypatch):
+    monkeypatch.setattr(make, '_make_split', pytest.fail)
+    make_rooms(str(world), ['train', 'unlabelled'], **OPTIONS)
+
+
+def test_another_world_is_not_overwritten(world):
+    with pytest.raises(ValueError, match='another world.*another data_root'):
+        make_rooms(str(world), ['train'], seed=1, **OPTIONS)
+
+
+def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
+    real, calls = make._write, []
+
+    def full(path, array):
+        calls.append(path)
+        if len(calls) > 6:
+            raise OSError(f'{path} cannot be written: is the disk full?')
+        real(path, array)
+
+    monkeypatch.setattr(make, '_write', full)
+    with pytest.raises(OSError, match='is the disk full'):
+        make_rooms(str(tmp_path), ['train'], **OPTIONS)
+    assert not [path for path in tmp_path.rglob('*') if path.is_file() and path.suffix != '.lock']
+    monkeypatch.setattr(make, '_write', real)
+    make_rooms(str(tmp_path), ['train'], **OPTIONS)  # and the next attempt succeeds
+
+
+def test_space_is_looked_at_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(make.shutil, 'disk_usage', lambda root: type('Usage', (), dict(free=10)))
+    with pytest.raises(OSError, match='MB left: give a data_root with more space'):
+        make_rooms(str(tmp_path), ['train'], **OPTIONS)
+
+
+def test_segmentation_data_set_renders_on_first_use(tmp_path):
+    pytest.importorskip('mmseg')
+    cfg = dict(type='RoomsDataset', data_root=str(tmp_path / 'new'), size=(32, 48), count=5,
+               num_labelled=3, seed=1)
+    check_folders(cfg)
+    dataset = DATASETS.build(cfg)
+    info = dataset.get_data_info(0)
+    assert len(dataset) == 3 and dataset.metainfo['classes'][0] == 'wall'
+    for key in ('img_path', 'seg_map_path', 'depth_map_path', 'normal_map_path'):
+        assert cv2.imread(info[key], cv2.IMREAD_UNCHANGED) is not None
+    with pytest.raises(ValueError, match='for .mine. give `count`'):
+        DATASETS.build(dict(cfg, split='mine', count=None))
+
+
+def test_detection_data_set(world):
+    pytest.importorskip('mmdet')
+    dataset = DATASETS.build(dict(type='RoomsDetDataset', data_root=str(world), size=(32, 48),
+                                  count=4))
+    instances = [i for k in range(len(dataset)) for i in dataset.get_data_info(k)['instances']]
+    assert instances and max(i['bbox_label'] for i in instances) < len(THINGS)
