@@ -37,10 +37,12 @@ EXTRAS = {
     'seg': ['mmsegmentation>=1.2.0,<1.3'],
     'det': ['mmdet>=3.2.0,<3.4'],
     'demo': ['matplotlib'],
+    'eval': ['torchmetrics>=1.4'],  # FID and KID of tools/evaluate_synthetic.py
     'dev': ['pytest>=8', 'pytest-xdist>=3', 'hypothesis>=6', 'psutil', 'wheel'],
 }
 COMMANDS = [f'diff2in1-{name} = diff2in1_mm.cli:{name.replace("-", "_")}'
-            for name in ('train', 'test', 'create-data', 'train-diffusion', 'demo')]
+            for name in ('train', 'test', 'create-data', 'train-diffusion', 'evaluate-synthetic',
+                          'demo')]
 
 
 class BuildWithFolders(build_py):
@@ -88,6 +90,7 @@ setup(
     ],
     python_requires='>=3.10',
     packages=find_packages(include=['diff2in1_mm', 'diff2in1_mm.*']),
+    package_data={'diff2in1_mm': ['assets/**/*']},  # the small diffusion model of Rooms
     install_requires=REQUIRED,
     extras_require=EXTRAS,
     entry_points={'console_scripts': COMMANDS},

@@ -34,4 +34,11 @@ denoiser = dict(
                           'CrossAttnDownBlock2D'),
         up_block_types=('CrossAttnUpBlock2D', 'CrossAttnUpBlock2D', 'CrossAttnUpBlock2D',
                         'UpBlock2D')),
-    text_encoder=dict(max_position_embeddings=40))
+    text_encoder=dict(max_position_embeddings=40),
+    model=dict(latent_crop=None, latent_crop_iters=0, sample_strengths=(200, 400, 600)),
+    train_dataloader=dict(batch_size=16),
+    param_scheduler=[
+        dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=100),
+        dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=4800, eta_min=1e-5)
+    ],
+    train_cfg=dict(max_iters=4800))

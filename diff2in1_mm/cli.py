@@ -36,6 +36,11 @@ def train_diffusion() -> None:
     _run('tools/train_diffusion.py')
 
 
+def evaluate_synthetic() -> None:
+    """``diff2in1-evaluate-synthetic``: FID, KID and diversity of a store."""
+    _run('tools/evaluate_synthetic.py')
+
+
 def demo() -> None:
     """``diff2in1-demo``: predictions as pictures."""
     _run('demo/image_demo.py')

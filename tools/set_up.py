@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MINIMUM_PYTHON = (3, 10)
 TORCH = 'torch==2.13.0'
 MMCV = '2.1.0'
-EXTRAS = 'seg,det,demo,dev'
+EXTRAS = 'seg,det,demo,eval,dev'
 BUILD_TOOLS = ['pip', 'setuptools>=77.0.3,<80', 'wheel', 'ninja', 'psutil', 'packaging']
 JOB_MEMORY = 2  # GiB that one compiler process may take
 COMPILED = re.compile(r'^\s*\[(\d+)/(\d+)\]')  # ninja's count of files

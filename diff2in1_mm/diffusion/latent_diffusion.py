@@ -6,6 +6,7 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
+from .embedded import locate
 from .loading import DTYPES, Parts, load_parts
 from .padding import pad_to_stride
 from .taps import FeatureTaps, Tap, unet_taps
@@ -46,7 +47,8 @@ class LatentDiffusion(nn.Module):
 
         Args:
             source (str): For example ``'stable-diffusion-v1-5/stable-diffusion-v1-5'``, a folder
-                with ``model_index.json``, or a ``.safetensors`` / ``.ckpt`` file.
+                with ``model_index.json``, a ``.safetensors`` / ``.ckpt`` file, or
+                ``'diff2in1_mm/rooms'``, the small model that comes with the package.
             dtype (str): 'fp32', 'fp16' or 'bf16', of all frozen parts. Default 'fp32'.
             prediction_type (str | None): 'epsilon' or 'v_prediction' where the source does not
                 say it.
@@ -60,7 +62,7 @@ class LatentDiffusion(nn.Module):
         """
         if dtype not in DTYPES:
             raise ValueError(f'dtype must be one of {sorted(DTYPES)}, but got {dtype!r}')
-        return cls(load_parts(source, DTYPES[dtype], prediction_type, variant), source)
+        return cls(load_parts(locate(source), DTYPES[dtype], prediction_type, variant), source)
 
     def train(self, mode: bool = True) -> 'LatentDiffusion':
         """Frozen means frozen: stays in eval mode, whatever ``model.train()`` asks for."""

@@ -20,6 +20,7 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from ..datasets import ImageFolder, make_rooms
+from ..diffusion.embedded import locate
 from ..models.diffusion_training.autoencoder_trainer import whiten
 from ..models.diffusion_training.images import to_unit_range
 from ..models.diffusion_training.pipeline_files import (load_vae, new_pipeline, read_configs,
@@ -61,7 +62,7 @@ class DiffusionTraining:
         if 'rooms' in cfg:  # images that are rendered on first use
             make_rooms(cfg.data_root, **cfg.rooms)
         self.dataset = ImageFolder(**self.images)
-        self.pretrained: Optional[str] = cfg.get('pretrained')
+        self.pretrained: Optional[str] = cfg.get('pretrained') and locate(cfg.pretrained)
         self._check_sizes()
         self._check_captions()
 

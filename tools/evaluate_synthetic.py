@@ -1,0 +1,146 @@
+"""Judges a store of synthetic samples: FID and KID to real images, diversity, a contact sheet.
+
+The features are those of a diffusion backbone, so nothing is downloaded; with --inception they are
+also those of the Inception network that papers use. Two halves of the real images, and
+colour-jittered copies of them, give the scale of the figures."""
+import argparse
+import json
+import os.path as osp
+import sys
+from typing import Dict, List, Sequence
+
+import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
+import numpy as np
+import torch
+import torch.nn as nn
+from mmengine.utils import track_iter_progress
+from torch import Tensor
+
+from diff2in1_mm.datasets.image_folder import find_images
+from diff2in1_mm.diffusion import seeded_generators
+from diff2in1_mm.engine.student_views import strong_view
+from diff2in1_mm.evaluation.generated_images import (DiffusionFeatures, distances, diversity,
+                                                     inception_features)
+from diff2in1_mm.files import write_atomic
+from diff2in1_mm.synthesis import SyntheticStore
+from diff2in1_mm.synthesis.sources import load_image
+from diff2in1_mm.visualization.sheets import contact_sheet, write_picture
+
+EXAMPLES = """\
+examples:
+  python tools/evaluate_synthetic.py work_dirs/diff2in1_rooms/synthetic \\
+      --real data/rooms/images/val
+  # with the features of another diffusion model, and with Inception's
+  python tools/evaluate_synthetic.py STORE --real FOLDER --inception pt_inception.pth \\
+      --diffusion stable-diffusion-v1-5/stable-diffusion-v1-5
+
+Written: OUT/figures.json and OUT/samples.png (source above sample). Lower FID and KID are better;
+a diversity of 0 is a copy of the source, 1 as different as another image."""
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('store', help='folder of synthetic samples')
+    parser.add_argument('--real', required=True, metavar='FOLDER',
+                        help='real images to compare with, better not those that were sources')
+    parser.add_argument('--diffusion', default='diff2in1_mm/rooms',
+                        help='diffusion model that gives the features (default: %(default)s)')
+    parser.add_argument('--inception', metavar='FILE', help="Inception's weights, for comparable "
+                        'figures; needs torch-fidelity')
+    parser.add_argument('--limit', type=int, default=2000, help='at most so many images of each '
+                        'set (default: %(default)s)')
+    parser.add_argument('--out', help='default: STORE/evaluation')
+    return parser.parse_args(argv)
+
+
+def read_images(paths: Sequence[str], size) -> List[Tensor]:
+    """uint8 RGB images (3, H, W) of one size (width, height)."""
+    return [torch.from_numpy(load_image(path, size, keep_ratio=False).copy()).permute(2, 0, 1) for path in paths]
+
+
+@torch.no_grad()
+def extract(network: nn.Module, images: Sequence[Tensor], batch_size: int = 16) -> Tensor:
+    """Features (M, d) of images, with a progress bar."""
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    network.to(device)
+    starts = list(range(0, len(images), batch_size))
+    return torch.cat([network(torch.stack(images[i:i + batch_size]).to(device)).float().cpu()
+                      for i in track_iter_progress(starts)])
+
+
+def jittered(images: Sequence[Tensor]) -> List[Tensor]:
+    """Colour-jittered copies, as strong as the hook's strong view."""
+    zero, one = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)  # pixel values as they are
+    generators = seeded_generators(0, 'jitter', samples=range(len(images)))
+    return [strong_view(image[None].float(), zero, one, [generator])[0].round().byte()
+            for image, generator in zip(images, generators)]
+
+
+def figures(network: nn.Module, real: List[Tensor], samples: List[Tensor],
+            sources: List[Tensor]) -> Dict[str, dict]:
+    """All distances and the diversity, in the features of one network."""
+    of_real, of_samples = extract(network, real), extract(network, samples)
+    of_sources = extract(network, sources)
+    return {
+        'samples to real': distances(of_real, of_samples),
+        'one half of real to the other': distances(of_real[::2], of_real[1::2]),
+        'jittered copies to real': distances(of_real, extract(network, jittered(sources))),
+        'sources to real': distances(of_real, of_sources),
+        'diversity': diversity(sources, samples, of_sources, of_samples)}
+
+
+def table(result: Dict[str, dict]) -> str:
+    lines = [f'{"":32}{"KID":>20}{"FID":>10}']
+    for name, values in result.items():
+        if 'kid' in values:
+            fid = f'{values["fid"]:.2f}' if 'fid' in values else 'too few'
+            lines.append(f'{name:32}{values["kid"]:>10.4f} +- {values["kid_std"]:.4f}{fid:>10}')
+    found = result['diversity']
+    return '\n'.join([*lines, f'diversity against the source: {found["features"]:.3f} in features, '
+                      f'{found["pixels"]:.3f} in pixels'])
+
+
+def evaluate(args: argparse.Namespace) -> Dict[str, Dict[str, dict]]:
+    """The figures by network; writes them and the sheet."""
+    networks = {'diffusion': DiffusionFeatures(args.diffusion)}
+    if args.inception:
+        networks['inception'] = inception_features(args.inception)
+    if not osp.isdir(args.store):
+        raise FileNotFoundError(f'there is no store {args.store}: give the folder that '
+                                'tools/create_data.py or a training run wrote')
+    store = SyntheticStore(args.store)
+    records = store.records()[:args.limit]
+    if not records:
+        raise ValueError(f'the store {args.store} holds no samples')
+    lost = next((r.source_path for r in records if not osp.isfile(r.source_path)), None)
+    if lost:
+        raise FileNotFoundError(f'the source image {lost} is not there any more: run this where '
+                                'the samples were made')
+    first = load_image(store.image_path(records[0]))
+    size = first.shape[1], first.shape[0]
+    samples = read_images([store.image_path(r) for r in records], size)
+    sources = read_images([r.source_path for r in records], size)
+    real = read_images(find_images(args.real)[:args.limit], size)
+    result = {name: figures(network, real, samples, sources) for name, network in networks.items()}
+    out = args.out or osp.join(args.store, 'evaluation')
+    write_atomic(osp.join(out, 'figures.json'), json.dumps(result, indent=2).encode())
+    rows = [[np.ascontiguousarray(image.permute(1, 2, 0).numpy()) for image in images[:12]]
+            for images in (sources, samples)]
+    write_picture(osp.join(out, 'samples.png'), contact_sheet(rows, ('source', 'sample')))
+    print()
+    for name, values in result.items():
+        print(f'features of {name}:\n{table(values)}')
+    print(f'Written to {out}')
+    return result
+
+
+def main(argv=None) -> None:
+    try:
+        evaluate(parse_args(argv))
+    except (FileNotFoundError, ImportError, ValueError) as error:
+        sys.exit(f'error: {error}')
+
+
+if __name__ == '__main__':
+    main()
