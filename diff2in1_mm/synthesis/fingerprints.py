@@ -56,7 +56,8 @@ def creation_settings(dataset: Any, labels: BatchLabels, diffusion: LatentDiffus
     described = dict(
         T=generator.strengths, steps=[generator.steps_for(T) for T in generator.strengths],
         solver=settings.solver, condition=settings.condition or dict(type='Prompt'),
-        sample_posterior=settings.sample_posterior, label_from=settings.label_from,
+        generator=settings.generator, sample_posterior=settings.sample_posterior,
+        label_from=settings.label_from,
         confidence=labels.labeller.confidence, scale=settings.scale,
         keep_ratio=settings.keep_ratio, copies_per_source=settings.copies_per_source, seed=seed,
         diffusion=diffusion.digest(), images=_images_digest(dataset), checkpoint=checkpoint)

@@ -27,6 +27,8 @@ class CreationSettings:
         scale: (w, h) to which source images are resized; None: they keep their size.
         keep_ratio: Whether ``scale`` bounds the image (long and short edge) or is its size.
         limit: Only the first so many source images; None: all.
+        generator: Registered type that makes the images, with ``PartialNoiseGenerator``'s methods
+            and arguments.
 
     Raises:
         ValueError: An unknown setting or one out of range, in one sentence.
@@ -45,6 +47,7 @@ class CreationSettings:
     scale: Optional[Tuple[int, int]] = None
     keep_ratio: bool = True
     limit: Optional[int] = None
+    generator: str = 'PartialNoiseGenerator'
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> 'CreationSettings':
@@ -74,5 +77,5 @@ class CreationSettings:
     def build_generator(self) -> PartialNoiseGenerator:
         """The generator that these settings describe."""
         return MODELS.build(dict(
-            type='PartialNoiseGenerator', T=self.T, steps=self.steps, solver=self.solver,
+            type=self.generator, T=self.T, steps=self.steps, solver=self.solver,
             condition=self.condition, sample_posterior=self.sample_posterior))

@@ -1,0 +1,154 @@
+"""When does synthetic data add to a well-regularised baseline? Rooms, every arm of equal length.
+
+    python benchmarks/rooms_experiment.py --seeds 0 1 2 3 4            # the central setting
+    python benchmarks/rooms_experiment.py --vary T labelled            # one factor at a time
+    python benchmarks/rooms_experiment.py --vary T labelled --table --plots docs/images
+
+Frozen features of images that come again are kept over all runs of a process.
+"""
+import argparse
+import copy
+import os.path as osp
+
+import torch
+from experiment import Arm, Experiment, experiment_arguments, paired, set_lengths
+from mmengine.config import Config
+from mmengine.registry import MODELS
+
+import diff2in1_mm
+from diff2in1_mm.datasets import render_room
+from diff2in1_mm.models.backbones.feature_cache import FeatureCache
+from diff2in1_mm.synthesis import Generated, PartialNoiseGenerator
+
+ARMS = {
+    'real': Arm('plain', dict(creation=None, momentum=1.0), 'real images, flips'),
+    'real + EMA': Arm('plain', dict(creation=None), 'theta_C averages theta_E'),
+    'regularised': Arm('strong', dict(creation=None),
+                       'the last, photometric copies and channel dropout'),
+    'fresh real': Arm('strong', dict(student_view='same'),
+                      'the last, with new rooms in place of synthetic ones',
+                      {'custom_hooks.0.creation.generator': 'FreshRooms'}),
+    'frozen labels': Arm('strong', dict(targets='creation', student_view='same'),
+                         'synthetic images, labels as they were created'),
+    'same view': Arm('strong', dict(student_view='same'), 'the full method'),
+    'feature dropout': Arm('strong', dict(student_view='feature_dropout'),
+                           'the full method, more dropout on synthetic samples'),
+    'strong view': Arm('strong', dict(student_view='strong'),
+                       'the full method, photometric view of synthetic samples'),
+    'ceiling': Arm('ceiling', dict(creation=None), 'real + EMA with 5,000 labels',
+                   {'train_dataloader.dataset.dataset.split': 'ceiling',
+                    'train_dataloader.dataset.dataset.count': 5000,
+                    'train_dataloader.dataset.dataset.num_labelled': None}),
+}
+BASELINE = 'regularised'
+# One factor at a time around the central setting (the defaults of the options).
+FACTORS = dict(T=(200, 400, 600, 800), ratio=(0.5, 1.0, 2.0), num_labelled=(10, 25, 50, 100, 200),
+               channels=(32, 64, 128))
+_SHARE_WARM_UP = ('T', 'ratio')  # what the warm-up does not see
+
+
+@MODELS.register_module()
+class FreshRooms(PartialNoiseGenerator):
+    """New rooms of the renderer in place of generated ones: what perfect generation would give."""
+
+    def generate(self, diffusion, images, embeddings, seeds, T, taps=()) -> Generated:
+        rooms = [torch.from_numpy(render_room(seed % 2**32, tuple(images.shape[-2:])).image)
+                 for seed in seeds]
+        fresh = torch.stack(rooms).permute(0, 3, 1, 2).to(images) / 127.5 - 1
+        return Generated(fresh, {})
+
+
+def configure(args: argparse.Namespace, arm: Arm, seed: int) -> Config:
+    """The shipped config with the settings of one arm."""
+    cfg = Config.fromfile(diff2in1_mm.config_path('diff2in1_rooms.py'))
+    hook, data = cfg.custom_hooks[0], cfg.train_dataloader.dataset
+    hook.creation.update(T=args.T, copies_per_source=max(1, round(args.ratio)))
+    hook.creation.condition.path = osp.join(args.data_root, 'captions_train.json')
+    data.ratio = args.ratio
+    data.dataset.update(num_labelled=args.num_labelled, seed=seed)
+    options = {'model.backbone.diffusion': args.pipeline, 'randomness.seed': seed,
+               'model.backbone.cached_images': 20000,
+               'model.neck.out_channels': args.channels,
+               'model.decode_head.in_channels': [args.channels] * 4,
+               'model.decode_head.channels': args.channels}
+    if arm.family == 'strong':
+        options['model.backbone.feature_dropout'] = args.dropout
+        data.dataset.pipeline.insert(2, dict(type='PhotometricCopies', copies=args.copies))
+    cfg.merge_from_dict({**options, **arm.options})
+    set_lengths(cfg, args.warm_up, args.self_improving)
+    for dataset in (data.dataset, cfg.val_dataloader.dataset):
+        dataset.data_root = args.data_root
+    cfg.test_dataloader = cfg.val_dataloader
+    hook.update(arm.hook)
+    return cfg
+
+
+def experiment(args: argparse.Namespace, factor: str, value, cache: FeatureCache) -> Experiment:
+    """The experiment at the central setting, or with one factor changed."""
+    central = osp.join(args.out, 'central')
+    own = copy.copy(args)
+    out = central
+    if factor is not None:
+        setattr(own, factor, value)
+        if value != getattr(args, factor):
+            out = osp.join(args.out, f'{factor}-{value}')
+    warm_ups = central if factor in _SHARE_WARM_UP else out
+    return Experiment(out, ARMS, BASELINE, 'mIoU',
+                      lambda arm, seed: configure(own, arm, seed), args.warm_up, warm_ups, cache)
+
+
+def plot(args: argparse.Namespace, factor: str) -> None:
+    """Arms over the values of a factor, with their deviation over the seeds."""
+    import matplotlib
+    matplotlib.use('agg')
+    import matplotlib.pyplot as plt
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4))
+    for name in args.arms:
+        places, means, gains, spreads = [], [], [], []
+        for value in FACTORS[factor]:
+            found = experiment(args, factor, value, None)
+            scores = found.scores(name, args.seeds)
+            mean, spread, _ = paired(scores, found.scores(BASELINE, args.seeds))
+            if scores:
+                places.append(value)
+                means.append(sum(scores.values()) / len(scores))
+                gains.append(mean)
+                spreads.append(spread or 0)
+        left.plot(places, means, marker='o', label=name)
+        if name != BASELINE and None not in gains:
+            right.errorbar(places, gains, spreads, marker='o', capsize=3, label=name)
+    left.set(xlabel=factor, ylabel='mIoU')
+    right.set(xlabel=factor, ylabel=f'minus "{BASELINE}", paired')
+    right.axhline(0, color='black', linewidth=0.8)
+    left.legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(osp.join(args.plots, f'rooms_{factor}.png'), dpi=110)
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = experiment_arguments(
+        __doc__, ARMS, data_root='data/rooms', pipeline='diff2in1_mm/rooms',
+        out='work_dirs/rooms_experiment', num_labelled=100, warm_up=400, self_improving=200, T=400)
+    parser.add_argument('--ratio', type=float, default=1.0, help='synthetic samples per real one')
+    parser.add_argument('--channels', type=int, default=64, help='width of neck and head')
+    parser.add_argument('--dropout', type=float, default=0.2, help='of feature channels')
+    parser.add_argument('--copies', type=int, default=4, help='photometric copies of an image')
+    parser.add_argument('--vary', nargs='+', choices=list(FACTORS), default=[],
+                        help='run these factors instead of the central setting')
+    parser.add_argument('--plots', help='folder for a plot of each factor in --vary')
+    args = parser.parse_args()
+    cache = FeatureCache(20000)
+    points = [(f, v) for f in args.vary for v in FACTORS[f]] or [(None, None)]
+    for factor, value in points:
+        found = experiment(args, factor, value, cache)
+        if not args.table:
+            found.run(args.arms, args.seeds)
+        title = 'central setting' if factor is None else f'{factor} = {value}'
+        print(f'\n{title}\n\n{found.table(args.seeds)}')
+    for factor in args.vary if args.plots else []:
+        plot(args, factor)
+
+
+if __name__ == '__main__':
+    main()
