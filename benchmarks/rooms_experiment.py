@@ -63,7 +63,6 @@ def configure(args: argparse.Namespace, arm: Arm, seed: int) -> Config:
     cfg = Config.fromfile(diff2in1_mm.config_path('diff2in1_rooms.py'))
     hook, data = cfg.custom_hooks[0], cfg.train_dataloader.dataset
     hook.creation.update(T=args.T, copies_per_source=max(1, round(args.ratio)))
-    hook.creation.condition.path = osp.join(args.data_root, 'captions_train.json')
     data.ratio = args.ratio
     data.dataset.update(num_labelled=args.num_labelled, seed=seed)
     options = {'model.backbone.diffusion': args.pipeline, 'randomness.seed': seed,

@@ -57,7 +57,7 @@ custom_hooks = [
             T=400,
             steps=10,
             solver='dpmsolver++',
-            condition=dict(type='Captions', path='data/rooms/captions_train.json'),
+            condition=dict(type='OwnCaption'),
             scale=(128, 128),
             batch_size=10))
 ]

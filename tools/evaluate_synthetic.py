@@ -109,6 +109,9 @@ def evaluate(args: argparse.Namespace) -> Dict[str, Dict[str, dict]]:
     if not osp.isdir(args.store):
         raise FileNotFoundError(f'there is no store {args.store}: give the folder that '
                                 'tools/create_data.py or a training run wrote')
+    if not osp.isdir(args.real):
+        raise FileNotFoundError(f'there is no folder of real images {args.real}: give one with '
+                                '--real')
     store = SyntheticStore(args.store)
     records = store.records()[:args.limit]
     if not records:

@@ -2,8 +2,8 @@
 
 Knows no task and no data set.
 """
-from .conditions import (Captions, ClassNames, ComposedCaption, PrecomputedEmbeddings, Prompt,
-                         Source)
+from .conditions import (Captions, ClassNames, ComposedCaption, OwnCaption,
+                         PrecomputedEmbeddings, Prompt, Source)
 from .latent_diffusion import LatentDiffusion, same_weights
 from .noise import channel_dropout, sample_noise, seeded_generators, stable_seed
 from .padding import crop_to_stride, pad_to_stride
@@ -13,7 +13,7 @@ from .text import TextEmbedder, clip_tokenizer
 
 __all__ = [
     'Captions', 'ClassNames', 'ComposedCaption', 'FeatureTaps', 'LatentDiffusion',
-    'PartialSchedule', 'PrecomputedEmbeddings', 'Prompt', 'Source', 'Tap', 'TextEmbedder',
+    'OwnCaption', 'PartialSchedule', 'PrecomputedEmbeddings', 'Prompt', 'Source', 'Tap', 'TextEmbedder',
     'channel_dropout', 'check_strength', 'clip_tokenizer', 'crop_to_stride', 'pad_to_stride',
     'partial_noise_schedule', 'same_weights', 'sample_noise', 'seeded_generators', 'select_taps',
     'stable_seed', 'unet_taps'

@@ -25,9 +25,11 @@ class Source:
     Attributes:
         img_path: Path of the image file; its name without folder and suffix finds its caption.
         classes: Names of the classes that its label shows, largest area first.
+        caption: What the data set itself says of the image; None where it says nothing.
     """
     img_path: str = ''
     classes: Tuple[str, ...] = ()
+    caption: Optional[str] = None
 
     @property
     def stem(self) -> str:
@@ -118,6 +120,21 @@ class Captions(TextCondition):
             return self.default
         with open(file, encoding='utf-8') as handle:
             return ' '.join(handle.read().split())
+
+
+@MODELS.register_module()
+class OwnCaption(TextCondition):
+    """The caption that the data set gives with each image, as Rooms does.
+
+    Raises:
+        ValueError: It gives none.
+    """
+
+    def text(self, source: Source) -> str:
+        if source.caption is None:
+            raise ValueError(f'the data set has no `caption` for {source.stem!r}: take the '
+                             "condition dict(type='Captions', path=...) or dict(type='Prompt')")
+        return source.caption
 
 
 def _read_captions(path: str) -> Dict[str, str]:

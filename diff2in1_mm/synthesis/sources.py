@@ -54,7 +54,7 @@ class SourceDescriber:
     def __call__(self, info: Dict[str, Any]) -> Source:
         """The image of an annotation entry, as conditions see it."""
         if not self.wants_classes:
-            return Source(info['img_path'])
+            return Source(info['img_path'], caption=info.get('caption'))
         areas = self._areas(info)
         largest = np.argsort(-areas, kind='stable')
         return Source(info['img_path'], tuple(self.classes[i] for i in largest if areas[i] > 0))

@@ -5,8 +5,8 @@ from mmengine.registry import MODELS
 from safetensors.torch import save_file
 
 import diff2in1_mm  # noqa: F401
-from diff2in1_mm.diffusion import (Captions, ClassNames, ComposedCaption, PrecomputedEmbeddings,
-                                   Prompt, Source)
+from diff2in1_mm.diffusion import (Captions, ClassNames, ComposedCaption, OwnCaption,
+                                   PrecomputedEmbeddings, Prompt, Source)
 
 from ..small_models import assert_same, write_json
 
@@ -113,3 +113,9 @@ def test_unusable_embeddings_are_named(tmp_path):
 def test_a_fixed_prompt(diffusion):
     assert torch.equal(Prompt('a car').embed(diffusion.text, SOURCES)[1],
                        diffusion.text.sequences(['a car'])[0])
+
+def test_own_caption():
+    source = Source('a/b.png', caption='a room with a red ball')
+    assert OwnCaption().text(source) == 'a room with a red ball'
+    with pytest.raises(ValueError, match="no `caption` for 'b'"):
+        OwnCaption().text(Source('a/b.png'))

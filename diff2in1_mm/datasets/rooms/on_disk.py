@@ -1,4 +1,6 @@
 """What the two data sets of Rooms share: their options, and the rendering on first use."""
+import json
+import os.path as osp
 from typing import List, Optional, Tuple
 
 from ..subset import draw_subset
@@ -51,6 +53,11 @@ class RoomsOnDisk:
         raise NotImplementedError
 
     def load_data_list(self) -> List[dict]:
-        """All rooms of the split, or the part that is drawn."""
+        """All rooms of the split with their ``caption``, or the part that is drawn."""
         data = sorted(super().load_data_list(), key=lambda info: info['img_path'])
+        with open(osp.join(self.data_root, f'captions_{self.split}.json'),
+                  encoding='utf-8') as file:
+            captions = json.load(file)
+        for info in data:
+            info['caption'] = captions[osp.basename(info['img_path'])]
         return draw_subset(data, self.num_labelled, self.seed)

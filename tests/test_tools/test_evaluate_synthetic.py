@@ -1,0 +1,74 @@
+"""tools/evaluate_synthetic.py: figures and sheet of a small store, and its sentences."""
+import importlib.util
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from diff2in1_mm.synthesis import SampleRecord, SyntheticStore
+
+pytest.importorskip('torchmetrics')
+SCRIPT = Path(__file__).resolve().parents[2] / 'tools' / 'evaluate_synthetic.py'
+COUNT = 8
+
+
+@pytest.fixture(scope='module')
+def tool():
+    spec = importlib.util.spec_from_file_location('evaluate_synthetic', SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def picture(seed, size=(32, 48)):
+    """Blocks of colour, uint8 (H, W, 3)."""
+    blocks = np.random.RandomState(seed).randint(0, 256, (4, 6, 3)).astype(np.uint8)
+    return cv2.resize(blocks, size[::-1], interpolation=cv2.INTER_NEAREST)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """A store whose samples are their sources with changed blocks, and real images."""
+    real, sources = tmp_path / 'real', tmp_path / 'sources'
+    for folder, first in ((real, 100), (sources, 0)):
+        folder.mkdir()
+        for i in range(COUNT):
+            cv2.imwrite(str(folder / f'{i}.png'), picture(first + i))
+    store = SyntheticStore.prepare(tmp_path / 'store', 'segmentation', ['a'], 'f', {})
+    for i in range(COUNT):
+        image = picture(i)
+        image[:16, :16] = 0
+        store.add(SampleRecord(
+            id=store.sample_id(0, i, 0), round=0, source=i, source_path=str(sources / f'{i}.png'),
+            copy=0, seed=i, T=400, steps=10, solver='ddim', caption='', checkpoint='c'),
+            image[..., ::-1], np.zeros((32, 48), np.uint8))
+    return tmp_path / 'store', real
+
+
+def test_figures_and_sheet(tool, folders, pipeline_folder, capsys):
+    store, real = folders
+    tool.main([str(store), '--real', str(real), '--diffusion', pipeline_folder])
+    found = json.loads((store / 'evaluation' / 'figures.json').read_text())['diffusion']
+    assert 0 < found['diversity']['features'] and 0 < found['diversity']['pixels'] < 0.5
+    for name in ('samples to real', 'one half of real to the other', 'jittered copies to real'):
+        assert np.isfinite(found[name]['kid'])
+    sheet = cv2.imread(str(store / 'evaluation' / 'samples.png'))
+    assert sheet is not None and sheet.std() > 20
+    assert 'diversity against the source' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('change, message', [
+    (dict(store='nowhere'), 'there is no store'),
+    (dict(real='nowhere'), 'there is no folder of real images'),
+    (dict(sources=True), 'is not there any more'),
+])
+def test_bad_input(tool, folders, pipeline_folder, change, message, capsys):
+    store, real = folders
+    if change.get('sources'):
+        (store.parent / 'sources' / '3.png').unlink()
+    arguments = [change.get('store', str(store)), '--real', change.get('real', str(real)),
+                 '--diffusion', pipeline_folder]
+    with pytest.raises(SystemExit, match=message):
+        tool.main(arguments)
