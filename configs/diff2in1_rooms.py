@@ -59,7 +59,8 @@ custom_hooks = [
             solver='dpmsolver++',
             condition=dict(type='OwnCaption'),
             scale=(128, 128),
-            batch_size=10))
+            batch_size=10)),
+    dict(type='GalleryHook')
 ]
 
 optim_wrapper = dict(

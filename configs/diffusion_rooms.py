@@ -39,6 +39,6 @@ denoiser = dict(
     train_dataloader=dict(batch_size=16),
     param_scheduler=[
         dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=100),
-        dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=4800, eta_min=1e-5)
+        dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=4000, eta_min=1e-5)
     ],
-    train_cfg=dict(max_iters=4800))
+    train_cfg=dict(max_iters=4000))

@@ -21,7 +21,7 @@ def test_a_run_has_what_the_method_needs(cfg):
     assert cfg.custom_imports.imports == ['diff2in1_mm']
     assert cfg.train_dataloader.dataset.type == 'SyntheticMixDataset'
     assert cfg.default_hooks.checkpoint.type == 'AtomicCheckpointHook'
-    (hook,) = cfg.custom_hooks
+    hook = cfg.custom_hooks[0]
     assert hook.type == 'SelfImprovingHook' and 0 < hook.warm_up < cfg.train_cfg.max_iters
     # theta_C can follow: its time constant is well below the length of the stage.
     assert hook.interval / hook.momentum < (cfg.train_cfg.max_iters - hook.warm_up) / 2

@@ -2,6 +2,7 @@
 
 from .bf16_optim_wrapper import Bf16OptimWrapper
 from .checkpoint_hook import AtomicCheckpointHook, AtomicLocalBackend
+from .gallery_hook import GalleryHook
 from .safe_globals import allow_mmengine_checkpoints
 from .sample_grid_hook import SampleGridHook
 from .save_pipeline_hook import SavePipelineHook
@@ -13,4 +14,4 @@ allow_mmengine_checkpoints()
 
 __all__ = ['AtomicCheckpointHook', 'AtomicLocalBackend', 'RunSummary', 'SelfImprovingHook',
            'SummaryHook', 'ThetaC', 'allow_mmengine_checkpoints']
-__all__ += ['Bf16OptimWrapper', 'SampleGridHook', 'SavePipelineHook']
+__all__ += ['Bf16OptimWrapper', 'GalleryHook', 'SampleGridHook', 'SavePipelineHook']

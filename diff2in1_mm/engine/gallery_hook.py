@@ -1,0 +1,71 @@
+"""One picture of what a run did: real images, predictions, synthetic images and their labels."""
+import os.path as osp
+from typing import Any, List
+
+import numpy as np
+import torch
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from ..synthesis.batch_labels import BatchLabels, evaluating
+from ..synthesis.plan import source_entry
+from ..synthesis.raw_labels import loaded_labels
+from ..synthesis.records import SampleRecord
+from ..synthesis.sources import load_image
+from ..synthesis.store import SyntheticStore
+from ..visualization.sheets import contact_sheet, label_colours, overlay, write_picture
+from .creation_stage import mixed_dataset
+from .self_improving_hook import SelfImprovingHook
+
+_TITLES = ('real image', 'prediction', 'synthetic image made of it', 'its label')
+
+
+@HOOKS.register_module()
+class GalleryHook(Hook):
+    """Writes ``WORK_DIR/gallery.png`` at the end of a run with synthetic samples.
+
+    For segmentation. Predictions are theta_C's of that moment, labels those of the creation.
+
+    Args:
+        count (int): Samples, taken evenly from the store. Default 6.
+        opacity (float): Of the class colours over the image, in [0, 1]. Default 0.7.
+    """
+
+    priority = 'LOW'  # after SelfImprovingHook
+
+    def __init__(self, count: int = 6, opacity: float = 0.7) -> None:
+        self.count, self.opacity = count, opacity
+
+    @master_only
+    def after_train(self, runner: Runner) -> None:
+        """Draw the picture and log where it is."""
+        hook = next((h for h in runner.hooks if isinstance(h, SelfImprovingHook)), None)
+        if hook is None or hook.creation is None or hook.theta_c is None:
+            return
+        dataset = mixed_dataset(runner)
+        records = SyntheticStore(dataset.store_root).records(hook.state.round)
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if not records:
+            return
+        chosen = np.unique(np.linspace(0, len(records) - 1, self.count).round().astype(int))
+        with hook.theta_c.applied(model), evaluating(model):
+            columns = [self._column(model, dataset, records[i]) for i in chosen]
+        path = osp.join(runner.work_dir, 'gallery.png')
+        write_picture(path, contact_sheet(list(zip(*columns)), _TITLES))
+        runner.logger.info(f'Real images, predictions and synthetic samples: {path}')
+
+    def _column(self, model: Any, dataset: Any, record: SampleRecord) -> List[np.ndarray]:
+        """The pictures of one sample, each uint8 (H, W, 3) RGB."""
+        colours = label_colours(len(dataset.metainfo['classes']), dataset.metainfo.get('palette'))
+        entry = source_entry(dataset, record.source)
+        table = loaded_labels(bool(entry.get('reduce_zero_label')), entry.get('label_map'))
+        image, annotation = SyntheticStore(dataset.store_root).read(record)
+        real = load_image(entry['img_path'], image.shape[1::-1], keep_ratio=False)
+        device = next(model.parameters()).device
+        pixels = torch.from_numpy(real.copy()).permute(2, 0, 1)[None].to(device)
+        prediction = BatchLabels(model)(pixels, {}, [entry])[0].annotation
+        return [real, overlay(real, table[prediction], colours, self.opacity), image,
+                overlay(image, table[annotation], colours, self.opacity)]
