@@ -1,0 +1,64 @@
+"""A loss of normals summed over the scales of a refined prediction."""
+from typing import Optional, Sequence, Tuple
+
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from .normal_loss import NormalLoss
+
+
+@MODELS.register_module()
+class MultiscaleNormalLoss(nn.Module):
+    """The loss of Bae et al. with uncertainty-guided sampling (the released code's ``UG_NLL_...``).
+
+    The sum of :class:`NormalLoss` over the scales: the coarsest prediction is enlarged to the
+    ground truth's size (bilinear, aligned corners, *not* renormalised, as in the released code), of
+    the others only the sampled points count, with the ground truth nearest to them.
+
+    Args:
+        kind (str): See :class:`NormalLoss`. Default 'nll_angular'.
+        loss_weight (float): Default 1.
+        loss_name (str): In the log. Default 'loss_normal'.
+    """
+
+    def __init__(self, kind: str = 'nll_angular', loss_weight: float = 1.0,
+                 loss_name: str = 'loss_normal') -> None:
+        super().__init__()
+        self.single = NormalLoss(kind, loss_weight, loss_name)
+
+    @property
+    def loss_name(self) -> str:
+        """str: Key of the loss in the log."""
+        return self.single.loss_name
+
+    def forward(self, scales: Sequence[Tuple[Tensor, Optional[Tensor]]], target: Tensor,
+                mask: Tensor) -> Tensor:
+        """The loss.
+
+        Args:
+            scales (Sequence[tuple]): Coarse to fine. A dense prediction (N, 4, h, w) with None, or
+                predictions at points (N, 4, P) with their coordinates (N, 1, P, 2), (x, y) in
+                [-1, 1] with aligned corners.
+            target (Tensor): Normals, (N, 3, H, W).
+            mask (Tensor): Which pixels have them, bool (N, H, W).
+
+        Returns:
+            Tensor: Scalar.
+        """
+        total = 0
+        for pred, where in scales:
+            if where is None:
+                pred = F.interpolate(pred, target.shape[-2:], mode='bilinear', align_corners=True)
+                total = total + self.single(pred, target, mask)
+                continue
+            own = _nearest(target, where)
+            valid = _nearest(mask[:, None].to(target.dtype), where)[:, 0] > 0.5
+            total = total + self.single(pred, own, valid)
+        return total
+
+
+def _nearest(maps: Tensor, where: Tensor) -> Tensor:
+    """Values (N, C, P) of maps (N, C, H, W) nearest to coordinates (N, 1, P, 2)."""
+    where = where.to(maps.dtype)
+    return F.grid_sample(maps, where, mode='nearest', align_corners=True)[:, :, 0]
