@@ -1,6 +1,6 @@
 # make test | make train | make help
 PYTHON ?= python3
-CONFIG ?= diff2in1_camvid.py
+CONFIG ?= diff2in1_rooms.py
 ARGS ?=
 WORKERS ?= logical
 PY := .venv/bin/python

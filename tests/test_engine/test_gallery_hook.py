@@ -1,0 +1,25 @@
+"""The picture at the end of a run."""
+import cv2
+import numpy as np
+
+from .test_whole_run import with_diffusion
+from .tiny import train
+
+
+def test_four_rows_and_a_column_per_sample(images, tmp_path, pipeline_folder):
+    cfg = with_diffusion(pipeline_folder, images, tmp_path, iters=5)
+    cfg.custom_hooks.append(dict(type='GalleryHook', count=3))
+    train(cfg)
+    picture = cv2.imread(str(tmp_path / 'gallery.png'))
+    height, width = picture.shape[:2]
+    assert height > 4 * 192 and width >= 3 * 192
+    parts = np.array_split(picture, 4)
+    assert all(part.std() > 20 for part in parts)
+    assert not np.array_equal(parts[0], parts[2])  # real and synthetic
+
+
+def test_no_picture_without_synthetic_samples(images, tmp_path, pipeline_folder):
+    cfg = with_diffusion(pipeline_folder, images, tmp_path, iters=5, hook=dict(creation=None))
+    cfg.custom_hooks.append(dict(type='GalleryHook'))
+    train(cfg)
+    assert not (tmp_path / 'gallery.png').exists()
