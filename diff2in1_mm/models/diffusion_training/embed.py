@@ -1,10 +1,13 @@
 """Puts a trained pipeline into the package, in the place of the embedded model.
 
-    python -m diff2in1_mm.models.diffusion_training.embed work_dirs/diffusion_rooms/pipeline
+    python -m diff2in1_mm.models.diffusion_training.embed work_dirs/diffusion_rooms
 """
 import json
 import sys
 from pathlib import Path
+from typing import Dict, List
+
+import cv2
 
 from ...diffusion.embedded import CHECKSUMS, FOLDER, checksum
 from ...files import write_atomic
@@ -29,11 +32,55 @@ def embed(pipeline: str, folder: Path = FOLDER) -> None:
         write_atomic(folder / name, content)
     files = sorted(path for path in folder.rglob('*')
                    if path.is_file() and path.name not in _FOR_PEOPLE)
+    for path in files:
+        path.chmod(0o644)  # safetensors writes for its owner alone
     sums = {path.relative_to(folder).as_posix(): checksum(path) for path in files}
     write_atomic(folder / CHECKSUMS, (json.dumps(sums, indent=2) + '\n').encode())
+
+
+def illustrate(work_dir: str, folder: Path = FOLDER) -> None:
+    """Put the pictures of the model card beside the model: last sample grid and loss curves.
+
+    Args:
+        work_dir (str): Of ``tools/train_diffusion.py``.
+        folder (Path): Of the embedded model.
+    """
+    grids = (Path(work_dir) / 'denoiser' / 'samples').glob('iter_*.png')
+    last = max(grids, key=lambda path: int(path.stem.rpartition('_')[2]))
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 92]
+    _, buffer = cv2.imencode('.jpg', cv2.imread(str(last)), quality)
+    write_atomic(folder / 'samples.jpg', buffer.tobytes())
+    _plot_losses(work_dir, folder / 'losses.jpg')
+
+
+def _plot_losses(work_dir: str, path: Path) -> None:
+    import matplotlib
+    matplotlib.use('agg')
+    import matplotlib.pyplot as plt
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3))
+    for axis, (stage, name) in zip(axes, (('autoencoder', 'loss'), ('denoiser', 'loss_denoising'))):
+        curve = _scalars(Path(work_dir) / stage, name)
+        axis.plot(list(curve), list(curve.values()))
+        axis.set(title=stage, xlabel='iteration', ylabel=name, ylim=(0, None))
+    figure.tight_layout()
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+def _scalars(folder: Path, name: str) -> Dict[int, float]:
+    """Iteration -> value, from the logs of all runs of a stage, the last one counting."""
+    found: Dict[int, float] = {}
+    logs: List[Path] = sorted(folder.glob('*/vis_data/scalars.json'))
+    for log in logs:
+        for line in log.read_text().splitlines():
+            entry = json.loads(line)
+            if name in entry:
+                found[entry['iter']] = entry[name]
+    return dict(sorted(found.items()))
 
 
 if __name__ == '__main__':
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    embed(sys.argv[1])
+    embed(str(Path(sys.argv[1]) / 'pipeline'))
+    illustrate(sys.argv[1])
