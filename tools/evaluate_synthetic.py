@@ -56,7 +56,8 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def read_images(paths: Sequence[str], size) -> List[Tensor]:
     """uint8 RGB images (3, H, W) of one size (width, height)."""
-    return [torch.from_numpy(load_image(path, size, keep_ratio=False).copy()).permute(2, 0, 1) for path in paths]
+    images = [load_image(path, size, keep_ratio=False) for path in paths]
+    return [torch.from_numpy(image.copy()).permute(2, 0, 1) for image in images]
 
 
 @torch.no_grad()

@@ -13,8 +13,8 @@ from .text import TextEmbedder, clip_tokenizer
 
 __all__ = [
     'Captions', 'ClassNames', 'ComposedCaption', 'FeatureTaps', 'LatentDiffusion',
-    'OwnCaption', 'PartialSchedule', 'PrecomputedEmbeddings', 'Prompt', 'Source', 'Tap', 'TextEmbedder',
-    'channel_dropout', 'check_strength', 'clip_tokenizer', 'crop_to_stride', 'pad_to_stride',
+    'OwnCaption', 'PartialSchedule', 'PrecomputedEmbeddings', 'Prompt', 'Source', 'Tap',
+    'TextEmbedder', 'channel_dropout', 'check_strength', 'clip_tokenizer', 'crop_to_stride', 'pad_to_stride',
     'partial_noise_schedule', 'same_weights', 'sample_noise', 'seeded_generators', 'select_taps',
     'stable_seed', 'unet_taps'
 ]

@@ -1,0 +1,38 @@
+"""Settings of the creation that name a generator of one's own."""
+import pytest
+import torch
+from mmengine.registry import DATASETS, MODELS, init_default_scope
+
+from diff2in1_mm.synthesis import (CreationSettings, Generated, PartialNoiseGenerator,
+                                    SyntheticStore, create)
+
+from .segmentation import build_model, dataset_config, make_images
+
+
+@pytest.fixture
+def grey_generator():
+    @MODELS.register_module(force=True)
+    class GreyGenerator(PartialNoiseGenerator):
+        """Makes the same grey picture of every image."""
+
+        def generate(self, diffusion, images, embeddings, seeds, T, taps=()):
+            return Generated(torch.zeros_like(images), {})
+
+    yield 'GreyGenerator'
+    MODELS.module_dict.pop('GreyGenerator')
+
+
+def test_another_generator_makes_the_images(tmp_path, pipeline_folder, grey_generator):
+    init_default_scope('mmseg')
+    make_images(tmp_path / 'data')
+    dataset = DATASETS.build(dataset_config(tmp_path / 'data'))
+    model = build_model(pipeline_folder)
+    create(model, dataset, tmp_path / 'store', seed=0, generator=grey_generator, T=300, limit=2)
+    store = SyntheticStore(tmp_path / 'store')
+    assert len(store) == 2 and store.settings['generator'] == 'GreyGenerator'
+    image, _ = store.read(store.records()[0])
+    assert (image == 128).all() or (image == 127).all()
+
+
+def test_the_default_is_partial_noise():
+    assert type(CreationSettings().build_generator()) is PartialNoiseGenerator
