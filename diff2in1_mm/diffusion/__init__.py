@@ -12,9 +12,9 @@ from .taps import FeatureTaps, Tap, select_taps, unet_taps
 from .text import TextEmbedder, clip_tokenizer
 
 __all__ = [
-    'Captions', 'ClassNames', 'ComposedCaption', 'FeatureTaps', 'LatentDiffusion',
-    'OwnCaption', 'PartialSchedule', 'PrecomputedEmbeddings', 'Prompt', 'Source', 'Tap',
-    'TextEmbedder', 'channel_dropout', 'check_strength', 'clip_tokenizer', 'crop_to_stride', 'pad_to_stride',
+    'Captions', 'ClassNames', 'ComposedCaption', 'FeatureTaps', 'LatentDiffusion', 'OwnCaption',
+    'PartialSchedule', 'PrecomputedEmbeddings', 'Prompt', 'Source', 'Tap', 'TextEmbedder',
+    'channel_dropout', 'check_strength', 'clip_tokenizer', 'crop_to_stride', 'pad_to_stride',
     'partial_noise_schedule', 'same_weights', 'sample_noise', 'seeded_generators', 'select_taps',
     'stable_seed', 'unet_taps'
 ]

@@ -121,8 +121,8 @@ def cupboard(rng: np.random.RandomState, colour: str) -> Tuple[List[Solid], floa
         books.second = body.colour * 0.35
         solids.append(_part(BOX, front, (width - 0.05, height / 2 - 0.05, 0.008), books))
         return solids, height
-    doors = Material(body.colour, body.colour * 0.45, 'doors', size=width, phase=rng.uniform(size=4),
-                     gloss=body.gloss)
+    doors = Material(body.colour, body.colour * 0.45, 'doors', size=width,
+                     phase=rng.uniform(size=4), gloss=body.gloss)
     solids.append(_part(BOX, front, (width - 0.02, height / 2 - 0.03, 0.012), doors))
     knob = paint(rng, rng.choice(['black', 'white', 'yellow']), gloss=0.5)
     solids += [_part(BALL, (x * 0.09, height * 0.55, depth + 0.03), (0.025, ) * 3, knob)
