@@ -34,8 +34,17 @@ def embed(pipeline: str, folder: Path = FOLDER) -> None:
                    if path.is_file() and path.name not in _FOR_PEOPLE)
     for path in files:
         path.chmod(0o644)  # safetensors writes for its owner alone
+        if path.suffix == '.json':
+            _forget_place(path)
     sums = {path.relative_to(folder).as_posix(): checksum(path) for path in files}
     write_atomic(folder / CHECKSUMS, (json.dumps(sums, indent=2) + '\n').encode())
+
+
+def _forget_place(path: Path) -> None:
+    """Leave out of a config where on this machine it was loaded from."""
+    config = json.loads(path.read_text(encoding='utf-8'))
+    if config.pop('_name_or_path', None) is not None:
+        write_atomic(path, (json.dumps(config, indent=2) + '\n').encode())
 
 
 def illustrate(work_dir: str, folder: Path = FOLDER) -> None:

@@ -1,0 +1,59 @@
+"""The diffusion model that comes with the package."""
+import shutil
+
+import pytest
+
+from diff2in1_mm.diffusion import LatentDiffusion, embedded
+from diff2in1_mm.models.diffusion_training.embed import embed
+
+
+@pytest.fixture
+def folder(tmp_path, pipeline_folder, monkeypatch):
+    """An embedded model of the tiny pipeline."""
+    target = tmp_path / 'rooms'
+    embed(pipeline_folder, target)
+    monkeypatch.setattr(embedded, 'FOLDER', target)
+    return target
+
+
+def test_it_answers_to_its_name(folder, pipeline_folder):
+    model = LatentDiffusion.from_pretrained('diff2in1_mm/rooms')
+    other = LatentDiffusion.from_pretrained(pipeline_folder)
+    assert model.source == 'diff2in1_mm/rooms'  # no path of this machine in configs and records
+    assert model.unet.config.block_out_channels == other.unet.config.block_out_channels
+    assert embedded.locate('some/hub-id') == 'some/hub-id'
+    assert not any(pipeline_folder in path.read_text() for path in folder.rglob('*.json'))
+
+
+def test_damage_is_named_with_the_mend(folder):
+    weights = folder / 'unet' / 'diffusion_pytorch_model.safetensors'
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(ValueError, match=r'unet.*is damaged: restore it with .pip install'):
+        LatentDiffusion.from_pretrained('diff2in1_mm/rooms')
+    weights.unlink()
+    with pytest.raises(ValueError, match='is missing.*git checkout.*train_diffusion.py'):
+        LatentDiffusion.from_pretrained('diff2in1_mm/rooms')
+    shutil.rmtree(folder)
+    with pytest.raises(ValueError, match='checksums.json is missing'):
+        LatentDiffusion.from_pretrained('diff2in1_mm/rooms')
+
+
+def test_a_new_one_keeps_the_card(folder, pipeline_folder):
+    (folder / 'README.md').write_text('model card')
+    embed(pipeline_folder, folder)
+    assert (folder / 'README.md').read_text() == 'model card'
+    LatentDiffusion.from_pretrained('diff2in1_mm/rooms')  # the card is not under the checksums
+
+
+def test_what_is_shipped():
+    """Whole, small enough, and a model of 128x128 rooms."""
+    if not embedded.FOLDER.is_dir():
+        pytest.fail('the package comes without its diffusion model')
+    size = sum(path.stat().st_size for path in embedded.FOLDER.rglob('*.safetensors'))
+    assert size < 25e6
+    model = LatentDiffusion.from_pretrained('diff2in1_mm/rooms')
+    assert model.latent_stride == 4 and 128 % model.stride == 0
+    captions = ['a room with a wooden floor and blue walls, a red ball beside a blue cupboard', '']
+    assert model.text.sequences(captions).shape[0] == 2
