@@ -16,7 +16,7 @@ from mmseg.structures import SegDataSample
 
 from diff2in1_mm.engine.batch_pass import BatchPass, ViewSettings
 from diff2in1_mm.engine.theta import ThetaC
-from diff2in1_mm.synthesis.labelling import labeller_for
+from diff2in1_mm.synthesis.labellers import labeller_for
 
 
 def batch(size, count: int, device: str, synthetic: bool, num_classes: int = 19) -> dict:

@@ -15,13 +15,13 @@ autoencoder = dict(
     model=dict(
         autoencoder=dict(latent_channels=4, sample_size=128),
         crop=(64, 64),
-        crop_iters=2000),
+        crop_iters=7000),
     train_dataloader=dict(batch_size=8, dataset=dict(crop=None)),
     param_scheduler=[
         dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=100),
-        dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=2400, eta_min=2e-5)
+        dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=7300, eta_min=2e-5)
     ],
-    train_cfg=dict(max_iters=2400))
+    train_cfg=dict(max_iters=7300))
 
 denoiser = dict(
     unet=dict(
@@ -39,6 +39,6 @@ denoiser = dict(
     train_dataloader=dict(batch_size=16),
     param_scheduler=[
         dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=100),
-        dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=4000, eta_min=1e-5)
+        dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=8500, eta_min=1e-5)
     ],
-    train_cfg=dict(max_iters=4000))
+    train_cfg=dict(max_iters=8500))

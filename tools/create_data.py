@@ -156,9 +156,11 @@ def run(cfg: Config, settings: dict, args: argparse.Namespace) -> CreationReport
 
 def _tell(out: str, report: CreationReport) -> None:
     store = SyntheticStore(out)
+    store.merge()
     ignored = [record.quality.get('ignored', 0.) for record in store.records()]
+    what = 'boxes' if store.task == 'instances' else 'pixels'
     print_log(f'{out} holds {len(store)} samples; on average {sum(ignored) / len(ignored):.1%} of '
-              f'the pixels are ignored. This took {report.seconds:.0f} s. See '
+              f'the {what} are ignored. This took {report.seconds:.0f} s. See '
               f'{osp.join(out, "preview.png")}.', 'current')
 
 

@@ -35,6 +35,8 @@ class ImageFolder(Dataset):
             each image. None means empty captions. Default None.
         data_root (str): Prefix of a relative ``path`` and ``captions``. Default ''.
         limit (int | None): Use only the first so many files. Default None.
+        ann_file (str | None): COCO file; only images that it lists are used, such as those of a
+            training split. Default None.
 
     Raises:
         FileNotFoundError: The folder is missing or holds no image; the captions file is missing.
@@ -46,14 +48,18 @@ class ImageFolder(Dataset):
     def __init__(self, path: str, size: Tuple[int, int],
                  crop: Optional[Tuple[int, int]] = None, flip: float = 0.0,
                  scale: Tuple[float, float] = (1.0, 1.0), captions: Optional[str] = None,
-                 data_root: str = '', limit: Optional[int] = None) -> None:
+                 data_root: str = '', limit: Optional[int] = None,
+                 ann_file: Optional[str] = None) -> None:
         self.size, self.flip, self.scale = tuple(size), flip, tuple(scale)
         self.crop = None if crop is None else tuple(crop)
         if self.crop and any(c > s for c, s in zip(self.crop, self.size)):
             raise ValueError(f'crop {self.crop} is larger than size {self.size}: make it smaller')
         if self.scale[0] < 1 or self.scale[1] < self.scale[0]:
             raise ValueError(f'scale {self.scale} must be (low, high) with 1 <= low <= high')
-        self.files = find_images(osp.join(data_root, path))[:limit]
+        files = find_images(osp.join(data_root, path))
+        if ann_file is not None:
+            files = listed(files, osp.join(data_root, ann_file))
+        self.files = files[:limit]
         if captions is not None and captions != 'sidecar':
             captions = osp.join(data_root, captions)
         self.captions = read_captions(captions, self.files)
@@ -125,6 +131,32 @@ class ImageFolder(Dataset):
             left = np.random.randint(image.shape[1] - width + 1)
             image = image[top:top + height, left:left + width]
         return image[:, ::-1] if np.random.rand() < self.flip else image
+
+
+def listed(files: Sequence[str], ann_file: str) -> List[str]:
+    """Those of ``files`` that the ``images`` of a COCO file name (by the ends of their paths).
+
+    Raises:
+        FileNotFoundError: The file is missing, or none of its images is among the files.
+        ValueError: It is no COCO file.
+    """
+    if not osp.isfile(ann_file):
+        raise FileNotFoundError(f'{ann_file} does not exist: correct images.ann_file')
+    try:
+        with open(ann_file, encoding='utf-8') as file:
+            names = [image['file_name'] for image in json.load(file)['images']]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f'{ann_file} is no COCO file: it has no `images` with `file_name`'
+                         ) from error
+    by_name: Dict[str, List[str]] = {}
+    for file in files:
+        by_name.setdefault(osp.basename(file), []).append(file)
+    found = [file for name in names for file in by_name.get(osp.basename(name), [])
+             if file.endswith(osp.join('', name))]
+    if not found:
+        raise FileNotFoundError(f'none of the images that {ann_file} lists is in the folder: '
+                                'correct images.path or images.ann_file')
+    return sorted(set(found))
 
 
 def _cover(image: np.ndarray, size: Tuple[int, int]) -> np.ndarray:

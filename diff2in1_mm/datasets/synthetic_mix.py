@@ -19,14 +19,6 @@ from .source import resolve
 _MAX_FAILURES = 50  # in a row; then it is not one file that is broken
 
 
-def _point_at_label_map(info: dict, annotation_path: str) -> None:
-    info['seg_map_path'] = annotation_path
-
-
-#: Task of the store -> how a base data set's entry is made to load a stored annotation.
-_POINT_AT = {'segmentation': _point_at_label_map}
-
-
 @DATASETS.register_module()
 class SyntheticMixDataset:
     """Outermost wrapper: the wrapped data set, and synthetic slots behind it.
@@ -228,9 +220,6 @@ class SyntheticMixDataset:
         if not samples:
             raise ValueError(f'the store {self.store_root} has no samples of round {round}: create '
                              'them first.')
-        if self._store.task not in _POINT_AT:
-            raise ValueError(f'samples for {self._store.task} cannot be mixed in yet: this version '
-                             f'knows {", ".join(_POINT_AT)}.')
         last = max(sample.source for sample in samples)
         if last >= self._n_real:
             raise ValueError(
@@ -289,7 +278,7 @@ class SyntheticMixDataset:
         """The source image's entry, pointed at the synthetic files."""
         info = self.source_info(record.source)  # a copy, made anew by every call
         info['img_path'] = self._store.image_path(record)
-        _POINT_AT[self._store.task](info, self._store.annotation_path(record))
+        self._store.codec.point_at(info, Path(self._store.annotation_path(record)))
         return info
 
     def _load(self, samples: List[SampleRecord], index: int, depth: int = 0) -> Optional[dict]:

@@ -54,7 +54,7 @@ class BatchPass:
 
     Args:
         model (nn.Module): Without wrapper; ``forward(inputs, data_samples, mode)``.
-        labeller: See :mod:`diff2in1_mm.synthesis.labelling`.
+        labeller: See :mod:`diff2in1_mm.synthesis.labellers`.
         views (ViewSettings): What to do.
         seed (int): Of the run.
 

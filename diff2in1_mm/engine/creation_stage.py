@@ -79,6 +79,7 @@ def create_round(runner, model: nn.Module, theta_c: ThetaC, settings: Mapping, r
     store = SyntheticStore(dataset.store_root)
     if is_main_process():
         store.prune(keep_round=round)
+        store.merge(round)
     return dict(samples=len(store.records(round)), unreadable=int(skipped))
 
 

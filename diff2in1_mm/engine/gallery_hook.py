@@ -11,12 +11,12 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ..synthesis.batch_labels import BatchLabels, evaluating
+from ..synthesis.drawing import draw_annotation
 from ..synthesis.plan import source_entry
-from ..synthesis.raw_labels import loaded_labels
 from ..synthesis.records import SampleRecord
 from ..synthesis.sources import load_image
 from ..synthesis.store import SyntheticStore
-from ..visualization.sheets import contact_sheet, label_colours, overlay, write_picture
+from ..visualization.sheets import contact_sheet, label_colours, write_picture
 from .creation_stage import mixed_dataset
 from .self_improving_hook import SelfImprovingHook
 
@@ -27,7 +27,7 @@ _TITLES = ('real image', 'prediction', 'synthetic image made of it', 'its label'
 class GalleryHook(Hook):
     """Writes ``WORK_DIR/gallery.png`` at the end of a run with synthetic samples.
 
-    For segmentation. Predictions are theta_C's of that moment, labels those of the creation.
+    Predictions are theta_C's of that moment, labels those of the creation.
 
     Args:
         count (int): Samples, taken evenly from the store. Default 6.
@@ -52,20 +52,22 @@ class GalleryHook(Hook):
             return
         chosen = np.unique(np.linspace(0, len(records) - 1, self.count).round().astype(int))
         with hook.theta_c.applied(model), evaluating(model):
-            columns = [self._column(model, dataset, records[i]) for i in chosen]
+            labels = BatchLabels(model, 'fresh', hook.confidence, hook.labelling)
+            columns = [self._column(labels, dataset, records[i]) for i in chosen]
         path = osp.join(runner.work_dir, 'gallery.png')
         write_picture(path, contact_sheet(list(zip(*columns)), _TITLES))
         runner.logger.info(f'Real images, predictions and synthetic samples: {path}')
 
-    def _column(self, model: Any, dataset: Any, record: SampleRecord) -> List[np.ndarray]:
+    def _column(self, labels: BatchLabels, dataset: Any,
+                record: SampleRecord) -> List[np.ndarray]:
         """The pictures of one sample, each uint8 (H, W, 3) RGB."""
         colours = label_colours(len(dataset.metainfo['classes']), dataset.metainfo.get('palette'))
         entry = source_entry(dataset, record.source)
-        table = loaded_labels(bool(entry.get('reduce_zero_label')), entry.get('label_map'))
         image, annotation = SyntheticStore(dataset.store_root).read(record)
         real = load_image(entry['img_path'], image.shape[1::-1], keep_ratio=False)
-        device = next(model.parameters()).device
+        device = next(labels.model.parameters()).device
         pixels = torch.from_numpy(real.copy()).permute(2, 0, 1)[None].to(device)
-        prediction = BatchLabels(model)(pixels, {}, [entry])[0].annotation
-        return [real, overlay(real, table[prediction], colours, self.opacity), image,
-                overlay(image, table[annotation], colours, self.opacity)]
+        label, = labels(pixels, {}, [entry])  # None: nothing found
+        prediction = None if label is None else label.annotation
+        return [real, draw_annotation(real, prediction, colours, entry, self.opacity), image,
+                draw_annotation(image, annotation, colours, entry, self.opacity)]

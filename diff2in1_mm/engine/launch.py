@@ -14,6 +14,7 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
+from ..datasets.box_checks import check_boxes
 from ..datasets.checks import check_folders, check_labels
 from ..optional import check_config
 from ..paths import find_config
@@ -131,13 +132,13 @@ def find_hook(cfg: Config, name: str) -> Optional[dict]:
 
 @HOOKS.register_module()
 class CheckInputsHook(Hook):
-    """Looks at labels and normalisation before the first iteration, and stops on what cannot work.
+    """Looks at labels, boxes and normalisation before the first iteration, and stops on what cannot work.
 
     A label outside the classes otherwise shows as a device-side assertion hours later, or never;
     images outside [-1, 1] only as poor features.
 
     Args:
-        num_samples (int): How many annotation maps, spread over the data set.
+        num_samples (int): How many annotation maps (images with boxes), spread over the data set.
     """
 
     def __init__(self, num_samples: int = 8) -> None:
@@ -145,6 +146,7 @@ class CheckInputsHook(Hook):
 
     def before_train(self, runner) -> None:
         check_labels(runner.train_dataloader.dataset, self.num_samples)
+        check_boxes(runner.train_dataloader.dataset, self.num_samples)
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         backbone = getattr(model, 'backbone', None)
         if hasattr(backbone, 'check_normalisation'):

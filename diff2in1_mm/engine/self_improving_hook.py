@@ -1,13 +1,14 @@
 """Self-improving learning as a hook: warm-up, creation, self-improvement in one run."""
 
-from typing import Mapping, Optional
+from typing import Mapping, Optional, Sequence, Union
 
 from mmengine.hooks import CheckpointHook, Hook, IterTimerHook, LoggerHook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
 
-from ..synthesis.labelling import labeller_for
+from ..synthesis.labellers import labeller_for
+from ..synthesis.labellers.base import checked_confidence
 from ..synthesis.settings import CreationSettings
 from .batch_pass import BatchPass, ViewSettings
 from .creation_stage import check_creation_stage, create_round, mixed_dataset
@@ -38,7 +39,7 @@ class SelfImprovingHook(Hook):
         warm_up (int): Length of the warm-up, in epochs of an epoch-based run and in iterations of
             an iteration-based one (see ``by_epoch``).
         creation (dict, optional): See :class:`diff2in1_mm.synthesis.settings.CreationSettings`;
-            its ``confidence`` is the one below unless given. None: no synthetic data (a control).
+            its ``confidence`` and ``labelling`` are those below unless given. None: no synthetic data (a control).
         momentum (float): Weight of the new value in theta_C, in (0, 1]. MMEngine's convention:
             the paper's m = 0.998 is 0.002, the default.
         interval (int): Iterations from one update of theta_C to the next, counted from the start
@@ -52,8 +53,11 @@ class SelfImprovingHook(Hook):
             frozen features, which costs nothing. 'strong': photometric changes, which cost a second
             pass of the backbone for these samples.
         feature_dropout (float): Share of channels that ``student_view='feature_dropout'`` drops.
-        confidence (float, optional): Pixels (boxes) that theta_C is less sure of than this are
-            ignored (left out). None takes 0 for segmentation and 0.9 for boxes.
+        confidence (float | Sequence[float], optional): Pixels (boxes) that theta_C is less sure of
+            than this are ignored (left out). None takes 0 for segmentation and 0.9 for boxes; boxes
+            may have a number for each class.
+        labelling (dict, optional): Other arguments of the task's labeller, see
+            :mod:`diff2in1_mm.synthesis.labellers`.
         recreate_every (int, optional): Create a new set with the current theta_C every so many
             epochs or iterations. None: once.
         by_epoch (bool, optional): Whether ``warm_up`` and ``recreate_every`` count epochs. None:
@@ -72,7 +76,8 @@ class SelfImprovingHook(Hook):
                  target_mode: str = 'eval',
                  student_view: str = 'same',
                  feature_dropout: float = 0.5,
-                 confidence: Optional[float] = None,
+                 confidence: Union[None, float, Sequence[float]] = None,
+                 labelling: Optional[dict] = None,
                  recreate_every: Optional[int] = None,
                  by_epoch: Optional[bool] = None) -> None:
         _at_least('warm_up', warm_up, 0)
@@ -84,14 +89,14 @@ class SelfImprovingHook(Hook):
         _one_of('student_view', student_view, ('same', 'feature_dropout', 'strong'))
         _share('momentum', momentum, 0 < momentum <= 1)
         _share('feature_dropout', feature_dropout, 0 <= feature_dropout < 1)
-        if confidence is not None:
-            _share('confidence', confidence, 0 <= confidence <= 1)
+        checked_confidence(confidence, 0.)
         self.warm_up, self.recreate_every, self.by_epoch = warm_up, recreate_every, by_epoch
         self.creation = None
         if creation is not None:
-            self.creation = dict(dict(confidence=confidence), **creation)
+            self.creation = dict(dict(confidence=confidence, labelling=labelling), **creation)
             CreationSettings.from_dict(self.creation).build_generator()
-        self.momentum, self.interval, self.confidence = momentum, interval, confidence
+        self.momentum, self.interval = momentum, interval
+        self.confidence, self.labelling = confidence, labelling
         self.views = ViewSettings(targets, target_mode, student_view, feature_dropout)
         self.state = StageState()
         self.theta_c: Optional[ThetaC] = None
@@ -111,7 +116,7 @@ class SelfImprovingHook(Hook):
         labeller = None
         if self.creation is not None:
             check_creation_stage(runner, model, self.creation, runner._resume)
-            labeller = labeller_for(model, self.confidence)
+            labeller = labeller_for(model, self.confidence, self.labelling)
         self._log_interval = next(
             (hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)), 10)
         self._pass = BatchPass(model, labeller, self.views, runner.seed or 0)

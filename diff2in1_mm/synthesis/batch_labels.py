@@ -1,50 +1,39 @@
 """Labels for generated images, from the model that creates."""
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .labelling import SegmentationLabeller, labeller_for
-
-
-class Label(NamedTuple):
-    """What is stored beside a generated image.
-
-    Attributes:
-        annotation: Raw file values, uint8 (H, W).
-        quality: ``confidence`` (mean over the pixels) and ``ignored`` (share of pixels).
-    """
-    annotation: np.ndarray
-    quality: Dict[str, float]
+from .labellers import Label, labeller_for
 
 
 class BatchLabels:
     """Labels batches of generated images.
 
     Args:
-        model (nn.Module): An MMSeg segmentor, with the values that are to label, in eval mode.
-        label_from (str): 'fresh' or 'last_step', see :class:`CreationSettings`.
-        confidence (float | None): See :class:`CreationSettings`.
+        model (nn.Module): A segmentor or detector, with the values that are to label, in eval mode.
+        label_from (str): 'fresh', 'last_step' or 'source', see :class:`CreationSettings`.
+        confidence, labelling: See :class:`CreationSettings`.
 
     Raises:
         TypeError: No labeller knows this kind of model.
-        ValueError: The store cannot hold this model's labels yet, or the backbone has no features
-            of the last denoising step.
+        ValueError: The labeller does not know an option, or the backbone has no features of the
+            last denoising step.
     """
 
-    task = 'segmentation'
-
     def __init__(self, model: nn.Module, label_from: str = 'fresh',
-                 confidence: Optional[float] = None) -> None:
+                 confidence: Union[None, float, Sequence[float]] = None,
+                 labelling: Optional[Mapping[str, Any]] = None) -> None:
         self.model = model
-        self.labeller = labeller_for(model, confidence)
-        if not isinstance(self.labeller, SegmentationLabeller):
-            raise ValueError('samples are created for segmentation so far, and '
-                             f'{type(model).__name__} needs other annotations: set creation=None')
+        self.labeller = labeller_for(model, confidence, labelling)
+        self.task = self.labeller.task
         self.backbone = model.backbone if hasattr(model.backbone, 'from_taps') else None
-        self.last_step = label_from == 'last_step'
+        self.last_step, self.of_source = (label_from == name for name in ('last_step', 'source'))
+        if self.of_source and not hasattr(self.labeller, 'source_labels'):
+            raise ValueError("creation.label_from='source' takes the boxes of the source images, "
+                             f'but {type(model).__name__} needs {self.task} labels: set it to '
+                             "'fresh'")
         if self.last_step and not getattr(self.backbone, 'frozen', False):
             raise ValueError("creation.label_from='last_step' takes the features of the denoising "
                              f'pass, which {type(model.backbone).__name__} does not use: set it to '
@@ -61,16 +50,15 @@ class BatchLabels:
         Raises:
             ValueError: They have different numbers of classes.
         """
-        head = self.model.decode_head
-        head = head[-1] if isinstance(head, nn.ModuleList) else head
-        if classes is None or head.num_classes != len(classes):
-            raise ValueError(f'the head predicts {head.num_classes} classes, but the data set has '
+        predicted = self.labeller.count_classes(self.model)
+        if predicted is not None and (classes is None or predicted != len(classes)):
+            raise ValueError(f'the head predicts {predicted} classes, but the data set has '
                              f'{len(classes or ())}: set `num_classes` of the head, or `metainfo` '
                              'of the data set')
 
     @torch.no_grad()
     def __call__(self, pixels: Tensor, taps: Mapping[str, Tensor],
-                 entries: Sequence[Mapping[str, Any]]) -> List[Label]:
+                 entries: Sequence[Mapping[str, Any]]) -> List[Optional[Label]]:
         """Label a batch.
 
         Args:
@@ -80,12 +68,12 @@ class BatchLabels:
                 reads label values.
 
         Returns:
-            list[Label]: One per image.
+            list[Label | None]: One per image; None for one that shall not be stored.
         """
-        from mmseg.structures import SegDataSample
         size = tuple(pixels.shape[-2:])
-        samples = [SegDataSample(metainfo=dict(img_shape=size, ori_shape=size, pad_shape=size))
-                   for _ in entries]
+        if self.of_source:
+            return self.labeller.source_labels(size, entries)
+        samples = self.labeller.new_samples(len(entries), size)
         if self.last_step:
             # Only the size of the input counts while features are served.
             inputs = self.backbone.from_unit_range(pixels.float() / 127.5 - 1)
@@ -94,8 +82,7 @@ class BatchLabels:
         else:
             inputs, samples = self._preprocess(pixels, samples)
             predictions = self.labeller.predict(self.model, inputs, samples)
-        self.labeller.assign(samples, predictions)
-        return self._to_files(samples, predictions, size, entries)
+        return self.labeller.labels(predictions, size, entries)
 
     def _preprocess(self, pixels: Tensor, samples: List[Any]) -> Tuple[Tensor, List[Any]]:
         """As test data: normalised, and padded where the model's ``test_cfg`` says so."""
@@ -113,17 +100,6 @@ class BatchLabels:
         converts = any(getattr(preprocessor, name, False)
                        for name in ('channel_conversion', '_channel_conversion'))
         return converts == self.backbone.input_bgr
-
-    def _to_files(self, samples: Sequence[Any], predictions: Sequence[Any], size: Tuple[int, int],
-                  entries: Sequence[Mapping[str, Any]]) -> List[Label]:
-        height, width = size  # padding is at the bottom and right
-        labels = torch.stack([s.gt_sem_seg.data[0, :height, :width] for s in samples])
-        sure = torch.stack([p.confidence[:height, :width] for p in predictions]).mean((1, 2))
-        ignored = (labels == self.labeller.ignore_index).float().mean((1, 2))
-        figures = torch.stack([sure, ignored], 1).tolist()
-        # int16 holds every class and common ignore indices, in a quarter of the bytes.
-        return [Label(self.labeller.to_raw(label, entry), dict(confidence=c, ignored=i))
-                for label, entry, (c, i) in zip(labels.to(torch.int16).cpu(), entries, figures)]
 
 
 @contextmanager

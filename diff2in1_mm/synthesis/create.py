@@ -26,7 +26,7 @@ def create(model: nn.Module, dataset: Any, store: Union[str, SyntheticStore], *,
     and disk is logged, before the long part begins. This does not wait for other processes.
 
     Args:
-        model (nn.Module): An MMSeg segmentor, without wrapper; its present values label. With a
+        model (nn.Module): A segmentor or detector, without wrapper; its present values label. With a
             ``DiffusionBackbone`` its diffusion model generates.
         dataset: ``SyntheticMixDataset``, of which the real part counts, or the real data set.
         store (str | SyntheticStore): Folder; begun, or continued if it was made for the same.
@@ -51,7 +51,7 @@ def create(model: nn.Module, dataset: Any, store: Union[str, SyntheticStore], *,
     settings = CreationSettings.from_dict(settings)
     generator = settings.build_generator()
     with evaluating(model):
-        labels = BatchLabels(model, settings.label_from, settings.confidence)
+        labels = BatchLabels(model, settings.label_from, settings.confidence, settings.labelling)
         labels.check_classes(dataset.metainfo.get('classes'))
         diffusion = diffusion_of(model, settings)
         plan = make_plan(dataset, generator, settings, seed, round)
@@ -95,7 +95,7 @@ def check_creation(model: nn.Module, settings: Mapping[str, Any]) -> CreationSet
     """
     checked = CreationSettings.from_dict(settings)
     checked.build_generator()
-    BatchLabels(model, checked.label_from, checked.confidence)
+    BatchLabels(model, checked.label_from, checked.confidence, checked.labelling)
     if checked.diffusion is None:
         diffusion_of(model, checked)
     return checked

@@ -58,7 +58,7 @@ def creation_settings(dataset: Any, labels: BatchLabels, diffusion: LatentDiffus
         solver=settings.solver, condition=settings.condition or dict(type='Prompt'),
         generator=settings.generator, sample_posterior=settings.sample_posterior,
         label_from=settings.label_from,
-        confidence=labels.labeller.confidence, scale=settings.scale,
+        confidence=labels.labeller.confidence, labelling=settings.labelling or {}, scale=settings.scale,
         keep_ratio=settings.keep_ratio, copies_per_source=settings.copies_per_source, seed=seed,
         diffusion=diffusion.digest(), images=_images_digest(dataset), checkpoint=checkpoint)
     return json.loads(json.dumps(described))

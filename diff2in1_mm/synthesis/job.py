@@ -33,13 +33,15 @@ class CreationReport:
         present: Samples of its share that were there before.
         seconds: Of the whole call.
         skipped: Paths of source images that could not be read.
-        ignored: Mean share of ignored pixels in what it made.
+        empty: Samples that were not stored, as the model found nothing in them.
+        ignored: Mean share of ignored pixels (boxes) in what it made.
         bytes: Written to the disk.
     """
     samples: int = 0
     present: int = 0
     seconds: float = 0.
     skipped: List[str] = field(default_factory=list)
+    empty: int = 0
     ignored: float = 0.
     bytes: int = 0
 
@@ -97,6 +99,11 @@ class CreationJob:
         if self.report.skipped and not self.report.samples and not self.report.present:
             raise ValueError(f'none of the source images could be read (the first: '
                              f'{self.report.skipped[0]}): check the data set')
+        if self.report.empty and not self.report.samples and not self.report.present:
+            raise ValueError(
+                f'none of {self.report.empty} generated images was stored: the model found nothing '
+                f'sure enough in them (confidence {self.labels.labeller.confidence}); lower '
+                'creation.confidence, warm up longer, or let `labelling` allow_empty')
         self.report.ignored /= max(self.report.samples, 1)
         self.report.bytes = sum(sum(record.bytes.values())
                                 for record in self.store.records(self.round)
@@ -166,7 +173,9 @@ class CreationJob:
         labels = self.labels(pixels, taps, group.entries)
         for sample, entry, image, label in zip(
                 samples, group.entries, pixels.permute(0, 2, 3, 1).cpu().numpy(), labels):
-            if sample.id not in self._done:
+            if label is None:
+                self.report.empty += 1
+            elif sample.id not in self._done:
                 writer.submit(self.store.add, self._record(sample, entry, label), image,
                               label.annotation)
                 self.report.samples += 1

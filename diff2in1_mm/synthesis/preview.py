@@ -3,9 +3,9 @@ from typing import Any, List, Sequence
 
 import numpy as np
 
-from ..visualization.sheets import contact_sheet, label_colours, overlay, write_picture
+from ..visualization.sheets import contact_sheet, label_colours, write_picture
+from .drawing import draw_annotation
 from .plan import Batch, source_entry
-from .raw_labels import loaded_labels
 from .settings import CreationSettings
 from .sources import load_image
 from .store import SyntheticStore
@@ -31,9 +31,8 @@ def write_preview(store: SyntheticStore, dataset: Any, batches: Sequence[Batch],
             continue
         entry = source_entry(dataset, sample.source)
         image, annotation = store.read(record)
-        table = loaded_labels(bool(entry.get('reduce_zero_label')), entry.get('label_map'))
         rows.append([load_image(entry['img_path'], settings.scale, settings.keep_ratio), image,
-                     overlay(image, table[annotation], colours)])
+                     draw_annotation(image, annotation, colours, entry)])
         confidence = record.quality.get('confidence', float('nan'))
         titles.append(f'{record.id}  T={record.T}  confidence {confidence:.2f}  {record.caption}')
     if rows:

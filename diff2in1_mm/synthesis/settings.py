@@ -4,9 +4,10 @@ from typing import Any, Mapping, Optional, Sequence, Tuple, Union
 
 from mmengine.registry import MODELS
 
+from .labellers.base import checked_confidence
 from .partial_noise import PartialNoiseGenerator
 
-LABEL_SOURCES = ('fresh', 'last_step')
+LABEL_SOURCES = ('fresh', 'last_step', 'source')
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,12 @@ class CreationSettings:
         batch_size: Images that are generated together.
         label_from: 'fresh': the model looks at the image as it will be read back. 'last_step': it
             starts from the features of the last denoising pass, which saves one U-Net pass.
-        confidence: Pixels that the model is less sure of are stored as ignored. None: the task's
-            default (0, none, for segmentation).
+            'source': boxes and masks of the source image stay, for a low ``T`` at which things
+            keep their places.
+        confidence: Pixels that the model is less sure of are stored as ignored, boxes are left out;
+            for boxes also one number per class. None: the task's default (0, none, for
+            segmentation; 0.9 for boxes).
+        labelling: Other arguments of the task's labeller, see :mod:`.labellers`.
         scale: (w, h) to which source images are resized; None: they keep their size.
         keep_ratio: Whether ``scale`` bounds the image (long and short edge) or is its size.
         limit: Only the first so many source images; None: all.
@@ -43,7 +48,8 @@ class CreationSettings:
     copies_per_source: int = 1
     batch_size: int = 4
     label_from: str = 'fresh'
-    confidence: Optional[float] = None
+    confidence: Union[None, float, Sequence[float]] = None
+    labelling: Optional[dict] = None
     scale: Optional[Tuple[int, int]] = None
     keep_ratio: bool = True
     limit: Optional[int] = None
@@ -69,8 +75,7 @@ class CreationSettings:
         if self.label_from not in LABEL_SOURCES:
             raise ValueError(f'creation.label_from must be one of {LABEL_SOURCES}, but got '
                              f'{self.label_from!r}')
-        if self.confidence is not None and not 0 <= self.confidence <= 1:
-            raise ValueError(f'creation.confidence = {self.confidence} is a probability in [0, 1]')
+        checked_confidence(self.confidence, 0.)
         if self.scale is not None and (len(self.scale) != 2 or min(self.scale) < 1):
             raise ValueError(f'creation.scale = {self.scale} must be (width, height) in pixels')
 

@@ -5,7 +5,8 @@
     STORE/
       store.json           what the store was made for
       images/ID.png        8-bit RGB
-      annotations/ID.png   raw file values, as the wrapped data set's own annotation files have them
+      annotations/ID.*     what the task's own tools read, see :mod:`diff2in1_mm.synthesis.codecs`
+      instances.json       for boxes and panoptic maps also all samples in one file
       records/ID.json      one :class:`SampleRecord`; written last: without it there is no sample
 
 A sample appears wholly or not at all: every file is renamed into place, the record after the rest.
@@ -24,8 +25,8 @@ import numpy as np
 from filelock import FileLock
 from mmengine.logging import print_log
 
-from .annotation_codecs import annotation_codec, encode_png
 from ..files import is_leftover, write_atomic
+from .codecs import annotation_codec, encode_png
 from .records import SampleRecord
 
 VERSION = 1
@@ -65,7 +66,7 @@ class SyntheticStore:
         self.fingerprint: str = made_for['fingerprint']
         self.settings: Dict[str, Any] = made_for['settings']
         _check_task_and_classes(self, task, classes)
-        self.codec = annotation_codec(self.task)
+        self.codec = annotation_codec(self.task, self.classes)
         self.damaged: Dict[str, str] = {}
         self._records: Dict[str, SampleRecord] = {}
         self._stamps: Dict[str, Tuple[int, ...]] = {}
@@ -78,7 +79,7 @@ class SyntheticStore:
 
         Args:
             root: Folder; new, empty, a store without samples, or a store with this fingerprint.
-            task: Kind of annotation, ``'segmentation'``.
+            task: Kind of annotation: 'segmentation', 'instances' or 'panoptic'.
             classes: Class names in training order.
             fingerprint: Stands for everything that the samples depend on.
             settings: The same in readable form (JSON types); used to say what differs.
@@ -134,7 +135,7 @@ class SyntheticStore:
         image = cv2.imread(self.image_path(record), cv2.IMREAD_COLOR)
         if image is None:
             raise OSError(f'{self.image_path(record)} is not a readable image.')
-        annotation = self.codec.decode(Path(self.annotation_path(record)).read_bytes())
+        annotation = self.codec.decode(Path(self.annotation_path(record)))
         return cv2.cvtColor(image, cv2.COLOR_BGR2RGB), annotation
 
     def add(self, record: SampleRecord, image: np.ndarray, annotation: Any) -> None:
@@ -144,20 +145,19 @@ class SyntheticStore:
         Args:
             record: ``image``, ``annotation`` and ``bytes`` are filled in here (in a copy).
             image: uint8 (H, W, 3), RGB.
-            annotation: For segmentation: integers (H, W) in 0..255, raw file values.
+            annotation: As the task's codec takes it.
         """
         image = np.asarray(image)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f'sample {record.id}: the image must be uint8 of shape (H, W, 3), '
                              f'not {image.dtype} of shape {image.shape}.')
         # Encoded outside the lock: that is the slow part.
-        files = {
-            f'{_ANNOTATIONS}/{record.id}{self.codec.suffix}':
-            self.codec.encode(annotation, image.shape[:2]),
-            f'{_IMAGES}/{record.id}.png': encode_png(image),
-        }
-        annotation_name, image_name = files
-        record = replace(record, image=image_name, annotation=annotation_name,
+        files = {f'{_ANNOTATIONS}/{record.id}{suffix}': content for suffix, content
+                 in self.codec.encode(annotation, record, image.shape[:2]).items()}
+        image_name = f'{_IMAGES}/{record.id}.png'
+        files[image_name] = encode_png(image)
+        record = replace(record, image=image_name,
+                         annotation=f'{_ANNOTATIONS}/{record.id}{self.codec.suffix}',
                          bytes={name: len(content) for name, content in files.items()})
         with _lock(self.root):
             present = self._read_intact(record.id)
@@ -169,6 +169,16 @@ class SyntheticStore:
                 write_atomic(self._record_path(record.id), record.to_json())
         self._records[record.id] = present or record
         self.damaged.pop(record.id, None)
+
+    def merge(self, round: Optional[int] = None) -> List[str]:
+        """Writes the files that hold all samples of a round (None: of all), for tasks whose tools
+        want such files; returns their paths."""
+        paths = [Path(self.annotation_path(record)) for record in self.records(round)]
+        written = []
+        for name, content in self.codec.merge(paths).items():
+            write_atomic(self.root / name, json.dumps(content).encode())
+            written.append(str(self.root / name))
+        return written
 
     def prune(self, keep_round: int) -> int:
         """Removes the samples of all other rounds; returns how many. Each goes wholly: first its

@@ -133,7 +133,7 @@ def test_made_for_something_else(store):
         SyntheticStore(store.root, classes=('person', ))
     with pytest.raises(StoreMismatch, match='depth is wanted'):
         SyntheticStore(store.root, task='depth')
-    with pytest.raises(ValueError, match="'depth'.*knows segmentation"):
+    with pytest.raises(ValueError, match="'depth'.*knows instances, panoptic, segmentation"):
         SyntheticStore.prepare(store.root, **{**PURPOSE, 'task': 'depth'})
 
 

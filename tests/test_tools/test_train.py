@@ -45,6 +45,17 @@ def start(command, folder, **env):
                                            CUDA_VISIBLE_DEVICES='', **env))
 
 
+def train_in_two_processes(path, folder):
+    """tools/train.py under torchrun, into ``folder / 'run'``."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    run = start(['-m', 'torch.distributed.run', '--nproc_per_node=2', f'--master_port={port}',
+                 tool_path('tools/train.py'), path, '--work-dir', 'run', '--launcher', 'pytorch'],
+                folder)
+    assert run.wait(timeout=300) == 0, (folder / 'out.txt').read_text()[-4000:]
+
+
 @pytest.mark.usefixtures('tiny_create')
 def test_train_resume_and_test(images, tmp_path, capsys):  # noqa: F811
     path = write(config(images, tmp_path / 'run', iters=8, hook={}), tmp_path)
@@ -148,13 +159,7 @@ def test_two_processes_on_the_cpu(images, tmp_path, pipeline_folder):  # noqa: F
                          hook=dict(student_view='strong', interval=2))
     cfg.model.decode_head.norm_cfg.type = 'SyncBN'
     path = write(cfg, tmp_path)
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    run = start(['-m', 'torch.distributed.run', '--nproc_per_node=2', f'--master_port={port}',
-                 tool_path('tools/train.py'), path, '--work-dir', 'run', '--launcher', 'pytorch'],
-                tmp_path)
-    assert run.wait(timeout=300) == 0, (tmp_path / 'out.txt').read_text()[-4000:]
+    train_in_two_processes(path, tmp_path)
     store = SyntheticStore(tmp_path / 'store')
     assert [record.source for record in store.records(0)] == list(range(8))
     summary = json.loads((tmp_path / 'run' / 'summary.json').read_text())

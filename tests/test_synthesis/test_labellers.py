@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,10 @@ from mmengine.structures import InstanceData, PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
-from diff2in1_mm.synthesis.labelling import (DetectionLabeller, SegmentationLabeller,
-                                             SegmentationPrediction, labeller_for)
+from diff2in1_mm.synthesis.labellers import (DetectionLabeller, PanopticLabeller,
+                                             SegmentationLabeller, SegmentationPrediction,
+                                             labeller_for)
+from diff2in1_mm.synthesis.labellers.detection import ignores_boxes
 
 from ..test_engine.tiny import config
 
@@ -94,7 +98,7 @@ class TestSegmentation:
         pytest.importorskip('mmdet')
         from mmseg.models.decode_heads import Mask2FormerHead
 
-        from diff2in1_mm.synthesis.labelling import _decide
+        from diff2in1_mm.synthesis.labellers.segmentation import _decide
         scores = torch.tensor([0.9, 0.1, 0.0])[None, :, None, None].expand(1, 3, 2, 2)
         labels, confidence = _decide(scores, Mask2FormerHead.__new__(Mask2FormerHead))
         assert (labels == 0).all() and torch.allclose(confidence, torch.tensor(0.9))
@@ -120,10 +124,61 @@ class TestDetection:
     def test_no_box_at_all(self):
         from mmdet.structures import DetDataSample
         target = DetDataSample()
-        labeller = DetectionLabeller(nn.Module())
+        labeller = DetectionLabeller(nn.Module(), allow_empty=True)
         assert labeller.assign([target], [boxes()])['ignored'] == 0
         assert target.gt_instances.bboxes.shape == (0, 4)
         assert labeller.agreement([boxes()], [boxes()]) == 1
+        label, = labeller.labels([boxes()], (8, 8), [{}])
+        assert len(label.annotation.labels) == 0
+
+    def test_without_a_box_the_stored_target_stays(self):
+        from mmdet.structures import DetDataSample
+        target = DetDataSample()
+        target.gt_instances = boxes([0, 0, 5, 5, 1, 2])
+        labeller = DetectionLabeller(nn.Module())
+        labeller.assign([target], [boxes([0, 0, 9, 9, 0.5, 0])])
+        assert target.gt_instances.labels.tolist() == [2]
+        assert labeller.labels([boxes()], (8, 8), [{}]) == [None]
+
+    def test_thresholds_of_classes(self):
+        labeller = DetectionLabeller(nn.Module(), confidence=[0.9, 0.5])
+        label, = labeller.labels([boxes([0, 0, 9, 9, 0.6, 0], [0, 0, 9, 9, 0.6, 1])], (9, 9), [{}])
+        assert label.annotation.labels.tolist() == [1]
+
+    def test_unsure_boxes_are_ignored_where_the_detector_can(self):
+        model = nn.Module()
+        found = boxes([0, 0, 9, 9, 0.95, 1], [20, 0, 29, 9, 0.5, 0], [0, 20, 9, 29, 0.1, 0])
+        left_out, = DetectionLabeller(model, ignore_from=0.3).labels([found], (30, 30), [{}])
+        assert left_out.annotation.ignored.tolist() == [False]
+        model.assigner = SimpleNamespace(ignore_iof_thr=0.5)
+        kept, = DetectionLabeller(model, ignore_from=0.3).labels([found], (30, 30), [{}])
+        assert kept.annotation.ignored.tolist() == [False, True]
+        model.bbox_assigner = [SimpleNamespace(ignore_iof_thr=-1)]
+        assert not ignores_boxes(model)
+
+    def test_doubles_go_where_the_head_leaves_them(self):
+        model = nn.Module()
+        model.test_cfg = dict(max_per_img=100)  # as DETR's
+        found = boxes([0, 0, 10, 10, 0.95, 1], [0, 0, 10, 9, 0.99, 1], [0, 0, 10, 10, 0.95, 0])
+        label, = DetectionLabeller(model).labels([found], (10, 10), [{}])
+        assert sorted(label.annotation.labels.tolist()) == [0, 1]
+        model.test_cfg = dict(rcnn=dict(nms=dict(type='nms', iou_threshold=0.5)))
+        label, = DetectionLabeller(model).labels([found], (10, 10), [{}])
+        assert len(label.annotation.labels) == 3
+
+    def test_boxes_and_masks_of_the_source_are_scaled(self):
+        entry = dict(img_path='a', height=10, width=20, instances=[
+            dict(bbox=[2, 0, 10, 5], bbox_label=1, ignore_flag=0,
+                 mask=[[2, 0, 10, 0, 10, 5, 2, 5]]),
+            dict(bbox=[0, 0, 4, 4], bbox_label=0, ignore_flag=1,
+                 mask=[[0, 0, 4, 0, 4, 4, 0, 4]])])
+        label, = DetectionLabeller(nn.Module()).source_labels((20, 20), [entry])
+        assert label.annotation.bboxes.tolist() == [[2, 0, 10, 10], [0, 0, 4, 8]]
+        assert label.annotation.ignored.tolist() == [False, True]
+        assert label.annotation.masks.shape == (2, 20, 20)
+        assert label.annotation.masks[0].sum() == 80
+        with pytest.raises(ValueError, match='has none'):
+            DetectionLabeller(nn.Module()).source_labels((8, 8), [dict(img_path='a')])
 
     def test_agreement_needs_class_and_place(self):
         labeller = DetectionLabeller(nn.Module(), confidence=0.5)
@@ -132,11 +187,50 @@ class TestDetection:
         assert labeller.agreement([a], [b]) == pytest.approx(0.5)
         assert labeller.agreement([a], [boxes()]) == 0
 
-    def test_masks_are_refused_for_now(self):
+    def test_masks_are_padded_like_the_batch(self):
+        from mmdet.structures import DetDataSample
+        target = DetDataSample(metainfo=dict(batch_input_shape=(32, 32)))
+        found = boxes([0, 0, 9, 9, 0.95, 1])
+        found.masks = torch.ones(1, 20, 30, dtype=torch.bool)
+        DetectionLabeller(nn.Module()).assign([target], [found])
+        masks = target.gt_instances.masks.to_ndarray()
+        assert masks.shape == (1, 32, 32) and masks.sum() == 600
+
+
+class TestPanoptic:
+
+    def labeller(self, **options):
         model = nn.Module()
-        model.with_mask = True
-        with pytest.raises(NotImplementedError, match='without a mask head'):
-            DetectionLabeller(model)
+        model.panoptic_fusion_head = SimpleNamespace(
+            test_cfg={}, num_things_classes=2, num_classes=4)
+        return PanopticLabeller(model, **options)
+
+    def test_segments_become_things_and_stuff(self):
+        from mmdet.structures import DetDataSample
+        labeller = self.labeller()
+        values = torch.tensor([[1001, 1001, 3], [2001, 4, 3]])  # two things, void, stuff
+        found = labeller._segments(values)
+        assert found.labels.tolist() == [3, 1, 1]
+        assert (found.ids == 0).tolist() == [[False] * 3, [False, True, False]]
+        target = DetDataSample(metainfo=dict(batch_input_shape=(4, 4)))
+        figures = labeller.assign([target], [found])
+        assert figures['ignored'] == pytest.approx(1 / 6)
+        assert target.gt_instances.bboxes.tolist() == [[0, 0, 2, 1], [0, 1, 1, 2]]
+        semantic = target.gt_sem_seg.sem_seg[0]
+        assert semantic[:2, :3].tolist() == [[1, 1, 3], [1, 255, 3]]
+        assert (semantic[2:] == 255).all() and (semantic[:, 3] == 255).all()
+        assert labeller.agreement([found], [found]) == 1
+        label, = labeller.labels([found], (2, 3), [{}])
+        assert label.quality['instances'] == 2 and label.annotation.num_things == 2
+
+    def test_nothing_sure(self):
+        from mmdet.structures import DetDataSample
+        labeller = self.labeller(confidence=0.5)
+        found = labeller._segments(torch.full((2, 2), 4))
+        target = DetDataSample()
+        assert labeller.assign([target], [found])['ignored'] == 1
+        assert 'gt_sem_seg' not in target
+        assert labeller.labels([found], (2, 2), [{}]) == [None]
 
 
 def test_unknown_models_are_named():
@@ -144,3 +238,5 @@ def test_unknown_models_are_named():
         labeller_for(nn.Linear(2, 2))
     with pytest.raises(ValueError, match='probability'):
         labeller_for(segmentor(), confidence=1.5)
+    with pytest.raises(ValueError, match='does not fit SegmentationLabeller'):
+        labeller_for(segmentor(), options=dict(minimum_size=4))

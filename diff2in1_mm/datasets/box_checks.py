@@ -1,0 +1,92 @@
+"""Bad boxes told in one sentence, before any long work."""
+import json
+from typing import Any, List
+
+import numpy as np
+from mmengine.dataset import BaseDataset
+from mmengine.fileio import exists, get
+
+from .source import base_datasets
+
+__all__ = ['check_boxes']
+
+_ENTRIES = 2000  # looked through for an object; a whole COCO takes seconds
+
+
+def check_boxes(dataset: Any, num_images: int = 8) -> int:
+    """Looks whether annotated objects are of the data set's classes and fit their images.
+
+    Args:
+        dataset: Built data set, wrapped or not.
+        num_images: How many image files are opened, spread over each data set.
+
+    Returns:
+        Number of data sets with boxes that were looked at.
+
+    Raises:
+        ValueError: Classes that the annotation file does not have, no object at all, or an image
+            whose size is not what its annotation says.
+    """
+    checked = 0
+    for base in base_datasets(dataset):
+        base.full_init()
+        if len(base) and 'instances' in base.get_data_info(0):
+            _check_categories(base)
+            _check_objects(base)
+            for index in np.unique(np.linspace(0, len(base) - 1, num_images).astype(int)):
+                _check_size(base, int(index))
+            checked += 1
+    return checked
+
+
+def _check_categories(base: BaseDataset) -> None:
+    """COCO data sets keep the ids of those classes that the file knows, and drop the others."""
+    classes, known = base.metainfo.get('classes') or (), getattr(base, 'cat_ids', None)
+    if known is not None and len(known) != len(classes):
+        names = _category_names(base)
+        missing = [name for name in classes if name not in names]
+        raise ValueError(
+            f'{base.ann_file} has the categories {_short(names)}, but the data set\'s classes are '
+            f'{_short(classes)}: {_short(missing)} would never be learned; correct `metainfo` of '
+            'the data set or the names in the file.')
+
+
+def _category_names(base: BaseDataset) -> List[str]:
+    content = json.loads(get(base.ann_file, backend_args=getattr(base, 'backend_args', None)))
+    return [category['name'] for category in content.get('categories', [])]
+
+
+def _check_objects(base: BaseDataset) -> None:
+    entries = (base.get_data_info(i) for i in range(min(len(base), _ENTRIES)))
+    if not any(entry['instances'] or entry.get('segments_info') for entry in entries):
+        raise ValueError(
+            f'none of the first {min(len(base), _ENTRIES)} images of {type(base).__name__} has an '
+            f'object of the classes {_short(base.metainfo.get("classes") or ())}: check `ann_file` '
+            'and the class names in `metainfo`.')
+
+
+def _check_size(base: BaseDataset, index: int) -> None:
+    """Boxes of a photograph that is turned by its EXIF tag lie elsewhere than its pixels."""
+    entry = base.get_data_info(index)
+    loader = next((t for t in base.pipeline.transforms
+                   if type(t).__name__ == 'LoadImageFromFile'), None)
+    backend = getattr(base, 'backend_args', None)
+    if loader is None or not {'height', 'width'} <= set(entry) \
+            or not exists(entry['img_path'], backend):
+        return  # a missing file is named when it is read
+    loaded = loader.transform(dict(img_path=entry['img_path']))
+    size = loaded['img'].shape[:2] if loaded else None
+    wanted = entry['height'], entry['width']
+    if size is None or size == wanted:
+        return
+    turned = (" (turned by its EXIF tag: LoadImageFromFile's color_type='color_ignore_orientation' "
+              'leaves it as it lies)' if size == wanted[::-1] else '')
+    raise ValueError(f'{entry["img_path"]} is {size[1]} x {size[0]} pixels{turned}, but its '
+                     f'annotation says {wanted[1]} x {wanted[0]}: boxes would lie elsewhere; '
+                     'correct the annotation or the image.')
+
+
+def _short(names: Any) -> str:
+    names = list(names)
+    more = f', ... ({len(names)})' if len(names) > 8 else ''
+    return ', '.join(map(str, names[:8])) + more

@@ -1,0 +1,118 @@
+"""Boxes and masks in files: COCO's instance layout."""
+import json
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ..records import SampleRecord
+from .base import AnnotationCodec
+from .coco import MAX_PER_IMAGE, box_of, image_entry, image_id, merged, read_coco
+
+__all__ = ['Instances', 'InstancesCodec']
+
+
+class Instances(NamedTuple):
+    """Objects of one image.
+
+    Attributes:
+        bboxes: float (n, 4), x1 y1 x2 y2 in pixels.
+        labels: Class indices, integer (n,).
+        scores: Confidence, float (n,) in [0, 1].
+        ignored: Whether the loss is to leave the object alone, bool (n,).
+        masks: bool (n, H, W), or None.
+    """
+    bboxes: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+    ignored: np.ndarray
+    masks: Optional[np.ndarray] = None
+
+
+class InstancesCodec(AnnotationCodec):
+    """One COCO file for each sample, and all samples as one.
+
+    Category ids are class indices plus 1. ``score`` is the labeller's confidence. What is to be
+    ignored has ``iscrowd`` 1, as MMDetection and pycocotools read it. Masks are run lengths.
+    """
+
+    suffix = '.json'
+
+    def encode(self, annotation: Instances, record: SampleRecord,
+               image_shape: Tuple[int, int]) -> Dict[str, bytes]:
+        """Instances to COCO; objects without area inside the image are left out."""
+        self._check(annotation, image_shape)
+        content = dict(
+            images=[image_entry(record, image_shape)],
+            annotations=[entry for entry in (self._entry(annotation, i, record, image_shape)
+                                             for i in range(len(annotation.labels))) if entry],
+            categories=[dict(id=i + 1, name=name) for i, name in enumerate(self.classes)])
+        return {self.suffix: json.dumps(content).encode()}
+
+    def decode(self, path: Path) -> Instances:
+        """COCO file to instances; boxes to a thousandth of a pixel."""
+        content = read_coco(path)
+        found = content['annotations']
+        boxes = np.array([a['bbox'] for a in found], float).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        masks = None
+        if found and all('segmentation' in a for a in found):
+            from pycocotools import mask as coco_mask
+            masks = np.stack([coco_mask.decode(a['segmentation']) for a in found]).astype(bool)
+        return Instances(boxes, np.array([a['category_id'] - 1 for a in found], int),
+                         np.array([a['score'] for a in found], float),
+                         np.array([a['iscrowd'] for a in found], bool), masks)
+
+    def point_at(self, info: Dict[str, Any], path: Path) -> None:
+        """The entries that MMDetection's COCO and VOC data sets make of their annotations."""
+        content = read_coco(path)
+        image, = content['images']
+        info.update(height=image['height'], width=image['width'], instances=[])
+        for found in content['annotations']:
+            x, y, width, height = found['bbox']
+            instance = dict(bbox=[x, y, x + width, y + height], ignore_flag=found['iscrowd'],
+                            bbox_label=found['category_id'] - 1)
+            if 'segmentation' in found:
+                instance['mask'] = found['segmentation']
+            info['instances'].append(instance)
+
+    def merge(self, paths: Sequence[Path]) -> Dict[str, Any]:
+        """The round's ``instances.json``."""
+        return {'instances.json': merged(paths)}
+
+    def _entry(self, annotation: Instances, place: int, record: SampleRecord,
+               image_shape: Tuple[int, int]) -> Optional[Dict[str, Any]]:
+        bbox = box_of(annotation.bboxes[place], image_shape)
+        if min(bbox[2:]) <= 0:
+            return None
+        entry = dict(
+            id=image_id(record) * MAX_PER_IMAGE + place, image_id=image_id(record),
+            category_id=int(annotation.labels[place]) + 1, bbox=bbox, area=bbox[2] * bbox[3],
+            iscrowd=int(annotation.ignored[place]), score=float(annotation.scores[place]))
+        if annotation.masks is not None:
+            entry.update(_run_lengths(annotation.masks[place]))
+        return entry
+
+    def _check(self, annotation: Instances, image_shape: Tuple[int, int]) -> None:
+        count = len(annotation.labels)
+        shapes: List[bool] = [
+            np.shape(annotation.bboxes) == (count, 4), np.shape(annotation.scores) == (count, ),
+            np.shape(annotation.ignored) == (count, ), count <= MAX_PER_IMAGE,
+            annotation.masks is None or np.shape(annotation.masks) == (count, *image_shape)]
+        if not all(shapes):
+            raise ValueError(
+                f'the annotation of {count} objects has boxes {np.shape(annotation.bboxes)} and '
+                f'masks {np.shape(annotation.masks)} for an image {tuple(image_shape)}: give n '
+                f'boxes (n, 4), masks (n, H, W), and at most {MAX_PER_IMAGE} objects.')
+        labels = np.asarray(annotation.labels)
+        if count and not 0 <= labels.min() <= labels.max() < len(self.classes):
+            raise ValueError(f'the annotation has class indices {labels.min()} to {labels.max()}, '
+                             f'but there are {len(self.classes)} classes.')
+
+
+def _run_lengths(mask: np.ndarray) -> Dict[str, Any]:
+    """COCO's ``segmentation`` and ``area`` of a bool mask (H, W)."""
+    from pycocotools import mask as coco_mask
+    encoded = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    encoded['counts'] = encoded['counts'].decode()  # bytes are no JSON
+    return dict(segmentation=encoded, area=int(mask.sum()))

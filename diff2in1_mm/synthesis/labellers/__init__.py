@@ -1,0 +1,53 @@
+"""Labels from theta_C, one module per kind of label."""
+from typing import Any, Mapping, Optional, Sequence, Union
+
+from torch import nn
+
+from ...optional import is_installed
+from .base import Label, Labeller
+from .detection import DetectionLabeller
+from .panoptic import PanopticLabeller
+from .segmentation import SegmentationLabeller, SegmentationPrediction
+
+__all__ = [
+    'DetectionLabeller', 'Label', 'Labeller', 'PanopticLabeller', 'SegmentationLabeller',
+    'SegmentationPrediction', 'labeller_for'
+]
+
+
+def labeller_for(model: nn.Module, confidence: Union[None, float, Sequence[float]] = None,
+                 options: Optional[Mapping[str, Any]] = None) -> Labeller:
+    """The labeller for a model.
+
+    Args:
+        model (nn.Module): Without wrapper.
+        confidence (float | Sequence[float] | None): Threshold; None takes the task's default.
+        options (Mapping | None): Other arguments of the labeller.
+
+    Raises:
+        TypeError: No labeller knows this kind of model.
+        ValueError: An option that the labeller does not have, or out of range.
+    """
+    kind = _kind(model)
+    try:
+        return kind(model, confidence, **(options or {}))
+    except TypeError as error:
+        raise ValueError(f'labelling={dict(options or {})} does not fit {kind.__name__} '
+                         f'({error}): see its arguments.') from error
+
+
+def _kind(model: nn.Module) -> type:
+    if is_installed('mmseg'):
+        from mmseg.models.segmentors import DepthEstimator, EncoderDecoder
+        if isinstance(model, EncoderDecoder) and not isinstance(model, DepthEstimator):
+            return SegmentationLabeller
+    if is_installed('mmdet'):
+        from mmdet.models.detectors import BaseDetector, MaskFormer, TwoStagePanopticSegmentor
+        if isinstance(model, MaskFormer):
+            panoptic = model.panoptic_fusion_head.test_cfg.get('panoptic_on', True)
+            return PanopticLabeller if panoptic else DetectionLabeller
+        if isinstance(model, BaseDetector) and not isinstance(model, TwoStagePanopticSegmentor):
+            return DetectionLabeller
+    raise TypeError(f'theta_C cannot label for {type(model).__name__}: self-improvement works on '
+                    "MMSegmentation's segmentors (EncoderDecoder), and on MMDetection's detectors "
+                    'and mask transformers (MaskFormer, Mask2Former).')

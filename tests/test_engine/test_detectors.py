@@ -1,0 +1,178 @@
+"""Each detector that the README names: trains, creates, labels itself, saves, resumes, tests."""
+import json
+
+import pytest
+import torch
+from mmengine.runner import Runner
+
+pytest.importorskip('mmdet')
+
+from diff2in1_mm.engine.batch_pass import BatchPass  # noqa: E402
+from diff2in1_mm.synthesis.fingerprints import parameters_digest  # noqa: E402
+from diff2in1_mm.synthesis.store import SyntheticStore  # noqa: E402
+
+from .detectors import DETECTORS, allow_panoptic, make_coco, run_config  # noqa: E402
+from .test_whole_run import CountHook, counted  # noqa: E402, F401
+from .tiny import train  # noqa: E402
+
+allow_panoptic()
+
+
+@pytest.fixture(scope='module')
+def coco(tmp_path_factory):
+    return make_coco(tmp_path_factory.mktemp('coco') / 'set')
+
+
+@pytest.fixture
+def untouched(monkeypatch):
+    """Whether preparing a batch left theta_E and its buffers as they were, for each batch."""
+    same = []
+    prepare = BatchPass._prepare
+
+    def watch(self, inputs, samples, rows):
+        before = parameters_digest(self.model)
+        result = prepare(self, inputs, samples, rows)
+        same.append(parameters_digest(self.model) == before and self.model.training)
+        return result
+
+    monkeypatch.setattr(BatchPass, '_prepare', watch)
+    return same
+
+
+def with_gradients(model):
+    """A list to which each backward pass adds the set of parameters that got a gradient."""
+    passes = [set()]
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            parameter.register_post_accumulate_grad_hook(
+                lambda p, name=name: passes[-1].add(name))
+    model.register_forward_pre_hook(lambda *args: passes.append(set()) if passes[-1] else None)
+    return passes
+
+
+@pytest.mark.parametrize('name', DETECTORS)
+def test_detector(name, coco, tmp_path, pipeline_folder, counted, untouched):  # noqa: F811
+    runner = Runner.from_cfg(run_config(name, coco, tmp_path, pipeline_folder))
+    seen, passes = [], with_gradients(runner.model)
+    runner.register_hook(CountHook(counted, seen))
+    runner.train()
+
+    # the frozen model runs once per image, theta_E is not touched, all of it learns as before
+    assert seen[0] == (4, 4) and seen[2] == (4, 4)
+    assert untouched and all(untouched)
+    passes = [names for names in passes if names]  # a validation has none
+    assert len(passes) == 3 and all(passes[0] <= later for later in passes)
+    scalars = runner.message_hub.log_scalars
+    for figure in ('ignored', 'agreement', 'loss_synthetic'):
+        value = scalars[f'train/{figure}'].current()
+        assert value == value
+
+    store = SyntheticStore(tmp_path / 'store')
+    assert len(store) == 4 and not store.damaged
+    check_coco(tmp_path / 'store', store)
+
+    resumed = train(run_config(name, coco, tmp_path, pipeline_folder, iters=4, resume=True))
+    assert resumed.iter == 4
+    cfg = run_config(name, coco, tmp_path / 'test', pipeline_folder)
+    cfg.load_from, cfg.custom_hooks = str(tmp_path / 'iter_4.pth'), []
+    metrics = Runner.from_cfg(cfg).test()
+    prefix = 'coco_panoptic/' if name.endswith('panoptic') else 'coco/'
+    assert metrics and all(key.startswith(prefix) for key in metrics)
+    assert all(torch.isfinite(p).all() for p in resumed.model.parameters())
+
+
+def check_coco(root, store):
+    """pycocotools reads the whole file, and boxes lie inside the images."""
+    from pycocotools.coco import COCO
+    if store.task == 'panoptic':
+        content = json.loads((root / 'panoptic.json').read_text())
+        for image, annotation in zip(content['images'], content['annotations']):
+            assert image['id'] == annotation['image_id']
+            assert (root / 'images' / image['file_name']).is_file()
+            assert (root / 'annotations' / annotation['file_name']).is_file()
+        return
+    coco = COCO(str(root / 'instances.json'))
+    assert len(coco.imgs) == 4 and len(coco.anns) == len(set(coco.anns))
+    for annotation in coco.anns.values():
+        image = coco.imgs[annotation['image_id']]
+        x, y, width, height = annotation['bbox']
+        assert x >= 0 and y >= 0 and width > 0 and height > 0
+        assert x + width <= image['width'] and y + height <= image['height']
+        if 'segmentation' in annotation:
+            assert coco.annToMask(annotation).sum() == annotation['area']
+
+
+def test_a_stronger_view_and_labels_of_the_last_step(coco, tmp_path, pipeline_folder):
+    train(run_config('faster_rcnn', coco, tmp_path, pipeline_folder, student_view='strong',
+                     creation=dict(T=300, steps=1, label_from='last_step')))
+    assert len(SyntheticStore(tmp_path / 'store')) == 4
+
+
+def test_boxes_and_masks_of_the_source(coco, tmp_path, pipeline_folder):
+    train(run_config('mask_rcnn', coco, tmp_path, pipeline_folder, targets='creation',
+                     creation=dict(T=50, steps=1, label_from='source')))
+    store = SyntheticStore(tmp_path / 'store')
+    content = json.loads((coco / 'instances.json').read_text())
+    for record in store.records():
+        _, found = store.read(record)
+        name = record.source_path.rpartition('/')[2]
+        image, = [entry['id'] for entry in content['images'] if entry['file_name'] == name]
+        wanted = [a['bbox'] for a in content['annotations'] if a['image_id'] == image]
+        assert found.bboxes[:, :2].tolist() == [box[:2] for box in wanted]
+        assert found.masks.shape == (2, 64, 64)
+
+
+def test_nothing_found_stops_with_what_to_do(coco, tmp_path, pipeline_folder):
+    with pytest.raises(ValueError, match='none of 4 generated images.*allow_empty'):
+        train(run_config('faster_rcnn', coco, tmp_path, pipeline_folder, confidence=1.0,
+                         labelling=dict()))
+
+
+def test_epochs_accumulation_and_amp(coco, tmp_path, pipeline_folder):
+    cfg = run_config('retinanet', coco, tmp_path, pipeline_folder)
+    cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=2, val_interval=1)
+    cfg.train_dataloader.update(sampler=dict(type='DefaultSampler', shuffle=True), batch_size=2)
+    cfg.optim_wrapper.update(type='Bf16OptimWrapper', accumulative_counts=2)
+    cfg.default_hooks.checkpoint.update(by_epoch=True)
+    runner = train(cfg)
+    assert runner.epoch == 2 and (tmp_path / 'epoch_2.pth').is_file()
+    assert all(torch.isfinite(p).all() for p in runner.model.parameters())
+
+
+def test_two_processes_with_parameters_that_are_not_used(coco, tmp_path, pipeline_folder):
+    from ..test_tools.test_train import train_in_two_processes, write
+    cfg = run_config('mask_rcnn', coco, tmp_path / 'run', pipeline_folder)
+    cfg.find_unused_parameters = True
+    cfg.custom_imports = dict(imports=['diff2in1_mm'], allow_failed_imports=False)
+    cfg.train_dataloader.batch_size = 2
+    train_in_two_processes(write(cfg, tmp_path), tmp_path)
+    store = SyntheticStore(tmp_path / 'run' / 'store')
+    assert len(store) == 4
+    check_coco(tmp_path / 'run' / 'store', store)
+
+
+def test_theta_c_is_what_mmdetections_own_tools_load(coco, tmp_path, pipeline_folder):
+    import cv2
+    from mmdet.apis import DetInferencer, inference_detector, init_detector
+    cfg = run_config('faster_rcnn', coco, tmp_path, pipeline_folder)
+    path = tmp_path / 'config.py'
+    cfg.dump(str(path))
+    train(cfg)
+    checkpoint, image = str(tmp_path / 'iter_3.pth'), cv2.imread(str(coco / '0.png'))
+    model = init_detector(cfg, checkpoint, device='cpu')
+    boxes = inference_detector(model, image).pred_instances
+    assert len(boxes) and model.dataset_meta['classes'] == ('square', 'disc')
+    inferencer = DetInferencer(str(path), checkpoint, device='cpu', show_progress=False)
+    found = inferencer(image)['predictions'][0]
+    assert torch.tensor(found['bboxes']).allclose(boxes.bboxes, atol=1e-3)
+
+
+def test_ignored_boxes_reach_a_detector_that_reads_them(coco, tmp_path, pipeline_folder):
+    cfg = run_config('faster_rcnn', coco, tmp_path, pipeline_folder, confidence=0.6,
+                     labelling=dict(ignore_from=0.0, allow_empty=True))
+    for part in (cfg.model.train_cfg.rpn, cfg.model.train_cfg.rcnn):
+        part.assigner.ignore_iof_thr = 0.5
+    train(cfg)
+    store = SyntheticStore(tmp_path / 'store')
+    found = [store.read(record)[1] for record in store.records()]
+    assert any(annotation.ignored.any() for annotation in found)
