@@ -1,4 +1,5 @@
 """The shipped configs: complete, consistent, and buildable on a small model."""
+import importlib
 from pathlib import Path
 
 import pytest
@@ -17,35 +18,82 @@ def cfg(request):
     return Config.fromfile(FOLDER / request.param)
 
 
+def lengths(cfg):
+    """Of the run and of the stage, in the unit of the loop, and that unit's iterations."""
+    by_epoch = cfg.train_cfg.type == 'EpochBasedTrainLoop'
+    whole = cfg.train_cfg.max_epochs if by_epoch else cfg.train_cfg.max_iters
+    # COCO's 118,287 images, at 16 a step
+    return whole, whole - cfg.custom_hooks[0].warm_up, 118287 // 16 if by_epoch else 1
+
+
 def test_a_run_has_what_the_method_needs(cfg):
     assert cfg.custom_imports.imports == ['diff2in1_mm']
     assert cfg.train_dataloader.dataset.type == 'SyntheticMixDataset'
     assert cfg.default_hooks.checkpoint.type == 'AtomicCheckpointHook'
     hook = cfg.custom_hooks[0]
-    assert hook.type == 'SelfImprovingHook' and 0 < hook.warm_up < cfg.train_cfg.max_iters
+    whole, stage, iterations = lengths(cfg)
+    assert hook.type == 'SelfImprovingHook' and 0 < stage < whole
     # theta_C can follow: its time constant is well below the length of the stage.
-    assert hook.interval / hook.momentum < (cfg.train_cfg.max_iters - hook.warm_up) / 2
+    assert hook.get('interval', 1) / hook.momentum < stage * iterations / 2
     CreationSettings.from_dict(hook.creation).build_generator()
-    assert cfg.param_scheduler[-1]['end'] == cfg.train_cfg.max_iters
+    schedulers = cfg.param_scheduler
+    last = schedulers[-1] if isinstance(schedulers, list) else schedulers
+    assert last['end'] == whole
+    assert cfg.randomness.seed is not None
 
 
 def test_the_model_builds_over_any_diffusion_model(cfg, pipeline_folder):
     init_default_scope(cfg.default_scope)
-    widths = [16, 24, 32]
     cfg.model.backbone.diffusion = pipeline_folder
     condition = cfg.model.backbone.get('condition')
     if condition is not None:
         assert condition.dataset == cfg.train_dataloader.dataset.dataset.type
         cfg.model.backbone.condition = None  # its prompts are too long for the tiny text encoder
-    cfg.model.neck.update(in_channels=widths, num_outs=3)
-    channels = cfg.model.neck.out_channels
-    cfg.model.decode_head.update(in_channels=[channels] * 3, in_index=[0, 1, 2],
-                                 feature_strides=[4, 8, 16])
+    if cfg.default_scope == 'mmseg':
+        shrink_segmentor(cfg.model)
+    else:
+        shrink_detector(cfg.model)
     model = MODELS.build(cfg.model)
     model.backbone.check_normalisation(model.data_preprocessor)
 
 
+def shrink_segmentor(model):
+    model.neck.update(in_channels=[16, 24, 32], num_outs=3)
+    channels = model.neck.out_channels
+    model.decode_head.update(in_channels=[channels] * 3, in_index=[0, 1, 2],
+                             feature_strides=[4, 8, 16])
+
+
+def shrink_detector(model):
+    model.backbone.pop('out_strides', None)
+    model.backbone.taps = 'decoder'
+    if 'panoptic_head' in model:
+        model.panoptic_head.update(in_channels=[16, 24, 32], strides=[4, 8, 16])
+        model.panoptic_head.pixel_decoder.encoder.layer_cfg.self_attn_cfg.num_levels = 2
+        model.panoptic_head.num_transformer_feat_level = 2
+    else:
+        model.neck.in_channels = [16, 24, 32]
+
+
 def test_the_head_fits_the_data_set(cfg):
-    from mmseg.registry import DATASETS
-    dataset = DATASETS.get(cfg.train_dataloader.dataset.dataset.type)
-    assert len(dataset.METAINFO['classes']) == cfg.model.decode_head.num_classes
+    init_default_scope(cfg.default_scope)
+    dataset = importlib.import_module(f'{cfg.default_scope}.registry').DATASETS.get(
+        cfg.train_dataloader.dataset.dataset.type)
+    model = cfg.model
+    if 'decode_head' in model:
+        heads = [model.decode_head.num_classes]
+    elif 'panoptic_head' in model:
+        heads = [part.num_things_classes + part.num_stuff_classes
+                 for part in (model.panoptic_head, model.panoptic_fusion_head)]
+    else:
+        heads = [head.num_classes for name, head in model.roi_head.items()
+                 if name.endswith('_head')]
+    assert heads and all(len(dataset.METAINFO['classes']) == classes for classes in heads)
+
+
+def test_mmdetections_configs_ignore_unsure_boxes(cfg):
+    """``ignore_from`` does something only where the assigners read ignored boxes."""
+    labelling = cfg.custom_hooks[0].get('labelling') or {}
+    if 'ignore_from' in labelling:
+        assert cfg.model.train_cfg.rpn.assigner.ignore_iof_thr > 0
+        assert cfg.model.train_cfg.rcnn.assigner.ignore_iof_thr > 0

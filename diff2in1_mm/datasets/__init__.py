@@ -18,3 +18,8 @@ if is_installed('mmseg'):
     __all__ += ['CamVidDataset']
 else:
     register_placeholders(DATASETS, 'mmseg', 'CamVidDataset')
+if is_installed('mmdet'):
+    from .bccd import BCCDDataset  # noqa: F401
+    __all__ += ['BCCDDataset']
+else:
+    register_placeholders(DATASETS, 'mmdet', 'BCCDDataset')

@@ -49,7 +49,7 @@ class SourceDescriber:
         if self.wants_classes and not self.classes:
             raise ValueError('ComposedCaption names the classes of an image, but the data set has '
                              'no `classes` in its metainfo: set them, or take another condition')
-        self._loader = _map_loader(dataset) if self.wants_classes else None
+        self._dataset, self._loader = dataset, None
 
     def __call__(self, info: Dict[str, Any]) -> Source:
         """The image of an annotation entry, as conditions see it."""
@@ -60,13 +60,16 @@ class SourceDescriber:
         return Source(info['img_path'], tuple(self.classes[i] for i in largest if areas[i] > 0))
 
     def _areas(self, info: Dict[str, Any]) -> np.ndarray:
-        """Pixels per class."""
-        if info.get('seg_map_path'):
+        """Pixels per class; of panoptic maps' stuff only whether it is there."""
+        if info.get('seg_map_path') and 'segments_info' not in info:
+            self._loader = self._loader or _map_loader(self._dataset)
             # It writes into what it is given and keeps state.
             labels = copy.copy(self._loader)(copy.deepcopy(info))['gt_seg_map']
             counts = np.bincount(labels[labels < len(self.classes)].ravel().astype(int))
             return np.pad(counts, (0, len(self.classes) - len(counts)))
         areas = np.zeros(len(self.classes))
+        for segment in info.get('segments_info', ()):
+            areas[segment['category']] += 1
         for instance in info.get('instances', ()):
             x1, y1, x2, y2 = instance['bbox']
             areas[instance['bbox_label']] += (x2 - x1) * (y2 - y1)

@@ -11,7 +11,7 @@ from diff2in1_mm.engine.batch_pass import BatchPass  # noqa: E402
 from diff2in1_mm.synthesis.fingerprints import parameters_digest  # noqa: E402
 from diff2in1_mm.synthesis.store import SyntheticStore  # noqa: E402
 
-from .detectors import DETECTORS, allow_panoptic, make_coco, run_config  # noqa: E402
+from ..detectors import DETECTORS, allow_panoptic, make_coco, run_config  # noqa: E402
 from .test_whole_run import CountHook, counted  # noqa: E402, F401
 from .tiny import train  # noqa: E402
 

@@ -33,7 +33,7 @@ def allow_panoptic():
     try:
         import panopticapi  # noqa: F401
     except ImportError:
-        sys.path.append(str(Path(__file__).parent.parent / 'stand_ins'))
+        sys.path.append(str(Path(__file__).parent / 'stand_ins'))
 
 
 def stock_model(name, things=len(CLASSES), stuff=len(STUFF)):

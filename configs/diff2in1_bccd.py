@@ -1,0 +1,71 @@
+# Boxes on real photographs: blood cells, 50 labelled images, Faster R-CNN on a CPU.
+#
+#   python tools/train_diffusion.py configs/diffusion_bccd.py --amp \
+#       --work-dir work_dirs/diffusion_bccd
+#   python tools/train.py configs/diff2in1_bccd.py
+_base_ = [
+    'mmdet::_base_/models/faster-rcnn_r50_fpn.py', './_base_/datasets/bccd.py',
+    './_base_/diff2in1_detection_runtime.py'
+]
+
+model = dict(
+    data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3, pad_size_divisor=16),
+    backbone=dict(
+        _delete_=True,
+        type='DiffusionBackbone',
+        # What tools/train_diffusion.py made of the unlabelled photographs.
+        diffusion='work_dirs/diffusion_bccd/pipeline',
+        taps='all',
+        # Nothing but flips changes the images: each is run once.
+        cached_images=1000),
+    neck=dict(in_channels=[336, 576, 800], out_channels=64, num_outs=4),
+    rpn_head=dict(
+        in_channels=64,
+        feat_channels=64,
+        anchor_generator=dict(scales=[4], strides=[4, 8, 16, 32])),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=64, featmap_strides=[4, 8, 16]),
+        bbox_head=dict(in_channels=64, fc_out_channels=256, num_classes=3)),
+    train_cfg=dict(
+        rpn=dict(assigner=dict(ignore_iof_thr=0.5)),
+        rpn_proposal=dict(nms_pre=500, max_per_img=200),
+        # unsure boxes of theta_C are neither cells nor background
+        rcnn=dict(assigner=dict(ignore_iof_thr=0.5), sampler=dict(num=128))),
+    test_cfg=dict(rpn=dict(nms_pre=300, max_per_img=100)))
+
+# One synthetic image per real one.
+train_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type='SyntheticMixDataset',
+        ratio=1.0,
+        dataset={{_base_.train_dataloader.dataset}}))
+
+max_iters = 900
+custom_hooks = [
+    dict(
+        type='SelfImprovingHook',
+        warm_up=600,
+        # theta_C's time constant, 50 iterations, has to fit the length of the stage.
+        momentum=0.02,
+        student_view='feature_dropout',
+        confidence=0.7,
+        labelling=dict(ignore_from=0.2),
+        creation=dict(
+            T=300,
+            steps=10,
+            solver='dpmsolver++',
+            condition=dict(type='Prompt'),
+            scale=(320, 240),
+            batch_size=4)),
+    dict(type='GalleryHook')
+]
+
+optim_wrapper = dict(
+    type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-2),
+    clip_grad=dict(max_norm=10))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(type='PolyLR', power=0.9, eta_min=0., by_epoch=False, begin=50, end=max_iters)
+]
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)

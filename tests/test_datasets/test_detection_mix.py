@@ -1,0 +1,165 @@
+"""Boxes and panoptic maps mixed into MMDetection's data sets, and bad ones named."""
+import json
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.registry import DATASETS, init_default_scope
+
+pytest.importorskip('mmdet')
+
+from diff2in1_mm.datasets.box_checks import check_boxes  # noqa: E402
+from diff2in1_mm.synthesis.codecs import Instances, PanopticMap  # noqa: E402
+from diff2in1_mm.synthesis.store import SyntheticStore  # noqa: E402
+
+from ..detectors import CLASSES, STUFF, allow_panoptic, make_coco, run_config  # noqa: E402
+from ..test_synthesis.test_codecs.test_instances import record  # noqa: E402
+
+allow_panoptic()
+PIPELINE = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True),
+            dict(type='Resize', scale=(32, 32)), dict(type='PackDetInputs')]
+
+
+@pytest.fixture(scope='module', autouse=True)
+def scope():
+    init_default_scope('mmdet')
+
+
+@pytest.fixture
+def coco(tmp_path):
+    return make_coco(tmp_path / 'set')
+
+
+def real_config(name, root):
+    return run_config(name, root, 'w', 'p').train_dataloader.dataset.dataset
+
+
+def mixed(dataset, store):
+    mix = DATASETS.build(dict(type='SyntheticMixDataset', dataset=dataset, store=str(store.root)))
+    mix.serve(0)
+    return mix
+
+
+def store_of(root, task, classes, annotation, sources=(0, )):
+    store = SyntheticStore.prepare(root, task, classes, 'f', {})
+    for source in sources:
+        store.add(record(source, 0, 0), np.full((64, 64, 3), 200, np.uint8), annotation)
+    return store
+
+
+def one_box(masks=None):
+    return Instances(np.array([[8., 16, 24, 48]]), np.array([1]), np.array([0.9]),
+                     np.array([False]), masks)
+
+
+def test_coco_with_masks(coco, tmp_path):
+    masks = np.zeros((1, 64, 64), bool)
+    masks[0, 16:48, 8:24] = True
+    store = store_of(tmp_path / 's', 'instances', CLASSES, one_box(masks))
+    config = real_config('mask_rcnn', coco)
+    config.pipeline[-2].prob = 0.0
+    sample = mixed(config, store)[4]['data_samples']
+    assert sample.synthetic and sample.gt_instances.labels.tolist() == [1]
+    assert sample.gt_instances.bboxes.tensor.tolist() == [[8, 16, 24, 48]]
+    np.testing.assert_array_equal(sample.gt_instances.masks.masks[0], masks[0])
+
+
+def test_panoptic(coco, tmp_path):
+    ids = np.zeros((64, 64), int)
+    ids[:32], ids[40:50, 10:20] = 1, 2
+    store = store_of(tmp_path / 's', 'panoptic', CLASSES + STUFF,
+                     PanopticMap(ids, np.array([2, 0]), 2))
+    config = real_config('mask2former_panoptic', coco)
+    config.pipeline[-2].prob = 0.0
+    sample = mixed(config, store)[4]['data_samples']
+    assert sample.gt_instances.labels.tolist() == [0]
+    assert sample.gt_instances.bboxes.tensor.tolist() == [[10, 40, 20, 50]]
+    semantic = sample.gt_sem_seg.sem_seg[0].numpy()
+    assert (semantic[:32] == 2).all() and (semantic[33:40] == 255).all()
+
+
+def test_voc(tmp_path):
+    root = tmp_path / 'VOC2007'
+    for folder in ('JPEGImages', 'Annotations', 'ImageSets/Main'):
+        (root / folder).mkdir(parents=True)
+    cv2.imwrite(str(root / 'JPEGImages/a.jpg'), np.zeros((64, 64, 3), np.uint8))
+    (root / 'Annotations/a.xml').write_text(
+        '<annotation><size><width>64</width><height>64</height></size><object><name>disc</name>'
+        '<difficult>0</difficult><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax>'
+        '<ymax>9</ymax></bndbox></object></annotation>')
+    (root / 'ImageSets/Main/train.txt').write_text('a\n')
+    store = store_of(tmp_path / 's', 'instances', CLASSES, one_box())
+    mix = mixed(dict(type='VOCDataset', data_root=str(root), ann_file='ImageSets/Main/train.txt',
+                     data_prefix=dict(sub_data_root=''), metainfo=dict(classes=CLASSES),
+                     pipeline=PIPELINE), store)
+    assert mix[0]['data_samples'].gt_instances.labels.tolist() == [1]
+    sample = mix[1]['data_samples']
+    assert sample.synthetic and sample.gt_instances.bboxes.tensor.tolist() == [[4, 8, 12, 24]]
+    assert check_boxes(mix) == 1
+
+
+def test_mosaic_keeps_kinds_apart(coco, tmp_path):
+    store = store_of(tmp_path / 's', 'instances', CLASSES, one_box(), sources=range(4))
+    inner = real_config('faster_rcnn', coco)
+    inner.pipeline = PIPELINE[:2]
+    mosaic = dict(type='MultiImageMixDataset', dataset=inner, pipeline=[
+        dict(type='Mosaic', img_scale=(64, 64), pad_val=200.0), dict(type='PackDetInputs')])
+    mix = mixed(mosaic, store)
+    synthetic, real = mix[5], mix[0]
+    assert synthetic['data_samples'].synthetic and not real['data_samples'].synthetic
+    assert (synthetic['inputs'] == 200).all()  # four synthetic pictures, no real pixel
+    assert set(synthetic['data_samples'].gt_instances.labels.tolist()) <= {1}
+    assert not (real['inputs'] == 200).all()
+
+
+def test_images_of_all_kinds(coco, tmp_path):
+    """Grey, with alpha, and smaller than the U-Net's stride; crowds and boxes without area."""
+    content = json.loads((coco / 'instances.json').read_text())
+    cv2.imwrite(str(coco / '0.png'), np.full((64, 64), 90, np.uint8))
+    cv2.imwrite(str(coco / '1.png'), np.full((64, 64, 4), 90, np.uint8))
+    cv2.imwrite(str(coco / '2.png'), np.full((3, 5, 3), 90, np.uint8))
+    content['images'][2].update(width=5, height=3)
+    for annotation in content['annotations']:
+        if annotation['image_id'] == 2:
+            annotation.update(bbox=[0, 0, 4, 3], segmentation=[[0, 0, 4, 0, 4, 3]])
+    content['annotations'][0].update(bbox=[3, 3, 0, 5])
+    content['annotations'][1].update(iscrowd=1)
+    (coco / 'instances.json').write_text(json.dumps(content))
+    config = dict(real_config('faster_rcnn', coco), pipeline=PIPELINE)
+    mix = mixed(config, store_of(tmp_path / 's', 'instances', CLASSES, one_box(), range(4)))
+    for index in range(8):
+        assert mix[index]['inputs'].shape == (3, 32, 32)
+    assert len(mix[0]['data_samples'].gt_instances) == 0
+    assert len(mix[0]['data_samples'].ignored_instances) == 1
+    assert check_boxes(mix) == 1
+
+
+def test_categories_that_do_not_match(coco):
+    config = real_config('faster_rcnn', coco)
+    config.metainfo = dict(classes=('square', 'triangle'))
+    with pytest.raises(ValueError, match='categories square, disc.*triangle would never'):
+        check_boxes(DATASETS.build(config))
+
+
+def test_no_object_at_all(coco):
+    content = json.loads((coco / 'instances.json').read_text())
+    content['annotations'] = []
+    (coco / 'instances.json').write_text(json.dumps(content))
+    with pytest.raises(ValueError, match='none of the first 4 images'):
+        check_boxes(DATASETS.build(real_config('faster_rcnn', coco)))
+
+
+def test_a_turned_photograph(coco):
+    from PIL import Image
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: a quarter turn
+    content = json.loads((coco / 'instances.json').read_text())
+    for entry in content['images']:
+        entry.update(width=64, height=48, file_name=entry['file_name'].replace('png', 'jpg'))
+        Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(coco / entry['file_name'], exif=exif)
+    (coco / 'instances.json').write_text(json.dumps(content))
+    config = real_config('faster_rcnn', coco)
+    with pytest.raises(ValueError, match='48 x 64 pixels.*EXIF.*annotation says 64 x 48'):
+        check_boxes(DATASETS.build(config))
+    config.pipeline[0].color_type = 'color_ignore_orientation'
+    assert check_boxes(DATASETS.build(config)) == 1
