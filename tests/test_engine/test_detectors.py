@@ -129,7 +129,8 @@ def test_nothing_found_stops_with_what_to_do(coco, tmp_path, pipeline_folder):
 
 
 def test_epochs_accumulation_and_amp(coco, tmp_path, pipeline_folder):
-    cfg = run_config('retinanet', coco, tmp_path, pipeline_folder)
+    # a detector without 1 x 1 maps: of these torch 2.13's bfloat16 convolutions on CPUs make NaN
+    cfg = run_config('deformable_detr', coco, tmp_path, pipeline_folder)
     cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=2, val_interval=1)
     cfg.train_dataloader.update(sampler=dict(type='DefaultSampler', shuffle=True), batch_size=2)
     cfg.optim_wrapper.update(type='Bf16OptimWrapper', accumulative_counts=2)
