@@ -75,21 +75,29 @@ class Experiment:
         warm_up (int): Iterations of the warm-up.
         warm_ups (str | None): Folder of the shared warm-ups. Default: ``out``.
         cache (FeatureCache | None): Features of the frozen backbone, kept over all runs.
+        scale (float): Of the metric in tables: 100 for shares. Default 1.
     """
 
     def __init__(self, out: str, arms: Dict[str, Arm], baseline: str, metric: str,
                  configure: Callable[[Arm, int], Config], warm_up: int,
-                 warm_ups: str = None, cache: FeatureCache = None) -> None:
+                 warm_ups: str = None, cache: FeatureCache = None, scale: float = 1.0) -> None:
         self.out, self.arms, self.baseline, self.metric = out, arms, baseline, metric
         self.configure, self.warm_up, self.warm_ups = configure, warm_up, warm_ups or out
-        self.cache = cache
+        self.cache, self.scale = cache, scale
 
     def run(self, names: Sequence[str], seeds: Sequence[int]) -> None:
         """Run what is missing, seed by seed."""
         for seed in seeds:
             for name in names:
+                if not osp.exists(self._warm_up(name, seed)):
+                    # the first arm of a family says how all of it warms up
+                    self._run(next(first for first, arm in self.arms.items()
+                                   if arm.family == self.arms[name].family), seed)
                 if not osp.exists(self._summary(name, seed)):
                     self._run(name, seed)
+
+    def _warm_up(self, name: str, seed: int) -> str:
+        return osp.join(self.warm_ups, f'warm_up-{self.arms[name].family}-{seed}.pth')
 
     def _folder(self, name: str, seed: int) -> str:
         return osp.join(self.out, f'{name.replace(" ", "_")}-{seed}')
@@ -106,8 +114,8 @@ class Experiment:
         kind = creation.get('generator', 'PartialNoiseGenerator')
         # what theta_C makes at the end of a shared warm-up is shared too
         cfg.train_dataloader.dataset.store = osp.join(
-            self.out, f'synthetic-{arm.family}-{kind}-{seed}')
-        warm_up = osp.join(self.warm_ups, f'warm_up-{arm.family}-{seed}.pth')
+            self.out, f'synthetic-{arm.family}-{kind}-{cfg.custom_hooks[0].get("confidence")}-{seed}')
+        warm_up = self._warm_up(name, seed)
         if osp.exists(warm_up):
             cfg.load_from, cfg.resume = warm_up, True
         runner = Runner.from_cfg(cfg)
@@ -123,7 +131,7 @@ class Experiment:
         for seed in seeds:
             if osp.exists(self._summary(name, seed)):
                 with open(self._summary(name, seed), encoding='utf-8') as file:
-                    found[seed] = json.load(file)['stages'][stage][self.metric]
+                    found[seed] = self.scale * json.load(file)['stages'][stage][self.metric]
         return found
 
     def table(self, seeds: Sequence[int]) -> str:

@@ -20,21 +20,31 @@ from diff2in1_mm.datasets import render_room
 from diff2in1_mm.models.backbones.feature_cache import FeatureCache
 from diff2in1_mm.synthesis import Generated, PartialNoiseGenerator
 
+# Synthetic samples come on top of as many real ones as the warm-up's batches hold.
+_TWICE = {'train_dataloader.batch_size': 16}
+_SURE = dict(confidence=0.8)
 ARMS = {
     'real': Arm('plain', dict(creation=None, momentum=1.0), 'real images, flips'),
     'real + EMA': Arm('plain', dict(creation=None), 'theta_C averages theta_E'),
     'regularised': Arm('strong', dict(creation=None),
                        'the last, photometric copies and channel dropout'),
+    'more real': Arm('strong', dict(creation=None),
+                     'the last, batches as large as with synthetic samples', _TWICE),
     'fresh real': Arm('strong', dict(student_view='same'),
-                      'the last, with new rooms in place of synthetic ones',
-                      {'custom_hooks.0.creation.generator': 'FreshRooms'}),
+                      'new rooms in place of synthetic ones',
+                      {'custom_hooks.0.creation.generator': 'FreshRooms', **_TWICE}),
+    'fresh real, sure': Arm('strong', dict(student_view='feature_dropout', **_SURE),
+                            'the last, sure pixels only, more dropout on them',
+                            {'custom_hooks.0.creation.generator': 'FreshRooms', **_TWICE}),
     'frozen labels': Arm('strong', dict(targets='creation', student_view='same'),
-                         'synthetic images, labels as they were created'),
-    'same view': Arm('strong', dict(student_view='same'), 'the full method'),
+                         'synthetic images, labels as they were created', _TWICE),
+    'same view': Arm('strong', dict(student_view='same'), 'the full method', _TWICE),
     'feature dropout': Arm('strong', dict(student_view='feature_dropout'),
-                           'the full method, more dropout on synthetic samples'),
+                           'the full method, more dropout on synthetic samples', _TWICE),
     'strong view': Arm('strong', dict(student_view='strong'),
-                       'the full method, photometric view of synthetic samples'),
+                       'the full method, photometric view of synthetic samples', _TWICE),
+    'sure': Arm('strong', dict(student_view='feature_dropout', **_SURE),
+                'feature dropout, pixels of confidence 0.8 only', _TWICE),
     'ceiling': Arm('ceiling', dict(creation=None), 'real + EMA with 5,000 labels',
                    {'train_dataloader.dataset.dataset.split': 'ceiling',
                     'train_dataloader.dataset.dataset.count': 5000,

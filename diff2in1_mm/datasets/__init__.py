@@ -1,5 +1,5 @@
 """Data sets, transforms and the mix of real and synthetic samples."""
-from mmengine.registry import DATASETS
+from mmengine.registry import DATASETS, MODELS, TRANSFORMS
 
 from ..optional import is_installed, register_placeholders
 from .checks import check_folders, check_labels
@@ -15,9 +15,16 @@ __all__ += ['ImageFolder', 'KeptLatents', 'make_rooms', 'render_room']
 
 if is_installed('mmseg'):
     from .camvid import CamVidDataset  # noqa: F401
-    __all__ += ['CamVidDataset']
+    from .nyu import NYUNormalsDataset  # noqa: F401
+    from .transforms import (LoadDepth, LoadNormals, PackSceneInputs, RotateScene,  # noqa: F401
+                             SceneDataPreProcessor)
+    __all__ += ['CamVidDataset', 'LoadDepth', 'LoadNormals', 'NYUNormalsDataset',
+                'PackSceneInputs', 'RotateScene', 'SceneDataPreProcessor']
 else:
-    register_placeholders(DATASETS, 'mmseg', 'CamVidDataset')
+    register_placeholders(DATASETS, 'mmseg', 'CamVidDataset', 'NYUNormalsDataset')
+    register_placeholders(TRANSFORMS, 'mmseg', 'LoadDepth', 'LoadNormals', 'PackSceneInputs',
+                          'RotateScene')
+    register_placeholders(MODELS, 'mmseg', 'SceneDataPreProcessor')
 if is_installed('mmdet'):
     from .bccd import BCCDDataset  # noqa: F401
     __all__ += ['BCCDDataset']

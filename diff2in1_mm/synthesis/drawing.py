@@ -4,6 +4,7 @@ from typing import Any, Mapping
 import cv2
 import numpy as np
 
+from ..visualization.scenes import depth_picture, normals_picture
 from ..visualization.sheets import overlay
 from .codecs import Instances, PanopticMap
 from .raw_labels import loaded_labels
@@ -33,6 +34,10 @@ def draw_annotation(image: np.ndarray, annotation: Any, colours: np.ndarray,
         labels = np.append(255, annotation.labels)[annotation.ids]
         edges = _edges(annotation.ids)
         return np.where(edges[..., None], np.uint8(255), overlay(image, labels, colours, opacity))
+    if np.issubdtype(annotation.dtype, np.floating):  # normals or depth: no overlay
+        if annotation.ndim == 3:
+            return normals_picture(annotation.transpose(2, 0, 1))
+        return depth_picture(annotation)
     table = loaded_labels(bool(entry.get('reduce_zero_label')), entry.get('label_map'))
     return overlay(image, table[annotation], colours, opacity)
 

@@ -95,8 +95,8 @@ class Segmentor(Predictor):
         return inference_model(self.model, image)
 
     def _visualizer(self):
-        from mmseg.visualization import SegLocalVisualizer
-        return SegLocalVisualizer(name='prediction', alpha=self.opacity)
+        from .scene_visualizer import SceneLocalVisualizer
+        return SceneLocalVisualizer(name='prediction', alpha=self.opacity)
 
     def _drawing(self) -> dict:
         # Its search for a place to write takes seconds in large images, and cuts names off.

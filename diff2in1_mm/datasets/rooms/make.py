@@ -13,6 +13,7 @@ from mmengine.utils import track_parallel_progress, track_progress
 
 from ...diffusion import stable_seed
 from ...files import write_atomic
+from ...synthesis.codecs.scenes import encode_normals
 from .furniture import CLASSES, THINGS
 from .render import Room, render_room
 
@@ -124,7 +125,7 @@ def _write_room(task: tuple) -> dict:
         return dict(name=name, caption=room.caption)
     _write(osp.join(root, 'annotations', split, name), room.classes)
     _write(osp.join(root, 'depth', split, name), (room.depth * 1000).round().astype(np.uint16))
-    normals = ((room.normals + 1) / 2 * 65535).round().astype(np.uint16)
+    normals = encode_normals(room.normals)
     _write(osp.join(root, 'normals', split, name), normals[..., ::-1])
     return dict(name=name, caption=room.caption, objects=_objects(room))
 

@@ -1,4 +1,12 @@
 """Heads for tasks that MMSegmentation lacks."""
+from ...optional import is_installed
 from .normal_decoder import NormalDecoder
 
 __all__ = ['NormalDecoder']
+
+if is_installed('mmseg'):
+    from .depth_head import DepthHead
+    from .fpn_heads import FPNDepthHead, FPNNormalHead
+    from .idisc_head import IDiscHead
+    from .normal_head import NormalHead
+    __all__ += ['DepthHead', 'FPNDepthHead', 'FPNNormalHead', 'IDiscHead', 'NormalHead']

@@ -1,6 +1,7 @@
 """A loss of normals summed over the scales of a refined prediction."""
 from typing import Optional, Sequence, Tuple
 
+import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -41,7 +42,7 @@ class MultiscaleNormalLoss(nn.Module):
                 predictions at points (N, 4, P) with their coordinates (N, 1, P, 2), (x, y) in
                 [-1, 1] with aligned corners.
             target (Tensor): Normals, (N, 3, H, W).
-            mask (Tensor): Which pixels have them, bool (N, H, W).
+            mask (Tensor): Which pixels have them, bool (N, H, W), or how much they count, float.
 
         Returns:
             Tensor: Scalar.
@@ -53,7 +54,8 @@ class MultiscaleNormalLoss(nn.Module):
                 total = total + self.single(pred, target, mask)
                 continue
             own = _nearest(target, where)
-            valid = _nearest(mask[:, None].to(target.dtype), where)[:, 0] > 0.5
+            valid = _nearest(mask[:, None].to(target.dtype), where)[:, 0]
+            valid = valid > 0.5 if mask.dtype == torch.bool else valid
             total = total + self.single(pred, own, valid)
         return total
 

@@ -15,6 +15,10 @@ def _l1(pred: Tensor, target: Tensor) -> Tensor:
     return (pred[:, :3] - target).abs().sum(1)
 
 
+def _cosine(pred: Tensor, target: Tensor) -> Tensor:
+    return 1 - F.cosine_similarity(pred[:, :3], target, dim=1)
+
+
 def _l2(pred: Tensor, target: Tensor) -> Tensor:
     return (pred[:, :3] - target).square().sum(1)
 
@@ -34,15 +38,16 @@ def _nll_vmf(cosine: Tensor, kappa: Tensor) -> Tensor:
     return -kappa.log() - kappa * (cosine - 1) + (1 - (-2 * kappa).exp()).log()
 
 
-_OF_VECTORS: Dict[str, Callable] = dict(l1=_l1, l2=_l2)
+_OF_VECTORS: Dict[str, Callable] = dict(l1=_l1, l2=_l2, cosine=_cosine)
 _OF_ANGLES: Dict[str, Callable] = dict(angular=_angle, nll_angular=_nll_angular, nll_vmf=_nll_vmf)
 
 
 @MODELS.register_module()
 class NormalLoss(nn.Module):
-    """Mean over the valid pixels of one of five losses (Bae, Budvytis, Cipolla, ICCV 2021).
+    """Mean over the valid pixels of one of six losses (Bae, Budvytis, Cipolla, ICCV 2021).
 
-    ``'l1'`` and ``'l2'`` sum the (squared) differences of the three components. ``'angular'`` is
+    ``'l1'`` and ``'l2'`` sum the (squared) differences of the three components. ``'cosine'`` is one
+    less the cosine of the angle, ``'angular'``
     the angle in radians. ``'nll_angular'`` (the released code's ``NLL_ours``) and ``'nll_vmf'``
     also take the concentration kappa. The last three leave out pixels whose cosine is 0.999 or
     more in size. No valid pixel: the loss is 0, with a gradient of 0 (the released code: NaN).
@@ -81,7 +86,7 @@ class NormalLoss(nn.Module):
             pred (Tensor): Normals of unit length and, for the likelihoods, kappa > 0; shape
                 (N, 3 or 4, ...).
             target (Tensor): Normals, (N, 3, ...).
-            mask (Tensor): Which pixels count, bool (N, ...).
+            mask (Tensor): Which pixels count, bool (N, ...), or how much, float >= 0.
 
         Returns:
             Tensor: Scalar.
@@ -90,10 +95,12 @@ class NormalLoss(nn.Module):
             values = _OF_VECTORS[self.kind](pred, target)
         else:
             cosine = F.cosine_similarity(pred[:, :3], target, dim=1)
-            mask = mask & (cosine.abs() < _MAX_COSINE)
+            counts = cosine.abs() < _MAX_COSINE
+            mask = mask & counts if mask.dtype == torch.bool else mask * counts
             # a pixel that is left out must not bring its infinite gradient
-            cosine = torch.where(mask, cosine, 0.0)
+            cosine = torch.where(mask > 0, cosine, 0.0)
             kappa = pred[:, 3] if self.wants_kappa else cosine
             values = _OF_ANGLES[self.kind](cosine, kappa)
-        total = torch.where(mask, values, 0.0).sum()
-        return self.loss_weight * total / mask.sum().clamp_min(1)
+        total = torch.where(mask > 0, values * mask, 0.0).sum()
+        number = mask.sum()
+        return self.loss_weight * total / torch.where(number > 0, number, 1)

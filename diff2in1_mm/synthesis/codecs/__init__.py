@@ -5,16 +5,17 @@ from .base import AnnotationCodec
 from .instances import Instances, InstancesCodec
 from .panoptic import PanopticCodec, PanopticMap
 from .png import encode_png
+from .scenes import DepthCodec, NormalsCodec
 from .segmentation import SegmentationCodec
 
 __all__ = [
-    'AnnotationCodec', 'Instances', 'InstancesCodec', 'PanopticCodec', 'PanopticMap',
-    'SegmentationCodec', 'annotation_codec', 'encode_png'
+    'AnnotationCodec', 'DepthCodec', 'Instances', 'InstancesCodec', 'NormalsCodec',
+    'PanopticCodec', 'PanopticMap', 'SegmentationCodec', 'annotation_codec', 'encode_png'
 ]
 
 #: Task of a labeller -> codec.
 _CODECS = {'segmentation': SegmentationCodec, 'instances': InstancesCodec,
-           'panoptic': PanopticCodec}
+           'panoptic': PanopticCodec, 'normals': NormalsCodec, 'depth': DepthCodec}
 
 
 def annotation_codec(task: str, classes: Sequence[str] = ()) -> AnnotationCodec:

@@ -7,11 +7,12 @@ from ...optional import is_installed
 from .base import Label, Labeller
 from .detection import DetectionLabeller
 from .panoptic import PanopticLabeller
+from .scenes import DepthLabeller, NormalsLabeller
 from .segmentation import SegmentationLabeller, SegmentationPrediction
 
 __all__ = [
-    'DetectionLabeller', 'Label', 'Labeller', 'PanopticLabeller', 'SegmentationLabeller',
-    'SegmentationPrediction', 'labeller_for'
+    'DepthLabeller', 'DetectionLabeller', 'Label', 'Labeller', 'NormalsLabeller',
+    'PanopticLabeller', 'SegmentationLabeller', 'SegmentationPrediction', 'labeller_for'
 ]
 
 
@@ -39,8 +40,12 @@ def labeller_for(model: nn.Module, confidence: Union[None, float, Sequence[float
 def _kind(model: nn.Module) -> type:
     if is_installed('mmseg'):
         from mmseg.models.segmentors import DepthEstimator, EncoderDecoder
-        if isinstance(model, EncoderDecoder) and not isinstance(model, DepthEstimator):
-            return SegmentationLabeller
+
+        from ...models.segmentors import DepthMapEstimator, NormalEstimator
+        for known, kind in ((NormalEstimator, NormalsLabeller), (DepthMapEstimator, DepthLabeller),
+                            (DepthEstimator, DepthLabeller), (EncoderDecoder, SegmentationLabeller)):
+            if isinstance(model, known):
+                return kind
     if is_installed('mmdet'):
         from mmdet.models.detectors import BaseDetector, MaskFormer, TwoStagePanopticSegmentor
         if isinstance(model, MaskFormer):
@@ -49,5 +54,6 @@ def _kind(model: nn.Module) -> type:
         if isinstance(model, BaseDetector) and not isinstance(model, TwoStagePanopticSegmentor):
             return DetectionLabeller
     raise TypeError(f'theta_C cannot label for {type(model).__name__}: self-improvement works on '
-                    "MMSegmentation's segmentors (EncoderDecoder), and on MMDetection's detectors "
+                    "MMSegmentation's segmentors (EncoderDecoder), on NormalEstimator and "
+                    "DepthMapEstimator, and on MMDetection's detectors "
                     'and mask transformers (MaskFormer, Mask2Former).')

@@ -1,0 +1,118 @@
+"""Depth and normals from files."""
+import io
+from typing import Optional
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmengine.fileio import get
+from mmengine.registry import TRANSFORMS
+
+from ...synthesis.codecs.scenes import decode_normals
+
+__all__ = ['LoadDepth', 'LoadNormals']
+
+
+def read_picture(path: str, backend_args: Optional[dict] = None) -> np.ndarray:
+    """A picture file as it is (any depth and channels), colours as RGB.
+
+    Raises:
+        OSError: It is missing or no picture.
+    """
+    content = np.frombuffer(get(path, backend_args), np.uint8)
+    picture = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if len(content) else None
+    if picture is None:
+        raise OSError(f'{path} cannot be read as a picture')
+    return picture[..., ::-1] if picture.ndim == 3 and picture.shape[2] == 3 else picture
+
+
+def _check_size(path: str, shape, results: dict) -> None:
+    wanted = tuple(results.get('ori_shape', shape))[:2]
+    if tuple(shape) != wanted:
+        raise ValueError(f'{path} is {shape[1]} x {shape[0]}, but its image {wanted[1]} x '
+                         f'{wanted[0]}: they must have one size')
+
+
+@TRANSFORMS.register_module()
+class LoadNormals(BaseTransform):
+    """Reads ``normal_map_path``, an RGB picture whose values 0..255 (or 0..65535) are -1..1.
+
+    ``gt_normal_map`` becomes float32 (H, W, 3), unit vectors in the camera's frame (x right, y up, z
+    towards the viewer), and the zero vector where all three channels are 0 in the file or where
+    the vector is too short to have a direction. Add it after ``LoadImageFromFile``; flips and
+    resizes of MMSegmentation follow as usual, ``PackSceneInputs`` sees to the vectors.
+
+    Args:
+        flip_axes (str): Axes that point the other way in the files, such as 'yz'. Default ''.
+        backend_args (dict | None): As in MMCV's loaders.
+
+    Raises:
+        ValueError: Not three channels, not 8 or 16 bits, or not as large as the image.
+        OSError: The file is missing or no picture.
+    """
+
+    def __init__(self, flip_axes: str = '', backend_args: Optional[dict] = None) -> None:
+        if not set(flip_axes) <= set('xyz'):
+            raise ValueError(f'flip_axes names axes of x, y and z, not {flip_axes!r}')
+        self.signs = np.array([-1 if axis in flip_axes else 1 for axis in 'xyz'], np.float32)
+        self.backend_args = backend_args
+
+    def transform(self, results: dict) -> dict:
+        """Adds ``gt_normal_map``."""
+        path = results['normal_map_path']
+        picture = read_picture(path, self.backend_args)
+        if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype not in (np.uint8,
+                                                                              np.uint16):
+            raise ValueError(f'{path} is {picture.dtype} of shape {picture.shape}: a picture of '
+                             'normals has three channels of 8 or 16 bits')
+        _check_size(path, picture.shape[:2], results)
+        # a store's files are in our frame, whatever the data set's are in
+        signs = 1 if results.get('normals_in_camera_frame') else self.signs
+        results['gt_normal_map'] = decode_normals(picture) * signs
+        results.setdefault('seg_fields', []).append('gt_normal_map')
+        return results
+
+
+@TRANSFORMS.register_module()
+class LoadDepth(BaseTransform):
+    """Reads ``depth_map_path``: a 16-bit picture or ``.npy``, one channel.
+
+    ``gt_depth_map`` becomes float32 (H, W) in metres, and 0 where the file has 0, no number, or
+    depth outside ``[min_depth, max_depth]``: not valid. Unlike MMSegmentation's
+    ``LoadDepthAnnotation`` it can be told by an entry's ``depth_scale``, as those of a store have.
+
+    Args:
+        scale (float): Metres per unit of the file. Default 0.001: millimetres.
+        min_depth (float): Metres. Default 0.001.
+        max_depth (float | None): Metres; None: no limit.
+        backend_args (dict | None): As in MMCV's loaders.
+
+    Raises:
+        ValueError: More than one channel, or not as large as the image.
+        OSError: The file is missing or cannot be read.
+    """
+
+    def __init__(self, scale: float = 0.001, min_depth: float = 0.001,
+                 max_depth: Optional[float] = None, backend_args: Optional[dict] = None) -> None:
+        self.scale, self.min_depth, self.max_depth = scale, min_depth, max_depth
+        self.backend_args = backend_args
+
+    def transform(self, results: dict) -> dict:
+        """Adds ``gt_depth_map``."""
+        path = results['depth_map_path']
+        if path.endswith('.npy'):
+            try:
+                values = np.load(io.BytesIO(get(path, self.backend_args)), allow_pickle=False)
+            except ValueError as error:
+                raise OSError(f'{path} cannot be read as an array') from error
+        else:
+            values = read_picture(path, self.backend_args)
+        if values.ndim != 2:
+            raise ValueError(f'{path} has the shape {values.shape}: depth has one channel')
+        _check_size(path, values.shape, results)
+        depth = values.astype(np.float32) * results.get('depth_scale', self.scale)
+        top = np.inf if self.max_depth is None else self.max_depth
+        valid = np.isfinite(depth) & (depth >= self.min_depth) & (depth <= top)
+        results['gt_depth_map'] = np.where(valid, depth, 0).astype(np.float32)
+        results.setdefault('seg_fields', []).append('gt_depth_map')
+        return results

@@ -1,0 +1,35 @@
+"""The end of a pipeline with depth or normals."""
+import numpy as np
+import torch
+from mmengine.registry import TRANSFORMS
+from mmengine.structures import PixelData
+from mmseg.datasets.transforms import PackSegInputs
+
+from .rotation import settle_flips
+
+
+@TRANSFORMS.register_module()
+class PackSceneInputs(PackSegInputs):
+    """``PackSegInputs`` that also packs ``gt_normal_map``, (3, H, W) float32 of unit length or 0.
+
+    Args:
+        meta_keys: As in ``PackSegInputs``.
+
+    Raises:
+        ValueError: Vectors are neither of unit length nor 0, as after a transform that fills them
+            in or mixes them.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """As ``PackSegInputs``."""
+        settle_flips(results)
+        packed = super().transform(results)
+        if 'gt_normal_map' in results:
+            vectors = results['gt_normal_map']
+            length = np.linalg.norm(vectors, axis=2)
+            if not np.all((length == 0) | (np.abs(length - 1) < 1e-2)):
+                raise ValueError('gt_normal_map has vectors that are not of unit length: turn '
+                                 'scenes with RotateScene, which keeps them, not with RandomRotate')
+            data = torch.from_numpy(np.ascontiguousarray(vectors.transpose(2, 0, 1)))
+            packed['data_samples'].gt_normal_map = PixelData(data=data)
+        return packed

@@ -1,0 +1,100 @@
+"""Errors of depth as the literature reports them."""
+import math
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.registry import METRICS
+from torch import Tensor
+
+# Rows and columns (top, bottom, left, right) that count: of Eigen et al. (NeurIPS 2014) on NYUv2's
+# 480 x 640 as BTS and VPD take them, and of KITTI by Garg et al. and Eigen et al., as shares.
+_NYU = (45 / 480, 471 / 480, 41 / 640, 601 / 640)
+_CROPS = {
+    None: (0.0, 1.0, 0.0, 1.0),
+    'nyu_eigen': _NYU,
+    'bts': _NYU,
+    'kitti_eigen': (0.3324324, 0.91351351, 0.0359477, 0.96405229),
+    'kitti_garg': (0.40810811, 0.99189189, 0.03594771, 0.96405229),
+}
+
+
+@METRICS.register_module()
+class DepthErrors(BaseMetric):
+    """Depth errors, averaged over the images as in Eigen et al. (NeurIPS 2014), section 4.
+
+    ``abs_rel``, ``sq_rel`` (metres), ``rmse`` (metres), ``rmse_log``, ``log10``, ``silog`` (100
+    times the deviation of the log difference), and ``d1``, ``d2``, ``d3``: the share of pixels
+    whose ratio to the truth, or the inverse, is below 1.25, 1.25^2, 1.25^3.
+
+    Samples have ``pred_depth_map`` and ``gt_depth_map``, (1, H, W), metres.
+
+    Args:
+        min_depth, max_depth (float): Metres; truth outside does not count, predictions are cut to
+            it. Defaults 0.001 and 10, NYUv2's.
+        crop (str | None): The part of the image that counts: 'nyu_eigen' ('bts' is the same),
+            'kitti_eigen', 'kitti_garg'. Default None: all of it.
+        collect_device, prefix: As in ``BaseMetric``.
+
+    Raises:
+        ValueError: Unknown crop, or prediction and truth differ in size.
+    """
+
+    def __init__(self, min_depth: float = 1e-3, max_depth: float = 10.0,
+                 crop: Optional[str] = None, collect_device: str = 'cpu',
+                 prefix: Optional[str] = None) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        if crop not in _CROPS:
+            raise ValueError(f'crop of DepthErrors is one of {tuple(_CROPS)}, not {crop!r}')
+        self.range, self.crop = (min_depth, max_depth), crop
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep the errors of each image that has valid depth."""
+        for sample in data_samples:
+            found = depth_errors(sample['pred_depth_map']['data'], sample['gt_depth_map']['data'],
+                                 self.range, self.crop)
+            if found is not None:
+                self.results.append(found)
+
+    def compute_metrics(self, results: List[Dict[str, float]]) -> Dict[str, float]:
+        """The means over the images; NaN if none has valid depth."""
+        if not results:
+            return dict(abs_rel=math.nan, rmse=math.nan)
+        return {name: sum(r[name] for r in results) / len(results) for name in results[0]}
+
+
+def depth_errors(pred: Tensor, target: Tensor, limits: Tuple[float, float] = (1e-3, 10.0),
+                 crop: Optional[str] = None) -> Optional[Dict[str, float]]:
+    """Errors of one image; see :class:`DepthErrors`.
+
+    Args:
+        pred, target (Tensor): Metres, (1, H, W).
+        limits (tuple[float, float]): Least and largest depth that counts.
+        crop (str | None): As in :class:`DepthErrors`.
+
+    Returns:
+        dict[str, float] | None: None without a valid pixel.
+    """
+    if pred.shape != target.shape:
+        raise ValueError(f'the predicted depth is {tuple(pred.shape)}, the true one '
+                         f'{tuple(target.shape)}: predictions must come back at the size of the '
+                         'original image')
+    height, width = target.shape[-2:]
+    top, bottom, left, right = _CROPS[crop]
+    part = (slice(None), slice(round(top * height), round(bottom * height)),
+            slice(round(left * width), round(right * width)))
+    pred, target = pred[part].double(), target[part].double()
+    valid = (target > limits[0]) & (target < limits[1])
+    pred, target = pred[valid].clamp(*limits), target[valid]
+    if not len(target):
+        return None
+    difference, logs = pred - target, pred.log() - target.log()
+    ratio = torch.maximum(pred / target, target / pred)
+    found = dict(
+        abs_rel=(difference.abs() / target).mean(), sq_rel=(difference.square() / target).mean(),
+        rmse=difference.square().mean().sqrt(), rmse_log=logs.square().mean().sqrt(),
+        log10=(logs / math.log(10)).abs().mean(),
+        silog=100 * (logs.square().mean() - logs.mean().square()).clamp_min(0).sqrt())
+    for power in (1, 2, 3):
+        found[f'd{power}'] = (ratio < 1.25**power).double().mean()
+    return {name: float(value) for name, value in found.items()}

@@ -1,0 +1,62 @@
+"""Ground truth of a batch, and predictions at its size."""
+from typing import Any, Dict, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ['depth_target', 'normal_target', 'resized', 'sum_losses']
+
+
+def normal_target(data_samples: Sequence[Any]) -> Tuple[Tensor, Tensor]:
+    """True normals and where they are.
+
+    Args:
+        data_samples (Sequence[SegDataSample]): With ``gt_normal_map`` (3, H, W), the zero vector
+            where there is none, and perhaps ``gt_normal_weight`` (1, H, W) >= 0.
+
+    Returns:
+        tuple[Tensor, Tensor]: (N, 3, H, W), and bool (N, H, W) or, if any sample has weights,
+        float.
+
+    Raises:
+        ValueError: A sample has no normals.
+    """
+    maps = torch.stack([_field(sample, 'gt_normal_map') for sample in data_samples])
+    valid = (maps != 0).any(dim=1)
+    if not any('gt_normal_weight' in sample for sample in data_samples):
+        return maps, valid
+    weights = [sample.gt_normal_weight.data[0] if 'gt_normal_weight' in sample
+               else torch.ones_like(maps[0, 0]) for sample in data_samples]
+    return maps, valid * torch.stack(weights)
+
+
+def depth_target(data_samples: Sequence[Any]) -> Tensor:
+    """True depth (N, 1, H, W) in metres, 0 where there is none.
+
+    Raises:
+        ValueError: A sample has no depth.
+    """
+    return torch.stack([_field(sample, 'gt_depth_map') for sample in data_samples])
+
+
+def _field(sample: Any, name: str) -> Tensor:
+    if name not in sample:
+        raise ValueError(f'a training sample has no {name}: load it in the pipeline (LoadNormals, '
+                         'LoadDepth) and end that with PackSceneInputs')
+    return sample.get(name).data
+
+
+def resized(maps: Tensor, size: Sequence[int], align_corners: bool = False) -> Tensor:
+    """Maps (N, C, h, w) at a size, bilinear."""
+    if tuple(maps.shape[-2:]) == tuple(size):
+        return maps
+    return F.interpolate(maps, tuple(size), mode='bilinear', align_corners=align_corners)
+
+
+def sum_losses(losses: Sequence[Any], *args: Tensor) -> Dict[str, Tensor]:
+    """Loss name -> value, those of one name added."""
+    found: Dict[str, Tensor] = {}
+    for loss in losses:
+        found[loss.loss_name] = found.get(loss.loss_name, 0) + loss(*args)
+    return found

@@ -1,0 +1,122 @@
+"""Backbone, neck and head that predict a continuous map."""
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from mmengine.structures import PixelData
+from mmseg.models.segmentors import EncoderDecoder
+from mmseg.structures import SegDataSample
+from torch import Tensor
+
+__all__ = ['DenseEstimator']
+
+_MODES = ('whole', 'slide')
+
+
+class DenseEstimator(EncoderDecoder):
+    """What normals and depth share: inference by windows and with a flip, and the way back to the
+    original image. Training is ``EncoderDecoder``'s.
+
+    ``test_cfg``: ``mode`` 'whole' or 'slide' (``crop_size``, ``stride``: height and width in
+    pixels), ``flip`` to average with the mirrored image, ``window_batch`` windows per forward
+    (default: all windows and their mirror images in one).
+
+    Args:
+        **kwargs: As in ``EncoderDecoder``.
+
+    Raises:
+        ValueError: Unknown ``test_cfg.mode``.
+    """
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__(**kwargs)
+        mode = (self.test_cfg or {}).get('mode', 'whole')
+        if mode not in _MODES:
+            raise ValueError(f'test_cfg.mode of {type(self).__name__} is one of {_MODES}, not '
+                             f'{mode!r}; for a mirrored pass add flip=True')
+
+    # what a task says
+
+    def unflip(self, maps: Tensor, direction: str = 'horizontal') -> Tensor:
+        """Maps (N, C, H, W) of a mirrored image as maps of the image itself."""
+        return maps.flip(-1 if direction == 'horizontal' else -2)
+
+    def finish(self, maps: Tensor) -> Tensor:
+        """What makes interpolated or averaged maps (N, C, H, W) valid again."""
+        return maps
+
+    def fields(self, maps: Tensor) -> Dict[str, Tensor]:
+        """Name in the data sample -> (C, H, W), of the finished map (C, H, W) of one image."""
+        raise NotImplementedError
+
+    # inference
+
+    def inference(self, inputs: Tensor, batch_img_metas: List[dict]) -> Tensor:
+        """Maps (N, C, H, W) of preprocessed images (N, 3, H, W)."""
+        test_cfg = self.test_cfg or {}
+        size = tuple(inputs.shape[-2:])
+        windows = [(0, 0)]
+        crop = size
+        if test_cfg.get('mode', 'whole') == 'slide':
+            crop = tuple(min(c, s) for c, s in zip(test_cfg['crop_size'], size))
+            windows = window_corners(size, crop, test_cfg['stride'])
+        crops = [inputs[..., y:y + crop[0], x:x + crop[1]] for y, x in windows]
+        if test_cfg.get('flip', False):
+            crops += [c.flip(-1) for c in crops]
+        found = self._decode(crops, len(windows), crop, test_cfg.get('window_batch'))
+        if len(windows) == 1:
+            return found[0]
+        total = found[0].new_zeros((*found[0].shape[:2], *size))
+        count = found[0].new_zeros((1, 1, *size))
+        for (y, x), maps in zip(windows, found):
+            total[..., y:y + crop[0], x:x + crop[1]] += maps
+            count[..., y:y + crop[0], x:x + crop[1]] += 1
+        return self.finish(total / count)
+
+    def _decode(self, crops: List[Tensor], windows: int, crop: Tuple[int, int],
+                batch: Optional[int]) -> List[Tensor]:
+        """Maps of the windows, averaged with those of their mirror images where there are any."""
+        images = len(crops[0])
+        per_call = max(1, batch or len(crops))
+        found: List[Tensor] = []
+        for first in range(0, len(crops), per_call):
+            part = torch.cat(crops[first:first + per_call])
+            metas = [dict(img_shape=crop, pad_shape=crop, ori_shape=crop, flip=False,
+                          padding_size=(0, 0, 0, 0))] * len(part)
+            found.extend(self.encode_decode(part, metas).split(images))
+        if len(found) == windows:
+            return found
+        return [self.finish((maps + self.unflip(mirrored)) / 2)
+                for maps, mirrored in zip(found[:windows], found[windows:])]
+
+    def postprocess_result(self, seg_logits: Tensor,
+                           data_samples: Optional[Sequence[SegDataSample]] = None) -> Any:
+        """Maps (N, C, H, W) in batch coordinates, as fields of samples at the original size."""
+        if data_samples is None:
+            data_samples = [SegDataSample() for _ in seg_logits]
+        for maps, sample in zip(seg_logits, data_samples):
+            own = self._original(maps[None], sample.metainfo)[0]
+            sample.set_data({name: PixelData(data=value)
+                             for name, value in self.fields(own).items()})
+        return data_samples
+
+    def _original(self, maps: Tensor, meta: Dict[str, Any]) -> Tensor:
+        """Without padding, flip and resize of the pipeline; (1, C, H, W) both."""
+        left, right, top, bottom = meta.get('img_padding_size', meta.get('padding_size', [0] * 4))
+        maps = maps[..., top:maps.shape[-2] - bottom, left:maps.shape[-1] - right]
+        if meta.get('flip'):
+            maps = self.unflip(maps, meta.get('flip_direction', 'horizontal'))
+        size = tuple(meta.get('ori_shape', maps.shape[-2:])[:2])
+        if size != tuple(maps.shape[-2:]):
+            maps = F.interpolate(maps, size, mode='bilinear', align_corners=self.align_corners)
+        return self.finish(maps)
+
+
+def window_corners(size: Sequence[int], crop: Sequence[int],
+                   stride: Sequence[int]) -> List[Tuple[int, int]]:
+    """Upper left corners (y, x) of windows that cover an image, the last ones at its border."""
+    def along(length: int, window: int, step: int) -> List[int]:
+        return [*range(0, length - window, step), length - window]
+
+    return [(y, x) for y in along(size[0], crop[0], stride[0])
+            for x in along(size[1], crop[1], stride[1])]

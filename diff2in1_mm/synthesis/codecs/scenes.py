@@ -1,0 +1,85 @@
+"""Normals and depth in files."""
+from pathlib import Path
+from typing import Any, Dict
+
+import cv2
+import numpy as np
+
+from ..records import SampleRecord
+from .base import AnnotationCodec
+from .png import encode_png
+
+__all__ = ['DepthCodec', 'NormalsCodec', 'decode_normals', 'encode_normals']
+
+_MILLIMETRE = 0.001
+
+
+class NormalsCodec(AnnotationCodec):
+    """Normals as RGB PNG of 16 bits per channel: -1..1 as 0..65535, 0 0 0 where there is none."""
+
+    suffix = '.png'
+
+    def encode(self, annotation: Any, record: SampleRecord, image_shape) -> Dict[str, bytes]:
+        """Vectors float (H, W, 3), unit length or 0, to PNG."""
+        vectors = np.asarray(annotation, np.float32)
+        self.check_shape(vectors, image_shape)
+        if vectors.shape[2:] != (3, ) or not np.isfinite(vectors).all():
+            raise ValueError(f'the annotation has shape {vectors.shape}: give finite vectors of '
+                             'three components')
+        return {self.suffix: encode_png(encode_normals(vectors))}
+
+    def decode(self, path: Path) -> np.ndarray:
+        """PNG to float32 (H, W, 3), unit length or 0."""
+        return decode_normals(_read(path)[..., ::-1])  # cv2 reads BGR
+
+    def point_at(self, info: Dict[str, Any], path: Path) -> None:
+        """For ``LoadNormals``."""
+        info.update(normal_map_path=str(path), normals_in_camera_frame=True)
+
+
+class DepthCodec(AnnotationCodec):
+    """Depth as PNG of 16 bits, millimetres; 0 where there is none, 65.5 metres at most."""
+
+    suffix = '.png'
+
+    def encode(self, annotation: Any, record: SampleRecord, image_shape) -> Dict[str, bytes]:
+        """Metres, float (H, W), to PNG."""
+        depth = np.asarray(annotation, np.float32)
+        self.check_shape(depth, image_shape)
+        if depth.ndim != 2 or not np.isfinite(depth).all() or depth.min(initial=0) < 0:
+            raise ValueError(f'the annotation has shape {depth.shape}: give finite metres >= 0, '
+                             'one per pixel')
+        return {self.suffix: encode_png((depth / _MILLIMETRE).round().clip(0, 65535)
+                                        .astype(np.uint16))}
+
+    def decode(self, path: Path) -> np.ndarray:
+        """PNG to metres, float32 (H, W)."""
+        return _read(path).astype(np.float32) * np.float32(_MILLIMETRE)
+
+    def point_at(self, info: Dict[str, Any], path: Path) -> None:
+        """For ``LoadDepth``, which takes the entry's own scale."""
+        info.update(depth_map_path=str(path), depth_scale=_MILLIMETRE)
+
+
+def encode_normals(vectors: np.ndarray) -> np.ndarray:
+    """Vectors float (H, W, 3) to uint16 RGB; the zero vector becomes 0 0 0."""
+    valid = (vectors != 0).any(axis=2, keepdims=True)
+    values = ((vectors.clip(-1, 1) + 1) / 2 * 65535).round()
+    return np.where(valid, values, 0).astype(np.uint16)
+
+
+def decode_normals(picture: np.ndarray) -> np.ndarray:
+    """uint8 or uint16 (H, W, 3) RGB to unit vectors float32; zero where the picture is 0 0 0 or the
+    vector too short to have a direction."""
+    top = np.iinfo(picture.dtype).max
+    vectors = picture.astype(np.float32) / top * 2 - 1
+    length = np.linalg.norm(vectors, axis=2, keepdims=True)
+    valid = picture.any(axis=2, keepdims=True) & (length > 0.1)
+    return np.where(valid, vectors / np.maximum(length, 1e-6), 0).astype(np.float32)
+
+
+def _read(path: Path) -> np.ndarray:
+    values = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    if values is None or values.dtype != np.uint16:
+        raise ValueError('not a readable PNG of 16 bits')
+    return values

@@ -1,0 +1,169 @@
+"""Normals and depth from dense estimators."""
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from mmengine.structures import PixelData
+from torch import Tensor, nn
+
+from ...models.losses import expected_angular_error
+from .base import Label, Labeller
+
+__all__ = ['DepthLabeller', 'NormalsLabeller']
+
+
+class _MapLabeller(Labeller):
+    """What labellers of continuous maps share."""
+
+    def __init__(self, model: nn.Module, confidence: Optional[float] = None) -> None:
+        self.confidence = None
+        if confidence is not None:
+            raise ValueError(f'{type(self).__name__} knows no probability: leave confidence out'
+                             f'{self._instead}')
+
+    _instead = ''
+
+    @torch.no_grad()
+    def predict(self, model: nn.Module, inputs: Tensor, data_samples: Sequence) -> List[Any]:
+        """Predict whole images in batch coordinates; see :meth:`Labeller.predict`."""
+        size = tuple(inputs.shape[-2:])
+        metas = [dict(img_shape=size, pad_shape=size, ori_shape=size, padding_size=(0, 0, 0, 0),
+                      flip=False) for _ in data_samples]
+        return list(model.encode_decode(inputs, metas).float())
+
+    def count_classes(self, model: nn.Module) -> Optional[int]:
+        """None: there are no classes."""
+        return None
+
+    def new_samples(self, count: int, size: Tuple[int, int]) -> List[Any]:
+        from mmseg.structures import SegDataSample
+        return [SegDataSample(metainfo=dict(img_shape=size, ori_shape=size, pad_shape=size))
+                for _ in range(count)]
+
+
+class NormalsLabeller(_MapLabeller):
+    """Unit normals; those that the model itself expects to be far off are ignored.
+
+    Args:
+        model (nn.Module): A ``NormalEstimator``.
+        confidence (None): Must not be given.
+        max_error (float | None): Degrees: pixels with a larger expected angular error (from kappa)
+            are ignored. None: no pixel. Needs a head with kappa.
+        weigh (bool): Let pixels count the less the larger their expected error is:
+            ``1 - error / 90 degrees``. Default False.
+    """
+
+    task = 'normals'
+    _instead = ', or bound the expected error with labelling=dict(max_error=...)'
+
+    def __init__(self, model: nn.Module, confidence: Optional[float] = None,
+                 max_error: Optional[float] = None, weigh: bool = False) -> None:
+        super().__init__(model, confidence)
+        self.max_error, self.weigh = max_error, weigh
+        if (max_error is not None or weigh) and model.out_channels < 4:
+            raise ValueError(f'{type(model.decode_head).__name__} predicts no kappa, so its '
+                             'uncertainty cannot decide what is ignored: drop max_error and weigh, '
+                             'or take NormalHead')
+
+    @torch.no_grad()
+    def assign(self, data_samples: Sequence, predictions: Sequence[Tensor]) -> Dict[str, Tensor]:
+        ignored = []
+        for sample, prediction in zip(data_samples, predictions):
+            vectors, weight = self._target(prediction)
+            inside = _inside(sample, vectors)
+            ignored.append((weight[inside] == 0).float().mean())
+            sample.gt_normal_map = PixelData(data=vectors * _kept(sample, vectors))
+            if self.weigh:
+                sample.gt_normal_weight = PixelData(data=weight[None])
+        return dict(ignored=torch.stack(ignored).mean())
+
+    def ignored(self, data_samples: Sequence) -> Tensor:
+        shares = []
+        for sample in data_samples:
+            maps = sample.gt_normal_map.data
+            shares.append((maps == 0).all(0)[_inside(sample, maps)].float().mean())
+        return torch.stack(shares).mean()
+
+    def agreement(self, predictions_a: Sequence[Tensor], predictions_b: Sequence[Tensor]
+                  ) -> Tensor:
+        """Mean cosine of the angle between two predictions (0-dim)."""
+        return torch.stack([F.cosine_similarity(a[:3], b[:3], dim=0).mean()
+                            for a, b in zip(predictions_a, predictions_b)]).mean()
+
+    def labels(self, predictions: Sequence[Tensor], size: Tuple[int, int],
+               entries: Sequence[Mapping[str, Any]]) -> List[Optional[Label]]:
+        found = []
+        for prediction in predictions:
+            prediction = prediction[:, :size[0], :size[1]]
+            vectors, weight = self._target(prediction)
+            quality = dict(ignored=float((weight == 0).float().mean()))
+            if len(prediction) > 3:
+                quality['expected_error'] = float(expected_angular_error(prediction[3]).mean())
+            found.append(Label(vectors.permute(1, 2, 0).cpu().numpy(), quality))
+        return found
+
+    def _target(self, prediction: Tensor) -> Tuple[Tensor, Tensor]:
+        """Unit normals (3, H, W), 0 where ignored, and weights (H, W)."""
+        vectors = F.normalize(prediction[:3], dim=0)
+        weight = torch.ones_like(vectors[0])
+        if self.max_error is not None or self.weigh:
+            error = expected_angular_error(prediction[3])
+            if self.weigh:
+                weight = (1 - error / 90).clamp_min(0)
+            if self.max_error is not None:
+                weight = torch.where(error > self.max_error, 0.0, weight)
+        return vectors * (weight > 0), weight
+
+
+class DepthLabeller(_MapLabeller):
+    """Metric depth.
+
+    Args:
+        model (nn.Module): A ``DepthMapEstimator``, or MMSegmentation's ``DepthEstimator``.
+        confidence (None): Must not be given.
+    """
+
+    task = 'depth'
+
+    @torch.no_grad()
+    def assign(self, data_samples: Sequence, predictions: Sequence[Tensor]) -> Dict[str, Tensor]:
+        for sample, prediction in zip(data_samples, predictions):
+            sample.gt_depth_map = PixelData(data=prediction * _kept(sample, prediction))
+        return dict(ignored=self.ignored(data_samples))
+
+    def ignored(self, data_samples: Sequence) -> Tensor:
+        shares = []
+        for sample in data_samples:
+            maps = sample.gt_depth_map.data
+            shares.append((maps[0][_inside(sample, maps)] <= 0).float().mean())
+        return torch.stack(shares).mean()
+
+    def agreement(self, predictions_a: Sequence[Tensor], predictions_b: Sequence[Tensor]
+                  ) -> Tensor:
+        """Share of pixels whose depths differ by less than a factor of 1.25 (0-dim)."""
+        return torch.stack([(torch.maximum(a / b, b / a) < 1.25).float().mean()
+                            for a, b in zip(predictions_a, predictions_b)]).mean()
+
+    def labels(self, predictions: Sequence[Tensor], size: Tuple[int, int],
+               entries: Sequence[Mapping[str, Any]]) -> List[Optional[Label]]:
+        return [Label(p[0, :size[0], :size[1]].cpu().numpy(), dict(ignored=0.0))
+                for p in predictions]
+
+
+class _Part(NamedTuple):
+    rows: slice
+    columns: slice
+
+
+def _inside(sample: Any, maps: Tensor) -> _Part:
+    """The part of maps (..., H, W) that is not padding of the batch."""
+    left, right, top, bottom = sample.metainfo.get('padding_size', (0, 0, 0, 0))
+    height, width = maps.shape[-2:]
+    return _Part(slice(top, height - bottom), slice(left, width - right))
+
+
+def _kept(sample: Any, maps: Tensor) -> Tensor:
+    """1 inside the image and 0 in the padding, (H, W)."""
+    mask = torch.zeros_like(maps[0])
+    mask[_inside(sample, maps)] = 1
+    return mask
