@@ -1,0 +1,150 @@
+"""Estimators of normals and depth: heads of any size, windows, flips, losses that never are NaN."""
+import pytest
+import torch
+from mmengine.config import ConfigDict
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.structures import PixelData
+
+pytest.importorskip('mmseg')
+
+from mmseg.structures import SegDataSample  # noqa: E402
+
+from diff2in1_mm.models.segmentors.dense_estimator import window_corners  # noqa: E402
+
+FPN = dict(in_channels=[8] * 3, in_index=[0, 1, 2], feature_strides=[4, 8, 16], channels=16,
+           norm_cfg=dict(type='BN'), align_corners=False, dropout_ratio=0.0)
+HEADS = dict(
+    fpn_normals=('NormalEstimator', dict(type='FPNNormalHead', **FPN)),
+    idisc_normals=('NormalEstimator', dict(type='IDiscHead', task='normals', in_channels=8,
+                                           count=4)),
+    bae=('NormalEstimator', dict(type='NormalHead', in_channels=(4, 6, 8, 12, 32), channels=128)),
+    fpn_depth=('DepthMapEstimator', dict(type='FPNDepthHead', **FPN)),
+    idisc_depth=('DepthMapEstimator', dict(type='IDiscHead', task='depth', in_channels=8, count=4)),
+    vpd_depth=('DepthMapEstimator', dict(
+        type='DepthHead', in_channels=[16, 24, 32, 32], embed_dim=16, feature_dim=128,
+        num_deconv_layers=3, num_deconv_filters=(16, 16, 16))))
+
+
+@pytest.fixture(scope='module', autouse=True)
+def scope():
+    init_default_scope('mmseg')
+
+
+def build(name, pipeline_folder, **test_cfg):
+    torch.manual_seed(0)
+    kind, head = HEADS[name]
+    neck = dict(type='FPN', in_channels=[16, 24, 32], out_channels=8, num_outs=3)
+    backbone = dict(type='DiffusionBackbone', diffusion=pipeline_folder)
+    if name == 'bae':
+        backbone['taps'] = 'all'
+        built = MODELS.build(backbone)
+        groups = list(built.out_channels)
+        backbone.update(out_channels=[*groups, groups[-1]], out_strides=[4, 8, 16, 32])
+        neck = dict(type='DiffusionAggregator', in_channels=[*groups, groups[-1]],
+                    out_channels=(4, 6, 8, 12, 32))
+    if name == 'vpd_depth':
+        backbone.update(out_channels=[16, 24, 32, 32], out_strides=[4, 8, 16, 32])
+        neck = None
+    return MODELS.build(dict(
+        type=kind, backbone=backbone, neck=neck, decode_head=head, train_cfg=ConfigDict(),
+        data_preprocessor=dict(type='SceneDataPreProcessor', mean=[127.5] * 3, std=[127.5] * 3),
+        test_cfg=ConfigDict(mode='whole', **test_cfg)))
+
+
+def samples(task, count, size, valid=True):
+    found = []
+    for i in range(count):
+        sample = SegDataSample(metainfo=dict(img_shape=size, ori_shape=size, pad_shape=size))
+        if task == 'NormalEstimator':
+            data = torch.nn.functional.normalize(torch.randn(3, *size), dim=0)
+            sample.gt_normal_map = PixelData(data=data * float(valid))
+        else:
+            sample.gt_depth_map = PixelData(data=(1 + 4 * torch.rand(1, *size)) * float(valid))
+        found.append(sample)
+    return found
+
+
+@pytest.mark.parametrize('name', HEADS)
+@pytest.mark.parametrize('size', [(64, 96), (61, 87)])
+def test_trains_and_predicts_at_any_size(name, size, pipeline_folder):
+    model = build(name, pipeline_folder).train()
+    images = torch.rand(2, 3, *size) * 2 - 1
+    losses = model.loss(images, samples(HEADS[name][0], 2, size))
+    total, _ = model.parse_losses(losses)
+    total.backward()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in trained)
+    model.eval()
+    original = (100, 80)
+    metas = samples(HEADS[name][0], 2, size)
+    for meta in metas:
+        meta.set_metainfo(dict(ori_shape=original))
+    found = model.predict(images, metas)[0]
+    if HEADS[name][0] == 'NormalEstimator':
+        normals = found.pred_normal_map.data
+        assert normals.shape == (3, *original)
+        torch.testing.assert_close(normals.norm(dim=0), torch.ones(original))
+        assert ('pred_normal_kappa' in found) == (name == 'bae')
+    else:
+        depth = found.pred_depth_map.data
+        assert depth.shape == (1, *original) and 0 < depth.min() and depth.max() < 10
+
+
+@pytest.mark.parametrize('name', HEADS)
+def test_a_batch_without_ground_truth_contributes_nothing(name, pipeline_folder):
+    model = build(name, pipeline_folder).train()
+    images = torch.rand(2, 3, 64, 64) * 2 - 1
+    total, _ = model.parse_losses(model.loss(images, samples(HEADS[name][0], 2, (64, 64), False)))
+    total.backward()
+    assert total == 0
+    for parameter in model.parameters():
+        assert parameter.grad is None or (parameter.grad == 0).all()
+
+
+@pytest.mark.parametrize('name', ['fpn_normals', 'fpn_depth'])
+def test_windows_and_flip_in_one_call(name, pipeline_folder):
+    model = build(name, pipeline_folder).eval()
+    images = torch.rand(2, 3, 64, 96) * 2 - 1
+    model.test_cfg.update(mode='slide', crop_size=(64, 64), stride=(32, 16), flip=True)
+    calls = []
+    encode_decode = model.encode_decode
+    model.encode_decode = lambda x, metas: calls.append(len(x)) or encode_decode(x, metas)
+    metas = [dict(img_shape=(64, 96), ori_shape=(64, 96), pad_shape=(64, 96))] * 2
+    with torch.no_grad():
+        whole = model.inference(images, metas)
+        assert calls == [2 * 3 * 2]  # images, windows, mirror images
+        model.test_cfg.window_batch = 1
+        # normals of an untrained head are short, and their direction magnifies rounding
+        torch.testing.assert_close(model.inference(images, metas), whole, atol=2e-4, rtol=1e-3)
+        assert calls[1:] == [2] * 6
+        # by hand: the left window alone covers the first columns
+        left = images[..., :64]
+        crop = [dict(img_shape=(64, 64), pad_shape=(64, 64))] * 2
+        both = encode_decode(left, crop), model.unflip(encode_decode(left.flip(-1), crop))
+    expected = model.finish((both[0] + both[1]) / 2)
+    torch.testing.assert_close(whole[..., :16], expected[..., :16], atol=2e-4, rtol=1e-3)
+
+
+def test_windows_cover_the_image():
+    assert window_corners((64, 96), (64, 64), (32, 16)) == [(0, 0), (0, 16), (0, 32)]
+    assert window_corners((10, 10), (10, 10), (5, 5)) == [(0, 0)]
+    assert window_corners((10, 11), (8, 8), (5, 5)) == [(0, 0), (0, 3), (2, 0), (2, 3)]
+
+
+def test_an_unknown_mode_is_named(pipeline_folder):
+    with pytest.raises(ValueError, match="not 'slide_flip'; for a mirrored pass add flip=True"):
+        MODELS.build(dict(
+            type='DepthMapEstimator', decode_head=HEADS['fpn_depth'][1],
+            backbone=dict(type='DiffusionBackbone', diffusion=pipeline_folder),
+            test_cfg=dict(mode='slide_flip')))
+
+
+def test_training_mode_samples_points(pipeline_folder):
+    """``target_mode='train'``: the released code labels with the training-mode forward."""
+    model = build('bae', pipeline_folder)
+    images, metas = torch.rand(1, 3, 64, 64) * 2 - 1, [dict(pad_shape=(64, 64))]
+    with torch.no_grad():
+        dense = model.eval().encode_decode(images, metas)
+        head = model.decode_head.train()
+        sampled = model.encode_decode(images, metas)
+    assert head.training and not torch.equal(dense, sampled)
