@@ -1,6 +1,8 @@
 """Shared by all tests: where the golden values and the photographs are."""
 
+import importlib.util
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,10 @@ import pytest
 from .small_models import save_tiny_pipeline, tiny_pipeline
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# MMDetection looks for panopticapi, which is not on PyPI, when it is first imported
+if importlib.util.find_spec('panopticapi') is None:
+    sys.path.append(str(ROOT / 'tests' / 'stand_ins'))
 
 
 def _folder(variable: str, default: Path, *parts: str) -> Path:

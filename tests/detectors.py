@@ -1,8 +1,6 @@
 """MMDetection's stock detectors, cut down, on the small diffusion model; a COCO set of 4 images."""
 import json
-import sys
 import time
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -26,14 +24,6 @@ WITH_MASKS = ('mask_rcnn', 'mask2former')
 _SMALLER = {256: 32, 512: 32, 1024: 64, 2048: 64, 128: 16, 900: 12, 300: 12, 100: 12, 6: 1, 9: 2,
             12544: 64, 1000: 60, 2000: 60}
 _KEPT = ('num_heads', 'num_levels', 'max_per_img', 'strides', 'octave_base_scale')
-
-
-def allow_panoptic():
-    """Use the stand-in where the real ``panopticapi`` is not installed."""
-    try:
-        import panopticapi  # noqa: F401
-    except ImportError:
-        sys.path.append(str(Path(__file__).parent / 'stand_ins'))
 
 
 def stock_model(name, things=len(CLASSES), stuff=len(STUFF)):

@@ -12,10 +12,9 @@ from diff2in1_mm.datasets.box_checks import check_boxes  # noqa: E402
 from diff2in1_mm.synthesis.codecs import Instances, PanopticMap  # noqa: E402
 from diff2in1_mm.synthesis.store import SyntheticStore  # noqa: E402
 
-from ..detectors import CLASSES, STUFF, allow_panoptic, make_coco, run_config  # noqa: E402
+from ..detectors import CLASSES, STUFF, make_coco, run_config  # noqa: E402
 from ..test_synthesis.test_codecs.test_instances import record  # noqa: E402
 
-allow_panoptic()
 PIPELINE = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True),
             dict(type='Resize', scale=(32, 32)), dict(type='PackDetInputs')]
 

@@ -11,11 +11,9 @@ from diff2in1_mm.engine.batch_pass import BatchPass  # noqa: E402
 from diff2in1_mm.synthesis.fingerprints import parameters_digest  # noqa: E402
 from diff2in1_mm.synthesis.store import SyntheticStore  # noqa: E402
 
-from ..detectors import DETECTORS, allow_panoptic, make_coco, run_config  # noqa: E402
+from ..detectors import DETECTORS, make_coco, run_config  # noqa: E402
 from .test_whole_run import CountHook, counted  # noqa: E402, F401
 from .tiny import train  # noqa: E402
-
-allow_panoptic()
 
 
 @pytest.fixture(scope='module')
@@ -25,18 +23,20 @@ def coco(tmp_path_factory):
 
 @pytest.fixture
 def untouched(monkeypatch):
-    """Whether preparing a batch left theta_E and its buffers as they were, for each batch."""
-    same = []
+    """For each batch: whether preparing it left theta_E and its buffers as they were, and the
+    number of synthetic samples among how many."""
+    batches = []
     prepare = BatchPass._prepare
 
     def watch(self, inputs, samples, rows):
         before = parameters_digest(self.model)
         result = prepare(self, inputs, samples, rows)
-        same.append(parameters_digest(self.model) == before and self.model.training)
+        same = parameters_digest(self.model) == before and self.model.training
+        batches.append((same, len(rows), len(samples)))
         return result
 
     monkeypatch.setattr(BatchPass, '_prepare', watch)
-    return same
+    return batches
 
 
 def with_gradients(model):
@@ -52,14 +52,16 @@ def with_gradients(model):
 
 @pytest.mark.parametrize('name', DETECTORS)
 def test_detector(name, coco, tmp_path, pipeline_folder, counted, untouched):  # noqa: F811
-    runner = Runner.from_cfg(run_config(name, coco, tmp_path, pipeline_folder))
+    runner = Runner.from_cfg(run_config(name, coco, tmp_path, pipeline_folder,
+                                        student_view='feature_dropout'))
     seen, passes = [], with_gradients(runner.model)
     runner.register_hook(CountHook(counted, seen))
     runner.train()
 
     # the frozen model runs once per image, theta_E is not touched, all of it learns as before
     assert seen[0] == (4, 4) and seen[2] == (4, 4)
-    assert untouched and all(untouched)
+    assert untouched and all(same for same, _, _ in untouched)
+    assert any(0 < synthetic < total for _, synthetic, total in untouched)
     passes = [names for names in passes if names]  # a validation has none
     assert len(passes) == 3 and all(passes[0] <= later for later in passes)
     scalars = runner.message_hub.log_scalars

@@ -197,6 +197,14 @@ class TestDetection:
         assert masks.shape == (1, 32, 32) and masks.sum() == 600
 
 
+    def test_a_box_with_an_empty_mask_is_no_target(self):
+        found = boxes([0, 0, 9, 9, 0.95, 1], [0, 0, 9, 9, 0.95, 2])
+        found.masks = torch.zeros(2, 9, 9, dtype=torch.bool)
+        found.masks[1, :3] = True
+        label, = DetectionLabeller(nn.Module()).labels([found], (9, 9), [{}])
+        assert label.annotation.labels.tolist() == [2]
+
+
 class TestPanoptic:
 
     def labeller(self, **options):

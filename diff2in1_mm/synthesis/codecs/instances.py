@@ -40,7 +40,8 @@ class InstancesCodec(AnnotationCodec):
 
     def encode(self, annotation: Instances, record: SampleRecord,
                image_shape: Tuple[int, int]) -> Dict[str, bytes]:
-        """Instances to COCO; objects without area inside the image are left out."""
+        """Instances to COCO; objects without area inside the image, or in their mask, are left
+        out."""
         self._check(annotation, image_shape)
         content = dict(
             images=[image_entry(record, image_shape)],
@@ -83,14 +84,15 @@ class InstancesCodec(AnnotationCodec):
     def _entry(self, annotation: Instances, place: int, record: SampleRecord,
                image_shape: Tuple[int, int]) -> Optional[Dict[str, Any]]:
         bbox = box_of(annotation.bboxes[place], image_shape)
-        if min(bbox[2:]) <= 0:
+        masks = annotation.masks
+        if min(bbox[2:]) <= 0 or (masks is not None and not np.any(masks[place])):
             return None
         entry = dict(
             id=image_id(record) * MAX_PER_IMAGE + place, image_id=image_id(record),
             category_id=int(annotation.labels[place]) + 1, bbox=bbox, area=bbox[2] * bbox[3],
             iscrowd=int(annotation.ignored[place]), score=float(annotation.scores[place]))
-        if annotation.masks is not None:
-            entry.update(_run_lengths(annotation.masks[place]))
+        if masks is not None:
+            entry.update(_run_lengths(masks[place]))
         return entry
 
     def _check(self, annotation: Instances, image_shape: Tuple[int, int]) -> None:

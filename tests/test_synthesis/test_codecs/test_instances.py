@@ -47,6 +47,14 @@ def test_round_trip_with_masks(tmp_path):
     assert area == [18, 1]
 
 
+def test_what_has_no_pixel_is_left_out(tmp_path):
+    masks = np.zeros((3, 10, 12), bool)
+    masks[0, 2:5, 1:7], masks[2, 0, 0] = True, True
+    given_ = instances([1, 2, 7, 5, 2, 0.9], [1, 2, 7, 5, 1, 0.9], [12, 0, 20, 5, 0, 0.9],
+                       masks=masks)
+    assert CODEC.decode(written(tmp_path, given_, (10, 12))).labels.tolist() == [2]
+
+
 def test_nothing_and_no_masks(tmp_path):
     path = written(tmp_path, instances(), (4, 4))
     assert len(CODEC.decode(path).labels) == 0 and CODEC.decode(path).masks is None
@@ -75,6 +83,8 @@ def test_ids_never_meet(tmp_path):
     for part, count in (('images', 4), ('annotations', 12)):
         assert len({entry['id'] for entry in whole[part]}) == count
     assert len(whole['categories']) == 3
+    # pycocotools' COCO.info() and loadRes(), and other readers, ask for these
+    assert whole['info']['description'] and whole['licenses'] == []
 
 
 def test_what_does_not_fit_is_named():
