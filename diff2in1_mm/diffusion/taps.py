@@ -7,7 +7,10 @@ replaced by the upsampler's output.
 from typing import Dict, List, NamedTuple, Sequence, Union
 
 from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import Attention
 from torch import Tensor
+
+from .attention_maps import attention_probabilities
 
 
 class Tap(NamedTuple):
@@ -95,9 +98,11 @@ class FeatureTaps:
 
     Args:
         unet (UNet2DConditionModel): The denoiser.
-        names (Sequence[str]): Module paths, see :class:`Tap`.
+        names (Sequence[str]): Module paths, see :class:`Tap`; of a cross-attention layer the
+            probabilities are kept, see :func:`attention_probabilities`.
 
-    Entering gives a dict ``{name: Tensor (N, channels, h, w)}`` that each forward pass fills.
+    Entering gives a dict ``{name: Tensor (N, channels, h, w)}`` that each forward pass fills; those
+    of attention layers are (N, h * w, tokens).
     """
 
     def __init__(self, unet: UNet2DConditionModel, names: Sequence[str]) -> None:
@@ -114,9 +119,19 @@ class FeatureTaps:
                 maps[name] = output[0] if isinstance(output, tuple) else output
             return hook
 
+        def keep_attention(name):
+            def hook(module, inputs, options, output):
+                # diffusers' own processor stays, which never holds the probabilities: it is asked
+                # for the same layers' projections once more, at the coarse strides only.
+                maps[name] = attention_probabilities(module, inputs[0],
+                                                     options['encoder_hidden_states'])
+            return hook
+
         for name in self.names:
             module = self.unet.get_submodule(name)
-            self._handles.append(module.register_forward_hook(keep(name)))
+            self._handles.append(
+                module.register_forward_hook(keep_attention(name), with_kwargs=True)
+                if isinstance(module, Attention) else module.register_forward_hook(keep(name)))
         return maps
 
     def __exit__(self, *exception) -> None:

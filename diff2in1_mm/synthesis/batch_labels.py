@@ -38,6 +38,10 @@ class BatchLabels:
             raise ValueError("creation.label_from='last_step' takes the features of the denoising "
                              f'pass, which {type(model.backbone).__name__} does not use: set it to '
                              "'fresh'")
+        if self.last_step and getattr(self.backbone, 'attention_maps', False):
+            raise ValueError("creation.label_from='last_step' has attention maps of the generator's "
+                             'condition, where backbone.attention_maps means the tokens of '
+                             "backbone.condition: set it to 'fresh'")
 
     @property
     def tap_names(self) -> Sequence[str]:

@@ -12,8 +12,10 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ...diffusion import (LatentDiffusion, channel_dropout, crop_to_stride, sample_noise,
-                          same_weights, seeded_generators, select_taps)
+from ...diffusion import (LatentDiffusion, Tap, attention_layers, channel_dropout, crop_to_stride,
+                          mean_attention, sample_noise, same_weights, seeded_generators,
+                          select_taps)
+from .backbone_options import check_options, match_strides, static_embeddings
 from .feature_cache import FeatureCache
 
 # Rounding of resized and normalised 8-bit images stays far below this.
@@ -44,6 +46,11 @@ class DiffusionBackbone(BaseModule):
         sample_posterior (bool): Sample the latent, as Diff-2-in-1 does, rather than take the mean.
             Default False.
         scale_latents (bool): False only for checkpoints of the VPD code. Default True.
+        attention_maps (bool): Append the U-Net's cross-attention maps, one per token of the
+            condition, to the maps of each stride that has them, see :func:`attention_layers`; VPD
+            does so for segmentation, with ``ClassNames``. Default False.
+        keep_padding (bool): Pad images with mid-grey and leave that part in the maps, as VPD's
+            depth code does, whose head cuts it off (``fmap_border``). Default False.
         condition (dict | None): A condition that is the same for every image: ``Prompt``,
             ``ClassNames`` or ``PrecomputedEmbeddings``. None is the empty prompt.
         input_mean (Sequence[float] | float): ``mean`` of the data preprocessor. Default 127.5.
@@ -77,6 +84,8 @@ class DiffusionBackbone(BaseModule):
                  noise: bool = False,
                  sample_posterior: bool = False,
                  scale_latents: bool = True,
+                 attention_maps: bool = False,
+                 keep_padding: bool = False,
                  condition: Optional[dict] = None,
                  input_mean: Union[float, Sequence[float]] = 127.5,
                  input_std: Union[float, Sequence[float]] = 127.5,
@@ -95,14 +104,17 @@ class DiffusionBackbone(BaseModule):
                           '`diffusion`')
         options = dict(source=diffusion) if isinstance(diffusion, str) else dict(diffusion)
         model = LatentDiffusion.from_pretrained(**options)
-        _check_options(model, timestep, feature_dropout, input_std)
+        check_options(model, timestep, feature_dropout, input_std)
         # Past nn.Module's own __setattr__: see the class's docstring.
         object.__setattr__(self, 'diffusion', model)
-        object.__setattr__(self, '_embeddings', _static_embeddings(model, condition))
+        object.__setattr__(self, '_embeddings', static_embeddings(model, condition))
         self.timestep, self.noise, self.sample_posterior = timestep, noise, sample_posterior
         self.scale_latents, self.feature_dropout = scale_latents, feature_dropout
         self.input_bgr, self.save_frozen = input_bgr, save_frozen
+        self.attention_maps, self.keep_padding = attention_maps, keep_padding
         self.groups = select_taps(model.taps(), taps)
+        self.attention_layers = (attention_layers(model.unet, model.latent_stride)
+                                 if attention_maps else {})
         self.tap_strides = tuple(group[0].stride for group in self.groups)
         self._served: Optional[Tuple[Tensor, ...]] = None
         self._range_checked = False
@@ -119,8 +131,16 @@ class DiffusionBackbone(BaseModule):
     def _init_outputs(self, out_channels, out_strides) -> None:
         """Decide which map feeds which output, and make the projections."""
         self.strides = tuple(out_strides or self.tap_strides)
-        self.output_maps = _match_strides(self.strides, self.tap_strides)
+        self.output_maps = match_strides(self.strides, self.tap_strides)
         totals = [sum(tap.channels for tap in group) for group in self.groups]
+        if self.attention_maps and not self.attention_layers.keys() & set(self.tap_strides):
+            raise ValueError(
+                f'backbone.attention_maps finds no cross-attention at the strides of the taps '
+                f'{self.tap_strides} that is coarser than the latents: choose other taps, or '
+                'switch it off')
+        tokens = self._embeddings.shape[1]
+        totals = [total + tokens if stride in self.attention_layers else total
+                  for total, stride in zip(totals, self.tap_strides)]
         raw = [totals[i] for i in self.output_maps]
         self.out_channels = tuple(out_channels or raw)
         if len(self.out_channels) != len(self.strides):
@@ -146,7 +166,7 @@ class DiffusionBackbone(BaseModule):
 
         Returns:
             tuple[Tensor]: Map ``k`` has shape (N, out_channels[k], ceil(H / strides[k]),
-            ceil(W / strides[k])), finest first.
+            ceil(W / strides[k])), finest first; H and W of the padded image with ``keep_padding``.
         """
         maps = self.features(images) if self._served is None else self._served
         if self.training and self.feature_dropout:
@@ -157,7 +177,8 @@ class DiffusionBackbone(BaseModule):
         if self.projections is not None:
             # A 1x1 convolution and a bilinear resize commute; this order is the cheaper one.
             outputs = [conv(feature) for conv, feature in zip(self.projections, outputs)]
-        sizes = [tuple(math.ceil(side / s) for side in images.shape[-2:]) for s in self.strides]
+        covered = self._covered(images.shape[-2:])
+        sizes = [tuple(math.ceil(side / s) for side in covered) for s in self.strides]
         return tuple(
             feature if feature.shape[-2:] == size else F.interpolate(
                 feature, size=size, mode='bilinear', align_corners=False)
@@ -181,6 +202,9 @@ class DiffusionBackbone(BaseModule):
     def _run(self, images: Tensor) -> Tuple[Tensor, ...]:
         pixels = self.to_unit_range(images)
         self._check_range(pixels)
+        if self.keep_padding:
+            height, width = self._covered(pixels.shape[-2:])
+            pixels = F.pad(pixels, (0, width - pixels.shape[-1], 0, height - pixels.shape[-2]))
         rows = range(len(images))
         generators = None
         if self.sample_posterior:
@@ -210,15 +234,32 @@ class DiffusionBackbone(BaseModule):
         first = maps[self.groups[0][0].name]
         if torch.is_autocast_enabled(first.device.type):
             dtype = first.dtype
-        return tuple(
-            crop_to_stride(torch.cat([maps[tap.name] for tap in group], 1) if len(group) > 1
-                           else maps[group[0].name], size, group[0].stride).to(dtype)
-            for group in self.groups)
+        size = self._covered(size)
+        return tuple(crop_to_stride(self._joined(maps, group), size, group[0].stride).to(dtype)
+                     for group in self.groups)
+
+    def _joined(self, maps: Dict[str, Tensor], group: List[Tap]) -> Tensor:
+        """All channels (N, C, h, w) of one stride: the taps, then the attention maps."""
+        parts = [maps[tap.name] for tap in group]
+        layers = self.attention_layers.get(group[0].stride)
+        if layers:
+            parts.append(mean_attention(maps, layers, parts[0].shape[-2:]))
+        return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
+
+    def _covered(self, size: Tuple[int, int]) -> Tuple[int, int]:
+        """Height and width in pixels that the maps cover, of an image of that size."""
+        if not self.keep_padding:
+            return tuple(size)
+        stride = self.diffusion.stride
+        return tuple(math.ceil(side / stride) * stride for side in size)
 
     @property
     def tap_names(self) -> List[str]:
-        """list[str]: Modules of the U-Net whose outputs are needed."""
-        return [tap.name for group in self.groups for tap in group]
+        """list[str]: Modules of the U-Net whose outputs (or attention) are needed."""
+        names = [tap.name for group in self.groups for tap in group]
+        for stride in self.tap_strides:
+            names += self.attention_layers.get(stride, [])
+        return names
 
     @contextmanager
     def serve(self, features: Sequence[Tensor]):
@@ -328,36 +369,3 @@ class DiffusionBackbone(BaseModule):
         state_dict[key] = self.frozen_fingerprint
         super()._load_from_state_dict(state_dict, prefix, *args)
 
-
-def _check_options(model: LatentDiffusion, timestep: int, feature_dropout: float,
-                   input_std: Union[float, Sequence[float]]) -> None:
-    if not 0 <= timestep < model.num_train_timesteps:
-        raise ValueError(f'backbone.timestep = {timestep} is out of range: between 0 and '
-                         f'{model.num_train_timesteps - 1} (small values keep the most detail)')
-    if not 0 <= feature_dropout < 1:
-        raise ValueError(f'backbone.feature_dropout = {feature_dropout} must be in [0, 1)')
-    if (torch.as_tensor(input_std, dtype=torch.float32) <= 0).any():
-        raise ValueError(f'backbone.input_std = {input_std} must be positive')
-
-
-def _static_embeddings(model: LatentDiffusion, condition: Optional[dict]) -> Tensor:
-    """Embeddings (1, L, C) of a condition that does not depend on the image."""
-    built = MODELS.build(condition or dict(type='Prompt'))
-    if built.per_image:
-        raise ValueError(
-            f'{type(built).__name__} describes single images and serves the generator; the '
-            'backbone takes Prompt, ClassNames or one PrecomputedEmbeddings for all images')
-    embeddings = built.embed(model.text)
-    if embeddings.shape[-1] != model.context_dim:
-        raise ValueError(f'the condition has {embeddings.shape[-1]} channels, but the U-Net takes '
-                         f'{model.context_dim}: make the embeddings with the text encoder of '
-                         f'{model.source!r}')
-    return embeddings.to(model.dtype)
-
-
-def _match_strides(wanted: Sequence[int], available: Sequence[int]) -> List[int]:
-    """Index of the map that feeds each output."""
-    if len(wanted) == len(available):
-        return list(range(len(wanted)))
-    return [min(range(len(available)), key=lambda i: abs(math.log2(available[i] / stride)))
-            for stride in wanted]

@@ -1,0 +1,48 @@
+"""Checks and derived settings of :class:`DiffusionBackbone`."""
+import math
+from typing import List, Optional, Sequence, Union
+
+import torch
+from mmengine.registry import MODELS
+from torch import Tensor
+
+from ...diffusion import LatentDiffusion
+
+
+def check_options(model: LatentDiffusion, timestep: int, feature_dropout: float,
+                  input_std: Union[float, Sequence[float]]) -> None:
+    """Stop on values out of range.
+
+    Raises:
+        ValueError: One sentence that says the range.
+    """
+    if not 0 <= timestep < model.num_train_timesteps:
+        raise ValueError(f'backbone.timestep = {timestep} is out of range: between 0 and '
+                         f'{model.num_train_timesteps - 1} (small values keep the most detail)')
+    if not 0 <= feature_dropout < 1:
+        raise ValueError(f'backbone.feature_dropout = {feature_dropout} must be in [0, 1)')
+    if (torch.as_tensor(input_std, dtype=torch.float32) <= 0).any():
+        raise ValueError(f'backbone.input_std = {input_std} must be positive')
+
+
+def static_embeddings(model: LatentDiffusion, condition: Optional[dict]) -> Tensor:
+    """Embeddings (1, L, C) of a condition that does not depend on the image."""
+    built = MODELS.build(condition or dict(type='Prompt'))
+    if built.per_image:
+        raise ValueError(
+            f'{type(built).__name__} describes single images and serves the generator; the '
+            'backbone takes Prompt, ClassNames or one PrecomputedEmbeddings for all images')
+    embeddings = built.embed(model.text)
+    if embeddings.shape[-1] != model.context_dim:
+        raise ValueError(f'the condition has {embeddings.shape[-1]} channels, but the U-Net takes '
+                         f'{model.context_dim}: make the embeddings with the text encoder of '
+                         f'{model.source!r}')
+    return embeddings.to(model.dtype)
+
+
+def match_strides(wanted: Sequence[int], available: Sequence[int]) -> List[int]:
+    """Index of the map that feeds each output."""
+    if len(wanted) == len(available):
+        return list(range(len(wanted)))
+    return [min(range(len(available)), key=lambda i: abs(math.log2(available[i] / stride)))
+            for stride in wanted]
