@@ -132,8 +132,7 @@ class BatchPass:
         images, served = _rows(rows, inputs, features)
         strict = per_iteration and self.views.target_mode == 'train'
         with self._served_now(served), modes_kept(self.model):
-            if not strict:
-                self.model.eval()
+            self._set_modes(strict)
             with self.theta_c.applied(self.model), self._own_randomness(images, strict):
                 predictions = self.labeller.predict(self.model, images, chosen)
             if self.measuring:
@@ -144,6 +143,14 @@ class BatchPass:
             self.figures.update(self.labeller.assign(chosen, predictions))
         else:
             self.figures['ignored'] = self.labeller.ignored(chosen)
+
+    def _set_modes(self, strict: bool) -> None:
+        """Eval mode for theta_C; with ``strict`` only of what comes before the heads, as the
+        released code has its decoder's training-mode forward behind an aggregator in eval mode."""
+        parts = [getattr(self.model, name, None) for name in ('backbone', 'neck')]
+        for part in parts if strict else [self.model]:
+            if isinstance(part, nn.Module):
+                part.eval()
 
     def _view(self, inputs: Tensor, samples: Sequence, features, rows: list[int]):
         """What theta_E sees: ``inputs`` and ``features``, with the synthetic rows changed."""

@@ -8,7 +8,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from .batch_pass import ViewSettings, shares_features
 from .checkpoint_hook import AtomicCheckpointHook
 
-__all__ = ['check_hooks', 'check_run', 'check_views', 'to_iterations']
+__all__ = ['check_hooks', 'check_interval', 'check_run', 'check_views', 'to_iterations']
 
 # They hold parameters in pieces, or in an engine of their own, where theta_C cannot reach them.
 _STRATEGIES = ('FSDPStrategy', 'DeepSpeedStrategy', 'ColossalAIStrategy')
@@ -65,6 +65,23 @@ def check_views(model: nn.Module, views: ViewSettings) -> None:
         raise ValueError(
             f"target_mode='train' would wait for other processes in {synchronised[0]} "
             "(SyncBatchNorm), which may have no synthetic sample: use target_mode='eval', or BN.")
+
+
+def check_interval(runner, interval: int, interval_from: str) -> None:
+    """Updates of theta_C that count within an epoch need epochs, and long enough ones.
+
+    Raises:
+        ValueError: There are none, or theta_C would never be updated.
+    """
+    if interval_from != 'epoch':
+        return
+    if not isinstance(runner.train_loop, EpochBasedTrainLoop):
+        raise ValueError("interval_from='epoch' counts the iterations of an epoch, but this run has "
+                         "none: use 'stage', or an EpochBasedTrainLoop.")
+    if len(runner.train_dataloader) <= interval:
+        raise ValueError(f"interval={interval} with interval_from='epoch' never updates theta_C in "
+                         f'epochs of {len(runner.train_dataloader)} iterations: lower it, or use '
+                         "interval_from='stage'.")
 
 
 def to_iterations(runner, count: int, by_epoch: bool, name: str) -> int:

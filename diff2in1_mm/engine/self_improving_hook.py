@@ -4,6 +4,7 @@ from typing import Mapping, Optional, Sequence, Union
 
 from mmengine.hooks import CheckpointHook, Hook, IterTimerHook, LoggerHook
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
 
@@ -12,7 +13,7 @@ from ..synthesis.labellers.base import checked_confidence
 from ..synthesis.settings import CreationSettings
 from .batch_pass import BatchPass, ViewSettings
 from .creation_stage import check_creation_stage, create_round, mixed_dataset
-from .run_checks import check_run, check_views, to_iterations
+from .run_checks import check_interval, check_run, check_views, to_iterations
 from .stage_state import CREATION, SELF_IMPROVING, WARM_UP, StageState
 from .summary import RunSummary, Stopwatch, plain_metrics
 from .theta import ThetaC
@@ -44,10 +45,14 @@ class SelfImprovingHook(Hook):
             the paper's m = 0.998 is 0.002, the default.
         interval (int): Iterations from one update of theta_C to the next, counted from the start
             of the stage. Defaults to 1; the released code has 10.
+        interval_from (str): 'stage', or 'epoch' as in the released code: in every epoch the
+            iterations ``interval``, ``2 * interval``, ..., counted from 0, update theta_C.
+        restart_optimizer (bool): Forget the optimizer's state, such as Adam's moments, at the end
+            of the warm-up, as the released code does, whose stages are two runs. Default False.
         targets (str): 'per_iteration' (the paper), or 'creation': the labels stored at creation
             stay (a control).
         target_mode (str): 'eval', or 'train' as in the released code: targets are made with the
-            model in training mode, moving theta_C's statistics only.
+            heads in training mode (backbone and neck are not), moving theta_C's statistics only.
         student_view (str): What theta_E sees of a synthetic sample. 'same': the view that was
             labelled (the paper). 'feature_dropout': that view with channel dropout on the shared
             frozen features, which costs nothing. 'strong': photometric changes, which cost a second
@@ -72,6 +77,8 @@ class SelfImprovingHook(Hook):
                  creation: Optional[dict] = None,
                  momentum: float = 0.002,
                  interval: int = 1,
+                 interval_from: str = 'stage',
+                 restart_optimizer: bool = False,
                  targets: str = 'per_iteration',
                  target_mode: str = 'eval',
                  student_view: str = 'same',
@@ -84,6 +91,7 @@ class SelfImprovingHook(Hook):
         _at_least('interval', interval, 1)
         if recreate_every is not None:
             _at_least('recreate_every', recreate_every, 1)
+        _one_of('interval_from', interval_from, ('stage', 'epoch'))
         _one_of('targets', targets, ('per_iteration', 'creation'))
         _one_of('target_mode', target_mode, ('eval', 'train'))
         _one_of('student_view', student_view, ('same', 'feature_dropout', 'strong'))
@@ -96,6 +104,7 @@ class SelfImprovingHook(Hook):
             self.creation = dict(dict(confidence=confidence, labelling=labelling), **creation)
             CreationSettings.from_dict(self.creation).build_generator()
         self.momentum, self.interval = momentum, interval
+        self.interval_from, self.restart_optimizer = interval_from, restart_optimizer
         self.confidence, self.labelling = confidence, labelling
         self.views = ViewSettings(targets, target_mode, student_view, feature_dropout)
         self.state = StageState()
@@ -110,6 +119,7 @@ class SelfImprovingHook(Hook):
     def before_train(self, runner) -> None:
         """Checks the run, attaches to the model, restores what a checkpoint held."""
         check_run(runner)
+        check_interval(runner, self.interval, self.interval_from)
         self._convert_lengths(runner)
         model = _inner(runner)
         check_views(model, self.views)
@@ -179,6 +189,8 @@ class SelfImprovingHook(Hook):
         runner.logger.info(
             f'Warm-up ended after {runner.iter} iterations; theta_C takes '
             f'{self.theta_c.bytes / 2**20:.1f} MiB.')
+        if self.restart_optimizer:
+            _forget_state(runner.optim_wrapper)
         self._save(runner)
         self._clock.switch(self.state.stage)
         _restart_timer(runner)
@@ -197,7 +209,7 @@ class SelfImprovingHook(Hook):
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Moves theta_C, and hands the figures of a measured batch to the log."""
         if self.state.stage == SELF_IMPROVING:
-            if (runner.iter + 1 - self.state.start) % self.interval == 0:
+            if self._update_due(runner.iter, batch_idx):
                 self.theta_c.update(_inner(runner), self.momentum)
         if self._pass.measuring:
             hub = runner.message_hub
@@ -205,6 +217,11 @@ class SelfImprovingHook(Hook):
             for name, value in self._pass.figures.items():
                 hub.update_scalar(f'train/{name}', value.item())
             self._pass.figures = {}
+
+    def _update_due(self, iteration: int, batch_idx: int) -> bool:
+        if self.interval_from == 'epoch':
+            return batch_idx > 0 and batch_idx % self.interval == 0
+        return (iteration + 1 - self.state.start) % self.interval == 0
 
     def after_train(self, runner) -> None:
         """Validates the last state if the loop did not, and writes the summary."""
@@ -283,6 +300,12 @@ class SelfImprovingHook(Hook):
 
 def _inner(runner):
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def _forget_state(optim_wrapper) -> None:
+    several = isinstance(optim_wrapper, OptimWrapperDict)
+    for wrapper in optim_wrapper.values() if several else [optim_wrapper]:
+        wrapper.optimizer.state.clear()
 
 
 def _restart_timer(runner) -> None:

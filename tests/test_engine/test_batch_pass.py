@@ -86,6 +86,22 @@ def test_training_mode_moves_theta_cs_statistics_only():
     assert batch_pass.theta_c.tensors[name] == 2 and model.state_dict()[name] == 2
 
 
+def test_training_mode_is_that_of_the_heads():
+    """In the released code theta_C's aggregator is in eval mode, and only its decoder trains."""
+    model = build()
+    batch_pass = attach(model, target_mode='train')
+    seen = []
+    model.encode_decode = lambda inputs, metas: seen.append(
+        (model.backbone.training, model.decode_head.training)) or torch.zeros(len(inputs), 3, 32, 32)
+    batch_pass._before(model, (), dict(zip(('inputs', 'data_samples'), batch()), mode='loss'))
+    batch_pass._after(model, (), None)
+    assert seen == [(False, True)] and model.backbone.training
+    before = batch_pass.theta_c.tensors['backbone.layers.1.running_mean'].clone()
+    del model.encode_decode
+    loss_of(model, *batch())
+    assert torch.equal(batch_pass.theta_c.tensors['backbone.layers.1.running_mean'], before)
+
+
 @pytest.mark.parametrize('backbone', ['TinyBackbone', 'FrozenBackbone'])
 def test_targets_are_theta_cs_prediction_in_batch_coordinates(backbone):
     model = build(backbone)
