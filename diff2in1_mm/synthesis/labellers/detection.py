@@ -23,7 +23,8 @@ class DetectionLabeller(Labeller):
 
     A box whose score reaches ``confidence`` is a target. One that reaches only ``ignore_from`` is
     neither object nor background: it goes to ``ignored_instances`` where all assigners of the
-    detector read these (see :func:`ignores_boxes`), and is left out elsewhere.
+    detector read these (see :func:`ignores_boxes`), and is left out elsewhere. (MMDetection's
+    assigners ignore nothing in an image without any object: there unsure boxes are background.)
 
     Args:
         model (nn.Module): A detector whose ``predict`` gives boxes.

@@ -32,8 +32,10 @@ class PanopticLabeller(Labeller):
 
     Args:
         model (nn.Module): The segmentor.
-        confidence (float | None): Segments less sure are left out, their pixels ignored. None: the
-            ``object_mask_thr`` of the model's ``test_cfg`` (0.8).
+        confidence (float | None): Segments less sure are left out. Their pixels are void (255), of
+            which MMDetection makes no mask; but they count as outside of all others, as mask
+            transformers cannot ignore pixels. None: the ``object_mask_thr`` of the model's
+            ``test_cfg`` (0.8).
         allow_empty (bool): Whether a map without any segment is a valid target. Otherwise a sample
             keeps the target it has, and creation stores no such sample. Default False.
     """
