@@ -1,6 +1,7 @@
 """Bad data told in one sentence, before any long work."""
 import copy
 import inspect
+import io
 import os
 import os.path as osp
 from typing import Any, Optional
@@ -14,6 +15,7 @@ from mmengine.registry import DATASETS, TRANSFORMS
 from .source import distinct_sources, resolve
 
 _IMAGE_KEYS = ('img_path', 'img')
+_FILE_KEYS = ('img_path', 'seg_map_path', 'depth_map_path', 'normal_map_path')
 _NAMED_AT_MOST = 10
 
 
@@ -142,17 +144,20 @@ def unreadable_file(info: dict, error: Exception, backend_args: Optional[dict] =
     """Whether a pipeline failed because a file cannot be read, rather than by its own fault.
 
     Args:
-        info: The sample's annotation entry (``img_path``, ``seg_map_path``).
+        info: The sample's annotation entry (``img_path``, ``seg_map_path``, ...).
         error: What the pipeline raised.
         backend_args: As in the data set.
 
     Returns:
         The path of the file; '' if all files are readable, so that the error is a bug to raise.
     """
-    paths = [info[key] for key in ('img_path', 'seg_map_path') if info.get(key)]
+    paths = [info[key] for key in _FILE_KEYS if info.get(key)]
     for path in paths:
         try:
-            if mmcv.imfrombytes(get(path, backend_args=backend_args), flag='unchanged') is None:
+            content = get(path, backend_args=backend_args)
+            if path.endswith('.npy'):
+                np.load(io.BytesIO(content), allow_pickle=False)
+            elif mmcv.imfrombytes(content, flag='unchanged') is None:
                 return path
         except Exception:  # whatever a decoder raises on a broken file
             return path

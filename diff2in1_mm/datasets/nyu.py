@@ -1,11 +1,11 @@
 """NYUv2 with surface normals."""
-import json
 import os.path as osp
 from typing import Any, List, Optional
 
 from mmengine.registry import DATASETS
 from mmseg.datasets import BaseSegDataset
 
+from ..diffusion import Captions, Source
 from .image_folder import find_images
 from .subset import draw_subset
 
@@ -19,8 +19,9 @@ class NYUNormalsDataset(BaseSegDataset):
 
     Args:
         split (str): 'train' or 'test', the folder. Default 'train'.
-        captions (str | None): JSON file below ``data_root``, file name -> caption, for the
-            condition ``OwnCaption``. Default None.
+        captions (str | None): For the condition ``OwnCaption``: a folder of ``NAME.txt`` beside
+            ``img`` (the released code's is 'caption'), or a ``.json`` or ``.jsonl`` file below
+            ``data_root``, see :class:`diff2in1_mm.diffusion.Captions`. Default None: no captions.
         num_labelled (int | None): Number of images drawn from the split; None: all.
         seed (int): Decides which ones (see :func:`draw_subset`).
         data_root (str): Default 'data/nyu_normals'.
@@ -28,7 +29,7 @@ class NYUNormalsDataset(BaseSegDataset):
 
     Raises:
         FileNotFoundError: A folder is missing or empty, or an image has no normals.
-        ValueError: ``num_labelled`` is more than there are.
+        ValueError: ``num_labelled`` is more than there are; an image has no caption.
     """
 
     METAINFO = dict(classes=(), palette=[])
@@ -42,28 +43,39 @@ class NYUNormalsDataset(BaseSegDataset):
 
     @staticmethod
     def prepare(cfg: dict) -> None:
-        """Names a folder that is missing, before anything is built."""
-        folder = osp.join(cfg.get('data_root', 'data/nyu_normals'), cfg.get('split', 'train'))
+        """Names what is missing before anything is built."""
+        root, split = cfg.get('data_root', 'data/nyu_normals'), cfg.get('split', 'train')
         for name in ('img', 'norm'):
-            if not osp.isdir(osp.join(folder, name)):
-                raise FileNotFoundError(f'the data folder {osp.join(folder, name)} does not exist: '
-                                        'put NYUv2 there in the layout of Bae et al., or set '
-                                        '`data_root`')
+            folder = osp.join(root, split, name)
+            if not osp.isdir(folder):
+                raise FileNotFoundError(f'the data folder {folder} does not exist: put NYUv2 there '
+                                        'in the layout of Bae et al., or set `data_root`')
+        captions = _captions_path(root, split, cfg.get('captions'))
+        if captions is not None and not osp.exists(captions):
+            raise FileNotFoundError(f'the captions {captions} do not exist: put them there, or set '
+                                    '`captions` to None and take another condition than OwnCaption')
 
     def load_data_list(self) -> List[dict]:
         """Entries with ``img_path``, ``normal_map_path`` and perhaps ``caption``."""
         folder = osp.join(self.data_root, self.split)
-        captions = {}
-        if self.captions is not None:
-            with open(osp.join(self.data_root, self.captions), encoding='utf-8') as file:
-                captions = json.load(file)
+        path = _captions_path(self.data_root, self.split, self.captions)
+        captions = None if path is None else Captions(path)
         data = []
         for path in find_images(osp.join(folder, 'img')):
             stem = osp.splitext(osp.relpath(path, osp.join(folder, 'img')))[0]
             normals = osp.join(folder, 'norm', f'{stem}.png')
             if not osp.isfile(normals):
-                raise FileNotFoundError(f'{path} has no normals {normals}')
+                raise FileNotFoundError(f'{path} has no normals {normals}: complete the folder, or '
+                                        'take the image out')
             data.append(dict(img_path=path, normal_map_path=normals, seg_fields=[]))
-            if captions:
-                data[-1]['caption'] = captions.get(osp.basename(path), '')
+            if captions is not None:
+                data[-1]['caption'] = captions.text(Source(path))
         return draw_subset(data, self.num_labelled, self.seed)
+
+
+def _captions_path(root: str, split: str, captions: Optional[str]) -> Optional[str]:
+    """A file is below the data set's folder, a folder below the split's."""
+    if captions is None:
+        return None
+    is_file = captions.endswith(('.json', '.jsonl'))
+    return osp.join(root, captions) if is_file else osp.join(root, split, captions)

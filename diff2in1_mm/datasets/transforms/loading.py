@@ -9,6 +9,7 @@ from mmengine.fileio import get
 from mmengine.registry import TRANSFORMS
 
 from ...synthesis.codecs.scenes import decode_normals
+from .rotation import flip_done
 
 __all__ = ['LoadDepth', 'LoadNormals']
 
@@ -69,6 +70,8 @@ class LoadNormals(BaseTransform):
         # a store's files are in our frame, whatever the data set's are in
         signs = 1 if results.get('normals_in_camera_frame') else self.signs
         results['gt_normal_map'] = decode_normals(picture) * signs
+        # a flip before (of the image alone, at test time) did not mirror what is loaded now
+        results['flipped_vectors'] = flip_done(results)
         results.setdefault('seg_fields', []).append('gt_normal_map')
         return results
 
@@ -114,5 +117,6 @@ class LoadDepth(BaseTransform):
         top = np.inf if self.max_depth is None else self.max_depth
         valid = np.isfinite(depth) & (depth >= self.min_depth) & (depth <= top)
         results['gt_depth_map'] = np.where(valid, depth, 0).astype(np.float32)
+        results['largest_depth'] = float(results['gt_depth_map'].max(initial=0))
         results.setdefault('seg_fields', []).append('gt_depth_map')
         return results

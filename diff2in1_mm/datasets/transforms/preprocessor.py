@@ -31,4 +31,5 @@ class SceneDataPreProcessor(SegDataPreProcessor):
                     inside = field.data[..., :height, :width]
                     del field.data  # its setter wants the size that was
                     field.data = F.pad(inside, (0, size[1] - width, 0, size[0] - height))
+            sample.set_metainfo(dict(pad_shape=size))  # normals alone leave it None
         return data

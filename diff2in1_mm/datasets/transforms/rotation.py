@@ -1,18 +1,23 @@
 """Changes of a scene that vectors must follow."""
-from typing import Sequence, Tuple, Union
+from typing import Optional, Sequence, Tuple, Union
 
 import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
-__all__ = ['RotateScene', 'settle_flips']
+__all__ = ['RotateScene', 'flip_done', 'settle_flips']
+
+
+def flip_done(results: dict) -> Optional[str]:
+    """Direction of the flip that a pipeline has done so far; None without one."""
+    return results.get('flip_direction') if results.get('flip') else None
 
 
 def settle_flips(results: dict) -> None:
     """Negate the component of ``gt_normal_map`` that a flip, done before, mirrored; once."""
     done = results.get('flipped_vectors')
-    direction = results.get('flip_direction') if results.get('flip') else None
+    direction = flip_done(results)
     if direction == done or 'gt_normal_map' not in results:
         return
     signs = np.ones(3, np.float32)

@@ -72,6 +72,32 @@ def test_a_turn_by_mmsegmentation_is_refused(scene):
         packed(scene[0], dict(type='RandomRotate', prob=1.0, degree=(20, 20)))
 
 
+def test_normals_loaded_after_a_flip_stay(scene):
+    """At test time the image alone is mirrored, and the prediction is mirrored back."""
+    info, room = scene
+    results = dict(info, seg_fields=[])
+    for step in (LOAD[0], dict(type='RandomFlip', prob=1.0), *LOAD[1:],
+                 dict(type='PackSceneInputs')):
+        results = TRANSFORMS.build(step)(results)
+    loaded = results['data_samples'].gt_normal_map.data.numpy().transpose(1, 2, 0)
+    np.testing.assert_allclose(loaded, room.normals, atol=1e-4)
+
+
+def test_depth_filled_in_with_a_label_is_refused(scene):
+    info = scene[0]
+    results = dict(info, seg_fields=[])
+    steps = [LOAD[0], LOAD[2], dict(type='RandomRotate', prob=1.0, degree=(20, 20)),
+             dict(type='PackSceneInputs')]
+    with pytest.raises(ValueError, match='filled with 255.*RotateScene'):
+        for step in steps:
+            results = TRANSFORMS.build(step)(results)
+    steps[2]['seg_pad_val'] = 0
+    results = dict(info, seg_fields=[])
+    for step in steps:
+        results = TRANSFORMS.build(step)(results)
+    assert results['data_samples'].gt_depth_map.data.max() < 50
+
+
 def test_padding_is_no_ground_truth(scene):
     samples = [run(scene[0], dict(type='PackSceneInputs')),
                run(scene[0], dict(type='Resize', scale=(64, 48)), dict(type='PackSceneInputs'))]
@@ -81,6 +107,7 @@ def test_padding_is_no_ground_truth(scene):
     data = preprocessor(batch, training=True)
     assert data['inputs'].shape == (2, 3, 112, 144)
     for sample, (height, width) in zip(data['data_samples'], (SIZE, (48, 64))):
+        assert tuple(sample.pad_shape) == (112, 144)
         for name in ('gt_depth_map', 'gt_normal_map'):
             field = sample.get(name).data
             assert field.shape[-2:] == (112, 144)
