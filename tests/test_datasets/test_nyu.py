@@ -4,15 +4,20 @@ import json
 import cv2
 import numpy as np
 import pytest
-from mmengine.registry import DATASETS
+from mmengine.registry import DATASETS, init_default_scope
 
 pytest.importorskip('mmseg')
 
 from diff2in1_mm.datasets import SyntheticMixDataset  # noqa: E402
 
-PIPELINE = [dict(type='mmseg.LoadImageFromFile'), dict(type='LoadNormals'),
-            dict(type='mmseg.Resize', scale=(16, 12), keep_ratio=False),
+PIPELINE = [dict(type='LoadImageFromFile'), dict(type='LoadNormals'),
+            dict(type='Resize', scale=(16, 12), keep_ratio=False),
             dict(type='PackSceneInputs')]
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    init_default_scope('mmseg')
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from .scenes import SIZE, median_error, write_scene  # noqa: E402
 LOAD = [dict(type='LoadImageFromFile'), dict(type='LoadNormals'), dict(type='LoadDepth')]
 
 
-@pytest.fixture(scope='module', autouse=True)
+@pytest.fixture(autouse=True)
 def scope():
     init_default_scope('mmseg')
 

@@ -25,7 +25,7 @@ HEADS = dict(
         num_deconv_layers=3, num_deconv_filters=(16, 16, 16))))
 
 
-@pytest.fixture(scope='module', autouse=True)
+@pytest.fixture(autouse=True)
 def scope():
     init_default_scope('mmseg')
 
