@@ -1,5 +1,5 @@
 """The contact sheet of a creation's first samples."""
-from typing import Any, List, Sequence
+from typing import Any, List, Mapping, Sequence
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from ..visualization.sheets import contact_sheet, label_colours, write_picture
 from .drawing import draw_annotation
 from .plan import Batch, source_entry
 from .settings import CreationSettings
-from .sources import load_image
+from .sources import load_image, turns_images
 from .store import SyntheticStore
 
 
@@ -31,9 +31,18 @@ def write_preview(store: SyntheticStore, dataset: Any, batches: Sequence[Batch],
             continue
         entry = source_entry(dataset, sample.source)
         image, annotation = store.read(record)
-        rows.append([load_image(entry['img_path'], settings.scale, settings.keep_ratio), image,
-                     draw_annotation(image, annotation, colours, entry)])
-        confidence = record.quality.get('confidence', float('nan'))
-        titles.append(f'{record.id}  T={record.T}  confidence {confidence:.2f}  {record.caption}')
+        real = load_image(entry['img_path'], settings.scale, settings.keep_ratio,
+                          turns_images(dataset))
+        rows.append([real, image, draw_annotation(image, annotation, colours, entry)])
+        titles.append(f'{record.id}  T={record.T}  {_quality(record.quality)}{record.caption}')
     if rows:
         write_picture(store.root / 'preview.png', contact_sheet(rows, titles))
+
+
+def _quality(quality: Mapping[str, float]) -> str:
+    """How sure the label is, in the words of its task."""
+    for name, text in (('confidence', 'confidence {:.2f}  '),
+                       ('expected_error', 'expected error {:.0f} degrees  ')):
+        if name in quality:
+            return text.format(quality[name])
+    return ''

@@ -5,17 +5,19 @@ from .base import AnnotationCodec
 from .instances import Instances, InstancesCodec
 from .panoptic import PanopticCodec, PanopticMap
 from .png import encode_png
-from .scenes import DepthCodec, NormalsCodec
+from .scenes import DepthArrayCodec, DepthCodec, NormalsCodec
 from .segmentation import SegmentationCodec
 
 __all__ = [
-    'AnnotationCodec', 'DepthCodec', 'Instances', 'InstancesCodec', 'NormalsCodec',
-    'PanopticCodec', 'PanopticMap', 'SegmentationCodec', 'annotation_codec', 'encode_png'
+    'AnnotationCodec', 'DepthArrayCodec', 'DepthCodec', 'Instances', 'InstancesCodec',
+    'NormalsCodec', 'PanopticCodec', 'PanopticMap', 'SegmentationCodec', 'annotation_codec',
+    'encode_png'
 ]
 
 #: Task of a labeller -> codec.
 _CODECS = {'segmentation': SegmentationCodec, 'instances': InstancesCodec,
-           'panoptic': PanopticCodec, 'normals': NormalsCodec, 'depth': DepthCodec}
+           'panoptic': PanopticCodec, 'normals': NormalsCodec, 'depth': DepthCodec,
+           'depth_npy': DepthArrayCodec}
 
 
 def annotation_codec(task: str, classes: Sequence[str] = ()) -> AnnotationCodec:

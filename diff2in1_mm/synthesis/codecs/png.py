@@ -1,4 +1,7 @@
 """Arrays as PNG."""
+from pathlib import Path
+from typing import Optional
+
 import cv2
 import numpy as np
 
@@ -11,3 +14,9 @@ def encode_png(array: np.ndarray) -> bytes:
     if not written:
         raise OSError(f'cv2 could not encode an array of shape {array.shape} as PNG.')
     return buffer.tobytes()
+
+
+def decode_png(path: Path) -> Optional[np.ndarray]:
+    """The array of a file as cv2 has it (colours BGR); None if it is no picture."""
+    content = np.frombuffer(path.read_bytes(), np.uint8)  # cv2 raises for an empty one
+    return cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None

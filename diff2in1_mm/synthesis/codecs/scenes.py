@@ -1,17 +1,22 @@
 """Normals and depth in files."""
+import io
 from pathlib import Path
 from typing import Any, Dict
 
-import cv2
 import numpy as np
 
 from ..records import SampleRecord
 from .base import AnnotationCodec
-from .png import encode_png
+from .png import decode_png, encode_png
 
-__all__ = ['DepthCodec', 'NormalsCodec', 'decode_normals', 'encode_normals']
+__all__ = [
+    'MAX_PNG_DEPTH', 'DepthArrayCodec', 'DepthCodec', 'NormalsCodec', 'decode_normals',
+    'encode_normals'
+]
 
 _MILLIMETRE = 0.001
+#: Metres that a 16-bit PNG of millimetres reaches.
+MAX_PNG_DEPTH = 65.535
 
 
 class NormalsCodec(AnnotationCodec):
@@ -38,19 +43,25 @@ class NormalsCodec(AnnotationCodec):
 
 
 class DepthCodec(AnnotationCodec):
-    """Depth as PNG of 16 bits, millimetres; 0 where there is none, 65.5 metres at most."""
+    """Depth as PNG of 16 bits, millimetres; 0 where there is none, 65.535 metres at most."""
 
     suffix = '.png'
 
     def encode(self, annotation: Any, record: SampleRecord, image_shape) -> Dict[str, bytes]:
         """Metres, float (H, W), to PNG."""
+        depth = self._checked(annotation, image_shape)
+        if depth.max(initial=0) > MAX_PNG_DEPTH:
+            raise ValueError(f'the depth reaches {depth.max():.1f} m, but a PNG of millimetres ends '
+                             f"at {MAX_PNG_DEPTH} m: set labelling=dict(file='npy')")
+        return {self.suffix: encode_png((depth / _MILLIMETRE).round().astype(np.uint16))}
+
+    def _checked(self, annotation: Any, image_shape) -> np.ndarray:
         depth = np.asarray(annotation, np.float32)
         self.check_shape(depth, image_shape)
         if depth.ndim != 2 or not np.isfinite(depth).all() or depth.min(initial=0) < 0:
             raise ValueError(f'the annotation has shape {depth.shape}: give finite metres >= 0, '
                              'one per pixel')
-        return {self.suffix: encode_png((depth / _MILLIMETRE).round().clip(0, 65535)
-                                        .astype(np.uint16))}
+        return depth
 
     def decode(self, path: Path) -> np.ndarray:
         """PNG to metres, float32 (H, W)."""
@@ -59,6 +70,29 @@ class DepthCodec(AnnotationCodec):
     def point_at(self, info: Dict[str, Any], path: Path) -> None:
         """For ``LoadDepth``, which takes the entry's own scale."""
         info.update(depth_map_path=str(path), depth_scale=_MILLIMETRE)
+
+
+class DepthArrayCodec(DepthCodec):
+    """Depth as ``.npy``, float32 metres without a limit; 0 where there is none."""
+
+    suffix = '.npy'
+
+    def encode(self, annotation: Any, record: SampleRecord, image_shape) -> Dict[str, bytes]:
+        """Metres, float (H, W), to an array file."""
+        content = io.BytesIO()
+        np.save(content, self._checked(annotation, image_shape), allow_pickle=False)
+        return {self.suffix: content.getvalue()}
+
+    def decode(self, path: Path) -> np.ndarray:
+        """Array file to metres, float32 (H, W)."""
+        try:
+            return np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+        except EOFError as error:
+            raise ValueError('not a readable array file') from error
+
+    def point_at(self, info: Dict[str, Any], path: Path) -> None:
+        """For ``LoadDepth``, which takes the entry's own scale."""
+        info.update(depth_map_path=str(path), depth_scale=1.0)
 
 
 def encode_normals(vectors: np.ndarray) -> np.ndarray:
@@ -79,7 +113,7 @@ def decode_normals(picture: np.ndarray) -> np.ndarray:
 
 
 def _read(path: Path) -> np.ndarray:
-    values = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    values = decode_png(path)
     if values is None or values.dtype != np.uint16:
         raise ValueError('not a readable PNG of 16 bits')
     return values

@@ -2,12 +2,11 @@
 from pathlib import Path
 from typing import Any, Dict
 
-import cv2
 import numpy as np
 
 from ..records import SampleRecord
 from .base import AnnotationCodec
-from .png import encode_png
+from .png import decode_png, encode_png
 
 __all__ = ['SegmentationCodec']
 
@@ -30,7 +29,7 @@ class SegmentationCodec(AnnotationCodec):
 
     def decode(self, path: Path) -> np.ndarray:
         """PNG to uint8 array (H, W)."""
-        annotation = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+        annotation = decode_png(path)
         if annotation is None:
             raise ValueError('not a readable PNG')
         return annotation

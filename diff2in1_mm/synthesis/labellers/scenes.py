@@ -7,6 +7,7 @@ from mmengine.structures import PixelData
 from torch import Tensor, nn
 
 from ...models.losses import expected_angular_error
+from ..codecs.scenes import MAX_PNG_DEPTH
 from .base import Label, Labeller
 
 __all__ = ['DepthLabeller', 'NormalsLabeller']
@@ -121,9 +122,22 @@ class DepthLabeller(_MapLabeller):
     Args:
         model (nn.Module): A ``DepthMapEstimator``, or MMSegmentation's ``DepthEstimator``.
         confidence (None): Must not be given.
+        file (str | None): What is stored: 'png' (16 bits, millimetres, 65.535 m at most) or 'npy'
+            (float32 metres). None: 'png' where the head's ``max_depth`` fits. Default None.
+
+    Raises:
+        ValueError: Unknown ``file``.
     """
 
-    task = 'depth'
+    def __init__(self, model: nn.Module, confidence: Optional[float] = None,
+                 file: Optional[str] = None) -> None:
+        super().__init__(model, confidence)
+        if file not in (None, 'png', 'npy'):
+            raise ValueError(f"file of DepthLabeller is 'png' or 'npy', not {file!r}")
+        if file is None:
+            fits = getattr(model.decode_head, 'max_depth', 0) <= MAX_PNG_DEPTH
+            file = 'png' if fits else 'npy'
+        self.task = dict(png='depth', npy='depth_npy')[file]
 
     @torch.no_grad()
     def assign(self, data_samples: Sequence, predictions: Sequence[Tensor]) -> Dict[str, Tensor]:
