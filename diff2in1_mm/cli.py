@@ -41,6 +41,11 @@ def evaluate_synthetic() -> None:
     _run('tools/evaluate_synthetic.py')
 
 
+def convert_checkpoint() -> None:
+    """``diff2in1-convert-checkpoint``: published checkpoints in our names."""
+    _run('tools/convert_checkpoint.py')
+
+
 def demo() -> None:
     """``diff2in1-demo``: predictions as pictures."""
     _run('demo/image_demo.py')

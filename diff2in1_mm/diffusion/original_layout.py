@@ -5,7 +5,7 @@ fetched: Stable Diffusion 1.x and 2.x, and smaller models of the same layout.
 """
 import os.path as osp
 import pickle
-from typing import Dict
+from typing import Any, Dict
 
 import torch
 from safetensors import SafetensorError
@@ -31,8 +31,38 @@ def read_single_file(path: str) -> Dict[str, Tensor]:
         ValueError: The file is damaged, needs code to be unpickled, or is no original-layout latent
             diffusion model; the message says what to do.
     """
-    state = _read_safetensors(path) if path.endswith('.safetensors') else _read_pickle(path)
-    _refuse_other_models(path, state)
+    state = read_tensors(path)
+    refuse_other_models(path, state)
+    return state
+
+
+def read_tensors(path: str) -> Dict[str, Tensor]:
+    """Read the weights of a ``.safetensors``, ``.ckpt``, ``.pth`` or ``.pt`` file of any layout.
+
+    No code is unpickled. Where training saved more than weights, these are what stands under
+    ``state_dict`` or ``model``.
+
+    Args:
+        path (str): The file.
+
+    Returns:
+        dict[str, Tensor]: By the names of the file, tensors on the CPU.
+
+    Raises:
+        ValueError: The file is damaged, needs code to be unpickled or holds no tensors; the message
+            says what to do.
+    """
+    content = _read_safetensors(path) if path.endswith('.safetensors') else _read_pickle(path)
+    for name in ('state_dict', 'model'):
+        if isinstance(content, dict) and isinstance(content.get(name), dict):
+            content = content[name]
+            break
+    state = {}
+    if isinstance(content, dict):
+        state = {key: value for key, value in content.items() if isinstance(value, Tensor)}
+    if not state:
+        raise ValueError(f'{path} holds no weights by name, neither itself nor under "state_dict" '
+                         'or "model": give a checkpoint of a model')
     return state
 
 
@@ -44,30 +74,48 @@ def _read_safetensors(path: str) -> Dict[str, Tensor]:
                          'with the wrong name or a broken download: fetch it again') from error
 
 
-def _read_pickle(path: str) -> Dict[str, Tensor]:
+def _read_pickle(path: str) -> Any:
     try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
+        return torch.load(path, map_location='cpu', weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise ValueError(
             f'{path} cannot be read as plain tensors (it holds pickled Python objects, as files '
             'written by Lightning do, or is damaged): use the .safetensors version of the model, '
-            'or convert the file on a machine where you trust it') from error
-    return content.get('state_dict', content)
+            'or, only if you trust the file, keep its weights alone: python -c "import torch; '
+            f"torch.save(torch.load('{osp.basename(path)}', weights_only=False)['state_dict'], "
+            '\'weights.pth\')"') from error
 
 
-def _refuse_other_models(path: str, state: Dict[str, Tensor]) -> None:
+def refuse_other_models(path: str, state: Dict[str, Tensor]) -> None:
+    """Stop on what is no latent diffusion model of the 1.x or 2.x family.
+
+    Args:
+        path (str): Where it came from, for the message.
+        state (dict[str, Tensor]): An original-layout state dict.
+
+    Raises:
+        ValueError: One sentence that names what it is.
+    """
     if not any(key.startswith(_UNET) for key in state):
         raise ValueError(f'{path} holds no U-Net in the original key layout (no key begins with '
                          f'{_UNET!r}): a complete Stable Diffusion 1.x or 2.x checkpoint is needed')
     if any(key.startswith('conditioner.embedders') for key in state):
         raise ValueError(f'{path} is an SDXL checkpoint, which is not supported: use Stable '
                          'Diffusion 1.x or 2.x')
+    if f'{_VAE}encoder.conv_out.weight' not in state:
+        raise ValueError(f'{path} holds no autoencoder (no key begins with {_VAE!r}): a complete '
+                         'Stable Diffusion 1.x or 2.x checkpoint is needed')
     channels = state[f'{_UNET}input_blocks.0.0.weight'].shape[1]
-    latent = state[f'{_VAE}post_quant_conv.weight'].shape[1]
+    latent = _latent_channels(state)
     if channels != latent:
         raise ValueError(
             f'{path} has a U-Net of {channels} input channels for latents of {latent}: inpainting, '
             'depth and editing models are not supported, use a text-to-image checkpoint')
+
+
+def _latent_channels(state: Dict[str, Tensor]) -> int:
+    # mean and logarithm of the variance
+    return state[f'{_VAE}encoder.conv_out.weight'].shape[0] // 2
 
 
 def is_v2(state: Dict[str, Tensor]) -> bool:
@@ -80,7 +128,8 @@ def infer_original_config(state: Dict[str, Tensor]) -> dict:
     """The original YAML configuration, as a dict, from the shapes of the weights.
 
     Args:
-        state (dict[str, Tensor]): An original-layout state dict.
+        state (dict[str, Tensor]): An original-layout state dict; it may lack what a perception
+            model does without, the U-Net's output convolution and the autoencoder's decoder.
 
     Returns:
         dict: What ``from_single_file(original_config=...)`` of diffusers takes.
@@ -102,9 +151,10 @@ def _unet_params(state: Dict[str, Tensor]) -> dict:
                  if f'{_UNET}input_blocks.{block}.1.proj_in.weight' in state]
     context = next(value.shape[1] for key, value in state.items()
                    if key.startswith(_UNET) and key.endswith('attn2.to_k.weight'))
+    first = state[f'{_UNET}input_blocks.0.0.weight']
     params = dict(
-        in_channels=state[f'{_UNET}input_blocks.0.0.weight'].shape[1],
-        out_channels=state[f'{_UNET}out.2.weight'].shape[0],
+        in_channels=first.shape[1],
+        out_channels=state.get(f'{_UNET}out.2.weight', first.transpose(0, 1)).shape[0],
         model_channels=width, num_res_blocks=num_layers, context_dim=context, transformer_depth=1,
         attention_resolutions=[2 ** level for level in attention],
         channel_mult=[_out_channels(state, block) // width for block in first_of_level])
@@ -129,8 +179,8 @@ def _vae_params(state: Dict[str, Tensor]) -> dict:
         ch=width, ch_mult=[channels // width for channels in levels],
         num_res_blocks=_count(state, f'{encoder}down.0.block.', '.conv2.weight'),
         in_channels=state[f'{encoder}conv_in.weight'].shape[1],
-        out_ch=state[f'{_VAE}decoder.conv_out.weight'].shape[0],
-        z_channels=state[f'{_VAE}post_quant_conv.weight'].shape[1])
+        out_ch=state[f'{encoder}conv_in.weight'].shape[1],
+        z_channels=_latent_channels(state))
 
 
 def _count(state: Dict[str, Tensor], prefix: str, suffix: str) -> int:

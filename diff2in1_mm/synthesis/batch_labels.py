@@ -39,9 +39,9 @@ class BatchLabels:
                              f'pass, which {type(model.backbone).__name__} does not use: set it to '
                              "'fresh'")
         if self.last_step and getattr(self.backbone, 'attention_maps', False):
-            raise ValueError("creation.label_from='last_step' has attention maps of the generator's "
-                             'condition, where backbone.attention_maps means the tokens of '
-                             "backbone.condition: set it to 'fresh'")
+            raise ValueError("creation.label_from='last_step' gives attention maps of the "
+                             "generator's condition, but backbone.attention_maps means the tokens "
+                             "of backbone.condition: set it to 'fresh'")
 
     @property
     def tap_names(self) -> Sequence[str]:

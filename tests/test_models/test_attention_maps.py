@@ -122,7 +122,7 @@ def test_labels_of_the_last_step_are_refused(build):
     import diff2in1_mm.synthesis.batch_labels as module
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, 'labeller_for', lambda *_: type('L', (), dict(task='segmentation')))
-        with pytest.raises(ValueError, match="the tokens of backbone.condition: set it to 'fresh'"):
+        with pytest.raises(ValueError, match="tokens of backbone.condition: set it to 'fresh'"):
             BatchLabels(Model(), 'last_step')
 
 

@@ -1,0 +1,69 @@
+"""What a conversion works on and what it gives."""
+from dataclasses import dataclass, field
+from typing import Dict, List, Mapping, Optional
+
+from torch import Tensor
+
+from ..diffusion.loading import Parts
+
+
+class Keys:
+    """A published state dict that notes what becomes of each of its keys.
+
+    Args:
+        state (Mapping[str, Tensor]): By the names of the source.
+    """
+
+    def __init__(self, state: Mapping[str, Tensor]) -> None:
+        self.state = state
+        self._used: Dict[str, None] = {}
+        self._left: Dict[str, str] = {}
+
+    def take(self, prefix: str, ours: str = '') -> Dict[str, Tensor]:
+        """The remaining weights whose names begin with ``prefix``, with ``ours`` in its place."""
+        found = [key for key in self.state if key.startswith(prefix)
+                 and key not in self._left and key not in self._used]
+        self._used.update(dict.fromkeys(found))
+        return {ours + key[len(prefix):]: self.state[key] for key in found}
+
+    def leave(self, reason: str, *prefixes: str) -> None:
+        """Say why the keys that begin with these are not used; call it before :meth:`take`."""
+        self._left.update({key: reason for key in self.state if key.startswith(prefixes)})
+
+    @property
+    def used(self) -> List[str]:
+        """list[str]: Keys that were taken, in the order of the source."""
+        return [key for key in self.state if key in self._used]
+
+    @property
+    def unused(self) -> Dict[str, str]:
+        """dict[str, str]: Key that was not taken -> reason."""
+        return {key: self._left.get(key, 'not known to the converter')
+                for key in self.state if key not in self._used}
+
+
+@dataclass
+class Converted:
+    """A published model in our names.
+
+    Attributes:
+        keys: Of the source, and what became of each.
+        weights: State dict of neck and head, without the backbone's.
+        parts: The diffusion model, where the source brings one.
+        embeddings: Tokens of the condition, (L, C), where the source brings some.
+        base: Name of our config that the model's inherits; None where there is no task.
+        model: What the config changes in ``model``.
+        hooks: Whether the base's self-improving stage has to generate with another diffusion model,
+            since the source's has no decoder or was tuned for perception.
+        missing: Name of ours that the source lacks -> what was done about it.
+        notes: Sentences for the report.
+    """
+    keys: Keys
+    weights: Dict[str, Tensor] = field(default_factory=dict)
+    parts: Optional[Parts] = None
+    embeddings: Optional[Tensor] = None
+    base: Optional[str] = None
+    model: dict = field(default_factory=dict)
+    hooks: bool = False
+    missing: Dict[str, str] = field(default_factory=dict)
+    notes: List[str] = field(default_factory=list)

@@ -1,0 +1,72 @@
+"""Converts published checkpoints; what a file is, is told by its keys.
+
+Known are the normals of Diff-2-in-1 (two files, aggregator and decoder), VPD's segmentation and
+depth, MMSegmentation's VPD depth, and Stable Diffusion 1.x and 2.x in the original layout."""
+import argparse
+import os.path as osp
+
+import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
+
+from diff2in1_mm.conversion import check_target, convert, summary, write_folder
+from diff2in1_mm.diffusion.original_layout import read_tensors
+
+EXAMPLES = """\
+examples:
+  # normals of Diff-2-in-1; --diffusion also notes which Stable Diffusion they belong to
+  python tools/convert_checkpoint.py checkpoint_49.pth checkpoint_bae_49.pth --out normals \\
+      --diffusion stable-diffusion-v1-5/stable-diffusion-v1-5
+  # VPD's segmentation or depth, MMSegmentation's VPD depth
+  python tools/convert_checkpoint.py vpd_ade20k.pth --out vpd_ade20k
+  # Stable Diffusion as a diffusers folder
+  python tools/convert_checkpoint.py v1-5-pruned-emaonly.safetensors --out sd15
+
+OUT holds config.py and checkpoint.pth, with which `python tools/test.py OUT/config.py
+OUT/checkpoint.pth` runs, diffusion/ (a diffusers folder) and embeddings.safetensors where the source
+brings them, and report.json with the fate of every key. Of Stable Diffusion, OUT is the diffusers
+folder. See docs/convert_checkpoint.md."""
+
+
+def parse_args(argv=None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('inputs', nargs='+', metavar='IN',
+                        help='.safetensors, .pth, .pt or .ckpt; no code in them is run')
+    parser.add_argument('--out', required=True, help='folder to write, as a whole or not at all')
+    parser.add_argument('--force', action='store_true', help='replace an earlier conversion')
+    parser.add_argument('--diffusion', metavar='SOURCE',
+                        help='pretrained diffusion model: what the normals look through, and what '
+                        'the configs of VPD generate with; default: Stable Diffusion 1.5')
+    parser.add_argument('--prediction-type', choices=['epsilon', 'v_prediction'],
+                        help='of Stable Diffusion 2.x, whose files do not say it')
+    return parser, parser.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> dict:
+    """Read, convert, write.
+
+    Raises:
+        FileNotFoundError, ImportError, ValueError: One sentence that says the mend.
+    """
+    check_target(args.out, args.force)
+    for path in args.inputs:
+        if not osp.isfile(path):
+            raise FileNotFoundError(f'there is no file {path!r}: give the checkpoints to convert')
+    states = {path: read_tensors(path) for path in args.inputs}
+    source, converted = convert(states, args.prediction_type)
+    return write_folder(args.out, source, args.inputs, converted, args.diffusion)
+
+
+def main(argv=None) -> None:
+    parser, args = parse_args(argv)
+    try:
+        content = run(args)
+    except (FileNotFoundError, ImportError, ValueError) as error:
+        parser.exit(2, f'{parser.prog}: {error}\n')
+    print(f'{summary(content)}\nEvery name is in {osp.join(args.out, "report.json")}.')
+    if osp.isfile(osp.join(args.out, 'config.py')):
+        print(f'Evaluate: python tools/test.py {osp.join(args.out, "config.py")} '
+              f'{osp.join(args.out, "checkpoint.pth")}')
+
+
+if __name__ == '__main__':
+    main()
