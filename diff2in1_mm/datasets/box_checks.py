@@ -1,10 +1,11 @@
 """Bad boxes told in one sentence, before any long work."""
 import json
+import re
 from typing import Any, List
 
 import numpy as np
 from mmengine.dataset import BaseDataset
-from mmengine.fileio import exists, get
+from mmengine.fileio import exists, get_text
 
 from .source import base_datasets
 
@@ -24,8 +25,9 @@ def check_boxes(dataset: Any, num_images: int = 8) -> int:
         Number of data sets with boxes that were looked at.
 
     Raises:
-        ValueError: Classes that the annotation file does not have, no object at all, or an image
-            whose size is not what its annotation says.
+        ValueError: Classes that the annotation file does not have or numbers in another order,
+            category ids of objects that it does not list, no object at all, or an image whose size
+            is not what its annotation says.
     """
     checked = 0
     for base in base_datasets(dataset):
@@ -40,20 +42,47 @@ def check_boxes(dataset: Any, num_images: int = 8) -> int:
 
 
 def _check_categories(base: BaseDataset) -> None:
-    """COCO data sets keep the ids of those classes that the file knows, and drop the others."""
-    classes, known = base.metainfo.get('classes') or (), getattr(base, 'cat_ids', None)
-    if known is not None and len(known) != len(classes):
-        names = _category_names(base)
-        missing = [name for name in classes if name not in names]
+    """COCO data sets keep the ids of those classes that the file knows, and drop the others.
+
+    They number the classes in the order of the *file*, whatever that of ``metainfo`` is.
+    """
+    classes, known = list(base.metainfo.get('classes') or ()), getattr(base, 'cat_ids', None)
+    if known is None:
+        return
+    names = {category['id']: category['name'] for category in _categories(base)}
+    if len(known) != len(classes):
+        missing = [name for name in classes if name not in names.values()]
         raise ValueError(
-            f'{base.ann_file} has the categories {_short(names)}, but the data set\'s classes are '
-            f'{_short(classes)}: {_short(missing)} would never be learned; correct `metainfo` of '
-            'the data set or the names in the file.')
+            f'{base.ann_file} has the categories {_short(names.values())}, but the data set\'s '
+            f'classes are {_short(classes)}: {_short(missing)} would never be learned; correct '
+            '`metainfo` of the data set or the names in the file.')
+    if not names:
+        return
+    ordered = [names.get(i) for i in known]
+    if ordered != classes and sorted(map(str, ordered)) == sorted(classes):
+        raise ValueError(
+            f'{base.ann_file} numbers its categories in the order {_short(ordered)}, but the data '
+            f'set lists its classes as {_short(classes)}: each would go by another\'s name; list '
+            'them in `metainfo` in the order of the file.')
+    used = set(getattr(base, 'cat_img_map', None) or ())  # ids that annotations have
+    if used - set(names):
+        raise ValueError(
+            f'{base.ann_file} has objects of the category ids {_short(sorted(used - set(names)))}, '
+            f'but its categories have the ids {_short(sorted(names))}: these objects would be '
+            'dropped; correct the ids in the file.')
 
 
-def _category_names(base: BaseDataset) -> List[str]:
-    content = json.loads(get(base.ann_file, backend_args=getattr(base, 'backend_args', None)))
-    return [category['name'] for category in content.get('categories', [])]
+def _categories(base: BaseDataset) -> List[dict]:
+    """The file's categories, without parsing all of it: COCO's has 450 MB."""
+    text = get_text(base.ann_file, backend_args=getattr(base, 'backend_args', None))
+    for found in reversed(list(re.finditer(r'"categories"\s*:\s*(?=\[)', text))):
+        try:
+            categories = json.JSONDecoder().raw_decode(text, found.end())[0]
+            if all({'id', 'name'} <= set(category) for category in categories):
+                return categories
+        except (ValueError, TypeError):  # some other list of that name
+            continue
+    return []
 
 
 def _check_objects(base: BaseDataset) -> None:

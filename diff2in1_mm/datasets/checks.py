@@ -4,6 +4,7 @@ import inspect
 import io
 import os
 import os.path as osp
+import traceback
 from typing import Any, Optional
 
 import mmcv
@@ -17,6 +18,30 @@ from .source import distinct_sources, resolve
 _IMAGE_KEYS = ('img_path', 'img')
 _FILE_KEYS = ('img_path', 'seg_map_path', 'depth_map_path', 'normal_map_path')
 _NAMED_AT_MOST = 10
+
+
+def build_checked(cfg: Any) -> Any:
+    """Builds a data set whose folders are there.
+
+    Args:
+        cfg: Config of a data set (dict).
+
+    Raises:
+        FileNotFoundError: See :func:`check_folders`.
+        ValueError: A panoptic annotation file has segments of a category that is not one of the
+            classes, of which MMDetection says no more than the number.
+    """
+    check_folders(cfg)
+    try:
+        return DATASETS.build(cfg)
+    except KeyError as error:
+        if not any(entry.name == 'parse_data_info' for entry in traceback.extract_tb(
+                error.__traceback__)):
+            raise
+        raise ValueError(
+            f'an annotation file of the data set has segments of the category id {error}, which is '
+            'none of its classes: correct `metainfo` of the data set, or the categories in the '
+            'file.') from error
 
 
 def check_folders(cfg: Any) -> None:

@@ -12,7 +12,7 @@ from mmengine.registry import DATASETS
 
 from ..synthesis.records import SampleRecord
 from ..synthesis.store import SyntheticStore
-from .checks import check_folders, unreadable_file
+from .checks import build_checked, unreadable_file
 from .shared_state import NamedOnce, SharedRound, SharedTensor, SharedText
 from .source import resolve
 
@@ -48,7 +48,7 @@ class SyntheticMixDataset:
         lazy_init: As in MMEngine's wrappers.
 
     Raises:
-        ValueError: ``ratio`` is not a number >= 0.
+        ValueError: ``ratio`` is not a number >= 0, or see :func:`build_checked`.
         FileNotFoundError: A folder of the wrapped data set is missing or empty.
     """
 
@@ -62,8 +62,7 @@ class SyntheticMixDataset:
             raise ValueError(f'ratio={ratio!r} is not the number of synthetic slots per real sample'
                              ': give a number >= 0, for example 1.0.')
         if isinstance(dataset, dict):
-            check_folders(dataset)
-            dataset = DATASETS.build(dataset)
+            dataset = build_checked(dataset)
         elif not hasattr(dataset, 'get_data_info'):
             raise TypeError('dataset should be a config or a data set of MMEngine\'s kind, but is '
                             f'{type(dataset).__name__}.')

@@ -14,7 +14,7 @@ from ..synthesis.batch_labels import BatchLabels, evaluating
 from ..synthesis.drawing import draw_annotation
 from ..synthesis.plan import source_entry
 from ..synthesis.records import SampleRecord
-from ..synthesis.sources import load_image
+from ..synthesis.sources import load_image, turns_images
 from ..synthesis.store import SyntheticStore
 from ..visualization.sheets import contact_sheet, label_colours, write_picture
 from .creation_stage import mixed_dataset
@@ -64,7 +64,8 @@ class GalleryHook(Hook):
         colours = label_colours(len(dataset.metainfo['classes']), dataset.metainfo.get('palette'))
         entry = source_entry(dataset, record.source)
         image, annotation = SyntheticStore(dataset.store_root).read(record)
-        real = load_image(entry['img_path'], image.shape[1::-1], keep_ratio=False)
+        real = load_image(entry['img_path'], image.shape[1::-1], keep_ratio=False,
+                          turn=turns_images(dataset))
         device = next(labels.model.parameters()).device
         pixels = torch.from_numpy(real.copy()).permute(2, 0, 1)[None].to(device)
         label, = labels(pixels, {}, [entry])  # None: nothing found

@@ -18,7 +18,7 @@ from .plan import Batch, Plan, Sample, source_entry
 from .preview import write_preview
 from .records import SampleRecord
 from .settings import CreationSettings
-from .sources import SourceDescriber, load_image
+from .sources import SourceDescriber, load_image, turns_images
 from .store import SyntheticStore
 
 _TEXTS_AT_ONCE = 512
@@ -78,6 +78,7 @@ class CreationJob:
         self.report = CreationReport()
         self._describe = SourceDescriber(self.dataset, self.generator.condition)
         self._described: Dict[int, Source] = {}
+        self._turn = turns_images(self.dataset)
         self._done = {record.id for record in self.store.records(self.round)}
         self._static: Optional[Tensor] = None
         self._pace = 0.  # seconds per sample of the last batch
@@ -208,7 +209,8 @@ class CreationJob:
         for sample in batch:
             entry = source_entry(self.dataset, sample.source)
             try:
-                image = load_image(entry['img_path'], self.settings.scale, self.settings.keep_ratio)
+                image = load_image(entry['img_path'], self.settings.scale, self.settings.keep_ratio,
+                                   self._turn)
             except Exception as error:  # whatever a decoder raises on a broken file
                 failures[entry['img_path']] = error
                 continue

@@ -9,6 +9,9 @@ from typing import Dict
 
 _SAFE_ID = re.compile(r'[A-Za-z0-9][A-Za-z0-9_-]*')
 
+#: Samples of one image in a round: the numbers in COCO files leave room for so many.
+MAX_COPIES = 100
+
 
 @dataclass
 class SampleRecord:

@@ -6,6 +6,7 @@ from mmengine.registry import MODELS
 
 from .labellers.base import checked_confidence
 from .partial_noise import PartialNoiseGenerator
+from .records import MAX_COPIES
 
 LABEL_SOURCES = ('fresh', 'last_step', 'source')
 
@@ -72,6 +73,9 @@ class CreationSettings:
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f'creation.{name} = {value!r} must be a whole number of at least '
                                  '1')
+        if self.copies_per_source > MAX_COPIES:
+            raise ValueError(f'creation.copies_per_source = {self.copies_per_source} is more than '
+                             f'{MAX_COPIES}, for which the numbers of the samples have room')
         if self.label_from not in LABEL_SOURCES:
             raise ValueError(f'creation.label_from must be one of {LABEL_SOURCES}, but got '
                              f'{self.label_from!r}')

@@ -11,13 +11,14 @@ from ..diffusion import ComposedCaption, Source
 
 
 def load_image(path: str, scale: Optional[Tuple[int, int]] = None,
-               keep_ratio: bool = True) -> np.ndarray:
-    """Reads an image as MMCV's ``LoadImageFromFile`` does (EXIF orientation applied).
+               keep_ratio: bool = True, turn: bool = True) -> np.ndarray:
+    """Reads an image as MMCV's ``LoadImageFromFile`` does.
 
     Args:
         path: Also a URL that MMEngine's file clients know.
         scale: (w, h) to resize to; None: as it is.
         keep_ratio: As in MMCV's ``Resize``.
+        turn: Whether the EXIF orientation is applied, see :func:`turns_images`.
 
     Returns:
         uint8 array (H, W, 3), RGB.
@@ -25,14 +26,22 @@ def load_image(path: str, scale: Optional[Tuple[int, int]] = None,
     Raises:
         OSError: The file is missing or is no image.
     """
-    image = mmcv.imfrombytes(get(path), flag='color', channel_order='rgb')
+    flag = 'color' if turn else 'color_ignore_orientation'
+    image = mmcv.imfrombytes(get(path), flag=flag, channel_order='bgr')
     if image is None:
         raise OSError('it is no image that OpenCV reads')
+    image = np.ascontiguousarray(image[..., ::-1])  # MMCV turns BGR for 'color' only
     if scale is not None and keep_ratio:
         image = mmcv.imrescale(image, tuple(scale))
     elif scale is not None:
         image = mmcv.imresize(image, tuple(scale))
     return image
+
+
+def turns_images(dataset: Any) -> bool:
+    """Whether a data set's own pipeline applies the EXIF orientation, so that creation does too."""
+    loader = next((t for t in _transforms(dataset) if hasattr(t, 'color_type')), None)
+    return not str(getattr(loader, 'color_type', '')).endswith('ignore_orientation')
 
 
 class SourceDescriber:
@@ -78,13 +87,15 @@ class SourceDescriber:
 
 def _map_loader(dataset: Any) -> Any:
     """The data set's own transform that reads label maps, or MMSegmentation's."""
-    inner = dataset
-    while not hasattr(inner, 'pipeline'):
-        if not (hasattr(inner, 'dataset') or hasattr(inner, 'datasets')):
-            break
-        inner = inner.dataset if hasattr(inner, 'dataset') else inner.datasets[0]
-    transforms: List[Any] = list(getattr(getattr(inner, 'pipeline', None), 'transforms', ()))
-    for transform in transforms:
+    for transform in _transforms(dataset):
         if type(transform).__name__ == 'LoadAnnotations' and hasattr(transform, '_load_seg_map'):
             return transform
     return TRANSFORMS.build(dict(type='mmseg.LoadAnnotations'))
+
+
+def _transforms(dataset: Any) -> List[Any]:
+    """Of the pipeline that loads images, inside all wrappers; the first where there are several."""
+    inner = dataset
+    while hasattr(inner, 'dataset') or hasattr(inner, 'datasets'):
+        inner = inner.dataset if hasattr(inner, 'dataset') else inner.datasets[0]
+    return list(getattr(getattr(inner, 'pipeline', None), 'transforms', ()))

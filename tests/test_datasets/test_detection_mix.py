@@ -34,7 +34,8 @@ def real_config(name, root):
 
 
 def mixed(dataset, store):
-    mix = DATASETS.build(dict(type='SyntheticMixDataset', dataset=dataset, store=str(store.root)))
+    mix = DATASETS.build(dict(type='SyntheticMixDataset', dataset=dataset,
+                              store=store and str(store.root)))
     mix.serve(0)
     return mix
 
@@ -138,6 +139,40 @@ def test_categories_that_do_not_match(coco):
     config.metainfo = dict(classes=('square', 'triangle'))
     with pytest.raises(ValueError, match='categories square, disc.*triangle would never'):
         check_boxes(DATASETS.build(config))
+
+
+@pytest.mark.parametrize('name', ['faster_rcnn', 'mask2former_panoptic'])
+def test_classes_in_another_order_than_the_files(name, coco):
+    config = real_config(name, coco)
+    right = dict(config.metainfo)
+    config.metainfo = dict(right, classes=('disc', 'square', *right['classes'][2:]))
+    with pytest.raises(ValueError, match='in the order square, disc.*classes as disc, square'):
+        check_boxes(DATASETS.build(config))
+    config.metainfo = right
+    assert check_boxes(DATASETS.build(config)) == 1
+
+
+def test_panoptic_categories_that_do_not_match(coco):
+    config = real_config('mask2former_panoptic', coco)
+    config.metainfo.classes = ('square', 'triangle', *STUFF)
+    with pytest.raises(ValueError, match='segments of the category id 2'):
+        mixed(config, None)
+
+
+def test_ids_of_objects_that_are_no_categories(coco):
+    content = json.loads((coco / 'instances.json').read_text())
+    for annotation in content['annotations']:
+        annotation['category_id'] -= 1  # counted from 0, as some tools write them
+    content['info'] = dict(description='"categories": [1]')  # text, not the list
+    (coco / 'instances.json').write_text(json.dumps(content))
+    config = real_config('faster_rcnn', coco)
+    with pytest.raises(ValueError, match='ids 0, but its categories have the ids 1, 2'):
+        check_boxes(DATASETS.build(config))
+    # a part of the classes, on purpose
+    make_coco(coco / 'other')
+    config = real_config('faster_rcnn', coco / 'other')
+    config.metainfo = dict(classes=('disc', ))
+    assert check_boxes(DATASETS.build(config)) == 1
 
 
 def test_no_object_at_all(coco):

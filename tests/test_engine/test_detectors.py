@@ -94,7 +94,8 @@ def check_coco(root, store):
             assert (root / 'annotations' / annotation['file_name']).is_file()
         return
     coco = COCO(str(root / 'instances.json'))
-    assert len(coco.imgs) == 4 and len(coco.anns) == len(set(coco.anns))
+    assert len(coco.imgs) == len(coco.dataset['images']) == len(store)  # no id twice
+    assert len(coco.anns) == len(coco.dataset['annotations'])
     for annotation in coco.anns.values():
         image = coco.imgs[annotation['image_id']]
         x, y, width, height = annotation['bbox']

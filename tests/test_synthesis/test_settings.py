@@ -36,3 +36,9 @@ def test_another_generator_makes_the_images(tmp_path, pipeline_folder, grey_gene
 
 def test_the_default_is_partial_noise():
     assert type(CreationSettings().build_generator()) is PartialNoiseGenerator
+
+
+def test_more_copies_than_ids_have_room_for():
+    assert CreationSettings(copies_per_source=100).copies_per_source == 100
+    with pytest.raises(ValueError, match='copies_per_source = 101 is more than 100'):
+        CreationSettings(copies_per_source=101)

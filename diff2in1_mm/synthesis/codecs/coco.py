@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Sequence
 
 import numpy as np
 
-from ..records import SampleRecord
+from ..records import MAX_COPIES, SampleRecord
 
 __all__ = ['MAX_PER_IMAGE', 'box_of', 'image_entry', 'image_id', 'merged', 'read_coco']
 
@@ -15,7 +15,7 @@ MAX_PER_IMAGE = 10_000
 
 def image_id(record: SampleRecord) -> int:
     """A number that no other sample of the store has, whatever process made it and when."""
-    return (record.round * 10_000_000 + record.source) * 100 + record.copy + 1
+    return (record.round * 10_000_000 + record.source) * MAX_COPIES + record.copy + 1
 
 
 def image_entry(record: SampleRecord, shape: Sequence[int]) -> Dict[str, Any]:

@@ -1,0 +1,166 @@
+"""Creation with detectors: what other tools read of the store, and photographs of all kinds."""
+import copy
+import json
+import signal
+import time
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import ConfigDict
+from mmengine.registry import DATASETS, MODELS, init_default_scope
+
+pytest.importorskip('mmdet')
+
+from diff2in1_mm.paths import tool_path  # noqa: E402
+from diff2in1_mm.synthesis.create import create  # noqa: E402
+from diff2in1_mm.synthesis.store import SyntheticStore  # noqa: E402
+
+from ..detectors import CLASSES, STUFF, make_coco, run_config  # noqa: E402
+from ..test_engine.test_detectors import check_coco  # noqa: E402
+from ..test_tools.test_train import start  # noqa: E402
+
+SETTINGS = dict(T=300, steps=1, batch_size=2, confidence=0.0, labelling=dict(allow_empty=True))
+
+
+@pytest.fixture
+def coco(tmp_path):
+    return make_coco(tmp_path / 'set')
+
+
+@pytest.fixture
+def parts(coco, tmp_path, pipeline_folder):
+    """Builds model, data set and config for a detector of the test."""
+    def build(name='faster_rcnn', **load):
+        init_default_scope('mmdet')
+        torch.manual_seed(0)
+        cfg = run_config(name, coco, tmp_path / 'run', pipeline_folder)
+        cfg.train_dataloader.dataset.dataset.pipeline[0].update(load)
+        model = MODELS.build(ConfigDict(cfg.model))
+        model.init_weights()
+        return model.eval(), DATASETS.build(cfg.train_dataloader.dataset.dataset), cfg
+    return build
+
+
+def read_as(kind, root, ann_file, **options):
+    """A merged file of a store, as MMDetection's stock data set reads it."""
+    return DATASETS.build(dict(type=kind, ann_file=str(root / ann_file), pipeline=[], **options))
+
+
+def test_killed_and_continued_by_two_processes(parts, tmp_path):
+    model, dataset, cfg = parts()
+    cfg.custom_imports = dict(imports=['diff2in1_mm'])
+    cfg.custom_hooks[0].creation = dict(SETTINGS, steps=20, copies_per_source=6)
+    cfg.dump(str(tmp_path / 'c.py'))
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'w.pth')
+    store = tmp_path / 's'
+    process = start([tool_path('tools/create_data.py'), 'c.py', 'w.pth', '--out', 's'], tmp_path)
+    deadline = time.monotonic() + 120
+    while len(list(store.glob('records/r*.json'))) < 4:
+        assert process.poll() is None and time.monotonic() < deadline, \
+            (tmp_path / 'out.txt').read_text()[-3000:]
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert 4 <= len(SyntheticStore(store)) < 24
+    for rank in (1, 0):
+        create(model, dataset, str(store), seed=0, rank=rank, world_size=2,
+               **cfg.custom_hooks[0].creation)
+    whole = SyntheticStore(store)
+    whole.merge()
+    assert len(whole) == 24 and not whole.damaged
+    check_coco(store, whole)
+
+
+def test_stock_data_sets_read_boxes(parts, tmp_path):
+    model, dataset, _ = parts('mask_rcnn')
+    create(model, dataset, str(tmp_path / 's'), **SETTINGS)
+    store = SyntheticStore(tmp_path / 's')
+    store.merge()
+    data = read_as('CocoDataset', store.root, 'instances.json', metainfo=dict(classes=CLASSES),
+                   data_prefix=dict(img=f'{store.root}/images/'))
+    assert len(data) == 4
+    for info, record in zip(data, store.records()):
+        assert info['img_path'] == store.image_path(record)
+        _, annotation = store.read(record)
+        assert [i['bbox_label'] for i in info['instances']] == annotation.labels.tolist()
+        np.testing.assert_allclose([i['bbox'] for i in info['instances']], annotation.bboxes)
+    # and pycocotools' own evaluation takes the file as ground truth and as detections
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+    truth = COCO(str(store.root / 'instances.json'))
+    truth.info()
+    found = copy.deepcopy(truth.dataset['annotations'])  # loadRes numbers them anew
+    for kind in ('bbox', 'segm'):
+        evaluation = COCOeval(truth, truth.loadRes(found), kind)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+        assert evaluation.stats[0] > 0.9
+
+
+def test_stock_data_sets_read_panoptic_maps(parts, tmp_path):
+    model, dataset, _ = parts('mask2former_panoptic')
+    create(model, dataset, str(tmp_path / 's'), **SETTINGS)
+    store = SyntheticStore(tmp_path / 's')
+    store.merge()
+    names = CLASSES + STUFF
+    data = read_as('CocoPanopticDataset', store.root, 'panoptic.json',
+                   data_prefix=dict(img=f'{store.root}/images/', seg=f'{store.root}/annotations/'),
+                   metainfo=dict(classes=names, thing_classes=CLASSES, stuff_classes=STUFF))
+    assert len(data) == 4
+    for info, record in zip(data, store.records()):
+        _, annotation = store.read(record)
+        assert [s['category'] for s in info['segments_info']] == annotation.labels.tolist()
+        picture = cv2.imread(info['seg_map_path'])[..., ::-1].astype(int)
+        np.testing.assert_array_equal(picture @ [1, 256, 65536], annotation.ids)
+
+
+def test_photographs_of_all_kinds(parts, coco, tmp_path):
+    """Grey, with alpha, smaller than the U-Net's stride; a crowd, a box without area."""
+    content = json.loads((coco / 'instances.json').read_text())
+    cv2.imwrite(str(coco / '0.png'), np.full((64, 64), 90, np.uint8))
+    cv2.imwrite(str(coco / '1.png'), np.full((64, 64, 4), 90, np.uint8))
+    cv2.imwrite(str(coco / '2.png'), np.full((3, 5, 3), 90, np.uint8))
+    content['images'][2].update(width=5, height=3)
+    for annotation in content['annotations']:
+        if annotation['image_id'] == 2:
+            annotation.update(bbox=[0, 0, 4, 3], area=12, segmentation=[[0, 0, 4, 0, 4, 3]])
+    content['annotations'][0].update(bbox=[3, 3, 0, 5])
+    content['annotations'][1].update(iscrowd=1, segmentation=dict(
+        counts=[64 * 20, 64 * 10, 64 * 34], size=[64, 64]))  # as COCO writes crowds
+    (coco / 'instances.json').write_text(json.dumps(content))
+    for source, name in (('fresh', 'retinanet'), ('source', 'mask_rcnn')):
+        model, dataset, _ = parts(name)
+        create(model, dataset, str(tmp_path / source), label_from=source, **SETTINGS)
+        store = SyntheticStore(tmp_path / source)
+        store.merge()
+        check_coco(tmp_path / source, store)
+        found = [store.read(record) for record in store.records()]
+        assert [image.shape for image, _ in found] == [(64, 64, 3)] * 2 + [(3, 5, 3), (64, 64, 3)]
+    assert found[0][1].ignored.tolist() == [True] and found[0][1].masks.sum() == 640
+
+
+@pytest.mark.parametrize('color_type, size', [('color', (64, 48)),
+                                              ('color_ignore_orientation', (48, 64))])
+def test_a_turned_photograph_is_taken_as_the_data_set_takes_it(parts, coco, tmp_path, color_type,
+                                                               size):
+    from PIL import Image
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    content = json.loads((coco / 'instances.json').read_text())
+    for entry in content['images']:
+        pixels = np.zeros((48, 64, 3), np.uint8)
+        pixels[..., 0] = 250
+        name = entry['file_name'].replace('png', 'jpg')
+        entry.update(width=size[1], height=size[0], file_name=name)
+        Image.fromarray(pixels).save(coco / name, exif=exif)
+    (coco / 'instances.json').write_text(json.dumps(content))
+    model, dataset, _ = parts(color_type=color_type)
+    create(model, dataset, str(tmp_path / 's'), label_from='source', limit=1, **SETTINGS)
+    store = SyntheticStore(tmp_path / 's')
+    image, annotation = store.read(store.records()[0])
+    assert image.shape == (*size, 3)
+    wanted = [i['bbox'] for i in dataset.get_data_info(0)['instances']]
+    np.testing.assert_allclose(annotation.bboxes[:, :2], np.array(wanted)[:, :2])
