@@ -133,8 +133,8 @@ def test_made_for_something_else(store):
         SyntheticStore(store.root, classes=('person', ))
     with pytest.raises(StoreMismatch, match='depth is wanted'):
         SyntheticStore(store.root, task='depth')
-    with pytest.raises(ValueError, match="'depth'.*knows instances, panoptic, segmentation"):
-        SyntheticStore.prepare(store.root, **{**PURPOSE, 'task': 'depth'})
+    with pytest.raises(ValueError, match="'poses'.*knows depth, .*, segmentation"):
+        SyntheticStore.prepare(store.root, **{**PURPOSE, 'task': 'poses'})
 
 
 def test_newer_format_and_damaged_purpose(store):
