@@ -176,7 +176,8 @@ def run_config(name, root, work_dir, pipeline, iters=3, resume=False, mix=True, 
         test_dataloader=val_loader, test_cfg=dict(type='TestLoop'), test_evaluator=metric,
         default_hooks=dict(
             logger=dict(type='LoggerHook', interval=1),
-            checkpoint=dict(type='AtomicCheckpointHook', by_epoch=False, interval=1)),
+            checkpoint=dict(type='AtomicCheckpointHook', by_epoch=False, interval=1),
+            visualization=dict(type='DetVisualizationHook')),
         custom_hooks=[dict(type='SelfImprovingHook', **hook)],
         visualizer=dict(type='DetLocalVisualizer'), log_processor=dict(by_epoch=False),
         randomness=dict(seed=0), log_level='WARNING'))

@@ -112,7 +112,7 @@ class Segmentor(Predictor):
 
 
 class Detector(Predictor):
-    """A model of MMDetection.
+    """A model of MMDetection: boxes, masks, or the segments of a panoptic map.
 
     Args:
         score_thr (float): Boxes with lower scores are not drawn. Default 0.3.
@@ -143,8 +143,22 @@ class Detector(Predictor):
     def _drawing(self) -> dict:
         return dict(pred_score_thr=self.score_thr)
 
+    def draw(self, image: np.ndarray, prediction: BaseDataElement) -> np.ndarray:
+        if 'pred_panoptic_seg' in prediction:
+            # alone: the boxes of the same things would lie over it
+            segments = prediction.pred_panoptic_seg
+            prediction = type(prediction)(metainfo=prediction.metainfo)
+            if (segments.sem_seg != len(self.classes)).any():  # MMDetection cannot draw a void map
+                prediction.pred_panoptic_seg = segments
+        return super().draw(image, prediction)
+
     def present(self, prediction: BaseDataElement) -> List[int]:
-        """Classes of the boxes that are drawn, largest total area first."""
+        """Classes of what is drawn, largest total area first."""
+        if 'pred_panoptic_seg' in prediction:
+            from mmdet.evaluation import INSTANCE_OFFSET
+            labels = prediction.pred_panoptic_seg.sem_seg.cpu().numpy().ravel() % INSTANCE_OFFSET
+            areas = np.bincount(labels, minlength=len(self.classes))[:len(self.classes)]
+            return [int(i) for i in np.argsort(-areas, kind='stable') if areas[i]]
         if 'pred_instances' not in prediction:
             return []
         boxes = prediction.pred_instances
@@ -153,6 +167,9 @@ class Detector(Predictor):
         areas = np.bincount(boxes.labels.numpy(), weights=sides.prod(1))
         return [int(i) for i in np.argsort(-areas, kind='stable') if areas[i]]
 
+
+#: Transforms that load truth and are not called annotation.
+_SCENE_LOADERS = ('LoadDepth', 'LoadNormals')
 
 #: Scope of a config -> what predicts for it.
 _PREDICTORS = dict(mmseg=Segmentor, mmdet=Detector)
@@ -200,4 +217,4 @@ def inference_pipeline(cfg: Config) -> List[ConfigDict]:
 
 def _loads_annotations(kind: Union[str, type]) -> bool:
     name = getattr(kind, '__name__', kind).rpartition('.')[2]
-    return name.startswith('Load') and 'Annotation' in name
+    return name in _SCENE_LOADERS or (name.startswith('Load') and 'Annotation' in name)
