@@ -1,8 +1,9 @@
 """When does synthetic data add to a well-regularised baseline? Rooms, every arm of equal length.
 
     python benchmarks/rooms_experiment.py --seeds 0 1 2 3 4            # the central setting
-    python benchmarks/rooms_experiment.py --vary T labelled            # one factor at a time
-    python benchmarks/rooms_experiment.py --vary T labelled --table --plots docs/images
+    python benchmarks/rooms_experiment.py --vary T num_labelled        # one factor at a time
+    python benchmarks/rooms_experiment.py --vary T num_labelled --table --plots docs/images
+    python benchmarks/rooms_experiment.py --task normals --seeds 0 1 2  # or depth
 
 Frozen features of images that come again are kept over all runs of a process.
 """
@@ -51,6 +52,10 @@ ARMS = {
                     'train_dataloader.dataset.dataset.num_labelled': None}),
 }
 BASELINE = 'regularised'
+# Config and figures of each task; the first one is plotted. Errors: less is better.
+TASKS = dict(segmentation=('diff2in1_rooms.py', ['mIoU']),
+             normals=('diff2in1_rooms_normals.py', ['mean', 'median']),
+             depth=('diff2in1_rooms_depth.py', ['rmse', 'abs_rel']))
 # One factor at a time around the central setting (the defaults of the options).
 FACTORS = dict(T=(200, 400, 600, 800), ratio=(0.5, 1.0, 2.0), num_labelled=(10, 25, 50, 100, 200),
                channels=(32, 64, 128))
@@ -70,7 +75,7 @@ class FreshRooms(PartialNoiseGenerator):
 
 def configure(args: argparse.Namespace, arm: Arm, seed: int) -> Config:
     """The shipped config with the settings of one arm."""
-    cfg = Config.fromfile(diff2in1_mm.config_path('diff2in1_rooms.py'))
+    cfg = Config.fromfile(diff2in1_mm.config_path(TASKS[args.task][0]))
     hook, data = cfg.custom_hooks[0], cfg.train_dataloader.dataset
     hook.creation.update(T=args.T, copies_per_source=max(1, round(args.ratio)))
     data.ratio = args.ratio
@@ -94,7 +99,8 @@ def configure(args: argparse.Namespace, arm: Arm, seed: int) -> Config:
     return cfg
 
 
-def experiment(args: argparse.Namespace, factor: str, value, cache: FeatureCache) -> Experiment:
+def experiment(args: argparse.Namespace, factor: str, value, cache: FeatureCache,
+               metric: str) -> Experiment:
     """The experiment at the central setting, or with one factor changed."""
     central = osp.join(args.out, 'central')
     own = copy.copy(args)
@@ -104,7 +110,7 @@ def experiment(args: argparse.Namespace, factor: str, value, cache: FeatureCache
         if value != getattr(args, factor):
             out = osp.join(args.out, f'{factor}-{value}')
     warm_ups = central if factor in _SHARE_WARM_UP else out
-    return Experiment(out, ARMS, BASELINE, 'mIoU',
+    return Experiment(out, ARMS, BASELINE, metric,
                       lambda arm, seed: configure(own, arm, seed), args.warm_up, warm_ups, cache)
 
 
@@ -114,10 +120,11 @@ def plot(args: argparse.Namespace, factor: str) -> None:
     matplotlib.use('agg')
     import matplotlib.pyplot as plt
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4))
+    metric = TASKS[args.task][1][0]
     for name in args.arms:
         places, means, gains, spreads = [], [], [], []
         for value in FACTORS[factor]:
-            found = experiment(args, factor, value, None)
+            found = experiment(args, factor, value, None, metric)
             scores = found.scores(name, args.seeds)
             mean, spread, _ = paired(scores, found.scores(BASELINE, args.seeds))
             if scores:
@@ -128,19 +135,20 @@ def plot(args: argparse.Namespace, factor: str) -> None:
         left.plot(places, means, marker='o', label=name)
         if name != BASELINE and None not in gains:
             right.errorbar(places, gains, spreads, marker='o', capsize=3, label=name)
-    left.set(xlabel=factor, ylabel='mIoU')
+    left.set(xlabel=factor, ylabel=metric)
     right.set(xlabel=factor, ylabel=f'minus "{BASELINE}", paired')
     right.axhline(0, color='black', linewidth=0.8)
     left.legend(fontsize=7)
     figure.tight_layout()
-    figure.savefig(osp.join(args.plots, f'rooms_{factor}.png'), dpi=110)
+    figure.savefig(osp.join(args.plots, f'rooms_{args.task}_{factor}.png'), dpi=110)
     plt.close(figure)
 
 
 def main() -> None:
     parser = experiment_arguments(
         __doc__, ARMS, data_root='data/rooms', pipeline='diff2in1_mm/rooms',
-        out='work_dirs/rooms_experiment', num_labelled=100, warm_up=400, self_improving=200, T=400)
+        num_labelled=100, warm_up=400, self_improving=200, T=400)
+    parser.add_argument('--task', choices=list(TASKS), default='segmentation')
     parser.add_argument('--ratio', type=float, default=1.0, help='synthetic samples per real one')
     parser.add_argument('--channels', type=int, default=64, help='width of neck and head')
     parser.add_argument('--dropout', type=float, default=0.2, help='of feature channels')
@@ -151,14 +159,16 @@ def main() -> None:
                         help='run these factors instead of the central setting')
     parser.add_argument('--plots', help='folder for a plot of each factor in --vary')
     args = parser.parse_args()
+    args.out = args.out or f'work_dirs/rooms_{args.task}_experiment'
     cache = FeatureCache(20000)
     points = [(f, v) for f in args.vary for v in FACTORS[f]] or [(None, None)]
     for factor, value in points:
-        found = experiment(args, factor, value, cache)
-        if not args.table:
-            found.run(args.arms, args.seeds)
         title = 'central setting' if factor is None else f'{factor} = {value}'
-        print(f'\n{title}\n\n{found.table(args.seeds)}')
+        for metric in TASKS[args.task][1]:
+            found = experiment(args, factor, value, cache, metric)
+            if not args.table:
+                found.run(args.arms, args.seeds)  # what is finished is not run again
+            print(f'\n{title}: {metric}\n\n{found.table(args.seeds)}')
     for factor in args.vary if args.plots else []:
         plot(args, factor)
 

@@ -22,7 +22,7 @@ SPLITS = dict(train=200, val=200, unlabelled=20000)
 #: Goes up when the renderer changes what a seed looks like.
 RENDERER = 1
 _BYTES = dict(labelled=180e3, unlabelled=9e3)  # on disk, for each picture of 128x128
-_FOLDERS = ('images', 'annotations', 'depth', 'normals')
+_FOLDERS = ('images', 'annotations', 'depth', 'normals', 'boundaries')
 
 
 def make_rooms(root: str, splits: Sequence[str] = ('train', 'val'), seed: int = 0,
@@ -32,8 +32,8 @@ def make_rooms(root: str, splits: Sequence[str] = ('train', 'val'), seed: int = 
 
     Files of a split: ``images/SPLIT/000000.png`` (``.jpg`` for the unlabelled one), and for
     labelled splits ``annotations/`` (class index, uint8), ``depth/`` (millimetres, uint16),
-    ``normals/`` ((n + 1) / 2 * 65535 as 16-bit RGB) under the same names and
-    ``instances_SPLIT.json`` (COCO). ``captions_SPLIT.json`` and ``rooms_SPLIT.json``, which says
+    ``normals/`` ((n + 1) / 2 * 65535 as 16-bit RGB), ``boundaries/`` (0 or 255) under the same
+    names and ``instances_SPLIT.json`` (COCO). ``captions_SPLIT.json`` and ``rooms_SPLIT.json``, which says
     how the split was made, are written last. Several processes may call this at once.
 
     Args:
@@ -125,6 +125,7 @@ def _write_room(task: tuple) -> dict:
         return dict(name=name, caption=room.caption)
     _write(osp.join(root, 'annotations', split, name), room.classes)
     _write(osp.join(root, 'depth', split, name), (room.depth * 1000).round().astype(np.uint16))
+    _write(osp.join(root, 'boundaries', split, name), room.boundaries.astype(np.uint8) * 255)
     normals = encode_normals(room.normals)
     _write(osp.join(root, 'normals', split, name), normals[..., ::-1])
     return dict(name=name, caption=room.caption, objects=_objects(room))

@@ -36,6 +36,18 @@ class Room:
     kinds: dict
     caption: str
 
+    @property
+    def boundaries(self) -> np.ndarray:
+        """Pixels on either side of an edge between objects or classes, bool (H, W)."""
+        found = np.zeros(self.classes.shape, bool)
+        for labels in (self.classes, self.instances):
+            down, right = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
+            found[1:] |= down
+            found[:-1] |= down
+            found[:, 1:] |= right
+            found[:, :-1] |= right
+        return found
+
 
 def render_room(seed: int, size: Tuple[int, int] = (128, 128)) -> Room:
     """The picture of a seed with all its labels.

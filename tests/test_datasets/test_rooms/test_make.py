@@ -32,6 +32,7 @@ def test_files_hold_what_was_rendered(world):
     np.testing.assert_allclose(read('depth') / 1000, room.depth, atol=6e-4)
     normals = read('normals')[..., ::-1] / 65535 * 2 - 1
     np.testing.assert_allclose(normals, room.normals, atol=2e-5)
+    np.testing.assert_array_equal(read('boundaries') > 0, room.boundaries)
     captions = json.loads((world / 'captions_train.json').read_text())
     assert captions['000002.png'] == room.caption
     assert len(list((world / 'images' / 'unlabelled').glob('*.jpg'))) == 3

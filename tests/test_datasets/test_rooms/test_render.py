@@ -57,6 +57,17 @@ def test_classes_are_by_kind(rooms):
         assert (room.normals[floor, 1] > 0.5).all()
 
 
+def test_boundaries_are_where_a_neighbour_is_something_else(rooms):
+    room = rooms[SEEDS[0]]
+    key = room.instances * 100 + room.classes
+    padded = np.pad(key, 1, mode='edge')
+    other = np.zeros(key.shape, bool)
+    for y, x in ((0, 1), (2, 1), (1, 0), (1, 2)):
+        other |= padded[y:y + 64, x:x + 96] != key
+    np.testing.assert_array_equal(room.boundaries, other)
+    assert 0.01 < other.mean() < 0.3
+
+
 def test_a_size_is_only_a_finer_grid():
     small, large = render_room(5, (32, 32)), render_room(5, (96, 96))
     # the middle of a small pixel is the middle of the 3x3 large ones
