@@ -7,6 +7,10 @@ from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 from torch import Tensor
 
+from ..synthesis.codecs import DepthArrayCodec, DepthCodec
+from ..synthesis.codecs.scenes import MAX_PNG_DEPTH
+from .predicted_files import write_prediction
+
 # Rows and columns (top, bottom, left, right) that count: of Eigen et al. (NeurIPS 2014) on NYUv2's
 # 480 x 640 as BTS and VPD take them, and of KITTI by Garg et al. and Eigen et al., as shares.
 _NYU = (45 / 480, 471 / 480, 41 / 640, 601 / 640)
@@ -34,6 +38,9 @@ class DepthErrors(BaseMetric):
             it. Defaults 0.001 and 10, NYUv2's.
         crop (str | None): The part of the image that counts: 'nyu_eigen' ('bts' is the same),
             'kitti_eigen', 'kitti_garg'. Default None: all of it.
+        output_dir (str | None): Folder for the predictions, as in a store: 16-bit PNG in
+            millimetres, or ``.npy`` where ``max_depth`` is beyond its reach. Default None.
+        keep_results (bool): Not used; MMSegmentation's tools/test.py gives it.
         collect_device, prefix: As in ``BaseMetric``.
 
     Raises:
@@ -41,18 +48,23 @@ class DepthErrors(BaseMetric):
     """
 
     def __init__(self, min_depth: float = 1e-3, max_depth: float = 10.0,
-                 crop: Optional[str] = None, collect_device: str = 'cpu',
+                 crop: Optional[str] = None, output_dir: Optional[str] = None,
+                 keep_results: bool = False, collect_device: str = 'cpu',
                  prefix: Optional[str] = None) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         if crop not in _CROPS:
             raise ValueError(f'crop of DepthErrors is one of {tuple(_CROPS)}, not {crop!r}')
-        self.range, self.crop = (min_depth, max_depth), crop
+        self.range, self.crop, self.output_dir = (min_depth, max_depth), crop, output_dir
+        self.codec = DepthCodec() if max_depth <= MAX_PNG_DEPTH else DepthArrayCodec()
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep the errors of each image that has valid depth."""
         for sample in data_samples:
-            found = depth_errors(sample['pred_depth_map']['data'], sample['gt_depth_map']['data'],
-                                 self.range, self.crop)
+            pred = sample['pred_depth_map']['data']
+            if self.output_dir is not None:
+                write_prediction(self.output_dir, sample, self.codec,
+                                 pred[0].float().clamp(0, self.range[1]).cpu().numpy())
+            found = depth_errors(pred, sample['gt_depth_map']['data'], self.range, self.crop)
             if found is not None:
                 self.results.append(found)
 

@@ -90,9 +90,9 @@ def test_training_mode_is_that_of_the_heads():
     """In the released code theta_C's aggregator is in eval mode, and only its decoder trains."""
     model = build()
     batch_pass = attach(model, target_mode='train')
-    seen = []
+    seen, logits = [], torch.zeros(2, 3, 32, 32)
     model.encode_decode = lambda inputs, metas: seen.append(
-        (model.backbone.training, model.decode_head.training)) or torch.zeros(len(inputs), 3, 32, 32)
+        (model.backbone.training, model.decode_head.training)) or logits
     batch_pass._before(model, (), dict(zip(('inputs', 'data_samples'), batch()), mode='loss'))
     batch_pass._after(model, (), None)
     assert seen == [(False, True)] and model.backbone.training

@@ -1,0 +1,89 @@
+"""Normals and depth through the tools: create_data.py, test.py, and demo/image_demo.py."""
+import json
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import MODELS, init_default_scope
+
+from diff2in1_mm.synthesis import SyntheticStore
+from diff2in1_mm.synthesis.codecs.scenes import decode_normals
+from diff2in1_mm.visualization.scenes import depth_picture, normals_picture
+
+from ..test_demo import tiny
+from ..test_demo.conftest import demo  # noqa: F401
+from ..test_engine.scenes import SIZE, scene_config
+from .test_train import tool, write
+
+
+@pytest.fixture(scope='module', params=['normals', 'depth', 'bae'])
+def trained(request, tmp_path_factory, pipeline_folder):
+    """Config and checkpoint of a small estimator, as a run leaves them."""
+    task = 'normals' if request.param == 'bae' else request.param
+    folder = tmp_path_factory.mktemp(request.param)
+    cfg = scene_config(folder / 'rooms', folder / 'run', task, pipeline_folder,
+                       bae=request.param == 'bae')
+    cfg.default_hooks.visualization = dict(type='SegVisualizationHook', interval=1)
+    cfg.visualizer = dict(type='SceneLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')])
+    config = write(cfg, folder)
+    init_default_scope('mmseg')
+    torch.manual_seed(0)
+    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict(), meta={}), folder / 'w.pth')
+    return SimpleNamespace(task=task, config=config, checkpoint=str(folder / 'w.pth'))
+
+
+def test_create_data(trained, tmp_path):
+    tool('create_data').main([trained.config, trained.checkpoint, '--out', str(tmp_path / 's'),
+                              '--limit', '3', '--device', 'cpu'])
+    store = SyntheticStore(tmp_path / 's')
+    assert store.task == trained.task and len(store) == 3 and (tmp_path / 's/preview.png').exists()
+    image, annotation = store.read(store.records()[0])
+    assert annotation.shape == (*SIZE, 3)[:annotation.ndim] and image.shape == (*SIZE, 3)
+
+
+def test_test_writes_figures_files_and_pictures(trained, tmp_path):
+    tool('test').main([trained.config, trained.checkpoint, '--work-dir', str(tmp_path / 'run'),
+                       '--out', str(tmp_path / 'maps'), '--show-dir', str(tmp_path / 'shown')])
+    figures = json.loads(next((tmp_path / 'run').glob('*/*.json')).read_text())
+    assert 0 < figures['rmse'] < 180
+    files = sorted((tmp_path / 'maps').iterdir())
+    assert len(files) == 4
+    values = cv2.imread(str(files[0]), cv2.IMREAD_UNCHANGED)
+    assert values.dtype == np.uint16 and values.shape[:2] == SIZE
+    if trained.task == 'normals':
+        length = np.linalg.norm(values / 65535 * 2 - 1, axis=2)
+        np.testing.assert_allclose(length, 1, atol=1e-4)
+    else:
+        assert 0 < values.min() and values.max() <= 20000
+    shown = list((tmp_path / 'shown').glob('**/*.png'))
+    assert shown and cv2.imread(str(shown[0])).shape == (SIZE[0], 2 * SIZE[1], 3)
+
+
+def test_the_demo_draws_what_the_model_predicts(trained, demo, tmp_path, capsys):  # noqa: F811
+    from mmseg.apis import inference_model
+    photo = tiny.write_photo(tmp_path / 'photo.png', size=(96, 120))
+    demo.main([photo, trained.config, trained.checkpoint, '--out-dir', str(tmp_path / 'out'),
+               '--generate', '--T', '100', '--copies', '1', '--steps', '1', '--device', 'cpu'])
+    drawn = cv2.imread(str(tmp_path / 'out/photo.png'))[..., ::-1]
+    assert drawn.shape == (96, 120, 3)
+    assert (tmp_path / 'out/photo_variants.png').exists()
+    predictor = demo.predictor_for(
+        demo.load_config(demo.parse_args([photo, trained.config])), trained.checkpoint)
+    sample = inference_model(predictor.model, photo)
+    if trained.task == 'normals':
+        expected = normals_picture(sample.pred_normal_map.data.numpy())
+    else:
+        expected = depth_picture(sample.pred_depth_map.data.numpy(),
+                                 float(sample.pred_depth_map.data.max()))
+    assert np.abs(drawn.astype(int) - expected).max() <= 1
+
+
+def test_pictures_of_normals_decode_as_normals():
+    """Red, green and blue are x, y and z: the picture is an 8-bit file that LoadNormals reads."""
+    vectors = torch.nn.functional.normalize(torch.randn(3, 9, 8), dim=0).numpy()
+    vectors[:, 0, 0] = 0
+    back = decode_normals(normals_picture(vectors))
+    np.testing.assert_allclose(back, vectors.transpose(1, 2, 0), atol=8e-3)
+    assert (normals_picture(vectors)[0, 0] == 0).all()
