@@ -16,8 +16,9 @@ train_dataloader = dict(dataset=dict(dataset=dict(pipeline=train_pipeline)))
 custom_hooks = [
     dict(
         type='SelfImprovingHook',
-        warm_up=50,
-        momentum=0.002,
+        warm_up=25,
+        # 0.002 would leave 14 % of the warm-up's weights in theta_C at the end
+        momentum=0.01,
         interval=10,
         student_view='feature_dropout',
         labelling=dict(max_error=30.0),
