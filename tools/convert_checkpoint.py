@@ -21,9 +21,9 @@ examples:
   python tools/convert_checkpoint.py v1-5-pruned-emaonly.safetensors --out sd15
 
 OUT holds config.py and checkpoint.pth, with which `python tools/test.py OUT/config.py
-OUT/checkpoint.pth` runs, diffusion/ (a diffusers folder) and embeddings.safetensors where the source
-brings them, and report.json with the fate of every key. Of Stable Diffusion, OUT is the diffusers
-folder. See docs/convert_checkpoint.md."""
+OUT/checkpoint.pth` runs, diffusion/ (a diffusers folder) and embeddings.safetensors where the
+source brings them, and report.json with the fate of every key. Of Stable Diffusion, OUT is the
+diffusers folder. See docs/convert_checkpoint.md."""
 
 
 def parse_args(argv=None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:

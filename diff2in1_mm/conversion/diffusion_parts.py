@@ -1,4 +1,4 @@
-"""U-Net, autoencoder and text encoder of the original (CompVis) key layout, as diffusers modules."""
+"""Diffusion models in the original (CompVis) key layout, as diffusers modules."""
 import os.path as osp
 from typing import Dict, List, Mapping, Optional, Tuple
 

@@ -61,6 +61,15 @@ def convert(states: Mapping[str, Mapping[str, Tensor]],
     for name, found in kinds.items():
         if not found:
             raise ValueError(_unknown(name, states[name]))
+    try:
+        return _convert(states, kinds, prediction_type)
+    except KeyError as error:
+        raise ValueError(f'{" and ".join(states)}: the weight {error} is missing; the file is '
+                         'incomplete, fetch it again') from error
+
+
+def _convert(states: Mapping[str, Mapping[str, Tensor]], kinds: Mapping[str, List[Source]],
+             prediction_type: Optional[str]) -> Tuple[str, Converted]:
     every = [source for found in kinds.values() for source in found]
     joined = {key: value for state in states.values() for key, value in state.items()}
     if set(every) <= {_AGGREGATOR, _DECODER}:

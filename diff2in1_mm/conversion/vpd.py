@@ -110,8 +110,9 @@ def _perception(keys: Keys, prefix: str, tokens: str) -> Converted:
     texts = keys.take(f'{prefix}class_embeddings')
     gamma = keys.take(f'{prefix}gamma')
     if not (texts and gamma):
-        raise ValueError(f'the checkpoint lacks {prefix}{"gamma" if texts else "class_embeddings"}: '
-                         'the file is incomplete, fetch it again')
+        name = 'gamma' if texts else 'class_embeddings'
+        raise ValueError(f'the checkpoint lacks {prefix + name!r}: the file is incomplete, fetch '
+                         'it again')
     (texts, ), (gamma, ) = texts.values(), gamma.values()
     result = Converted(keys, parts=parts, missing=dict.fromkeys(zeros, _ZEROS), hooks=True)
     if tokens == 'scenes':
@@ -122,10 +123,10 @@ def _perception(keys: Keys, prefix: str, tokens: str) -> Converted:
     result.embeddings = fold_text_adapter(texts, gamma, keys.take(f'{prefix}text_adapter.'))
     result.notes.append(f'text adapter and gamma are folded into {len(result.embeddings)} '
                         'embedding(s)')
-    if result.embeddings.shape[1] != parts.unet.config.cross_attention_dim:
-        raise ValueError(f'the embeddings have {result.embeddings.shape[1]} channels, but the U-Net '
-                         f'takes {parts.unet.config.cross_attention_dim}: the checkpoint is not '
-                         'one of VPD')
+    width, taken = result.embeddings.shape[1], parts.unet.config.cross_attention_dim
+    if width != taken:
+        raise ValueError(f'the embeddings have {width} channels, but the U-Net takes {taken}: the '
+                         'checkpoint is not one of VPD')
     return result
 
 
@@ -166,10 +167,12 @@ def _depth(result: Converted) -> Converted:
     joined = weights[f'{head}conv_aggregation.0.weight'].shape
     own = [weights[f'{head}conv1.0.weight'].shape[1], weights[f'{head}conv2.weight'].shape[1]]
     if own != channels[:2] or joined[1] != sum(channels):
-        raise ValueError(f'the depth head takes maps of {own} and {joined[1] - sum(own)} channels, '
-                         f'but this U-Net gives {channels}: the checkpoint is not one of VPD')
-    deconvolutions = [weights[name] for name in sorted(weights)
-                      if name.startswith(f'{head}decoder.deconv_layers.') and weights[name].ndim == 4]
+        raise ValueError(f'the depth head takes maps of {own} and {joined[1] - sum(own)} '
+                         f'channels, but this U-Net gives {channels}: the checkpoint is not one '
+                         'of VPD')
+    layers = f'{head}decoder.deconv_layers.'
+    deconvolutions = [value for name, value in weights.items()
+                      if name.startswith(layers) and value.ndim == 4]
     _check_kernels(deconvolutions)
     result.base = 'diff2in1_nyu_depth.py'
     result.model = dict(
@@ -188,5 +191,5 @@ def _depth(result: Converted) -> Converted:
 def _check_kernels(deconvolutions: Sequence[Tensor]) -> None:
     kernels = {tuple(weight.shape[2:]) for weight in deconvolutions}
     if kernels != {(2, 2)}:
-        raise ValueError(f'the depth decoder has transposed convolutions of {sorted(kernels)} where '
-                         '(2, 2) is supported, which the published weights have')
+        raise ValueError(f'the depth decoder has transposed convolutions of {sorted(kernels)} '
+                         'where (2, 2) is supported, which the published weights have')

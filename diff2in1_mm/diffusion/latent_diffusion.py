@@ -141,6 +141,11 @@ class LatentDiffusion(nn.Module):
             latents = posterior.sample(list(generators))
         return latents * self.vae.config.scaling_factor if scaled else latents
 
+    @property
+    def can_decode(self) -> bool:
+        """bool: False where zeros take the decoder's place, since VPD's checkpoints have none."""
+        return bool(self.vae.decoder.conv_out.weight.any())
+
     @torch.no_grad()
     def decode(self, latents: Tensor, size: Tuple[int, int]) -> Tensor:
         """Latents to images.
@@ -151,7 +156,13 @@ class LatentDiffusion(nn.Module):
 
         Returns:
             Tensor: RGB clamped to [-1, 1], float32, shape (N, 3, H, W).
+
+        Raises:
+            ValueError: There is no decoder.
         """
+        if not self.can_decode:
+            raise ValueError(f'{self.source!r} was converted from a checkpoint without a decoder '
+                             'and cannot generate: set creation.diffusion to a complete model')
         latents = self._prepare(latents / self.vae.config.scaling_factor)
         with torch.autocast(latents.device.type, enabled=False):
             images = self.vae.decode(latents).sample

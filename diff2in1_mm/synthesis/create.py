@@ -71,6 +71,9 @@ def diffusion_of(model: nn.Module, settings: CreationSettings) -> LatentDiffusio
         if not isinstance(own, LatentDiffusion):
             raise ValueError(f'{type(model.backbone).__name__} has no diffusion model to generate '
                              'with: set creation.diffusion to the source of one')
+        if not own.can_decode:
+            raise ValueError(f'{own.source!r} was converted from a checkpoint without a decoder: '
+                             'set creation.diffusion to a complete model')
         return own
     if settings.label_from == 'last_step':
         raise ValueError("creation.label_from='last_step' needs the backbone's own diffusion "
