@@ -68,6 +68,20 @@ def test_sampling_is_for_training_only_a_part(small):
     assert all(p.grad is not None for p in small.parameters())
 
 
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**31), rows=st.integers(1, 3), columns=st.integers(1, 3),
+       scale=st.floats(0.01, 100))
+def test_the_decoders_normals_have_unit_length_at_every_scale(small, seed, rows, columns, scale):
+    generator = torch.Generator().manual_seed(seed)
+    inputs = [scale * torch.randn(1, c, 16 // 2**k * rows, 16 // 2**k * columns, generator=generator)
+              for k, c in enumerate((8, 8, 8, 16, 32))]
+    with torch.no_grad():
+        for result in small.eval()(inputs):
+            length = result.maps[:, :3].norm(dim=1)
+            torch.testing.assert_close(length, torch.ones_like(length), rtol=1e-4, atol=1e-4)
+            assert (result.maps[:, 3] >= 0.01).all()
+
+
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**31), scale=st.floats(1e-3, 1e3))
 def test_normals_have_unit_length_and_kappa_is_positive(seed, scale):

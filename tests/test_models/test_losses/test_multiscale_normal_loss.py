@@ -1,11 +1,13 @@
 """The loss over the scales of a refined prediction, against the reference."""
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from diff2in1_mm.models.decode_heads.normal_decoder import normalise
 from diff2in1_mm.models.losses import MultiscaleNormalLoss
 from tests.golden_values import Golden
-from tests.test_models.test_losses.test_normal_loss import construct
+from tests.test_models.test_losses.test_normal_loss import KINDS, construct, rotation
 
 
 def scales(values):
@@ -46,3 +48,43 @@ def test_no_ground_truth_contributes_nothing():
                                   torch.zeros(1, 12, 16, dtype=torch.bool))
     loss.backward()
     assert loss.item() == 0 and pred.grad.abs().max() == 0
+
+
+def turned(turn, maps):
+    """Normals (N, 3 or 4, ...) turned; kappa stays."""
+    return torch.cat([torch.einsum('ij,nj...->ni...', turn, maps[:, :3]), maps[:, 3:]], 1)
+
+
+@settings(max_examples=15, deadline=None)
+@given(kind=st.sampled_from([k for k in KINDS.values() if k != 'l1']), seed=st.integers(0, 2**31),
+       weighted=st.booleans())
+def test_a_common_rotation_changes_nothing(kind, seed, weighted):
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape):
+        return normalise(torch.randn(*shape, generator=generator, dtype=torch.float64))
+
+    pairs = [(draw(2, 4, 3, 4), None), (draw(2, 4, 9), torch.rand(
+        2, 1, 9, 2, generator=generator, dtype=torch.float64) * 2 - 1)]
+    target = draw(2, 4, 12, 16)[:, :3]
+    mask = torch.rand(2, 12, 16, generator=generator, dtype=torch.float64)
+    mask = mask if weighted else mask > 0.3
+    turn = rotation(generator)
+    loss = MultiscaleNormalLoss(kind)
+    torch.testing.assert_close(
+        loss([(turned(turn, pred), where) for pred, where in pairs], turned(turn, target), mask),
+        loss(pairs, target, mask))
+
+
+@pytest.mark.parametrize('kind', KINDS.values())
+def test_an_image_without_ground_truth_contributes_nothing(kind):
+    generator = torch.Generator().manual_seed(0)
+    pred = normalise(torch.randn(2, 4, 6, 8, generator=generator)).requires_grad_()
+    target = normalise(torch.randn(2, 4, 12, 16, generator=generator))[:, :3]
+    target[1] = 0
+    mask = (target != 0).any(1)
+    both = MultiscaleNormalLoss(kind)([(pred, None)], target, mask)
+    alone = MultiscaleNormalLoss(kind)([(pred[:1], None)], target[:1], mask[:1])
+    both.backward()
+    torch.testing.assert_close(both, alone)
+    assert (pred.grad[1] == 0).all() and torch.isfinite(pred.grad).all()
