@@ -6,7 +6,7 @@ import os.path as osp
 from typing import Iterator, List, Optional, Sequence, Tuple
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, StableDiffusionPipeline
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.dist import barrier, is_main_process
@@ -23,8 +23,9 @@ from ..datasets import ImageFolder, make_rooms
 from ..diffusion.embedded import locate
 from ..models.diffusion_training.autoencoder_trainer import whiten
 from ..models.diffusion_training.images import to_unit_range
-from ..models.diffusion_training.pipeline_files import (load_vae, new_pipeline, read_configs,
-                                                        replace_folder, save_pipeline)
+from ..models.diffusion_training.pipeline_files import (load_pipeline, load_vae, new_pipeline,
+                                                        read_configs, replace_folder,
+                                                        save_pipeline)
 from ..models.diffusion_training.tokenizer import check_lengths, cut_tokenizer
 from .averaged_model import averaged_model
 
@@ -63,6 +64,10 @@ class DiffusionTraining:
             make_rooms(cfg.data_root, **cfg.rooms)
         self.dataset = ImageFolder(**self.images)
         self.pretrained: Optional[str] = cfg.get('pretrained') and locate(cfg.pretrained)
+        self.trains_autoencoder: bool = cfg.get('train_autoencoder', not self.pretrained)
+        if not (self.pretrained or self.trains_autoencoder):
+            raise ValueError('train_autoencoder=False keeps the autoencoder of `pretrained`, which '
+                             'the config does not name: set `pretrained`, or drop it')
         self._check_sizes()
         self._check_captions()
 
@@ -77,7 +82,7 @@ class DiffusionTraining:
         if any(side % stride for side in self.images['size']):
             raise ValueError(f'images.size {tuple(self.images["size"])} must be divisible by '
                              f'{stride}, the stride of autoencoder and U-Net together')
-        if self.pretrained:
+        if not self.trains_autoencoder:
             return
         view = self._autoencoder_section().train_dataloader.dataset
         ImageFolder(**{key: value for key, value in view.items() if key != 'type'})
@@ -107,7 +112,7 @@ class DiffusionTraining:
         Returns:
             str: The diffusers folder.
         """
-        if not self.pretrained:
+        if self.trains_autoencoder:
             self.train_autoencoder()
         start = self.start_pipeline()
         result = self.train_denoiser(start)
@@ -156,16 +161,23 @@ class DiffusionTraining:
         """
         folder = osp.join(self.work_dir, 'denoiser', 'start')
         if is_main_process():
-            if not self.pretrained and not (self.resume and osp.isdir(folder)):
-                vae = AutoencoderKL.from_pretrained(self.vae_folder)
-                part = self.cfg.denoiser
-                save_pipeline(
-                    new_pipeline(vae, part.unet, part.text_encoder, part.scheduler,
-                                 self.dataset.captions, self.cfg.randomness.seed), folder)
+            if self.trains_autoencoder and not (self.resume and osp.isdir(folder)):
+                save_pipeline(self._new_pipeline(), folder)
             if self.cfg.keep_latents:
-                self._keep_latents(load_vae(self.pretrained or folder))
+                self._keep_latents(load_vae(folder if self.trains_autoencoder else self.pretrained))
         barrier()
-        return self.pretrained or folder
+        return folder if self.trains_autoencoder else self.pretrained
+
+    def _new_pipeline(self) -> StableDiffusionPipeline:
+        """The trained autoencoder with an untrained denoiser, or with the pretrained one."""
+        vae = AutoencoderKL.from_pretrained(self.vae_folder)
+        if self.pretrained:
+            pipeline = load_pipeline(self.pretrained)
+            pipeline.register_modules(vae=vae)
+            return pipeline
+        part = self.cfg.denoiser
+        return new_pipeline(vae, part.unet, part.text_encoder, part.scheduler,
+                            self.dataset.captions, self.cfg.randomness.seed)
 
     def train_denoiser(self, start: str) -> str:
         """Train the denoiser on the kept latents, or on images encoded as they come.
@@ -211,6 +223,8 @@ class DiffusionTraining:
     def _autoencoder_section(self) -> ConfigDict:
         """The config of the first stage, its data set filled in."""
         section = copy.deepcopy(self.cfg.autoencoder)
+        if self.pretrained:
+            section.model.autoencoder = self.pretrained
         for key, value in self.images.items():
             section.train_dataloader.dataset.setdefault(key, value)
         return section

@@ -158,6 +158,21 @@ def test_existing_pipeline_is_adapted_fully(place):
     assert not (place / 'work' / 'autoencoder').exists()
 
 
+def test_existing_pipeline_is_trained_on_autoencoder_included(place):
+    pretrained = save_tiny_pipeline(place / 'tiny')
+    options = [f'pretrained={pretrained}', 'train_autoencoder=True']
+    assert train(place, options=options) is None
+    before, after = weights(pretrained), weights(place / 'work' / 'pipeline')
+    assert before.keys() == after.keys()
+    changed = {key[0] for key in before if not torch.equal(before[key], after[key])}
+    assert changed == {'vae', 'unet'}
+    # the denoiser began from the pretrained one, not anew
+    start = weights(place / 'work' / 'denoiser' / 'start')
+    assert all(torch.equal(before[key], start[key]) for key in before if key[0] == 'unet')
+    latents = load_file(place / 'work' / 'latents.safetensors')['latents'].float()
+    assert torch.allclose(latents.std((0, 2, 3)), torch.ones(latents.shape[1]), atol=1e-2)
+
+
 def test_latents_of_other_images_are_made_again(place):
     pretrained = save_tiny_pipeline(place / 'tiny')
     options = [f'pretrained={pretrained}']
@@ -192,6 +207,7 @@ def test_images_encoded_as_training_goes(place):
      '5 of 5 captions are longer than the 5 tokens'),
     (['denoiser.model.prompt=one two three four five six seven eight nine ten eleven twelve '
       'thirteen fourteen fifteen'], '1 of 1 captions are longer than the 16 tokens'),
+    (['train_autoencoder=False'], 'set `pretrained`'),
     (['pretrained={place}/photos'], 'is not a diffusers pipeline that can be loaded'),
 ])
 def test_bad_input_is_one_sentence_before_any_work(place, options, sentence):

@@ -10,6 +10,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from .images import to_unit_range
+from .pipeline_files import load_vae
 from .random_numbers import step_generator
 
 
@@ -28,7 +29,8 @@ class AutoencoderTrainer(BaseModel):
     the denoiser's errors; a large one (5e-3 was tried) switches channels off.
 
     Args:
-        autoencoder (dict): Arguments of ``diffusers.AutoencoderKL``.
+        autoencoder (dict | str): Arguments of ``diffusers.AutoencoderKL``, or the pipeline (diffusers
+            folder or hub id) whose autoencoder is trained on.
         scales (int): Resolutions that are compared, each half the one before. Default 3.
         gradient_weight (float): Weight of the finite differences. Default 1.
         color_weight (float): Weight of the squared error of colour. Default 20.
@@ -44,15 +46,18 @@ class AutoencoderTrainer(BaseModel):
         data_preprocessor (dict | None): As in MMEngine; moves the batch to the device.
     """
 
-    def __init__(self, autoencoder: dict, scales: int = 3, gradient_weight: float = 1.0,
+    def __init__(self, autoencoder: Union[dict, str], scales: int = 3, gradient_weight: float = 1.0,
                  color_weight: float = 20.0, anchor_weight: float = 0.2,
                  correlation_weight: float = 0.1, kl_weight: float = 3e-4,
                  crop: Optional[Tuple[int, int]] = None, crop_iters: int = 0, seed: int = 0,
                  channels_last: bool = True,
                  data_preprocessor: Optional[dict] = None) -> None:
         super().__init__(data_preprocessor=data_preprocessor)
-        self.vae = AutoencoderKL(**autoencoder)
-        enlarge_color(self.vae.encoder.conv_in)
+        if isinstance(autoencoder, str):
+            self.vae = load_vae(autoencoder)
+        else:
+            self.vae = AutoencoderKL(**autoencoder)
+            enlarge_color(self.vae.encoder.conv_in)
         if channels_last:
             self.vae.to(memory_format=torch.channels_last)
         self.scales = scales
