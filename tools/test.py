@@ -65,6 +65,9 @@ def _show(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def _use_tta(cfg: Config) -> None:
+    if cfg.model.get('type') in ('NormalEstimator', 'DepthMapEstimator'):
+        raise ValueError('--tta votes on classes: for normals and depth average with the mirrored '
+                         'image instead, by --cfg-options model.test_cfg.flip=True')
     if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
         raise ValueError('--tta needs tta_model and tta_pipeline in the config, as '
                          "MMSegmentation's data set configs have them.")

@@ -61,6 +61,14 @@ def test_test_writes_figures_files_and_pictures(trained, tmp_path):
     assert shown and cv2.imread(str(shown[0])).shape == (SIZE[0], 2 * SIZE[1], 3)
 
 
+def test_averaging_with_the_mirrored_image(trained, tmp_path, capsys):
+    common = [trained.config, trained.checkpoint, '--work-dir', str(tmp_path / 'run')]
+    with pytest.raises(SystemExit):
+        tool('test').main([*common, '--tta'])
+    assert 'model.test_cfg.flip=True' in capsys.readouterr().err
+    tool('test').main([*common, '--cfg-options', 'model.test_cfg.flip=True'])
+
+
 def test_the_demo_draws_what_the_model_predicts(trained, demo, tmp_path, capsys):  # noqa: F811
     from mmseg.apis import inference_model
     photo = tiny.write_photo(tmp_path / 'photo.png', size=(96, 120))

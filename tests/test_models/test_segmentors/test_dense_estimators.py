@@ -125,6 +125,37 @@ def test_windows_and_flip_in_one_call(name, pipeline_folder):
     torch.testing.assert_close(whole[..., :16], expected[..., :16], atol=2e-4, rtol=1e-3)
 
 
+@pytest.mark.parametrize('name', ['bae', 'vpd_depth'])
+def test_the_mirror_image_shares_the_call(name, pipeline_folder):
+    model = build(name, pipeline_folder, flip=True).eval()
+    images, calls = torch.rand(2, 3, 64, 96) * 2 - 1, []
+    encode_decode = model.encode_decode
+    model.encode_decode = lambda x, metas: calls.append(len(x)) or encode_decode(x, metas)
+    with torch.no_grad():
+        found = model.inference(images, [dict(pad_shape=(64, 96))] * 2)
+        back = model.inference(images.flip(-1), [dict(pad_shape=(64, 96))] * 2)
+    assert calls == [4, 4]
+    # a mirrored image gives the mirrored map
+    torch.testing.assert_close(model.unflip(back), found, atol=2e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize('name', ['fpn_normals', 'fpn_depth'])
+@pytest.mark.parametrize('flip', [False, True])
+def test_padding_and_flip_of_the_pipeline_are_taken_back(name, flip, pipeline_folder):
+    model = build(name, pipeline_folder).eval()
+    model.data_preprocessor.test_cfg = dict(size=(64, 96))
+    image = torch.randint(0, 256, (3, 50, 70), dtype=torch.uint8)
+    sample = samples(HEADS[name][0], 1, (50, 70))[0]
+    sample.set_metainfo(dict(flip=flip, flip_direction='horizontal' if flip else None))
+    found = model.test_step(dict(inputs=[image], data_samples=[sample]))[0]
+    maps = found.pred_normal_map if name == 'fpn_normals' else found.pred_depth_map
+    with torch.no_grad():
+        padded = torch.nn.functional.pad(image[None].float() / 127.5 - 1, (0, 26, 0, 14))
+        whole = model.encode_decode(padded, [dict(pad_shape=(64, 96))])[..., :50, :70]
+    whole = model.unflip(whole) if flip else whole
+    torch.testing.assert_close(maps.data, whole[0], atol=2e-4, rtol=1e-3)
+
+
 def test_windows_cover_the_image():
     assert window_corners((64, 96), (64, 64), (32, 16)) == [(0, 0), (0, 16), (0, 32)]
     assert window_corners((10, 10), (10, 10), (5, 5)) == [(0, 0)]
