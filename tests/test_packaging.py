@@ -94,3 +94,14 @@ def test_setup_asks_for_the_versions_that_the_import_checks():
     for requirement in REQUIREMENTS:
         if requirement.module != 'mmcv':  # cannot be asked for, see setup.py
             assert f"'{requirement.distribution}{requirement.specifier}'" in text
+
+
+def test_every_command_runs_a_script_that_is_shipped():
+    from diff2in1_mm import cli
+    text = (ROOT / 'setup.py').read_text()
+    names = re.findall(r"'([a-z-]+)'", text.partition('for name in (')[2].partition(')]')[0])
+    assert {'train', 'convert-checkpoint'} <= set(names)
+    for name in names:
+        command = getattr(cli, name.replace('-', '_'))
+        script, = [const for const in command.__code__.co_consts if str(const).endswith('.py')]
+        assert (ROOT / script).is_file(), name

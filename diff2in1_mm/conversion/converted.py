@@ -53,8 +53,8 @@ class Converted:
         embeddings: Tokens of the condition, (L, C), where the source brings some.
         base: Name of our config that the model's inherits; None where there is no task.
         model: What the config changes in ``model``.
-        hooks: Whether the base's self-improving stage has to generate with another diffusion model,
-            since the source's has no decoder or was tuned for perception.
+        other_generator: Whether the base's self-improving stage has to generate with another
+            diffusion model, since the source's was tuned for perception or has no decoder.
         missing: Name of ours that the source lacks -> what was done about it.
         notes: Sentences for the report.
     """
@@ -64,6 +64,6 @@ class Converted:
     embeddings: Optional[Tensor] = None
     base: Optional[str] = None
     model: dict = field(default_factory=dict)
-    hooks: bool = False
+    other_generator: bool = False
     missing: Dict[str, str] = field(default_factory=dict)
     notes: List[str] = field(default_factory=list)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..diffusion import LatentDiffusion, select_taps
 from ..models.diffusion_training.pipeline_files import replace_folder
+from ..optional import require
 from ..paths import config_path
 from ..version import __version__
 from .converted import Converted
@@ -59,6 +60,7 @@ def write_folder(folder: str, source: str, files: Iterable[str], converted: Conv
         dict: The report, see :func:`report`.
 
     Raises:
+        ImportError: MMSegmentation is not installed, and the model needs it.
         ValueError: Weights are missing, or do not fit the modules that the config builds.
     """
     content: dict = {}
@@ -68,6 +70,7 @@ def write_folder(folder: str, source: str, files: Iterable[str], converted: Conv
             text = None if 'text_encoder' in converted.missing else converted.parts.load_text()
             save_parts(converted.parts, path, text)
         else:
+            require('mmseg', f'What {source} becomes')
             _write_model(Path(path), source, converted, diffusion)
         content.update(report(source, files, converted))
         (Path(path) / REPORT).write_bytes(dump(content))
@@ -109,7 +112,7 @@ def config_text(source: str, converted: Converted, diffusion: Optional[str] = No
     if converted.parts is None and diffusion is not None:
         changed['model'] = dict(converted.model, backbone=dict(
             diffusion=dict(source=generator)))
-    if converted.hooks:
+    if converted.other_generator:
         hooks = Config.fromfile(config_path(converted.base)).custom_hooks
         # The tuned U-Net of the source no longer draws, and its autoencoder has no decoder.
         hooks[0].creation.diffusion = generator or STABLE_DIFFUSION

@@ -48,7 +48,7 @@ def convert_vpd_segmentation(state: Mapping[str, Tensor]) -> Converted:
                          f'or {with_maps} with attention maps: the checkpoint has another neck '
                          'than the FPN of VPD')
     result.weights = {**neck, **head}
-    result.base, result.hooks = 'diff2in1_ade20k.py', True
+    result.base = 'diff2in1_ade20k.py'
     classes, channels = head['decode_head.conv_seg.weight'].shape[:2]
     width = laterals[0].shape[0]
     backbone = _backbone(attention_maps=wanted == with_maps)
@@ -114,7 +114,8 @@ def _perception(keys: Keys, prefix: str, tokens: str) -> Converted:
         raise ValueError(f'the checkpoint lacks {prefix + name!r}: the file is incomplete, fetch '
                          'it again')
     (texts, ), (gamma, ) = texts.values(), gamma.values()
-    result = Converted(keys, parts=parts, missing=dict.fromkeys(zeros, _ZEROS), hooks=True)
+    result = Converted(keys, parts=parts, missing=dict.fromkeys(zeros, _ZEROS),
+                       other_generator=True)
     if tokens == 'scenes':
         texts = _mean_scene(texts)
         result.notes.append(
