@@ -85,3 +85,14 @@ def test_a_head_of_another_architecture_is_named(official, tmp_path):
     source, converted = convert({'vpd.pth': state})
     with pytest.raises(ValueError, match="lacks what 'decode_head.scale_heads.0.0.conv.weight'"):
         fitted(source, converted, tmp_path)
+
+
+def test_a_pair_that_does_not_belong_together_is_named(official):
+    decoder = dict(official['bae_decoder'])
+    decoder['conv2.weight'] = torch.empty(2048, 1024, 1, 1, device='meta')
+    with pytest.raises(ValueError, match='takes 1024 channels, but the aggregator gives 2048: the'):
+        convert({'a': official['sn_module'], 'b': decoder})
+    aggregator = dict(official['sn_module'])
+    del aggregator['conv_up1.weight']
+    with pytest.raises(ValueError, match="a and b: the weight 'up1.weight' is missing; the file"):
+        convert({'a': aggregator, 'b': official['bae_decoder']})
