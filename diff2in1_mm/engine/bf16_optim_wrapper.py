@@ -18,6 +18,14 @@ class Bf16OptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module):
-        """Autocast around what the base class does (gradient accumulation)."""
+        """Autocast around what the base class does (gradient accumulation).
+
+        Raises:
+            ValueError: The model cannot train in bfloat16 on this device.
+        """
+        if get_device() == 'cpu' and any(type(m).__name__ == 'RoIAlign' for m in model.modules()):
+            raise ValueError(
+                'mixed precision (--amp) on a CPU is not for two-stage detectors, as MMCV\'s '
+                'operators for boxes have no bfloat16 there: leave it out, or train on a GPU.')
         with super().optim_context(model), torch.autocast(get_device(), torch.bfloat16):
             yield

@@ -13,12 +13,17 @@ from diff2in1_mm.synthesis.store import SyntheticStore  # noqa: E402
 
 from ..detectors import DETECTORS, make_coco, run_config  # noqa: E402
 from .test_whole_run import CountHook, counted  # noqa: E402, F401
-from .tiny import train  # noqa: E402
+from .tiny import hook_of, train  # noqa: E402
 
 
 @pytest.fixture(scope='module')
 def coco(tmp_path_factory):
     return make_coco(tmp_path_factory.mktemp('coco') / 'set')
+
+
+@pytest.fixture(scope='module')
+def epochs_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp('epochs')
 
 
 @pytest.fixture
@@ -131,16 +136,26 @@ def test_nothing_found_stops_with_what_to_do(coco, tmp_path, pipeline_folder):
                          labelling=dict()))
 
 
-def test_epochs_accumulation_and_amp(coco, tmp_path, pipeline_folder):
+@pytest.mark.parametrize('epochs, resume', [(2, False), (3, True)])
+def test_epochs_accumulation_and_amp(coco, epochs_dir, pipeline_folder, epochs, resume):
     # a detector without 1 x 1 maps: of these torch 2.13's bfloat16 convolutions on CPUs make NaN
-    cfg = run_config('deformable_detr', coco, tmp_path, pipeline_folder)
-    cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=2, val_interval=1)
+    cfg = run_config('deformable_detr', coco, epochs_dir, pipeline_folder, resume=resume)
+    cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=epochs, val_interval=1)
     cfg.train_dataloader.update(sampler=dict(type='DefaultSampler', shuffle=True), batch_size=2)
     cfg.optim_wrapper.update(type='Bf16OptimWrapper', accumulative_counts=2)
     cfg.default_hooks.checkpoint.update(by_epoch=True)
     runner = train(cfg)
-    assert runner.epoch == 2 and (tmp_path / 'epoch_2.pth').is_file()
+    assert runner.epoch == epochs and (epochs_dir / f'epoch_{epochs}.pth').is_file()
+    hook = hook_of(runner)
+    assert hook.state.stage == 'self_improving' and hook.state.start == 4  # of one epoch
     assert all(torch.isfinite(p).all() for p in runner.model.parameters())
+
+
+def test_two_stage_detectors_without_bfloat16(coco, tmp_path, pipeline_folder):
+    cfg = run_config('faster_rcnn', coco, tmp_path, pipeline_folder)
+    cfg.optim_wrapper.type = 'Bf16OptimWrapper'
+    with pytest.raises(ValueError, match='on a CPU is not for two-stage detectors.*leave it out'):
+        train(cfg)
 
 
 def test_two_processes_with_parameters_that_are_not_used(coco, tmp_path, pipeline_folder):

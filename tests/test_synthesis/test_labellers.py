@@ -148,7 +148,9 @@ class TestDetection:
     def test_unsure_boxes_are_ignored_where_the_detector_can(self):
         model = nn.Module()
         found = boxes([0, 0, 9, 9, 0.95, 1], [20, 0, 29, 9, 0.5, 0], [0, 20, 9, 29, 0.1, 0])
-        left_out, = DetectionLabeller(model, ignore_from=0.3).labels([found], (30, 30), [{}])
+        with pytest.warns(UserWarning, match='changes nothing.*unsure ones are left out'):
+            labeller = DetectionLabeller(model, ignore_from=0.3)
+        left_out, = labeller.labels([found], (30, 30), [{}])
         assert left_out.annotation.ignored.tolist() == [False]
         model.assigner = SimpleNamespace(ignore_iof_thr=0.5)
         kept, = DetectionLabeller(model, ignore_from=0.3).labels([found], (30, 30), [{}])

@@ -1,4 +1,5 @@
 """Boxes and masks from MMDetection's detectors."""
+import warnings
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
@@ -54,6 +55,10 @@ class DetectionLabeller(Labeller):
                              f'detector predicts {classes} classes: give one for each.')
         self.ignore_from = None if ignore_from is None else checked_confidence(ignore_from, 0.)
         self.can_ignore = ignores_boxes(model)
+        if ignore_from is not None and not self.can_ignore:
+            warnings.warn(f'labelling.ignore_from={ignore_from} changes nothing: not all assigners '
+                          f'of {type(model).__name__} ignore boxes, so unsure ones are left out; '
+                          'see docs/detection.md for who can, and how the config says so')
         self.minimum_size, self.allow_empty = minimum_size, allow_empty
         self.nms_iou = None if _has_nms(model) else nms_iou
 
