@@ -59,4 +59,5 @@ def depth_picture(depth: np.ndarray, max_depth: Optional[float] = None,
 
 def _colours(share: np.ndarray) -> np.ndarray:
     """Shares in [0, 1] to uint8 RGB, (..., 3)."""
-    return matplotlib.colormaps['magma_r'](share, bytes=True)[..., :3]
+    # the map's last tenth is as good as black, which is for what is invalid
+    return matplotlib.colormaps['magma_r'](np.clip(share, 0, 1) * 0.9, bytes=True)[..., :3]

@@ -30,7 +30,7 @@ def test_near_is_bright_and_invalid_is_black():
     depth = np.tile(np.linspace(0.1, 10, 160, dtype=np.float32), (120, 1))
     depth[:10] = 0
     plain = depth_picture(depth, scale=False)
-    assert plain[:10].max() == 0
+    assert plain[:10].max() == 0 and (plain[10:].max(axis=2) > 40).all()
     steps = np.diff(lightness(plain)[60])
     assert steps.max() <= 0 and steps.sum() < -150  # a perceptual map: ever darker
     assert np.array_equal(depth_picture(depth[None], scale=False), plain)
