@@ -156,6 +156,8 @@ def run(cfg: Config, settings: dict, args: argparse.Namespace) -> CreationReport
 
 def _tell(out: str, report: CreationReport) -> None:
     store = SyntheticStore(out)
+    if not len(store):
+        raise ValueError(f'{out} holds no samples: the warnings of the processes say why')
     store.merge()
     ignored = [record.quality.get('ignored', 0.) for record in store.records()]
     what = 'boxes' if store.task == 'instances' else 'pixels'

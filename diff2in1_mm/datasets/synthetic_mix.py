@@ -3,7 +3,7 @@ import copy
 import logging
 import math
 from pathlib import Path
-from typing import Any, Callable, List, Optional, Union
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 import torch
 from mmengine.dataset import force_full_init
@@ -32,7 +32,8 @@ class SyntheticMixDataset:
     Wrappers that join several images (``MultiImageMixDataset`` with Mosaic or MixUp) stay inside
     and keep the kinds apart: real images are joined with real ones, and a synthetic image only
     with synthetic images of the served round, through the same transforms. The result counts as the
-    sample of its first image.
+    sample of its first image. Transforms that remember images (``CachedMosaic``, ``CachedMixUp``)
+    remember those of the two kinds apart.
 
     After the pipeline every ``data_samples`` has the metainfo ``synthetic`` (bool) and
     ``sample_id`` (str, '' for a real one).
@@ -76,6 +77,7 @@ class SyntheticMixDataset:
         self._seen_changes = 0
         self._samples: List[SampleRecord] = []
         self._store: Optional[SyntheticStore] = None
+        self._pipelines: Dict[int, Tuple[Any, Any]] = {}
         self._fully_initialized = False
         if not lazy_init:
             self.full_init()
@@ -218,7 +220,8 @@ class SyntheticMixDataset:
     def _check_samples(self, samples: List[SampleRecord], round: int) -> None:
         if not samples:
             raise ValueError(f'the store {self.store_root} has no samples of round {round}: create '
-                             'them first.')
+                             'them first; if the creation found none worth storing, its warnings '
+                             'say why.')
         last = max(sample.source for sample in samples)
         if last >= self._n_real:
             raise ValueError(
@@ -232,6 +235,7 @@ class SyntheticMixDataset:
             # The main process has named the damaged samples already.
             self._samples = [] if round < 0 else self._read_store(round, warn=False)
             self._seen_changes = changes
+            self._pipelines.clear()  # they may remember images of the last round
         return self._samples
 
     def _real(self, first: int) -> dict:
@@ -284,10 +288,26 @@ class SyntheticMixDataset:
         """Sample ``index`` through the pipelines inside the ``depth`` outermost mixing wrappers."""
         mixers, base, _ = resolve(self.dataset, samples[index].source)
         if depth == len(mixers):
-            return base.pipeline(self._synthetic_info(samples[index]))
+            return self._pipeline_of(base)(self._synthetic_info(samples[index]))
         mixer = copy.copy(mixers[depth])  # its transforms, but over synthetic images
         mixer.dataset = _View(lambda i: self._load(samples, i, depth + 1), len(samples))
         return mixer[index]
+
+    def _pipeline_of(self, base: Any) -> Any:
+        """For synthetic images: the data set's own, or a copy where transforms remember images."""
+        if not _memories(base.pipeline):
+            return base.pipeline
+        real, own = self._pipelines.get(id(base), (None, None))
+        if real is not base.pipeline:  # new, or switched by a hook
+            own = copy.deepcopy(base.pipeline)
+            for transform in _memories(own):
+                transform.results_cache = []
+            self._pipelines[id(base)] = base.pipeline, own
+        return own
+
+
+def _memories(pipeline: Any) -> List[Any]:
+    return [t for t in getattr(pipeline, 'transforms', ()) if hasattr(t, 'results_cache')]
 
 
 class _View:

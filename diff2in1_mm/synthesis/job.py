@@ -97,18 +97,27 @@ class CreationJob:
                     write_preview(self.store, self.dataset, whole.preview, self.settings)
                 self._estimate(whole, world_size)
             self._make(share.rest, writer, bar)
-        if self.report.skipped and not self.report.samples and not self.report.present:
-            raise ValueError(f'none of the source images could be read (the first: '
-                             f'{self.report.skipped[0]}): check the data set')
-        if self.report.empty and not self.report.samples and not self.report.present:
-            raise ValueError(
-                f'none of {self.report.empty} generated images was stored: the model found nothing '
-                f'sure enough in them (confidence {self.labels.labeller.confidence}); lower '
-                'creation.confidence, warm up longer, or let `labelling` allow_empty')
+        if not self.report.samples and not self.report.present:
+            self._tell_why_nothing(world_size)
         self.report.ignored /= max(self.report.samples, 1)
         self.report.bytes = sum(sum(record.bytes.values())
                                 for record in self.store.records(self.round)
                                 if record.id not in self._done)
+
+    def _tell_why_nothing(self, world_size: int) -> None:
+        """Nothing was stored of this share; other processes may have been luckier with theirs."""
+        why = ''
+        if self.report.skipped:
+            why = (f'none of the source images could be read (the first: {self.report.skipped[0]})'
+                   ': check the data set')
+        elif self.report.empty:
+            why = (f'none of {self.report.empty} generated images was stored: the model found '
+                   f'nothing sure enough in them (confidence {self.labels.labeller.confidence}); '
+                   'lower creation.confidence, warm up longer, or let `labelling` allow_empty')
+        if why and world_size == 1:
+            raise ValueError(why)
+        if why:
+            print_log(f'In the share of this process {why}.', 'current', level=30)
 
     def _pending(self, batches: Sequence[Batch]) -> List[Batch]:
         """Batches with a missing sample: whole ones, so that the numbers stay the same."""

@@ -112,6 +112,32 @@ def test_mosaic_keeps_kinds_apart(coco, tmp_path):
     assert not (real['inputs'] == 200).all()
 
 
+def test_mixup_keeps_kinds_apart(coco, tmp_path):
+    store = store_of(tmp_path / 's', 'instances', CLASSES, one_box(), sources=range(4))
+    inner = real_config('faster_rcnn', coco)
+    inner.pipeline = PIPELINE[:2]
+    mix = mixed(dict(type='MultiImageMixDataset', dataset=inner, pipeline=[
+        dict(type='MixUp', img_scale=(64, 64), pad_val=200.0), dict(type='PackDetInputs')]), store)
+    for index in range(4, 8):
+        assert (mix[index]['inputs'] == 200).all()
+
+
+def test_remembered_images_are_of_one_kind(coco, tmp_path):
+    """CachedMosaic joins an image with those that its pipeline saw before."""
+    store = store_of(tmp_path / 's', 'instances', CLASSES, one_box(), sources=range(4))
+    config = real_config('faster_rcnn', coco)
+    config.pipeline = [*PIPELINE[:2], dict(type='CachedMosaic', img_scale=(64, 64), pad_val=200.0),
+                       dict(type='CachedMixUp', img_scale=(64, 64), pad_val=200.0), PIPELINE[-1]]
+    mix = mixed(config, store)
+    for _ in range(4):
+        real, synthetic = ([mix[i] for i in range(first, first + 4)] for first in (0, 4))
+    assert all((sample['inputs'] == 200).all() for sample in synthetic)
+    assert {sample['inputs'].shape for sample in synthetic} == {(3, 128, 128)}  # joined
+    assert not any((sample['inputs'] == 200).all() for sample in real)
+    remembered = mix.real.pipeline.transforms[2].results_cache
+    assert remembered and all('set/' in entry['img_path'] for entry in remembered)
+
+
 def test_images_of_all_kinds(coco, tmp_path):
     """Grey, with alpha, and smaller than the U-Net's stride; crowds and boxes without area."""
     content = json.loads((coco / 'instances.json').read_text())

@@ -164,3 +164,12 @@ def test_a_turned_photograph_is_taken_as_the_data_set_takes_it(parts, coco, tmp_
     assert image.shape == (*size, 3)
     wanted = [i['bbox'] for i in dataset.get_data_info(0)['instances']]
     np.testing.assert_allclose(annotation.bboxes[:, :2], np.array(wanted)[:, :2])
+
+
+def test_a_share_without_a_label_stops_only_a_process_that_is_alone(parts, tmp_path):
+    model, dataset, _ = parts()
+    settings = dict(SETTINGS, confidence=1.0, labelling=None, copies_per_source=3)
+    report = create(model, dataset, str(tmp_path / 's'), rank=1, world_size=2, **settings)
+    assert report.empty and not len(SyntheticStore(tmp_path / 's'))
+    with pytest.raises(ValueError, match='none of 12 generated images was stored'):
+        create(model, dataset, str(tmp_path / 's'), **settings)
