@@ -18,7 +18,7 @@ model = dict(
         taps='all',
         # Nothing but flips changes the images: each is run once.
         cached_images=1000),
-    neck=dict(in_channels=[336, 576, 800], out_channels=64, num_outs=4),
+    neck=dict(in_channels=[288, 400, 576], out_channels=64, num_outs=4),
     rpn_head=dict(
         in_channels=64,
         feat_channels=64,

@@ -3,10 +3,13 @@ import importlib
 from pathlib import Path
 
 import pytest
+import torch
+from diffusers import UNet2DConditionModel
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
 import diff2in1_mm  # noqa: F401
+from diff2in1_mm.diffusion import select_taps, unet_taps
 from diff2in1_mm.synthesis.settings import CreationSettings
 
 FOLDER = Path(__file__).resolve().parent.parent / 'configs'
@@ -114,3 +117,16 @@ def test_mmdetections_configs_ignore_unsure_boxes(cfg):
     if 'ignore_from' in labelling:
         assert cfg.model.train_cfg.rpn.assigner.ignore_iof_thr > 0
         assert cfg.model.train_cfg.rcnn.assigner.ignore_iof_thr > 0
+
+
+@pytest.mark.parametrize('name, diffusion', [
+    ('diff2in1_camvid.py', 'diffusion_camvid.py'), ('diff2in1_bccd.py', 'diffusion_bccd.py'),
+    ('diff2in1_rooms.py', 'diffusion_rooms.py'),
+    ('diff2in1_rooms_mask_rcnn.py', 'diffusion_rooms.py')])
+def test_the_neck_fits_the_diffusion_model_that_our_config_trains(name, diffusion):
+    cfg, trained = Config.fromfile(FOLDER / name), Config.fromfile(FOLDER / diffusion)
+    latent_stride = 2**(len(trained.autoencoder.model.autoencoder.block_out_channels) - 1)
+    with torch.device('meta'):
+        unet = UNet2DConditionModel(cross_attention_dim=64, **trained.denoiser.unet)
+    groups = select_taps(unet_taps(unet, latent_stride), cfg.model.backbone.taps)
+    assert [sum(tap.channels for tap in group) for group in groups] == cfg.model.neck.in_channels
