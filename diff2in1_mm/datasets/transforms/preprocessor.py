@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from mmseg.models import SegDataPreProcessor
 
+_FIELDS = ('gt_depth_map', 'gt_normal_map', 'gt_normal_weight')
+
 
 @MODELS.register_module()
 class SceneDataPreProcessor(SegDataPreProcessor):
@@ -15,17 +17,21 @@ class SceneDataPreProcessor(SegDataPreProcessor):
 
     Args:
         **kwargs: As in ``SegDataPreProcessor``.
+
+    Raises:
+        ValueError: In training, depth or normals have another size than their image.
     """
 
     def forward(self, data: dict, training: bool = False) -> Dict[str, Any]:
         """As ``SegDataPreProcessor``."""
-        data = super().forward(data, training)
         if not training:
-            return data
+            return super().forward(data, training)
+        _check_sizes(data)
+        data = super().forward(data, training)
         size = tuple(data['inputs'].shape[-2:])
         for sample in data.get('data_samples') or ():
             height, width = sample.metainfo['img_shape'][:2]
-            for name in ('gt_depth_map', 'gt_normal_map', 'gt_normal_weight'):
+            for name in _FIELDS:
                 if name in sample:
                     field = sample.get(name)
                     inside = field.data[..., :height, :width]
@@ -33,3 +39,14 @@ class SceneDataPreProcessor(SegDataPreProcessor):
                     field.data = F.pad(inside, (0, size[1] - width, 0, size[0] - height))
             sample.set_metainfo(dict(pad_shape=size))  # normals alone leave it None
         return data
+
+
+def _check_sizes(data: dict) -> None:
+    for image, sample in zip(data['inputs'], data.get('data_samples') or ()):
+        height, width = image.shape[-2:]
+        for name in _FIELDS:
+            if name in sample and tuple(sample.get(name).data.shape[-2:]) != (height, width):
+                raise ValueError(
+                    f'{name} of {sample.metainfo.get("img_path")} does not have the size '
+                    f'{width} x {height} of its image: in a training pipeline load it before what '
+                    'changes sizes, and leave out transforms that know only label maps (Pad)')

@@ -115,6 +115,19 @@ def test_padding_is_no_ground_truth(scene):
             assert (field[..., :height, :width] != 0).any(0).all()
 
 
+@pytest.mark.parametrize('late', ['LoadNormals', 'LoadDepth'])
+@pytest.mark.parametrize('size', [(160, 120), (64, 48)])
+def test_truth_of_another_size_than_the_image_is_told(scene, late, size):
+    """As a pipeline for testing loads it, after the resize."""
+    results = dict(scene[0], seg_fields=[])
+    for step in (LOAD[0], dict(type='Resize', scale=size), dict(type=late),
+                 dict(type='PackSceneInputs')):
+        results = TRANSFORMS.build(step)(results)
+    batch = dict(inputs=[results['inputs']], data_samples=[results['data_samples']])
+    with pytest.raises(ValueError, match=f'image.png .* size {size[0]} x {size[1]} .*load it'):
+        MODELS.build(dict(type='SceneDataPreProcessor', size=(128, 160)))(batch, training=True)
+
+
 def test_files_of_a_store_bring_their_own_scale(scene):
     info, room = scene
     info = dict(info, depth_scale=0.002, normals_in_camera_frame=True)
