@@ -3,7 +3,8 @@ import json
 import os
 import os.path as osp
 import shutil
-from typing import Dict, List, Optional, Sequence, Tuple
+from contextlib import contextmanager
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -91,7 +92,8 @@ def _make_split(root: str, split: str, spec: dict, workers: int) -> None:
              for index in range(spec['count'])]
     try:
         if workers > 1:
-            records = track_parallel_progress(_write_room, tasks, workers, chunksize=4)
+            with _no_cv2_threads():
+                records = track_parallel_progress(_write_room, tasks, workers, chunksize=4)
         else:
             records = track_progress(_write_room, tasks)
         files = dict(captions={r['name']: r['caption'] for r in records})
@@ -102,6 +104,17 @@ def _make_split(root: str, split: str, spec: dict, workers: int) -> None:
     except BaseException:
         _remove(root, split)
         raise
+
+
+@contextmanager
+def _no_cv2_threads() -> Iterator[None]:
+    """A forked process waits for ever for OpenCV's threads, if its parent had any."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def _remove(root: str, split: str) -> None:

@@ -1,5 +1,7 @@
 """The world on disk: layout, first use, and what must not be left behind."""
 import json
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -9,6 +11,7 @@ from mmengine.registry import DATASETS
 from diff2in1_mm.datasets import check_folders, make_rooms
 from diff2in1_mm.datasets.rooms import THINGS, make, render_room
 from diff2in1_mm.diffusion import stable_seed
+from tests.conftest import ROOT
 
 COUNTS = dict(train=4, unlabelled=3)
 OPTIONS = dict(size=(32, 48), counts=COUNTS, workers=1)
@@ -19,6 +22,24 @@ def world(tmp_path_factory):
     root = tmp_path_factory.mktemp('rooms')
     make_rooms(str(root), ['train', 'unlabelled'], **OPTIONS)
     return root
+
+
+USED_BEFORE = """
+import sys
+import cv2, numpy
+from diff2in1_mm.datasets import make_rooms
+cv2.setNumThreads(4)
+cv2.resize(numpy.ones((2000, 2000, 3), numpy.float32), (3000, 3000))
+make_rooms(sys.argv[1], ['train'], size=(32, 32), counts=dict(train=4), workers=2)
+assert cv2.getNumThreads() == 4
+"""
+
+
+def test_rendering_goes_on_where_opencv_has_threads(tmp_path):
+    """A forked process would wait for them for ever."""
+    subprocess.run([sys.executable, '-c', USED_BEFORE, str(tmp_path)], check=True, timeout=200,
+                   cwd=ROOT)
+    assert (tmp_path / 'rooms_train.json').exists()
 
 
 def test_files_hold_what_was_rendered(world):
