@@ -3,9 +3,9 @@
     python benchmarks/heads.py                     # the small model, CPU
     python benchmarks/heads.py --model sd15        # Stable Diffusion 1.5, GPU
 
-Each head with its neck, on maps of the shapes that the diffusion model gives, against one U-Net pass
-over the same images: a prediction, and a training step (forward, loss and backward; for the released
-head with point sampling). Values do not change the time, so the maps are random. The released head
+Each head with its neck, on maps of the shapes that the diffusion model gives, against one U-Net
+pass over the same images: a prediction, and a training step (forward, loss and backward; for the
+released head with point sampling). Values do not change the time, so the maps are random. The released head
 has its own size over Stable Diffusion, and an eighth of its widest levels over the small model.
 """
 from typing import Any, Callable, Dict, List, Tuple

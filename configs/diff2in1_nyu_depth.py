@@ -1,7 +1,8 @@
-# Depth of NYUv2: Stable Diffusion's four decoder maps under VPD's depth head, then synthetic images.
+# Depth of NYUv2: Stable Diffusion's four decoder maps under VPD's depth head, then synthetic
+# images.
 #
-# NYUv2 is expected in MMSegmentation's layout (data/nyu); Stable Diffusion is downloaded from the hub
-# on first use. Not run here.
+# NYUv2 is expected in MMSegmentation's layout (data/nyu); Stable Diffusion is downloaded from the
+# hub on first use. Not run here.
 _base_ = ['mmseg::_base_/datasets/nyu.py', './_base_/diff2in1_runtime.py']
 
 train_pipeline = [

@@ -1,5 +1,5 @@
-# Surface normals of NYUv2 by the released recipe of Diff-2-in-1, number for number; what differs from
-# it is listed in docs/parity.md. The recommended recipe is diff2in1_nyu_normals_fast.py.
+# Surface normals of NYUv2 by the released recipe of Diff-2-in-1, number for number; what differs
+# from it is listed in docs/parity.md. The recommended recipe is diff2in1_nyu_normals_fast.py.
 #
 # NYUv2 is expected in the layout of Bae et al. (data/nyu_normals/{train,test}/{img,norm}) with
 # captions (train/caption/*.txt); Stable Diffusion is downloaded from the hub on first use.

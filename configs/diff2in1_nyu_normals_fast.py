@@ -1,5 +1,5 @@
-# Surface normals of NYUv2 by the recommended recipe: half precision, no noise in the perception pass,
-# a fast solver, flips, uncertain pixels left out. See docs/parity.md for the reasons.
+# Surface normals of NYUv2 by the recommended recipe: half precision, no noise in the perception
+# pass, a fast solver, flips, uncertain pixels left out. See docs/parity.md for the reasons.
 _base_ = ['./diff2in1_nyu_normals.py']
 
 train_pipeline = [

@@ -1,5 +1,5 @@
-# Surface normals on the embedded default: rendered rooms, and the small diffusion model of them that
-# comes with the package. Nothing is downloaded.
+# Surface normals on the embedded default: rendered rooms, and the small diffusion model of them
+# that comes with the package. Nothing is downloaded.
 #
 #   python tools/train.py configs/diff2in1_rooms_normals.py
 _base_ = ['./diff2in1_rooms.py']

@@ -14,8 +14,8 @@ from .subset import draw_subset
 class NYUNormalsDataset(BaseSegDataset):
     """NYUv2 (Silberman et al. 2012) in the layout of Bae et al.: 795 training and 654 test images.
 
-    ``data_root/{train,test}/img`` has the photographs, ``.../norm`` the normals as 8-bit RGB pictures
-    (-1..1 as 0..255, black where there is none) of the same name.
+    ``data_root/{train,test}/img`` has the photographs, ``.../norm`` the normals as 8-bit RGB
+    pictures (-1..1 as 0..255, black where there is none) of the same name.
 
     Args:
         split (str): 'train' or 'test', the folder. Default 'train'.

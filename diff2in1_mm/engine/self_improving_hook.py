@@ -40,7 +40,8 @@ class SelfImprovingHook(Hook):
         warm_up (int): Length of the warm-up, in epochs of an epoch-based run and in iterations of
             an iteration-based one (see ``by_epoch``).
         creation (dict, optional): See :class:`diff2in1_mm.synthesis.settings.CreationSettings`;
-            its ``confidence`` and ``labelling`` are those below unless given. None: no synthetic data (a control).
+            its ``confidence`` and ``labelling`` are those below unless given. None: no synthetic
+            data (a control).
         momentum (float): Weight of the new value in theta_C, in (0, 1]. MMEngine's convention:
             the paper's m = 0.998 is 0.002, the default.
         interval (int): Iterations from one update of theta_C to the next, counted from the start

@@ -38,8 +38,8 @@ def _check_size(path: str, shape, results: dict) -> None:
 class LoadNormals(BaseTransform):
     """Reads ``normal_map_path``, an RGB picture whose values 0..255 (or 0..65535) are -1..1.
 
-    ``gt_normal_map`` becomes float32 (H, W, 3), unit vectors in the camera's frame (x right, y up, z
-    towards the viewer), and the zero vector where all three channels are 0 in the file or where
+    ``gt_normal_map`` becomes float32 (H, W, 3), unit vectors in the camera's frame (x right, y up,
+    z towards the viewer), and the zero vector where all three channels are 0 in the file or where
     the vector is too short to have a direction. Add it after ``LoadImageFromFile``; flips and
     resizes of MMSegmentation follow as usual, ``PackSceneInputs`` sees to the vectors.
 

@@ -51,8 +51,8 @@ class DepthCodec(AnnotationCodec):
         """Metres, float (H, W), to PNG."""
         depth = self._checked(annotation, image_shape)
         if depth.max(initial=0) > MAX_PNG_DEPTH:
-            raise ValueError(f'the depth reaches {depth.max():.1f} m, but a PNG of millimetres ends '
-                             f"at {MAX_PNG_DEPTH} m: set labelling=dict(file='npy')")
+            raise ValueError(f'the depth reaches {depth.max():.1f} m, but a PNG of millimetres '
+                             f"ends at {MAX_PNG_DEPTH} m: set labelling=dict(file='npy')")
         return {self.suffix: encode_png((depth / _MILLIMETRE).round().astype(np.uint16))}
 
     def _checked(self, annotation: Any, image_shape) -> np.ndarray:
