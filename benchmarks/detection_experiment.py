@@ -16,11 +16,14 @@ import diff2in1_mm
 from diff2in1_mm.models.backbones.feature_cache import FeatureCache
 
 _HALF = {'train_dataloader.batch_size': 4}
+_DROPOUT = {'model.backbone.feature_dropout': 0.5}
 ARMS = {
     'real': Arm('plain', dict(creation=None, momentum=1.0), 'real images, flips'),
     'real + EMA': Arm('plain', dict(creation=None), 'theta_C averages theta_E'),
     'half batch': Arm('plain', dict(creation=None),
                       'the last, as few labelled images per step as with synthetic ones', _HALF),
+    'dropout': Arm('plain', dict(creation=None),
+                   'real + EMA with the channel dropout of the last arm on all samples', _DROPOUT),
     'frozen labels': Arm('plain', dict(targets='creation', student_view='same'),
                          'synthetic images, labels as they were created'),
     'same view': Arm('plain', dict(student_view='same'), 'the full method'),

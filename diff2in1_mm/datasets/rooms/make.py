@@ -69,7 +69,12 @@ def _is_made(root: str, split: str, spec: dict) -> bool:
     if found != spec:
         raise ValueError(f'{root} holds a split {split!r} of another world ({found}, wanted '
                          f'{spec}): give another data_root, or delete the folder.')
-    return True
+    # a world of an older version has fewer kinds of labels: it is rendered again
+    return all(osp.isdir(osp.join(root, folder, split)) for folder in _folders(split))
+
+
+def _folders(split: str) -> Sequence[str]:
+    return _FOLDERS[:1] if split == 'unlabelled' else _FOLDERS
 
 
 def _check_space(root: str, split: str, spec: dict) -> None:
@@ -86,7 +91,7 @@ def _make_split(root: str, split: str, spec: dict, workers: int) -> None:
     labelled = split != 'unlabelled'
     print_log(f'Rendering {spec["count"]} rooms of the split {split!r} into {root}', 'current')
     _remove(root, split)  # what a killed process left
-    for folder in _FOLDERS if labelled else _FOLDERS[:1]:
+    for folder in _folders(split):
         os.makedirs(osp.join(root, folder, split))
     tasks = [(root, split, index, spec['seed'], tuple(spec['size']), labelled)
              for index in range(spec['count'])]

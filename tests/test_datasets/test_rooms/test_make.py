@@ -73,6 +73,14 @@ def test_nothing_is_made_twice(world, monkeypatch):
     make_rooms(str(world), ['train', 'unlabelled'], **OPTIONS)
 
 
+def test_a_world_that_lacks_a_kind_of_label_is_completed(tmp_path):
+    options = dict(OPTIONS, counts=dict(train=2))
+    make_rooms(str(tmp_path), ['train'], **options)
+    shutil.rmtree(tmp_path / 'boundaries')
+    make_rooms(str(tmp_path), ['train'], **options)
+    assert len(list((tmp_path / 'boundaries' / 'train').iterdir())) == 2
+
+
 def test_another_world_is_not_overwritten(world):
     with pytest.raises(ValueError, match='another world.*another data_root'):
         make_rooms(str(world), ['train'], seed=1, **OPTIONS)
