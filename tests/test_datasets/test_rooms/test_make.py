@@ -1,5 +1,6 @@
 """The world on disk: layout, first use, and what must not be left behind."""
 import json
+import shutil
 import subprocess
 import sys
 
