@@ -151,6 +151,17 @@ def test_epochs_accumulation_and_amp(coco, epochs_dir, pipeline_folder, epochs, 
     assert all(torch.isfinite(p).all() for p in runner.model.parameters())
 
 
+def test_amp_with_a_diffusion_model_in_half_precision(coco, tmp_path, pipeline_folder, untouched):
+    # the maps are made under autocast, theta_C predicts with them outside it
+    cfg = run_config('deformable_detr', coco, tmp_path, pipeline_folder,
+                     student_view='feature_dropout')
+    cfg.model.backbone.diffusion = dict(source=str(pipeline_folder), dtype='bf16')
+    cfg.optim_wrapper.update(type='Bf16OptimWrapper')
+    runner = train(cfg)
+    assert any(synthetic for _, synthetic, _ in untouched)
+    assert all(torch.isfinite(p).all() for p in runner.model.parameters())
+
+
 def test_two_stage_detectors_without_bfloat16(coco, tmp_path, pipeline_folder):
     cfg = run_config('faster_rcnn', coco, tmp_path, pipeline_folder)
     cfg.optim_wrapper.type = 'Bf16OptimWrapper'

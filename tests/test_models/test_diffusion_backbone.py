@@ -196,3 +196,15 @@ def test_cached_images_are_not_run_again(build, monkeypatch):
     assert passes == [1] and len(cached._cache) == 3
     cached(batch[1:2])  # the least recently used had to go
     assert passes == [1, 1]
+
+
+def test_maps_made_under_autocast_serve_a_pass_without(build):
+    backbone, batch = build(cached_images=2, out_channels=[4, 4, 4]), images(32, 48, 2)
+    backbone.diffusion.to(torch.bfloat16)
+    with torch.autocast('cpu', torch.bfloat16):
+        served = backbone.features(batch[:1])
+    assert {feature.dtype for feature in served} == {torch.bfloat16}
+    with backbone.serve(served):
+        assert all(feature.dtype == torch.float32 for feature in backbone(batch[:1]))
+    # one image comes from the cache, the other is new
+    assert all(feature.dtype == torch.float32 for feature in backbone(batch))

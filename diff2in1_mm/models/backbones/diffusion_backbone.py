@@ -166,9 +166,13 @@ class DiffusionBackbone(BaseModule):
 
         Returns:
             tuple[Tensor]: Map ``k`` has shape (N, out_channels[k], ceil(H / strides[k]),
-            ceil(W / strides[k])), finest first; H and W of the padded image with ``keep_padding``.
+            ceil(W / strides[k])), finest first; H and W of the padded image with ``keep_padding``;
+            in the dtype of ``images`` unless autocast is on.
         """
         maps = self.features(images) if self._served is None else self._served
+        if not torch.is_autocast_enabled(images.device.type):
+            # served or cached ones can be of a pass under autocast, in the diffusion model's dtype
+            maps = tuple(feature.to(images.dtype) for feature in maps)
         if self.training and self.feature_dropout:
             rows = range(len(images))
             generators = seeded_generators(*self._draw('feature dropout'), samples=rows)
