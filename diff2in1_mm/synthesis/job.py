@@ -33,7 +33,8 @@ class CreationReport:
         present: Samples of its share that were there before.
         seconds: Of the whole call.
         skipped: Paths of source images that could not be read.
-        empty: Samples that were not stored, as the model found nothing in them.
+        empty: Samples of its share that are not stored, as the model found nothing in them, now or
+            before.
         ignored: Mean share of ignored pixels (boxes) in what it made.
         bytes: Written to the disk.
     """
@@ -79,7 +80,10 @@ class CreationJob:
         self._describe = SourceDescriber(self.dataset, self.generator.condition)
         self._described: Dict[int, Source] = {}
         self._turn = turns_images(self.dataset)
-        self._done = {record.id for record in self.store.records(self.round)}
+        self._stored = {record.id for record in self.store.records(self.round)}
+        # A sample that is there counts, whatever a note says.
+        self._empty = self.store.empty(self.round, self.checkpoint) - self._stored
+        self._done = self._stored | self._empty
         self._static: Optional[Tensor] = None
         self._pace = 0.  # seconds per sample of the last batch
 
@@ -102,18 +106,18 @@ class CreationJob:
         self.report.ignored /= max(self.report.samples, 1)
         self.report.bytes = sum(sum(record.bytes.values())
                                 for record in self.store.records(self.round)
-                                if record.id not in self._done)
+                                if record.id not in self._stored)
 
     def _tell_why_nothing(self, world_size: int) -> None:
         """Nothing was stored of this share; other processes may have been luckier with theirs."""
         why = ''
-        if self.report.skipped:
-            why = (f'none of the source images could be read (the first: {self.report.skipped[0]})'
-                   ': check the data set')
-        elif self.report.empty:
+        if self.report.empty:  # first: these images were read, whatever others were not
             why = (f'none of {self.report.empty} generated images was stored: the model found '
                    f'nothing sure enough in them (confidence {self.labels.labeller.confidence}); '
                    'lower creation.confidence, warm up longer, or let `labelling` allow_empty')
+        elif self.report.skipped:
+            why = (f'none of the source images could be read (the first: {self.report.skipped[0]})'
+                   ': check the data set')
         if why and world_size == 1:
             raise ValueError(why)
         if why:
@@ -121,7 +125,9 @@ class CreationJob:
 
     def _pending(self, batches: Sequence[Batch]) -> List[Batch]:
         """Batches with a missing sample: whole ones, so that the numbers stay the same."""
-        self.report.present += sum(s.id in self._done for batch in batches for s in batch)
+        ids = [sample.id for batch in batches for sample in batch]
+        self.report.present += sum(id in self._stored for id in ids)
+        self.report.empty += sum(id in self._empty for id in ids)
         return [b for b in batches if any(sample.id not in self._done for sample in b)]
 
     def _check_condition(self, batches: Sequence[Batch]) -> None:
@@ -183,9 +189,12 @@ class CreationJob:
         labels = self.labels(pixels, taps, group.entries)
         for sample, entry, image, label in zip(
                 samples, group.entries, pixels.permute(0, 2, 3, 1).cpu().numpy(), labels):
+            if sample.id in self._done:
+                continue
             if label is None:
+                writer.submit(self.store.add_empty, sample.id, self.round, self.checkpoint)
                 self.report.empty += 1
-            elif sample.id not in self._done:
+            else:
                 writer.submit(self.store.add, self._record(sample, entry, label), image,
                               label.annotation)
                 self.report.samples += 1
@@ -239,7 +248,8 @@ class CreationJob:
 
     def _estimate(self, whole: Plan, world_size: int) -> None:
         """Say what the long part will take, and stop if the disk cannot hold it."""
-        missing = sum(s.id not in self._done for s in whole.samples) - self.report.samples
+        done = self._done | self.store.empty(self.round, self.checkpoint)
+        missing = sum(s.id not in done for s in whole.samples) - self.report.samples
         made = self.store.records(self.round)
         if not made or missing <= 0:
             return

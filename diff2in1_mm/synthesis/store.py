@@ -8,6 +8,7 @@
       annotations/ID.*     what the task's own tools read, see :mod:`diff2in1_mm.synthesis.codecs`
       instances.json       for boxes and panoptic maps also all samples in one file
       records/ID.json      one :class:`SampleRecord`; written last: without it there is no sample
+      empty/ID.json        instead of all these: the model found nothing, so nothing is stored
 
 A sample appears wholly or not at all: every file is renamed into place, the record after the rest.
 Commits happen under a lock on ``.lock``, which the operating system frees when its holder is
@@ -18,7 +19,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Set, Tuple, Union
 
 import cv2
 import numpy as np
@@ -30,7 +31,7 @@ from .codecs import annotation_codec, encode_png
 from .records import SampleRecord
 
 VERSION = 1
-_IMAGES, _ANNOTATIONS, _RECORDS = 'images', 'annotations', 'records'
+_IMAGES, _ANNOTATIONS, _RECORDS, _EMPTY = 'images', 'annotations', 'records', 'empty'
 _NAMED_AT_MOST = 20
 _LOCK_TIMEOUT = 600  # seconds; a commit takes milliseconds
 
@@ -79,7 +80,8 @@ class SyntheticStore:
 
         Args:
             root: Folder; new, empty, a store without samples, or a store with this fingerprint.
-            task: Kind of annotation: 'segmentation', 'instances' or 'panoptic'.
+            task: Kind of annotation: 'segmentation', 'instances', 'panoptic', 'normals', 'depth' or
+                'depth_npy'.
             classes: Class names in training order.
             fingerprint: Stands for everything that the samples depend on.
             settings: The same in readable form (JSON types); used to say what differs.
@@ -170,6 +172,25 @@ class SyntheticStore:
         self._records[record.id] = present or record
         self.damaged.pop(record.id, None)
 
+    def add_empty(self, id: str, round: int, checkpoint: str) -> None:
+        """Notes that a sample was made and not stored, so that it is not made again. It is none of
+        :meth:`records`, and never served. Safe as :meth:`add` is.
+
+        Args:
+            id: See :meth:`sample_id`.
+            round: Number of the creation round, from 0.
+            checkpoint: Fingerprint of the parameters that found nothing.
+        """
+        content = json.dumps(dict(round=round, checkpoint=checkpoint)).encode()
+        with _lock(self.root):
+            write_atomic(self.root / _EMPTY / f'{id}.json', content)
+
+    def empty(self, round: int, checkpoint: str) -> Set[str]:
+        """Ids that :meth:`add_empty` noted, as the disk says now; damaged notes are left out."""
+        wanted = dict(round=round, checkpoint=checkpoint)
+        return {path.stem for path in (self.root / _EMPTY).glob('*.json')
+                if _try_read_note(path) == wanted}
+
     def merge(self, round: Optional[int] = None) -> List[str]:
         """Writes the files that hold all samples of a round (None: of all), for tasks whose tools
         want such files; returns their paths."""
@@ -181,8 +202,8 @@ class SyntheticStore:
         return written
 
     def prune(self, keep_round: int) -> int:
-        """Removes the samples of all other rounds; returns how many. Each goes wholly: first its
-        record, then its files."""
+        """Removes the samples and notes of all other rounds; returns how many samples. Each goes
+        wholly: first its record, then its files."""
         removed = 0
         with _lock(self.root):
             for path in (self.root / _RECORDS).glob('*.json'):
@@ -190,6 +211,9 @@ class SyntheticStore:
                 if not isinstance(record, SampleRecord) or record.round != keep_round:
                     path.unlink()
                     removed += 1
+            for path in (self.root / _EMPTY).glob('*.json'):
+                if _try_read_note(path).get('round') != keep_round:
+                    path.unlink()
             _remove_leftovers(self.root)
         self.refresh()
         return removed
@@ -264,6 +288,15 @@ def _try_read_record(path: Path) -> Union[SampleRecord, str]:
     return record if record.id == path.stem else f'{_RECORDS}/{path.name} is that of {record.id}'
 
 
+def _try_read_note(path: Path) -> Dict[str, Any]:
+    """What :meth:`SyntheticStore.add_empty` wrote; empty if that is damaged."""
+    try:
+        note = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
 def _damage(record: SampleRecord, sizes: Dict[str, int]) -> str:
     """What is wrong with the sample's files, '' if nothing."""
     for name, size in record.bytes.items():
@@ -304,6 +337,9 @@ def _begin_or_continue(root: Path, purpose: Dict[str, Any]) -> None:
             raise StoreMismatch(
                 f'{root} already holds samples made otherwise ({_difference(found, purpose)}): '
                 'give another folder, or remove this one.')
+        # Other settings may find something where these found nothing.
+        for note in _listing(root / _EMPTY):
+            (root / _EMPTY / note).unlink()
     write_atomic(path, (json.dumps(purpose, indent=1) + '\n').encode())
 
 
@@ -336,8 +372,8 @@ def _refuse_other_content(root: Path) -> None:
 def _remove_leftovers(root: Path) -> None:
     """What killed writers left: temporary files, and files without a record. Needs the lock."""
     known = {path.stem for path in (root / _RECORDS).glob('*.json')}
-    for folder in ('.', _IMAGES, _ANNOTATIONS, _RECORDS):
-        for path in (root / folder).iterdir():
+    for folder in ('.', _IMAGES, _ANNOTATIONS, _RECORDS, _EMPTY):
+        for path in (root / folder).glob('*'):  # nothing where there is no folder
             orphan = folder in (_IMAGES, _ANNOTATIONS) and path.stem not in known
             if path.is_file() and (orphan or is_leftover(path.name)):
                 path.unlink()

@@ -9,6 +9,7 @@ import torch
 from mmengine.registry import DATASETS
 
 from diff2in1_mm.synthesis import StoreMismatch, SyntheticStore, check_creation, create
+from diff2in1_mm.synthesis.batch_labels import BatchLabels
 from diff2in1_mm.synthesis.job import CreationJob
 from diff2in1_mm.synthesis.plan import make_plan, source_indices
 from diff2in1_mm.synthesis.settings import CreationSettings
@@ -144,6 +145,44 @@ def test_an_interrupted_creation_continues(model, dataset, tmp_path, monkeypatch
     assert contents(SyntheticStore(tmp_path / 's')) == contents(SyntheticStore(tmp_path / 'whole'))
     again = create(model, dataset, tmp_path / 's', copies_per_source=2, **FAST)
     assert (again.samples, again.present) == (0, 14)
+
+
+@pytest.fixture
+def nothing_in_odd_sources(monkeypatch):
+    """Labels of images with an odd number are None; gives the size of each batch labelled."""
+    sizes, call = [], BatchLabels.__call__
+
+    def label(self, pixels, taps, entries):
+        sizes.append(len(entries))
+        return [None if int(entry['img_path'][-5]) % 2 else found
+                for entry, found in zip(entries, call(self, pixels, taps, entries))]
+
+    monkeypatch.setattr(BatchLabels, '__call__', label)
+    return sizes
+
+
+def test_samples_without_a_label_are_not_made_again(model, dataset, tmp_path,
+                                                    nothing_in_odd_sources):
+    report = create(model, dataset, tmp_path / 's', copies_per_source=2, **FAST)
+    assert (report.samples, report.empty) == (8, 6) and sum(nothing_in_odd_sources) == 14
+    assert [r.source for r in SyntheticStore(tmp_path / 's').records()] == [0, 0, 2, 2, 4, 4, 6, 6]
+    again = create(model, dataset, tmp_path / 's', copies_per_source=2, **FAST)
+    assert (again.samples, again.present, again.empty) == (0, 8, 6)
+    assert sum(nothing_in_odd_sources) == 14
+    # a batch that is made again for another sample's sake counts none twice
+    store = SyntheticStore(tmp_path / 's')
+    store._record_path(store.records()[0].id).unlink()
+    again = create(model, dataset, tmp_path / 's', copies_per_source=2, **FAST)
+    assert (again.samples, again.present, again.empty) == (1, 7, 6)
+
+
+def test_nothing_found_is_told_before_an_unreadable_image(model, root, tmp_path, monkeypatch):
+    copy = shutil.copytree(root, tmp_path / 'data')
+    (copy / 'img/0.png').write_bytes(b'no image')
+    monkeypatch.setattr(BatchLabels, '__call__', lambda self, pixels, *_: [None] * len(pixels))
+    for _ in range(2):  # also when all that could be read was noted before
+        with pytest.raises(ValueError, match='none of 6 generated images was stored'):
+            create(model, build_dataset(copy), tmp_path / 's', **FAST)
 
 
 def test_a_store_made_for_something_else_is_refused(model, dataset, tmp_path):

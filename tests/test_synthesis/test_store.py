@@ -97,6 +97,27 @@ def test_prune_keeps_one_round(store):
     assert len(list(store.root.rglob('*.png'))) == 2
 
 
+def test_notes_of_samples_without_a_label(store):
+    fill(store, [1])
+    for source, round, checkpoint in ((2, 0, 'c0'), (3, 0, 'c1'), (2, 1, 'c0')):
+        store.add_empty(SyntheticStore.sample_id(round, source, 0), round, checkpoint)
+    (store.root / 'empty/r000_s0000009_k00.json').write_bytes(b'{')  # damaged
+    (store.root / f'empty/.r000_s0000008_k00.json.{77:032x}.tmp').write_bytes(b'{')
+    reopened = SyntheticStore.prepare(store.root, **PURPOSE)
+    assert reopened.empty(0, 'c0') == {SyntheticStore.sample_id(0, 2, 0)}
+    assert reopened.empty(0, 'c1') == {SyntheticStore.sample_id(0, 3, 0)}
+    assert [r.source for r in reopened.records()] == [1] and not reopened.damaged
+    assert not any('.tmp' in path.name for path in (store.root / 'empty').iterdir())
+    assert reopened.prune(keep_round=1) == 1
+    assert [p.stem for p in (store.root / 'empty').iterdir()] == [SyntheticStore.sample_id(1, 2, 0)]
+
+
+def test_notes_made_otherwise_do_not_count(store):
+    store.add_empty(SyntheticStore.sample_id(0, 2, 0), 0, 'c0')
+    other = SyntheticStore.prepare(store.root, **{**PURPOSE, 'fingerprint': 'xyz'})
+    assert not other.empty(0, 'c0')
+
+
 def test_continuing_and_refusing(store):
     fill(store, [1])
     assert len(SyntheticStore.prepare(store.root, **PURPOSE)) == 1
