@@ -60,6 +60,11 @@ def check_views(model: nn.Module, views: ViewSettings) -> None:
         raise ValueError(
             "student_view='feature_dropout' drops channels of a frozen DiffusionBackbone's "
             f"features, and {type(model.backbone).__name__} has none: use 'same' or 'strong'.")
+    if views.target_mode == 'train' and hasattr(model, 'dn_query_generator'):
+        raise ValueError(
+            f"target_mode='train' predicts with the heads in training mode, in which "
+            f"{type(model).__name__} makes denoising queries of true boxes, which a synthetic "
+            "sample has none of: use target_mode='eval'.")
     synchronised = [n for n, m in model.named_modules() if isinstance(m, nn.SyncBatchNorm)]
     if views.target_mode == 'train' and synchronised and get_world_size() > 1:
         raise ValueError(

@@ -12,6 +12,7 @@ from mmdet.models.task_modules import BaseAssigner  # noqa: E402
 from mmdet.testing import demo_mm_inputs  # noqa: E402
 
 from diff2in1_mm.engine.batch_pass import BatchPass, ViewSettings  # noqa: E402
+from diff2in1_mm.engine.run_checks import check_views  # noqa: E402
 from diff2in1_mm.engine.theta import ThetaC  # noqa: E402
 from diff2in1_mm.synthesis.labellers import labeller_for  # noqa: E402
 from diff2in1_mm.synthesis.labellers.detection import ignores_boxes  # noqa: E402
@@ -89,6 +90,13 @@ def test_labels_are_in_the_batchs_pixels(name, augmentation, pipeline_folder):
             semantic = sample.gt_sem_seg.sem_seg[0]
             assert semantic.shape == size and (semantic[:height, :width] != 255).any()
             assert (semantic[height:] == 255).all() and (semantic[:, width:] == 255).all()
+
+
+def test_denoising_queries_refuse_targets_in_training_mode(pipeline_folder):
+    views = ViewSettings(target_mode='train')
+    with pytest.raises(ValueError, match="DINO makes denoising queries.*target_mode='eval'"):
+        check_views(build('dino', pipeline_folder), views)
+    check_views(build('deformable_detr', pipeline_folder), views)
 
 
 def learning(model, data):
