@@ -5,6 +5,7 @@ from typing import Any, List
 
 import numpy as np
 from mmengine.dataset import BaseDataset
+from mmengine.dist import broadcast_object_list, get_rank
 from mmengine.fileio import exists, get_text
 
 from .source import base_datasets
@@ -16,6 +17,8 @@ _ENTRIES = 2000  # looked through for an object; a whole COCO takes seconds
 
 def check_boxes(dataset: Any, num_images: int = 8) -> int:
     """Looks whether annotated objects are of the data set's classes and fit their images.
+
+    All processes must call this: the first reads for the others.
 
     Args:
         dataset: Built data set, wrapped or not.
@@ -49,7 +52,10 @@ def _check_categories(base: BaseDataset) -> None:
     classes, known = list(base.metainfo.get('classes') or ()), getattr(base, 'cat_ids', None)
     if known is None:
         return
-    names = {category['id']: category['name'] for category in _categories(base)}
+    # MMDetection keeps no names; the file is large, so one process reads it for all
+    read = [_categories(base) if get_rank() == 0 else None]
+    broadcast_object_list(read)
+    names = {category['id']: category['name'] for category in read[0]}
     if len(known) != len(classes):
         missing = [name for name in classes if name not in names.values()]
         raise ValueError(
