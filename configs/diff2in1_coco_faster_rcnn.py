@@ -1,27 +1,11 @@
-# Faster R-CNN on COCO with Stable Diffusion 1.5 in place of the ResNet, then synthetic images of the
-# training photographs, labelled by the detector itself.
+# Faster R-CNN on COCO with Stable Diffusion 1.5 in place of the ResNet, then synthetic images of
+# the training photographs, labelled by the detector itself.
 #
 # COCO is expected in MMDetection's layout (data/coco); Stable Diffusion is downloaded from the hub
 # on first use. The schedule has not been run here: it is MMDetection's 1x with AdamW.
-_base_ = ['mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py']
+_base_ = ['mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', './_base_/diff2in1_coco.py']
 
-custom_imports = dict(imports=['diff2in1_mm'], allow_failed_imports=False)
-randomness = dict(seed=0)
-model = dict(
-    data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3),
-    backbone=dict(
-        _delete_=True,
-        type='DiffusionBackbone',
-        diffusion=dict(source='stable-diffusion-v1-5/stable-diffusion-v1-5', dtype='bf16'),
-        # VPD's four maps, each doubled: FPN and anchors stay as they are
-        taps='decoder',
-        out_strides=[4, 8, 16, 32]),
-    neck=dict(in_channels=[320, 640, 1280, 1280]),
-    # unsure boxes of theta_C are neither objects nor background
-    train_cfg=dict(
-        rpn=dict(assigner=dict(ignore_iof_thr=0.5)),
-        rcnn=dict(assigner=dict(ignore_iof_thr=0.5))))
-
+model = {{_base_.diffusion_model}}
 # One synthetic image per real one: an epoch is twice as long.
 train_dataloader = dict(
     dataset=dict(
@@ -29,27 +13,5 @@ train_dataloader = dict(
         type='SyntheticMixDataset',
         ratio=1.0,
         dataset={{_base_.train_dataloader.dataset}}))
-custom_hooks = [
-    dict(
-        type='SelfImprovingHook',
-        warm_up=8,
-        # The paper's m = 0.998 every 10 iterations, in MMEngine's convention.
-        momentum=0.002,
-        interval=10,
-        student_view='feature_dropout',
-        confidence=0.9,  # as in SoftTeacher
-        labelling=dict(ignore_from=0.5),
-        creation=dict(
-            T=300,
-            steps=10,
-            solver='dpmsolver++',
-            # COCO's photographs are of all kinds: what their boxes show says the most.
-            condition=dict(type='ComposedCaption', scene='scene'),
-            batch_size=4))
-]
-
-optim_wrapper = dict(
-    _delete_=True, type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-4, weight_decay=0.05))
-default_hooks = dict(
-    checkpoint=dict(_delete_=True, type='AtomicCheckpointHook', interval=1, max_keep_ckpts=2))
+optim_wrapper = {{_base_.adamw}}
+default_hooks = dict(checkpoint={{_base_.atomic_checkpoint}})

@@ -119,6 +119,13 @@ def test_mmdetections_configs_ignore_unsure_boxes(cfg):
         assert cfg.model.train_cfg.rcnn.assigner.ignore_iof_thr > 0
 
 
+def test_detectors_label_at_the_scale_that_they_are_tested_at(cfg):
+    if cfg.default_scope == 'mmdet':
+        resize, = [step for step in cfg.test_dataloader.dataset.pipeline if step.type == 'Resize']
+        creation = cfg.custom_hooks[0].creation
+        assert creation.get('label_scale', creation.get('scale')) == resize.scale
+
+
 @pytest.mark.parametrize('name, diffusion', [
     ('diff2in1_camvid.py', 'diffusion_camvid.py'), ('diff2in1_bccd.py', 'diffusion_bccd.py'),
     ('diff2in1_rooms.py', 'diffusion_rooms.py'),

@@ -46,24 +46,26 @@ class GalleryHook(Hook):
         if hook is None or hook.creation is None or hook.theta_c is None:
             return
         dataset = mixed_dataset(runner)
-        records = SyntheticStore(dataset.store_root).records(hook.state.round)
+        store = SyntheticStore(dataset.store_root)
+        records = store.records(hook.state.round)
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         if not records:
             return
         chosen = np.unique(np.linspace(0, len(records) - 1, self.count).round().astype(int))
         with hook.theta_c.applied(model), evaluating(model):
-            labels = BatchLabels(model, 'fresh', hook.confidence, hook.labelling)
-            columns = [self._column(labels, dataset, records[i]) for i in chosen]
+            labels = BatchLabels(model, 'fresh', hook.confidence, hook.labelling,
+                                 hook.creation.get('label_scale'))
+            columns = [self._column(labels, dataset, store, records[i]) for i in chosen]
         path = osp.join(runner.work_dir, 'gallery.png')
         write_picture(path, contact_sheet(list(zip(*columns)), _TITLES))
         runner.logger.info(f'Real images, predictions and synthetic samples: {path}')
 
-    def _column(self, labels: BatchLabels, dataset: Any,
+    def _column(self, labels: BatchLabels, dataset: Any, store: SyntheticStore,
                 record: SampleRecord) -> List[np.ndarray]:
         """The pictures of one sample, each uint8 (H, W, 3) RGB."""
         colours = label_colours(len(dataset.metainfo['classes']), dataset.metainfo.get('palette'))
         entry = source_entry(dataset, record.source)
-        image, annotation = SyntheticStore(dataset.store_root).read(record)
+        image, annotation = store.read(record)
         real = load_image(entry['img_path'], image.shape[1::-1], keep_ratio=False,
                           turn=turns_images(dataset))
         device = next(labels.model.parameters()).device

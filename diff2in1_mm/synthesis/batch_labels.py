@@ -2,6 +2,8 @@
 from contextlib import contextmanager
 from typing import Any, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
+import mmcv
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +16,7 @@ class BatchLabels:
     Args:
         model (nn.Module): A segmentor or detector, with the values that are to label, in eval mode.
         label_from (str): 'fresh', 'last_step' or 'source', see :class:`CreationSettings`.
-        confidence, labelling: See :class:`CreationSettings`.
+        confidence, labelling, label_scale: See :class:`CreationSettings`.
 
     Raises:
         TypeError: No labeller knows this kind of model.
@@ -24,8 +26,9 @@ class BatchLabels:
 
     def __init__(self, model: nn.Module, label_from: str = 'fresh',
                  confidence: Union[None, float, Sequence[float]] = None,
-                 labelling: Optional[Mapping[str, Any]] = None) -> None:
-        self.model = model
+                 labelling: Optional[Mapping[str, Any]] = None,
+                 label_scale: Optional[Tuple[int, int]] = None) -> None:
+        self.model, self.scale = model, label_scale
         self.labeller = labeller_for(model, confidence, labelling)
         self.task = self.labeller.task
         self.backbone = model.backbone if hasattr(model.backbone, 'from_taps') else None
@@ -42,6 +45,19 @@ class BatchLabels:
             raise ValueError("creation.label_from='last_step' gives attention maps of the "
                              "generator's condition, but backbone.attention_maps means the tokens "
                              "of backbone.condition: set it to 'fresh'")
+
+        self._check_scale(label_from)
+
+    def _check_scale(self, label_from: str) -> None:
+        if self.scale is None:
+            return
+        if not hasattr(self.labeller, 'resized'):
+            raise ValueError('creation.label_scale resizes images for detectors, but '
+                             f'{type(self.model).__name__} is none: leave it out')
+        if label_from != 'fresh':
+            raise ValueError(f'creation.label_from={label_from!r} looks at no image that '
+                             "creation.label_scale could resize: leave it out, or set label_from "
+                             "to 'fresh'")
 
     @property
     def tap_names(self) -> Sequence[str]:
@@ -77,6 +93,8 @@ class BatchLabels:
         size = tuple(pixels.shape[-2:])
         if self.of_source:
             return self.labeller.source_labels(size, entries)
+        if self.scale is not None:
+            return self.labeller.labels(self._predict_scaled(pixels), size, entries)
         samples = self.labeller.new_samples(len(entries), size)
         if self.last_step:
             # Only the size of the input counts while features are served.
@@ -87,6 +105,16 @@ class BatchLabels:
             inputs, samples = self._preprocess(pixels, samples)
             predictions = self.labeller.predict(self.model, inputs, samples)
         return self.labeller.labels(predictions, size, entries)
+
+    def _predict_scaled(self, pixels: Tensor) -> List[Any]:
+        """Predictions in the pixels of the images, of a look at them at ``label_scale``."""
+        images = [mmcv.imrescale(image.cpu().numpy(), tuple(self.scale))  # as MMCV's `Resize`
+                  for image in pixels.permute(0, 2, 3, 1)]
+        larger = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(pixels.device)
+        samples = self.labeller.new_samples(len(images), tuple(larger.shape[-2:]))
+        inputs, samples = self._preprocess(larger, samples)
+        predictions = self.labeller.predict(self.model, inputs, samples)
+        return self.labeller.resized(predictions, larger.shape[-2:], pixels.shape[-2:])
 
     def _preprocess(self, pixels: Tensor, samples: List[Any]) -> Tuple[Tensor, List[Any]]:
         """As test data: normalised, and padded where the model's ``test_cfg`` says so."""

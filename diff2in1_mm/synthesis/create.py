@@ -51,7 +51,8 @@ def create(model: nn.Module, dataset: Any, store: Union[str, SyntheticStore], *,
     settings = CreationSettings.from_dict(settings)
     generator = settings.build_generator()
     with evaluating(model):
-        labels = BatchLabels(model, settings.label_from, settings.confidence, settings.labelling)
+        labels = BatchLabels(model, settings.label_from, settings.confidence, settings.labelling,
+                             settings.label_scale)
         labels.check_classes(dataset.metainfo.get('classes'))
         diffusion = diffusion_of(model, settings)
         plan = make_plan(dataset, generator, settings, seed, round)
@@ -98,7 +99,8 @@ def check_creation(model: nn.Module, settings: Mapping[str, Any]) -> CreationSet
     """
     checked = CreationSettings.from_dict(settings)
     checked.build_generator()
-    BatchLabels(model, checked.label_from, checked.confidence, checked.labelling)
+    BatchLabels(model, checked.label_from, checked.confidence, checked.labelling,
+                checked.label_scale)
     if checked.diffusion is None:
         diffusion_of(model, checked)
     return checked

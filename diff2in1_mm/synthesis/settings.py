@@ -31,6 +31,9 @@ class CreationSettings:
             segmentation; 0.9 for boxes).
         labelling: Other arguments of the task's labeller, see :mod:`.labellers`.
         scale: (w, h) to which source images are resized; None: they keep their size.
+        label_scale: (w, h) within which a detector looks at the stored images, their ratio kept, as
+            its test pipeline's ``Resize`` says: at another scale than it was trained at it finds
+            other things. None: at their own size. Labels always lie in the stored pixels.
         keep_ratio: Whether ``scale`` bounds the image (long and short edge) or is its size.
         limit: Only the first so many source images; None: all.
         generator: Registered type that makes the images, with ``PartialNoiseGenerator``'s methods
@@ -52,6 +55,7 @@ class CreationSettings:
     confidence: Union[None, float, Sequence[float]] = None
     labelling: Optional[dict] = None
     scale: Optional[Tuple[int, int]] = None
+    label_scale: Optional[Tuple[int, int]] = None
     keep_ratio: bool = True
     limit: Optional[int] = None
     generator: str = 'PartialNoiseGenerator'
@@ -80,8 +84,10 @@ class CreationSettings:
             raise ValueError(f'creation.label_from must be one of {LABEL_SOURCES}, but got '
                              f'{self.label_from!r}')
         checked_confidence(self.confidence, 0.)
-        if self.scale is not None and (len(self.scale) != 2 or min(self.scale) < 1):
-            raise ValueError(f'creation.scale = {self.scale} must be (width, height) in pixels')
+        for name in ('scale', 'label_scale'):
+            value = getattr(self, name)
+            if value is not None and (len(value) != 2 or min(value) < 1):
+                raise ValueError(f'creation.{name} = {value} must be (width, height) in pixels')
 
     def build_generator(self) -> PartialNoiseGenerator:
         """The generator that these settings describe."""

@@ -289,6 +289,8 @@ def test_another_backbone_takes_a_diffusion_model_of_its_own(pipeline_folder, da
                          num_classes=3, norm_cfg=dict(type='BN'), align_corners=False)))
     with pytest.raises(ValueError, match='ResNetV1c has no diffusion model.*creation.diffusion'):
         check_creation(model, FAST)
+    with pytest.raises(ValueError, match='EncoderDecoder is none: leave it out'):
+        check_creation(model, dict(FAST, label_scale=(64, 64)))
     with pytest.raises(ValueError, match="set it to 'fresh'"):
         check_creation(model, dict(label_from='last_step', diffusion='x'))
     report = create(model, dataset, tmp_path / 's', diffusion=str(pipeline_folder), **FAST)

@@ -14,7 +14,7 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 pytest.importorskip('mmdet')
 
 from diff2in1_mm.paths import tool_path  # noqa: E402
-from diff2in1_mm.synthesis.create import create  # noqa: E402
+from diff2in1_mm.synthesis.create import check_creation, create  # noqa: E402
 from diff2in1_mm.synthesis.store import SyntheticStore  # noqa: E402
 
 from ..detectors import CLASSES, STUFF, make_coco, run_config  # noqa: E402
@@ -164,6 +164,45 @@ def test_a_turned_photograph_is_taken_as_the_data_set_takes_it(parts, coco, tmp_
     assert image.shape == (*size, 3)
     wanted = [i['bbox'] for i in dataset.get_data_info(0)['instances']]
     np.testing.assert_allclose(annotation.bboxes[:, :2], np.array(wanted)[:, :2])
+
+
+@pytest.mark.parametrize('name', ['faster_rcnn', 'mask_rcnn', 'mask2former_panoptic'])
+def test_labels_of_a_look_at_another_scale(parts, tmp_path, name, monkeypatch):
+    """As the stock test pipeline resizes; boxes, masks and maps lie in the stored pixels."""
+    from mmdet.apis import inference_detector
+    model, dataset, cfg = parts(name)
+    create(model, dataset, str(tmp_path / 's'), limit=1, label_scale=(200, 96), **SETTINGS)
+    store = SyntheticStore(tmp_path / 's')
+    assert store.settings['label_scale'] == [200, 96]
+    record, = store.records()
+    image, found = store.read(record)
+    assert image.shape == (64, 64, 3)
+    model.cfg = cfg
+    cfg.test_dataloader.dataset.pipeline[1].scale = (200, 96)
+    seen, predict = [], model.predict
+    monkeypatch.setattr(model, 'predict', lambda x, *a, **k: seen.append(x.shape) or predict(
+        x, *a, **k))
+    wanted = inference_detector(model, store.image_path(record))
+    assert seen[0][-2:] == (96, 96)
+    if name == 'mask2former_panoptic':
+        assert found.ids.shape == (64, 64) and found.ids.max() <= len(found.labels)
+        return
+    boxes = wanted.pred_instances.bboxes.numpy()
+    if name == 'mask_rcnn':  # whose boxes are not stored where their mask is empty
+        near = np.abs(found.bboxes[:, None] - boxes).max(2) < 0.05
+        assert near.any(1).all() and found.masks.shape[1:] == (64, 64)
+        return
+    boxes = boxes[((boxes[:, 2:] - boxes[:, :2]) > 1).all(1)]
+    assert len(boxes) and len(found.bboxes) == len(boxes)
+    np.testing.assert_allclose(found.bboxes, boxes, atol=0.05)
+
+
+def test_a_look_at_another_scale_is_for_detectors_that_look(parts):
+    model, _, _ = parts()
+    with pytest.raises(ValueError, match="'source' looks at no image.*to 'fresh'"):
+        check_creation(model, dict(SETTINGS, label_from='source', label_scale=(96, 96)))
+    with pytest.raises(ValueError, match=r'label_scale = \(96,\) must be'):
+        check_creation(model, dict(SETTINGS, label_scale=(96, )))
 
 
 def test_a_share_without_a_label_stops_only_a_process_that_is_alone(parts, tmp_path):

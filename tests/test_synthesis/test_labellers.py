@@ -13,6 +13,7 @@ from diff2in1_mm.synthesis.labellers import (DetectionLabeller, PanopticLabeller
                                              SegmentationLabeller, SegmentationPrediction,
                                              labeller_for)
 from diff2in1_mm.synthesis.labellers.detection import ignores_boxes
+from diff2in1_mm.synthesis.labellers.panoptic import PanopticPrediction
 
 from ..test_engine.tiny import config
 
@@ -250,3 +251,13 @@ def test_unknown_models_are_named():
         labeller_for(segmentor(), confidence=1.5)
     with pytest.raises(ValueError, match='does not fit SegmentationLabeller'):
         labeller_for(segmentor(), options=dict(minimum_size=4))
+
+
+@pytest.mark.parametrize('void', [True, False])
+def test_panoptic_segments_too_small_for_another_size_go(void):
+    ids = torch.full((8, 8), 0 if void else 4)
+    ids[:4, :4], ids[0, 7], ids[4:] = 1, 2, 3
+    prediction = PanopticPrediction(ids, torch.tensor([5, 6, 7, 8][:3 if void else 4]))
+    found, = PanopticLabeller.resized(None, [prediction], (8, 8), (2, 2))
+    assert found.labels.tolist() == ([5, 7] if void else [5, 7, 8])
+    assert found.ids.tolist() == [[1, 0 if void else 3], [2, 2]]

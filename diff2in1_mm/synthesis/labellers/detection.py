@@ -4,6 +4,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -96,10 +97,12 @@ class DetectionLabeller(Labeller):
     def agreement(self, predictions_a: Sequence[InstanceData],
                   predictions_b: Sequence[InstanceData]) -> Tensor:
         """Share of sure boxes that the other prediction has too: class equal, IoU 0.5 (0-dim)."""
+        from mmdet.structures.bbox import bbox_overlaps
         matched = total = 0
         for a, b in zip(predictions_a, predictions_b):
             a, b = self._choose(a).sure, self._choose(b).sure
-            same = (_iou(a.bboxes, b.bboxes) >= 0.5) & (a.labels[:, None] == b.labels)
+            same = bbox_overlaps(a.bboxes, b.bboxes) >= 0.5
+            same &= a.labels[:, None] == b.labels
             total += len(a) + len(b)
             if len(a) and len(b):
                 matched += int(same.any(1).sum() + same.any(0).sum())
@@ -114,6 +117,11 @@ class DetectionLabeller(Labeller):
     def labels(self, predictions: Sequence[InstanceData], size: Tuple[int, int],
                entries: Sequence[Mapping[str, Any]]) -> List[Optional[Label]]:
         return [self._label(prediction, size) for prediction in predictions]
+
+    def resized(self, predictions: Sequence[InstanceData], size: Sequence[int],
+                to: Sequence[int]) -> List[InstanceData]:
+        """Predictions for images of one size (height, width) in the pixels of another."""
+        return [_resized(prediction, size, to) for prediction in predictions]
 
     def source_labels(self, size: Tuple[int, int],
                       entries: Sequence[Mapping[str, Any]]) -> List[Optional[Label]]:
@@ -228,16 +236,18 @@ def _has_nms(model: nn.Module) -> bool:
     return test_cfg is None or names(test_cfg)
 
 
+def _resized(prediction: InstanceData, size: Sequence[int], to: Sequence[int]) -> InstanceData:
+    height, width = (new / old for new, old in zip(to, size))
+    result = prediction.new()
+    result.bboxes = prediction.bboxes * prediction.bboxes.new_tensor([width, height] * 2)
+    if 'masks' in prediction and len(prediction):
+        inside = prediction.masks[:, :size[0], :size[1]]
+        result.masks = F.interpolate(inside[None].float(), tuple(to), mode='bilinear')[0] >= 0.5
+    return result
+
+
 def _target(instances: InstanceData, size: Optional[Tuple[int, int]]) -> InstanceData:
     target = InstanceData(bboxes=instances.bboxes.float(), labels=instances.labels)
     if 'masks' in instances:
         target.masks = padded_masks(instances.masks, size)
     return target
-
-
-def _iou(a: Tensor, b: Tensor) -> Tensor:
-    """Boxes (n, 4) and (m, 4) -> IoU (n, m)."""
-    overlap = (torch.minimum(a[:, None, 2:], b[:, 2:])
-               - torch.maximum(a[:, None, :2], b[:, :2])).clamp_min(0).prod(-1)
-    area_a, area_b = ((x[:, 2:] - x[:, :2]).prod(-1) for x in (a, b))
-    return overlap / (area_a[:, None] + area_b - overlap).clamp_min(1e-6)

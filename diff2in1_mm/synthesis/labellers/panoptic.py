@@ -3,6 +3,7 @@ from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import torch
+import torch.nn.functional as F
 from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 
@@ -105,6 +106,11 @@ class PanopticLabeller(Labeller):
         return [self._label(prediction) if len(prediction.labels) or self.allow_empty else None
                 for prediction in predictions]
 
+    def resized(self, predictions: Sequence[PanopticPrediction], size: Sequence[int],
+                to: Sequence[int]) -> List[PanopticPrediction]:
+        """Predictions for images of one size (height, width) in the pixels of another."""
+        return [_resized(prediction, to) for prediction in predictions]
+
     def _label(self, prediction: PanopticPrediction) -> Label:
         labels = prediction.labels.cpu().numpy()
         annotation = PanopticMap(prediction.ids.cpu().numpy(), labels, self.things)
@@ -140,6 +146,16 @@ class PanopticLabeller(Labeller):
             yield
         finally:
             head.test_cfg = before
+
+
+def _resized(prediction: PanopticPrediction, to: Sequence[int]) -> PanopticPrediction:
+    """Segments too small for any pixel of the new size go."""
+    ids = F.interpolate(prediction.ids[None, None].float(), tuple(to), mode='nearest-exact')[0, 0]
+    found, ids = ids.long().unique(return_inverse=True)
+    segments = found[found > 0]
+    if len(segments) == len(found):  # nothing is void, so the first segment became 0
+        ids = ids + 1
+    return PanopticPrediction(ids, prediction.labels[segments - 1])
 
 
 def _boxes_of(masks: Tensor) -> Tensor:
