@@ -29,6 +29,10 @@ ARMS = {
     'same view': Arm('plain', dict(student_view='same'), 'the full method'),
     'feature dropout': Arm('plain', dict(student_view='feature_dropout'),
                            'the full method, channel dropout on synthetic samples'),
+    'dropout, half batch': Arm('plain', dict(creation=None), '"dropout" with half batches',
+                               {**_HALF, **_DROPOUT}),
+    'dropout, synthetic': Arm('plain', dict(student_view='same'),
+                              'the full method, channel dropout on all samples', _DROPOUT),
 }
 BASELINE = 'real + EMA'
 
