@@ -37,7 +37,7 @@ def convert_vpd_segmentation(state: Mapping[str, Tensor]) -> Converted:
     keys = Keys(state)
     keys.leave(_SCHEDULE, 'sd_model.')
     keys.leave('auxiliary head, for training only', 'auxiliary_head.')
-    result = _perception(keys, '', 'class_embeddings')
+    result = _perception(keys, '')
     neck, head = keys.take('neck.', 'neck.'), keys.take('decode_head.', 'decode_head.')
     laterals = [neck[f'neck.lateral_convs.{i}.conv.weight'] for i in range(4)
                 if f'neck.lateral_convs.{i}.conv.weight' in neck]
@@ -74,7 +74,7 @@ def convert_vpd_depth(state: Mapping[str, Tensor]) -> Converted:
         ValueError: The parts do not belong together; one sentence says which.
     """
     keys = Keys(state)
-    result = _perception(keys, 'encoder.', 'scenes')
+    result = _perception(keys, 'encoder.', of_scenes=True)
     for theirs, ours in (('encoder.layer1.', 'conv1.'), ('encoder.layer2.0.', 'conv2.'),
                          ('encoder.out_layer.', 'conv_aggregation.'), ('decoder.', 'decoder.'),
                          ('last_layer_depth.', 'depth_pred_layer.')):
@@ -96,13 +96,20 @@ def convert_mmseg_depth(state: Mapping[str, Tensor]) -> Converted:
     """
     keys = Keys(state)
     keys.leave('set by the config', 'data_preprocessor.')
-    result = _perception(keys, 'backbone.', 'scenes')
+    result = _perception(keys, 'backbone.', of_scenes=True)
     result.weights = keys.take('decode_head.', 'decode_head.')
     return _depth(result)
 
 
-def _perception(keys: Keys, prefix: str, tokens: str) -> Converted:
-    """What the three have in common: diffusion model and embeddings."""
+def _perception(keys: Keys, prefix: str, of_scenes: bool = False) -> Converted:
+    """What the three have in common: diffusion model and embeddings.
+
+    Args:
+        keys (Keys): Of the checkpoint.
+        prefix (str): Before all of them.
+        of_scenes (bool): The embeddings are of kinds of rooms, of which VPD takes one per image,
+            and not of classes, of which it takes all. Default False.
+    """
     keys.leave('loss of the autoencoder', f'{prefix}encoder_vq.loss.')
     original = keys.take(f'{prefix}unet.unet.diffusion_model.', UNET)
     original.update(keys.take(f'{prefix}encoder_vq.', VAE))
@@ -116,7 +123,7 @@ def _perception(keys: Keys, prefix: str, tokens: str) -> Converted:
     (texts, ), (gamma, ) = texts.values(), gamma.values()
     result = Converted(keys, parts=parts, missing=dict.fromkeys(zeros, _ZEROS),
                        other_generator=True)
-    if tokens == 'scenes':
+    if of_scenes:
         texts = _mean_scene(texts)
         result.notes.append(
             'VPD tells the U-Net the kind of room (one of its scene tokens); here every image gets '
@@ -164,7 +171,7 @@ def _depth(result: Converted) -> Converted:
     """The settings of ``DepthHead`` from the shapes of its weights."""
     weights: Dict[str, Tensor] = result.weights
     head = 'decode_head.'
-    channels = _outputs(result.parts, 0)[1]
+    strides, channels, _ = _outputs(result.parts, 0)
     joined = weights[f'{head}conv_aggregation.0.weight'].shape
     own = [weights[f'{head}conv1.0.weight'].shape[1], weights[f'{head}conv2.weight'].shape[1]]
     if own != channels[:2] or joined[1] != sum(channels):
@@ -184,8 +191,8 @@ def _depth(result: Converted) -> Converted:
             feature_dim=joined[0],
             num_deconv_layers=len(deconvolutions),
             num_deconv_filters=[weight.shape[1] for weight in deconvolutions],
-            # windows of 480 pixels, padded to 512
-            fmap_border=[1, 1]))
+            # the backbone pads windows of 480 pixels to 512
+            padded_stride=strides[2]))
     return result
 
 

@@ -23,12 +23,6 @@ class _FPNMapHead(FPNHead):
         self.conv_seg = nn.Conv2d(self.channels, out_channels, kernel_size=1)
         self.out_channels = self.num_classes = out_channels
 
-    @property
-    def losses(self) -> Sequence[nn.Module]:
-        """Sequence[nn.Module]: One or several."""
-        single = not isinstance(self.loss_decode, nn.ModuleList)
-        return [self.loss_decode] if single else list(self.loss_decode)
-
     def predict_by_feat(self, seg_logits: Tensor, batch_img_metas: Sequence[dict]) -> Tensor:
         """Maps (N, C, H, W) at the size of the batch."""
         return self.finish(resized(seg_logits, batch_img_metas[0]['pad_shape'][:2],
@@ -62,7 +56,7 @@ class FPNNormalHead(_FPNMapHead):
         """Losses of maps (N, 3, h, w)."""
         target, mask = normal_target(batch_data_samples)
         pred = self.finish(resized(seg_logits, target.shape[-2:], self.align_corners))
-        return sum_losses(self.losses, pred, target, mask)
+        return sum_losses(self.loss_decode, pred, target, mask)
 
 
 @MODELS.register_module()
@@ -87,4 +81,4 @@ class FPNDepthHead(_FPNMapHead):
         """Losses of maps (N, 1, h, w)."""
         target = depth_target(batch_data_samples)
         pred = self.finish(resized(seg_logits, target.shape[-2:], self.align_corners))
-        return sum_losses(self.losses, pred, target)
+        return sum_losses(self.loss_decode, pred, target)

@@ -1,9 +1,9 @@
 """Ground truth of a batch, and predictions at its size."""
-from typing import Any, Dict, Sequence, Tuple
+from typing import Any, Dict, Sequence, Tuple, Union
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 __all__ = ['depth_target', 'normal_target', 'resized', 'sum_losses']
 
@@ -54,9 +54,9 @@ def resized(maps: Tensor, size: Sequence[int], align_corners: bool = False) -> T
     return F.interpolate(maps, tuple(size), mode='bilinear', align_corners=align_corners)
 
 
-def sum_losses(losses: Sequence[Any], *args: Tensor) -> Dict[str, Tensor]:
-    """Loss name -> value, those of one name added."""
+def sum_losses(losses: Union[nn.Module, nn.ModuleList], *args: Tensor) -> Dict[str, Tensor]:
+    """Loss name -> value, of one loss or several; those of one name added."""
     found: Dict[str, Tensor] = {}
-    for loss in losses:
+    for loss in losses if isinstance(losses, nn.ModuleList) else [losses]:
         found[loss.loss_name] = found.get(loss.loss_name, 0) + loss(*args)
     return found

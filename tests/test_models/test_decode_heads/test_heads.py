@@ -1,4 +1,4 @@
-"""Heads of normals and depth: what each is by definition, its options, and truth that is missing."""
+"""Heads of normals and depth: what each is by definition, its options, and missing truth."""
 import pytest
 import torch
 import torch.nn.functional as F
@@ -104,6 +104,29 @@ class TestVPD:
         inputs = [torch.randn(1, c, 32 // 2**k, 48 // 2**k) for k, c in enumerate((16, 24, 32, 32))]
         with torch.no_grad():
             torch.testing.assert_close(ours(inputs), theirs(inputs))
+
+    @pytest.mark.parametrize('size, border', [((480, 480), (1, 1)), ((640, 480), (0, 1)),
+                                              ((512, 448), (0, 0)), ((427, 640), (0, 0))])
+    def test_the_padding_of_the_window_is_cut_off(self, size, border):
+        """Windows padded to multiples of 64; what VPD's code does to those of 480 pixels."""
+        ours = MODELS.build(dict(type='DepthHead', padded_stride=32, **VPD)).eval()
+        theirs = MODELS.build(dict(type='VPDDepthHead', fmap_border=border, **VPD)).eval()
+        theirs.load_state_dict(ours.state_dict())
+        padded = [-(-side // 64) * 64 for side in size]
+        inputs = [torch.randn(1, c, *(side // 2**k for side in padded))
+                  for k, c in zip((3, 4, 5, 6), (16, 24, 32, 32))]
+        sample = SegDataSample()
+        sample.gt_depth_map = PixelData(data=1 + torch.rand(1, *size))
+        with torch.no_grad():
+            expected = theirs(inputs)[..., :size[0], :size[1]]
+            found = ours.predict(inputs, [dict(pad_shape=(*size, 3))], None)
+            loss = ours.loss(inputs, [sample], None)['loss_silog']
+        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(loss, ours.loss_decode(expected, sample.gt_depth_map.data[None]))
+
+    def test_the_padding_is_cut_off_once(self):
+        with pytest.raises(ValueError, match=r'padded_stride=32 leave fmap_border=\(1, 1\) out'):
+            MODELS.build(dict(type='DepthHead', padded_stride=32, fmap_border=1, **VPD))
 
     def test_odd_maps(self):
         head = MODELS.build(dict(type='DepthHead', **VPD)).eval()
