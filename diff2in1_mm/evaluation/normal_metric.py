@@ -28,7 +28,8 @@ class NormalMetric(BaseMetric):
     images and takes 3.14 for pi).
 
     Samples have ``pred_normal_map`` and ``gt_normal_map``, (3, H, W); predictions need not have
-    unit length. Pixels whose true normal is the zero vector do not count.
+    unit length. Pixels whose true normal is the zero vector do not count; a predicted zero vector
+    counts as 90 degrees off.
 
     Args:
         thresholds (Sequence[float]): In degrees.
@@ -103,4 +104,7 @@ def angular_error(pred: Tensor, target: Tensor) -> Tensor:
     valid = (target != 0).any(dim=0)
     a, b = pred[:3, valid].double(), target[:, valid].double()
     cross = torch.linalg.cross(a, b, dim=0).norm(dim=0)
-    return torch.atan2(cross, (a * b).sum(dim=0)).rad2deg()
+    angles = torch.atan2(cross, (a * b).sum(dim=0)).rad2deg()
+    # atan2(0, 0) is 0, which would call no prediction a perfect one; a vector without direction has
+    # a cosine of 0 with every normal
+    return torch.where((a != 0).any(dim=0), angles, 90.0)

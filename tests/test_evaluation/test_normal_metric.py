@@ -96,3 +96,11 @@ def test_two_processes_give_the_figures_of_one(tmp_path):
     errors = plain([sample(seed) for seed in range(5)])
     assert found['median'] == pytest.approx(np.median(errors), abs=0.01)
     assert found['mean'] == pytest.approx(errors.mean(), abs=1e-6)
+
+
+def test_no_prediction_is_wrong():
+    target = torch.tensor([0., 0., 1.]).view(3, 1, 1).expand(3, 2, 2)
+    pred = target.clone()
+    pred[:, 0] = 0
+    found = angular_error(pred, target)
+    torch.testing.assert_close(found, torch.tensor([90., 90., 0., 0.], dtype=torch.float64))
