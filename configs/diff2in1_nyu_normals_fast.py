@@ -17,7 +17,7 @@ custom_hooks = [
     dict(
         type='SelfImprovingHook',
         warm_up=25,
-        # 0.002 would leave 14 % of the warm-up's weights in theta_C at the end
+        # 0.002 would leave 14 % of the warm-up's weights in theta_C after these 990 updates
         momentum=0.01,
         interval=10,
         student_view='feature_dropout',
