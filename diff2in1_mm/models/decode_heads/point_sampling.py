@@ -53,5 +53,17 @@ def to_coordinates(points: Tensor, size: Tuple[int, int]) -> Tensor:
 
 
 def read_points(maps: Tensor, coordinates: Tensor, mode: str = 'bilinear') -> Tensor:
-    """Values (N, C, P) of maps (N, C, h, w) at coordinates (N, 1, P, 2)."""
-    return F.grid_sample(maps, coordinates.to(maps.dtype), mode=mode, align_corners=True)[:, :, 0]
+    """Values of maps at points.
+
+    Args:
+        maps (Tensor): (N, C, h, w).
+        coordinates (Tensor): As :func:`to_coordinates` gives them, (N, 1, P, 2).
+        mode (str): 'bilinear' or 'nearest'. Default 'bilinear'.
+
+    Returns:
+        Tensor: (N, C, P), in the dtype of the maps.
+    """
+    # half-precision coordinates would be a pixel off in maps of 512: the maps give way
+    wide = torch.promote_types(maps.dtype, torch.float32)
+    found = F.grid_sample(maps.to(wide), coordinates.to(wide), mode=mode, align_corners=True)
+    return found[:, :, 0].to(maps.dtype)

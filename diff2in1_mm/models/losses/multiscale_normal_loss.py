@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from ..decode_heads.point_sampling import read_points
 from .normal_loss import NormalLoss
 
 
@@ -53,14 +54,8 @@ class MultiscaleNormalLoss(nn.Module):
                 pred = F.interpolate(pred, target.shape[-2:], mode='bilinear', align_corners=True)
                 total = total + self.single(pred, target, mask)
                 continue
-            own = _nearest(target, where)
-            valid = _nearest(mask[:, None].to(target.dtype), where)[:, 0]
+            own = read_points(target, where, 'nearest')
+            valid = read_points(mask[:, None].to(target.dtype), where, 'nearest')[:, 0]
             valid = valid > 0.5 if mask.dtype == torch.bool else valid
             total = total + self.single(pred, own, valid)
         return total
-
-
-def _nearest(maps: Tensor, where: Tensor) -> Tensor:
-    """Values (N, C, P) of maps (N, C, H, W) nearest to coordinates (N, 1, P, 2)."""
-    where = where.to(maps.dtype)
-    return F.grid_sample(maps, where, mode='nearest', align_corners=True)[:, :, 0]

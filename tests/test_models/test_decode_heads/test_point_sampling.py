@@ -42,3 +42,13 @@ def test_values_are_read_where_the_points_are():
     points = torch.tensor([[0, 5, 11]])
     read = read_points(maps, to_coordinates(points, (3, 4)))
     torch.testing.assert_close(read, maps.flatten(2)[:, :, points[0]])
+
+
+@pytest.mark.parametrize('mode', ['bilinear', 'nearest'])
+def test_half_precision_maps_are_read_at_the_very_pixels(mode):
+    """In bfloat16 the coordinates themselves would be a pixel off."""
+    maps = torch.arange(512.).remainder(256).expand(1, 1, 8, 512).bfloat16()  # exact in 8 bits
+    points = torch.arange(8 * 512)[None]
+    with torch.autocast('cpu', torch.bfloat16):
+        read = read_points(maps, to_coordinates(points, (8, 512)), mode)
+    assert read.dtype == torch.bfloat16 and torch.equal(read[0, 0], maps.flatten())
