@@ -2,12 +2,12 @@
 import io
 from typing import Optional
 
-import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.fileio import get
 from mmengine.registry import TRANSFORMS
 
+from ...synthesis.codecs.png import decode_png
 from ...synthesis.codecs.scenes import decode_normals
 from .rotation import flip_done
 
@@ -20,11 +20,10 @@ def read_picture(path: str, backend_args: Optional[dict] = None) -> np.ndarray:
     Raises:
         OSError: It is missing or no picture.
     """
-    content = np.frombuffer(get(path, backend_args), np.uint8)
-    picture = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if len(content) else None
+    picture = decode_png(get(path, backend_args))
     if picture is None:
         raise OSError(f'{path} cannot be read as a picture')
-    return picture[..., ::-1] if picture.ndim == 3 and picture.shape[2] == 3 else picture
+    return picture
 
 
 def _check_size(path: str, shape, results: dict) -> None:

@@ -3,13 +3,12 @@ import json
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
-import cv2
 import numpy as np
 
 from ..records import SampleRecord
 from .base import AnnotationCodec
 from .coco import image_entry, image_id, merged, read_coco
-from .png import encode_png
+from .png import decode_png, encode_png
 
 __all__ = ['PanopticCodec', 'PanopticMap']
 
@@ -62,10 +61,10 @@ class PanopticCodec(AnnotationCodec):
         """The two files to segments."""
         segments = self._segments(path)
         categories = read_coco(path)['categories']
-        picture = cv2.imread(str(path.with_suffix(self._picture)), cv2.IMREAD_COLOR)
-        if picture is None:
-            raise ValueError('not a readable PNG')
-        blue, green, red = np.moveaxis(picture.astype(np.int64), -1, 0)
+        picture = decode_png(path.with_suffix(self._picture).read_bytes())
+        if picture is None or picture.ndim != 3:
+            raise ValueError('not a readable PNG in colour')
+        red, green, blue = np.moveaxis(picture.astype(np.int64), -1, 0)
         labels = np.array([s['category_id'] - 1 for s in segments], int)
         return PanopticMap(red + 256 * green + 65536 * blue, labels,
                            sum(c['isthing'] for c in categories))

@@ -1,5 +1,4 @@
 """Arrays as PNG."""
-from pathlib import Path
 from typing import Optional
 
 import cv2
@@ -16,7 +15,17 @@ def encode_png(array: np.ndarray) -> bytes:
     return buffer.tobytes()
 
 
-def decode_png(path: Path) -> Optional[np.ndarray]:
-    """The array of a file as cv2 has it (colours BGR); None if it is no picture."""
-    content = np.frombuffer(path.read_bytes(), np.uint8)  # cv2 raises for an empty one
-    return cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
+def decode_png(content: bytes) -> Optional[np.ndarray]:
+    """A picture file's content as it is: any depth and channels, three of them as RGB.
+
+    Args:
+        content (bytes): Of a PNG, or any other picture that cv2 reads.
+
+    Returns:
+        ndarray | None: (H, W) or (H, W, channels); None if it is no picture.
+    """
+    values = np.frombuffer(content, np.uint8)
+    picture = cv2.imdecode(values, cv2.IMREAD_UNCHANGED) if values.size else None  # else it raises
+    if picture is not None and picture.ndim == 3 and picture.shape[2] == 3:
+        return picture[..., ::-1]
+    return picture

@@ -35,7 +35,7 @@ class NormalsCodec(AnnotationCodec):
 
     def decode(self, path: Path) -> np.ndarray:
         """PNG to float32 (H, W, 3), unit length or 0."""
-        return decode_normals(_read(path)[..., ::-1])  # cv2 reads BGR
+        return decode_normals(_read(path))
 
     def point_at(self, info: Dict[str, Any], path: Path) -> None:
         """For ``LoadNormals``."""
@@ -113,7 +113,7 @@ def decode_normals(picture: np.ndarray) -> np.ndarray:
 
 
 def _read(path: Path) -> np.ndarray:
-    values = decode_png(path)
+    values = decode_png(path.read_bytes())
     if values is None or values.dtype != np.uint16:
         raise ValueError('not a readable PNG of 16 bits')
     return values

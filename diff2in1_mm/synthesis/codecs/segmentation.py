@@ -29,7 +29,7 @@ class SegmentationCodec(AnnotationCodec):
 
     def decode(self, path: Path) -> np.ndarray:
         """PNG to uint8 array (H, W)."""
-        annotation = decode_png(path)
+        annotation = decode_png(path.read_bytes())
         if annotation is None:
             raise ValueError('not a readable PNG')
         return annotation
