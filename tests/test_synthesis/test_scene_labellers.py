@@ -1,4 +1,7 @@
 """Normals and depth of theta_C as targets and as stored labels."""
+import ast
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -6,8 +9,9 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
-from diff2in1_mm.models.losses import expected_angular_error
+import diff2in1_mm
 from diff2in1_mm.synthesis.labellers import DepthLabeller, NormalsLabeller, labeller_for
+from diff2in1_mm.uncertainty import expected_angular_error
 
 from ..test_models.test_segmentors.test_dense_estimators import build
 
@@ -156,3 +160,26 @@ def test_predictions_are_the_models_in_batch_coordinates(name, kind, pipeline_fo
 def test_options_of_the_other_labeller_are_refused(pipeline_folder):
     with pytest.raises(ValueError, match='does not fit DepthLabeller'):
         labeller_for(build('fpn_depth', pipeline_folder), options=dict(max_error=3))
+
+
+def test_estimators_are_recognised():
+    from mmseg.models.segmentors import DepthEstimator, EncoderDecoder
+
+    from diff2in1_mm.models.segmentors import DepthMapEstimator, NormalEstimator
+    from diff2in1_mm.synthesis.labellers import SegmentationLabeller, _kind
+    found = {kind: _kind(kind.__new__(kind)) for kind in (
+        NormalEstimator, DepthMapEstimator, DepthEstimator, EncoderDecoder)}
+    assert found == {NormalEstimator: NormalsLabeller, DepthMapEstimator: DepthLabeller,
+                     DepthEstimator: DepthLabeller, EncoderDecoder: SegmentationLabeller}
+
+
+@pytest.mark.parametrize('room, above', [('synthesis', 'models engine evaluation'),
+                                         ('diffusion', 'models engine evaluation synthesis'),
+                                         ('models', 'engine evaluation synthesis datasets')])
+def test_imports_run_one_way(room, above):
+    package = Path(diff2in1_mm.__file__).parent
+    for path in (package / room).rglob('*.py'):
+        depth = len(path.relative_to(package).parts)
+        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+            if isinstance(node, ast.ImportFrom) and node.level == depth:
+                assert (node.module or '').split('.')[0] not in above.split(), path

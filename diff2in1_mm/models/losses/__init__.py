@@ -2,6 +2,5 @@
 from .multiscale_normal_loss import MultiscaleNormalLoss
 from .normal_loss import NormalLoss
 from .silog_loss import MaskedSiLogLoss
-from .uncertainty import expected_angular_error
 
-__all__ = ['MaskedSiLogLoss', 'MultiscaleNormalLoss', 'NormalLoss', 'expected_angular_error']
+__all__ = ['MaskedSiLogLoss', 'MultiscaleNormalLoss', 'NormalLoss']

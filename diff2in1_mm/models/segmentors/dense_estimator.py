@@ -8,8 +8,10 @@ from mmseg.models.segmentors import EncoderDecoder
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
-__all__ = ['DenseEstimator']
+__all__ = ['DenseEstimator', 'FLIPPED_AXES']
 
+# Axes of maps (..., H, W) that a flip of MMCV's RandomFlip mirrors.
+FLIPPED_AXES = dict(horizontal=(-1, ), vertical=(-2, ), diagonal=(-2, -1))
 _MODES = ('whole', 'slide')
 
 
@@ -26,7 +28,12 @@ class DenseEstimator(EncoderDecoder):
 
     Raises:
         ValueError: Unknown ``test_cfg.mode``.
+
+    Attributes:
+        label_task (str): 'normals' or 'depth': which labeller makes a store's labels with it.
     """
+
+    label_task: str
 
     def __init__(self, **kwargs) -> None:
         super().__init__(**kwargs)
@@ -38,8 +45,13 @@ class DenseEstimator(EncoderDecoder):
     # what a task says
 
     def unflip(self, maps: Tensor, direction: str = 'horizontal') -> Tensor:
-        """Maps (N, C, H, W) of a mirrored image as maps of the image itself."""
-        return maps.flip(-1 if direction == 'horizontal' else -2)
+        """Maps (N, C, H, W) of a mirrored image as maps of the image itself.
+
+        Args:
+            maps (Tensor): (N, C, H, W).
+            direction (str): 'horizontal', 'vertical', or 'diagonal' for both.
+        """
+        return maps.flip(FLIPPED_AXES[direction])
 
     def finish(self, maps: Tensor) -> Tensor:
         """What makes interpolated or averaged maps (N, C, H, W) valid again."""

@@ -18,6 +18,8 @@ class DepthMapEstimator(DenseEstimator):
         **kwargs: See :class:`DenseEstimator`.
     """
 
+    label_task = 'depth'
+
     def fields(self, maps: Tensor) -> Dict[str, Tensor]:
         """``pred_depth_map``."""
         return dict(pred_depth_map=maps)

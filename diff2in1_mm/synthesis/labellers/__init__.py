@@ -38,12 +38,14 @@ def labeller_for(model: nn.Module, confidence: Union[None, float, Sequence[float
 
 
 def _kind(model: nn.Module) -> type:
+    # our estimators say themselves what they are: synthesis does not import models
+    task = getattr(model, 'label_task', None)
+    if task is not None:
+        return dict(normals=NormalsLabeller, depth=DepthLabeller)[task]
     if is_installed('mmseg'):
         from mmseg.models.segmentors import DepthEstimator, EncoderDecoder
-
-        from ...models.segmentors import DepthMapEstimator, NormalEstimator
-        for known, kind in ((NormalEstimator, NormalsLabeller), (DepthMapEstimator, DepthLabeller),
-                            (DepthEstimator, DepthLabeller), (EncoderDecoder, SegmentationLabeller)):
+        for known, kind in ((DepthEstimator, DepthLabeller),
+                            (EncoderDecoder, SegmentationLabeller)):
             if isinstance(model, known):
                 return kind
     if is_installed('mmdet'):

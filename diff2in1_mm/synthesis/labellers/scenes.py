@@ -1,19 +1,20 @@
 """Normals and depth from dense estimators."""
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
 from mmengine.structures import PixelData
 from torch import Tensor, nn
 
-from ...models.losses import expected_angular_error
+from ...uncertainty import expected_angular_error
 from ..codecs.scenes import MAX_PNG_DEPTH
-from .base import Label, Labeller
+from .base import Label
+from .dense import DenseLabeller, inside
 
 __all__ = ['DepthLabeller', 'NormalsLabeller']
 
 
-class _MapLabeller(Labeller):
+class _MapLabeller(DenseLabeller):
     """What labellers of continuous maps share."""
 
     def __init__(self, model: nn.Module, confidence: Optional[float] = None) -> None:
@@ -27,19 +28,11 @@ class _MapLabeller(Labeller):
     @torch.no_grad()
     def predict(self, model: nn.Module, inputs: Tensor, data_samples: Sequence) -> List[Any]:
         """Predict whole images in batch coordinates; see :meth:`Labeller.predict`."""
-        size = tuple(inputs.shape[-2:])
-        metas = [dict(img_shape=size, pad_shape=size, ori_shape=size, padding_size=(0, 0, 0, 0),
-                      flip=False) for _ in data_samples]
-        return list(model.encode_decode(inputs, metas).float())
+        return list(self.encode_decode(model, inputs))
 
     def count_classes(self, model: nn.Module) -> Optional[int]:
         """None: there are no classes."""
         return None
-
-    def new_samples(self, count: int, size: Tuple[int, int]) -> List[Any]:
-        from mmseg.structures import SegDataSample
-        return [SegDataSample(metainfo=dict(img_shape=size, ori_shape=size, pad_shape=size))
-                for _ in range(count)]
 
 
 class NormalsLabeller(_MapLabeller):
@@ -71,8 +64,7 @@ class NormalsLabeller(_MapLabeller):
         ignored = []
         for sample, prediction in zip(data_samples, predictions):
             vectors, weight = self._target(prediction)
-            inside = _inside(sample, vectors)
-            ignored.append((weight[inside] == 0).float().mean())
+            ignored.append((weight[inside(sample, vectors)] == 0).float().mean())
             sample.gt_normal_map = PixelData(data=vectors * _kept(sample, vectors))
             if self.weigh:
                 sample.gt_normal_weight = PixelData(data=weight[None])
@@ -82,7 +74,7 @@ class NormalsLabeller(_MapLabeller):
         shares = []
         for sample in data_samples:
             maps = sample.gt_normal_map.data
-            shares.append((maps == 0).all(0)[_inside(sample, maps)].float().mean())
+            shares.append((maps == 0).all(0)[inside(sample, maps)].float().mean())
         return torch.stack(shares).mean()
 
     def agreement(self, predictions_a: Sequence[Tensor], predictions_b: Sequence[Tensor]
@@ -149,7 +141,7 @@ class DepthLabeller(_MapLabeller):
         shares = []
         for sample in data_samples:
             maps = sample.gt_depth_map.data
-            shares.append((maps[0][_inside(sample, maps)] <= 0).float().mean())
+            shares.append((maps[0][inside(sample, maps)] <= 0).float().mean())
         return torch.stack(shares).mean()
 
     def agreement(self, predictions_a: Sequence[Tensor], predictions_b: Sequence[Tensor]
@@ -164,20 +156,8 @@ class DepthLabeller(_MapLabeller):
                 for p in predictions]
 
 
-class _Part(NamedTuple):
-    rows: slice
-    columns: slice
-
-
-def _inside(sample: Any, maps: Tensor) -> _Part:
-    """The part of maps (..., H, W) that is not padding of the batch."""
-    left, right, top, bottom = sample.metainfo.get('padding_size', (0, 0, 0, 0))
-    height, width = maps.shape[-2:]
-    return _Part(slice(top, height - bottom), slice(left, width - right))
-
-
 def _kept(sample: Any, maps: Tensor) -> Tensor:
     """1 inside the image and 0 in the padding, (H, W)."""
     mask = torch.zeros_like(maps[0])
-    mask[_inside(sample, maps)] = 1
+    mask[inside(sample, maps)] = 1
     return mask

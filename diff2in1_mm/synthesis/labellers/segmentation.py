@@ -10,7 +10,8 @@ from mmengine.structures import PixelData
 from torch import Tensor
 
 from ..raw_labels import to_raw_labels
-from .base import Label, Labeller, checked_confidence
+from .base import Label, checked_confidence
+from .dense import DenseLabeller, inside
 
 __all__ = ['SegmentationLabeller', 'SegmentationPrediction']
 
@@ -28,7 +29,7 @@ class SegmentationPrediction:
     confidence: Tensor
 
 
-class SegmentationLabeller(Labeller):
+class SegmentationLabeller(DenseLabeller):
     """Label maps for MMSegmentation's segmentors.
 
     Args:
@@ -55,12 +56,7 @@ class SegmentationLabeller(Labeller):
             data_samples (Sequence): Their samples; neither read nor changed here, a map is as large
                 as the batch.
         """
-        size = tuple(inputs.shape[-2:])
-        # tuples, not torch.Size: MMSeg takes a Size for a window of slide inference
-        metas = [dict(img_shape=size, pad_shape=size, ori_shape=size, padding_size=(0, 0, 0, 0),
-                      flip=False) for _ in data_samples]
-        scores = model.encode_decode(inputs, metas).float()
-        labels, confidence = _decide(scores, _last_head(model))
+        labels, confidence = _decide(self.encode_decode(model, inputs), _last_head(model))
         return [SegmentationPrediction(*pair) for pair in zip(labels, confidence)]
 
     def assign(self, data_samples: Sequence, predictions: Sequence[SegmentationPrediction],
@@ -81,8 +77,8 @@ class SegmentationLabeller(Labeller):
             if threshold > 0:
                 labels = torch.where(prediction.confidence < threshold, self.ignore_index, labels)
             target = torch.full_like(labels, self.ignore_index)
-            inside = _inside(sample, labels)
-            target[inside] = labels[inside]
+            part = inside(sample, labels)
+            target[part] = labels[part]
             sample.gt_sem_seg = PixelData(data=target[None])
         return dict(ignored=self.ignored(data_samples))
 
@@ -91,7 +87,7 @@ class SegmentationLabeller(Labeller):
         targets = []
         for sample in data_samples:
             target = sample.gt_sem_seg.data[0]
-            targets.append(target[_inside(sample, target)].flatten())
+            targets.append(target[inside(sample, target)].flatten())
         return (torch.cat(targets) == self.ignore_index).float().mean()
 
     @staticmethod
@@ -103,11 +99,6 @@ class SegmentationLabeller(Labeller):
 
     def count_classes(self, model: nn.Module) -> int:
         return _last_head(model).num_classes
-
-    def new_samples(self, count: int, size: Tuple[int, int]) -> List[Any]:
-        from mmseg.structures import SegDataSample
-        return [SegDataSample(metainfo=dict(img_shape=size, ori_shape=size, pad_shape=size))
-                for _ in range(count)]
 
     def labels(self, predictions: Sequence[SegmentationPrediction], size: Tuple[int, int],
                entries: Sequence[Mapping[str, Any]]) -> List[Optional[Label]]:
@@ -161,10 +152,3 @@ def _gives_mask_scores(head: nn.Module) -> bool:
     names = ('MaskFormerHead', 'Mask2FormerHead', 'SideAdapterCLIPHead')
     return isinstance(head, tuple(getattr(decode_heads, n) for n in names
                                   if hasattr(decode_heads, n)))
-
-
-def _inside(sample, labels: Tensor) -> tuple[slice, slice]:
-    """The part of a label map (H, W) that is not padding of the batch."""
-    height, width = labels.shape[-2:]
-    left, right, top, bottom = sample.metainfo.get('padding_size', (0, 0, 0, 0))
-    return slice(top, height - bottom), slice(left, width - right)

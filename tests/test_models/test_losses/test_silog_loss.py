@@ -2,7 +2,8 @@
 import pytest
 import torch
 
-from diff2in1_mm.models.losses import MaskedSiLogLoss, NormalLoss, expected_angular_error
+from diff2in1_mm.models.losses import MaskedSiLogLoss, NormalLoss
+from diff2in1_mm.uncertainty import expected_angular_error
 
 
 def test_equals_mmsegmentations():

@@ -10,6 +10,7 @@ pytest.importorskip('mmseg')
 from mmseg.structures import SegDataSample  # noqa: E402
 
 from diff2in1_mm.models.segmentors.dense_estimator import window_corners  # noqa: E402
+from diff2in1_mm.uncertainty import expected_angular_error  # noqa: E402
 
 FPN = dict(in_channels=[8] * 3, in_index=[0, 1, 2], feature_strides=[4, 8, 16], channels=16,
            norm_cfg=dict(type='BN'), align_corners=False, dropout_ratio=0.0)
@@ -85,6 +86,12 @@ def test_trains_and_predicts_at_any_size(name, size, pipeline_folder):
         assert normals.shape == (3, *original)
         torch.testing.assert_close(normals.norm(dim=0), torch.ones(original))
         assert ('pred_normal_kappa' in found) == (name == 'bae')
+        assert ('pred_normal_error' in found) == (name == 'bae')
+        if name == 'bae':
+            error = found.pred_normal_error.data
+            assert error.shape == (1, *original)
+            torch.testing.assert_close(error, expected_angular_error(found.pred_normal_kappa.data))
+            assert 0 < error.min() and error.max() <= 90
     else:
         depth = found.pred_depth_map.data
         assert depth.shape == (1, *original) and 0 < depth.min() and depth.max() < 10
@@ -154,6 +161,23 @@ def test_padding_and_flip_of_the_pipeline_are_taken_back(name, flip, pipeline_fo
         whole = model.encode_decode(padded, [dict(pad_shape=(64, 96))])[..., :50, :70]
     whole = model.unflip(whole) if flip else whole
     torch.testing.assert_close(maps.data, whole[0], atol=2e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize('direction, axes', [('horizontal', 'x'), ('vertical', 'y'),
+                                             ('diagonal', 'xy')])
+def test_each_flip_is_taken_back(direction, axes, pipeline_folder):
+    """Normals of a mirrored scene, made by mirroring its surface."""
+    heights = torch.randn(9, 12)
+
+    def slopes(surface):
+        y, x = torch.gradient(surface)
+        return torch.stack([-x, y, torch.ones_like(x)])[None]  # rows go down, y goes up
+
+    mirrored = heights.flip([dict(x=1, y=0)[axis] for axis in axes])
+    found = build('fpn_normals', pipeline_folder).unflip(slopes(mirrored), direction)
+    torch.testing.assert_close(found, slopes(heights))
+    depth = build('fpn_depth', pipeline_folder).unflip(mirrored[None, None], direction)
+    torch.testing.assert_close(depth[0, 0], heights)
 
 
 def test_windows_cover_the_image():

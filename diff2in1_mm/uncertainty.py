@@ -1,4 +1,4 @@
-"""What kappa says of a normal."""
+"""What kappa says of a normal, for models and for the labels that they make."""
 import math
 
 from torch import Tensor
