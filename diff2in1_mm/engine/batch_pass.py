@@ -17,10 +17,11 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 from ..diffusion.noise import channel_dropout, seeded_generators, stable_seed
+from ..synthesis.batch_labels import modes_kept
 from .student_views import pixel_statistics, strong_view
 from .theta import ThetaC
 
-__all__ = ['BatchPass', 'ViewSettings', 'modes_kept', 'shares_features']
+__all__ = ['BatchPass', 'ViewSettings', 'shares_features']
 
 
 @dataclass(frozen=True)
@@ -36,17 +37,6 @@ class ViewSettings:
 def shares_features(backbone: Optional[nn.Module]) -> bool:
     """Whether a backbone's features hold for theta_C and theta_E alike, and can be served."""
     return hasattr(backbone, 'serve') and bool(getattr(backbone, 'frozen', False))
-
-
-@contextmanager
-def modes_kept(model: nn.Module) -> Iterator[None]:
-    """Gives every module its own training flag back (``model.train()`` would level them)."""
-    flags = [(module, module.training) for module in model.modules()]
-    try:
-        yield
-    finally:
-        for module, flag in flags:
-            module.training = flag
 
 
 class BatchPass:

@@ -137,8 +137,15 @@ class BatchLabels:
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Eval mode; every module's own training flag comes back afterwards."""
+    with modes_kept(model):
+        model.eval()
+        yield
+
+
+@contextmanager
+def modes_kept(model: nn.Module) -> Iterator[None]:
+    """Gives every module its own training flag back (``model.train()`` would level them)."""
     flags = [(module, module.training) for module in model.modules()]
-    model.eval()
     try:
         yield
     finally:

@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 
 import diff2in1_mm  # noqa: F401
 from diff2in1_mm.engine import creation_stage
-from diff2in1_mm.engine.batch_pass import modes_kept
+from diff2in1_mm.synthesis.batch_labels import modes_kept
 from diff2in1_mm.synthesis.records import SampleRecord
 from diff2in1_mm.synthesis.store import SyntheticStore
 
