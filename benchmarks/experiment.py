@@ -112,9 +112,10 @@ class Experiment:
         cfg.experiment_name = f'{osp.basename(self.out)}_{name}_{seed}'
         creation = cfg.custom_hooks[0].creation or {}
         kind = creation.get('generator', 'PartialNoiseGenerator')
+        sure = cfg.custom_hooks[0].get('confidence')
         # what theta_C makes at the end of a shared warm-up is shared too
         cfg.train_dataloader.dataset.store = osp.join(
-            self.out, f'synthetic-{arm.family}-{kind}-{cfg.custom_hooks[0].get("confidence")}-{seed}')
+            self.out, f'synthetic-{arm.family}-{kind}-{sure}-{seed}')
         warm_up = self._warm_up(name, seed)
         if osp.exists(warm_up):
             cfg.load_from, cfg.resume = warm_up, True

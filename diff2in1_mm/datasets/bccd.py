@@ -9,7 +9,7 @@ from .subset import draw_subset
 
 @DATASETS.register_module()
 class BCCDDataset(CocoDataset):
-    """BCCD in COCO's layout: ``images/*.jpg``, ``annotations/{train,val}.json`` under ``data_root``.
+    """BCCD in COCO's layout: ``images/*.jpg`` and ``annotations/{train,val}.json``.
 
     Args:
         num_labelled: Number of images drawn from the split; None: all.

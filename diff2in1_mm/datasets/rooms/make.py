@@ -34,8 +34,8 @@ def make_rooms(root: str, splits: Sequence[str] = ('train', 'val'), seed: int = 
     Files of a split: ``images/SPLIT/000000.png`` (``.jpg`` for the unlabelled one), and for
     labelled splits ``annotations/`` (class index, uint8), ``depth/`` (millimetres, uint16),
     ``normals/`` ((n + 1) / 2 * 65535 as 16-bit RGB), ``boundaries/`` (0 or 255) under the same
-    names and ``instances_SPLIT.json`` (COCO). ``captions_SPLIT.json`` and ``rooms_SPLIT.json``, which says
-    how the split was made, are written last. Several processes may call this at once.
+    names and ``instances_SPLIT.json`` (COCO). ``captions_SPLIT.json`` and ``rooms_SPLIT.json``,
+    which says how the split was made, are written last. Several processes may call this at once.
 
     Args:
         root (str): The folder; made if needed.

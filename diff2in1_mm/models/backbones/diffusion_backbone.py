@@ -50,7 +50,7 @@ class DiffusionBackbone(BaseModule):
             condition, to the maps of each stride that has them, see :func:`attention_layers`; VPD
             does so for segmentation, with ``ClassNames``. Default False.
         keep_padding (bool): Pad images with mid-grey and leave that part in the maps, as VPD's
-            depth code does, whose head cuts it off (``fmap_border``). Default False.
+            depth code does, whose head cuts it off (``padded_stride``). Default False.
         condition (dict | None): A condition that is the same for every image: ``Prompt``,
             ``ClassNames`` or ``PrecomputedEmbeddings``. None is the empty prompt.
         input_mean (Sequence[float] | float): ``mean`` of the data preprocessor. Default 127.5.

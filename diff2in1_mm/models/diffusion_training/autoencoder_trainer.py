@@ -29,8 +29,8 @@ class AutoencoderTrainer(BaseModel):
     the denoiser's errors; a large one (5e-3 was tried) switches channels off.
 
     Args:
-        autoencoder (dict | str): Arguments of ``diffusers.AutoencoderKL``, or the pipeline (diffusers
-            folder or hub id) whose autoencoder is trained on.
+        autoencoder (dict | str): Arguments of ``diffusers.AutoencoderKL``, or the pipeline
+            (diffusers folder or hub id) whose autoencoder is trained on.
         scales (int): Resolutions that are compared, each half the one before. Default 3.
         gradient_weight (float): Weight of the finite differences. Default 1.
         color_weight (float): Weight of the squared error of colour. Default 20.
