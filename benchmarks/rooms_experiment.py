@@ -11,18 +11,16 @@ import argparse
 import copy
 import os.path as osp
 
-import torch
+import fresh_rooms  # noqa: F401  (registers FreshRooms and TrueLabels)
 from experiment import Arm, Experiment, experiment_arguments, paired, set_lengths
 from mmengine.config import Config
-from mmengine.registry import MODELS
 
 import diff2in1_mm
-from diff2in1_mm.datasets import render_room
 from diff2in1_mm.models.backbones.feature_cache import FeatureCache
-from diff2in1_mm.synthesis import Generated, PartialNoiseGenerator
 
 # Synthetic samples come on top of as many real ones as the warm-up's batches hold.
 _TWICE = {'train_dataloader.batch_size': 16}
+_FRESH = {'custom_hooks.0.creation.generator': 'FreshRooms', **_TWICE}
 _SURE = dict(confidence=0.8)
 ARMS = {
     'real': Arm('plain', dict(creation=None, momentum=1.0), 'real images, flips'),
@@ -32,11 +30,11 @@ ARMS = {
     'more real': Arm('strong', dict(creation=None),
                      'the last, batches as large as with synthetic samples', _TWICE),
     'fresh real': Arm('strong', dict(student_view='same'),
-                      'new rooms in place of synthetic ones',
-                      {'custom_hooks.0.creation.generator': 'FreshRooms', **_TWICE}),
+                      'new rooms in place of synthetic ones', _FRESH),
+    'fresh real, true labels': Arm('strong', dict(targets='creation', student_view='same'),
+                                   'the last, labelled by the renderer', _FRESH),
     'fresh real, sure': Arm('strong', dict(student_view='feature_dropout', **_SURE),
-                            'the last, sure pixels only, more dropout on them',
-                            {'custom_hooks.0.creation.generator': 'FreshRooms', **_TWICE}),
+                            'new rooms, sure pixels only, more dropout on them', _FRESH),
     'frozen labels': Arm('strong', dict(targets='creation', student_view='same'),
                          'synthetic images, labels as they were created', _TWICE),
     'same view': Arm('strong', dict(student_view='same'), 'the full method', _TWICE),
@@ -62,17 +60,6 @@ FACTORS = dict(T=(200, 400, 600, 800), ratio=(0.5, 1.0, 2.0), num_labelled=(10, 
 _SHARE_WARM_UP = ('T', 'ratio')  # what the warm-up does not see
 
 
-@MODELS.register_module()
-class FreshRooms(PartialNoiseGenerator):
-    """New rooms of the renderer in place of generated ones: what perfect generation would give."""
-
-    def generate(self, diffusion, images, embeddings, seeds, T, taps=()) -> Generated:
-        rooms = [torch.from_numpy(render_room(seed % 2**32, tuple(images.shape[-2:])).image)
-                 for seed in seeds]
-        fresh = torch.stack(rooms).permute(0, 3, 1, 2).to(images) / 127.5 - 1
-        return Generated(fresh, {})
-
-
 def configure(args: argparse.Namespace, arm: Arm, seed: int) -> Config:
     """The shipped config with the settings of one arm."""
     cfg = Config.fromfile(diff2in1_mm.config_path(TASKS[args.task][0]))
@@ -90,6 +77,8 @@ def configure(args: argparse.Namespace, arm: Arm, seed: int) -> Config:
     if arm.family == 'strong':
         options['model.backbone.feature_dropout'] = args.dropout
         data.dataset.pipeline.insert(2, dict(type='PhotometricCopies', copies=args.copies))
+    if arm is ARMS['fresh real, true labels']:
+        data.dataset.pipeline.insert(2, dict(type='TrueLabels'))
     cfg.merge_from_dict({**options, **arm.options})
     set_lengths(cfg, args.warm_up, args.self_improving)
     for dataset in (data.dataset, cfg.val_dataloader.dataset):

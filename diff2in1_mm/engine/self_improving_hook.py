@@ -2,9 +2,8 @@
 
 from typing import Mapping, Optional, Sequence, Union
 
-from mmengine.hooks import CheckpointHook, Hook, IterTimerHook, LoggerHook
+from mmengine.hooks import CheckpointHook, Hook, LoggerHook
 from mmengine.model import is_model_wrapper
-from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
 
@@ -13,6 +12,7 @@ from ..synthesis.labellers.base import checked_confidence
 from ..synthesis.settings import CreationSettings
 from .batch_pass import BatchPass, ViewSettings
 from .creation_stage import check_creation_stage, create_round, mixed_dataset
+from .restarts import check_schedules, forget_state, restart_schedules, restart_timer
 from .run_checks import check_interval, check_run, check_views, to_iterations
 from .stage_state import CREATION, SELF_IMPROVING, WARM_UP, StageState
 from .summary import RunSummary, Stopwatch, plain_metrics
@@ -50,6 +50,9 @@ class SelfImprovingHook(Hook):
             iterations ``interval``, ``2 * interval``, ..., counted from 0, update theta_C.
         restart_optimizer (bool): Forget the optimizer's state, such as Adam's moments, at the end
             of the warm-up, as the released code does, whose stages are two runs. Default False.
+        restart_schedule (bool): Begin the config's ``param_scheduler`` anew at the end of the
+            warm-up: its ``begin`` and ``end`` then count within a stage. Default False: one
+            schedule runs over both stages.
         targets (str): 'per_iteration' (the paper), or 'creation': the labels stored at creation
             stay (a control).
         target_mode (str): 'eval', or 'train' as in the released code: targets are made with the
@@ -80,6 +83,7 @@ class SelfImprovingHook(Hook):
                  interval: int = 1,
                  interval_from: str = 'stage',
                  restart_optimizer: bool = False,
+                 restart_schedule: bool = False,
                  targets: str = 'per_iteration',
                  target_mode: str = 'eval',
                  student_view: str = 'same',
@@ -105,7 +109,8 @@ class SelfImprovingHook(Hook):
             self.creation = dict(dict(confidence=confidence, labelling=labelling), **creation)
             CreationSettings.from_dict(self.creation).build_generator()
         self.momentum, self.interval = momentum, interval
-        self.interval_from, self.restart_optimizer = interval_from, restart_optimizer
+        self.interval_from = interval_from
+        self.restart_optimizer, self.restart_schedule = restart_optimizer, restart_schedule
         self.confidence, self.labelling = confidence, labelling
         self.views = ViewSettings(targets, target_mode, student_view, feature_dropout)
         self.state = StageState()
@@ -121,6 +126,8 @@ class SelfImprovingHook(Hook):
         """Checks the run, attaches to the model, restores what a checkpoint held."""
         check_run(runner)
         check_interval(runner, self.interval, self.interval_from)
+        if self.restart_schedule:
+            check_schedules(runner)
         self._convert_lengths(runner)
         model = _inner(runner)
         check_views(model, self.views)
@@ -191,10 +198,12 @@ class SelfImprovingHook(Hook):
             f'Warm-up ended after {runner.iter} iterations; theta_C takes '
             f'{self.theta_c.bytes / 2**20:.1f} MiB.')
         if self.restart_optimizer:
-            _forget_state(runner.optim_wrapper)
+            forget_state(runner.optim_wrapper)
+        if self.restart_schedule:
+            restart_schedules(runner)
         self._save(runner)
         self._clock.switch(self.state.stage)
-        _restart_timer(runner)
+        restart_timer(runner)
 
     def _create(self, runner) -> None:
         """Fills the store with this round and serves it."""
@@ -205,7 +214,7 @@ class SelfImprovingHook(Hook):
         self.state.stage = SELF_IMPROVING
         self._activate()
         self._clock.switch(SELF_IMPROVING)
-        _restart_timer(runner)
+        restart_timer(runner)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Moves theta_C, and hands the figures of a measured batch to the log."""
@@ -301,19 +310,6 @@ class SelfImprovingHook(Hook):
 
 def _inner(runner):
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
-
-
-def _forget_state(optim_wrapper) -> None:
-    several = isinstance(optim_wrapper, OptimWrapperDict)
-    for wrapper in optim_wrapper.values() if several else [optim_wrapper]:
-        wrapper.optimizer.state.clear()
-
-
-def _restart_timer(runner) -> None:
-    """Keeps validation and creation out of the time per iteration, and so out of the ETA."""
-    for hook in runner.hooks:
-        if isinstance(hook, IterTimerHook):
-            hook._before_epoch(runner)
 
 
 def _at_least(name: str, value: int, least: int) -> None:
