@@ -93,8 +93,13 @@ def open_store(store: Union[str, SyntheticStore], dataset: Any, labels: BatchLab
 
 
 def _images_digest(dataset: Any) -> str:
-    """Hash of the source images' names; folders may move."""
+    """Hash of the source images' names and sizes on disk; folders may move, images may not change.
+
+    Bytes tell another set under the same names (another world of Rooms) without reading it.
+    """
     digest = hashlib.sha256()
     for index in source_indices(dataset):
-        digest.update(osp.basename(source_entry(dataset, index)['img_path']).encode() + b'\0')
+        path = source_entry(dataset, index)['img_path']
+        size = osp.getsize(path) if osp.isfile(path) else ''  # no local file: the name alone
+        digest.update(f'{osp.basename(path)}\0{size}\0'.encode())
     return digest.hexdigest()[:16]

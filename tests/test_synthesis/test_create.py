@@ -196,6 +196,18 @@ def test_a_store_made_for_something_else_is_refused(model, dataset, tmp_path):
         create(model, dataset, tmp_path / 's', **FAST)
 
 
+def test_a_store_of_another_world_is_refused(model, dataset, root, tmp_path):
+    """The same names and classes, other pictures; a set that only moved is the same."""
+    create(model, dataset, tmp_path / 's', limit=2, **FAST)
+    shutil.copytree(root, tmp_path / 'moved')
+    assert create(model, build_dataset(tmp_path / 'moved'), tmp_path / 's', limit=2,
+                  **FAST).present == 2
+    flat = np.zeros_like(cv2.imread(str(root / 'img/3.png')))
+    cv2.imwrite(str(tmp_path / 'moved/img/3.png'), flat)
+    with pytest.raises(StoreMismatch, match='images: there .*, here '):
+        create(model, build_dataset(tmp_path / 'moved'), tmp_path / 's', limit=2, **FAST)
+
+
 def test_rounds_share_a_store(model, dataset, tmp_path):
     create(model, dataset, tmp_path / 's', round=0, **FAST)
     torch.nn.init.normal_(model.decode_head.conv_seg.weight)
