@@ -28,13 +28,13 @@ class TrueLabels:
 
     def __call__(self, results: dict) -> dict:
         path = Path(results['img_path'])
-        seed = _seeds(path.parents[1]).get(path.name) if 'synthetic' in str(path) else None
-        if seed is not None:
+        if path.parents[1].name.startswith('synthetic'):
+            seed = _seeds(path.parents[1])[path.name]
             results['gt_seg_map'] = _room(seed, results['img_shape'][:2]).classes.copy()
         return results
 
 
-@lru_cache(maxsize=2000)
+@lru_cache(maxsize=400)
 def _room(seed: int, size: tuple) -> Room:
     return render_room(seed % 2**32, size)
 

@@ -81,10 +81,11 @@ def configure(args: argparse.Namespace, arm: Arm, seed: int) -> Config:
         data.dataset.pipeline.insert(2, dict(type='TrueLabels'))
     cfg.merge_from_dict({**options, **arm.options})
     set_lengths(cfg, args.warm_up, args.self_improving)
-    for dataset in (data.dataset, cfg.val_dataloader.dataset):
+    # looked up anew: merging has put copies in the place of what it changed
+    for dataset in (cfg.train_dataloader.dataset.dataset, cfg.val_dataloader.dataset):
         dataset.data_root = args.data_root
     cfg.test_dataloader = cfg.val_dataloader
-    hook.update(arm.hook)
+    cfg.custom_hooks[0].update(arm.hook)
     return cfg
 
 
