@@ -169,6 +169,27 @@ def test_two_processes_on_the_cpu(images, tmp_path, pipeline_folder):  # noqa: F
     assert checkpoint['self_improving']['stage'] == 'self_improving'
 
 
+def test_a_store_made_beforehand_serves_the_run(images, tmp_path, pipeline_folder):  # noqa: F811
+    """tools/create_data.py on the checkpoint of the boundary makes what the run would make."""
+    cfg = with_diffusion(pipeline_folder, images, tmp_path, iters=5)
+    path = write(cfg, tmp_path)
+    tool('train').main([path, '--work-dir', str(tmp_path / 'run')])
+    by_run = SyntheticStore(tmp_path / 'store')
+    tool('create_data').main([path, str(tmp_path / 'run' / 'iter_3.pth'), '--out',
+                              str(tmp_path / 'made'), '--device', 'cpu'])
+    made = SyntheticStore(tmp_path / 'made')
+    assert made.fingerprint == by_run.fingerprint and len(made) == len(by_run) == 8
+    stamps = {r.id: os.stat(made.image_path(r)).st_mtime_ns for r in made.records()}
+    tool('train').main([path, '--work-dir', str(tmp_path / 'again'), '--cfg-options',
+                        f'train_dataloader.dataset.store={tmp_path / "made"}',
+                        'experiment_name=again'])
+    made.refresh()
+    assert stamps == {r.id: os.stat(made.image_path(r)).st_mtime_ns for r in made.records()}
+    summaries = [json.loads((tmp_path / name / 'summary.json').read_text())
+                 for name in ('run', 'again')]
+    assert summaries[0]['stages'] == summaries[1]['stages']
+
+
 def until(reached, process, seconds=120):
     end = time.monotonic() + seconds
     while not reached():
