@@ -43,7 +43,7 @@ autoencoder = dict(
         dataset=dict(type='ImageFolder', crop=(96, 128), flip=0.5)),
     optim_wrapper=dict(
         type='OptimWrapper',
-        optimizer=dict(type='AdamW', lr=2e-3, betas=(0.9, 0.99), weight_decay=1e-4),
+        optimizer=dict(type='AdamW', lr=2e-3, betas=(0.9, 0.99), weight_decay=1e-4, fused=True),
         clip_grad=dict(max_norm=1.0)),
     param_scheduler=[
         dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=100),
@@ -89,7 +89,7 @@ denoiser = dict(
         collate_fn=dict(type='default_collate')),
     optim_wrapper=dict(
         type='OptimWrapper',
-        optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.99), weight_decay=1e-2),
+        optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.99), weight_decay=1e-2, fused=True),
         clip_grad=dict(max_norm=1.0)),
     param_scheduler=[
         dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=200),

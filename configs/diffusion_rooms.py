@@ -13,15 +13,15 @@ encode_batch_size = 16
 
 autoencoder = dict(
     model=dict(
-        autoencoder=dict(latent_channels=4, sample_size=128),
+        autoencoder=dict(latent_channels=8, sample_size=128),
         crop=(64, 64),
-        crop_iters=7000),
+        crop_iters=4600),
     train_dataloader=dict(batch_size=8, dataset=dict(crop=None)),
     param_scheduler=[
         dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=100),
-        dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=7300, eta_min=2e-5)
+        dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=4800, eta_min=2e-5)
     ],
-    train_cfg=dict(max_iters=7300))
+    train_cfg=dict(max_iters=4800))
 
 denoiser = dict(
     unet=dict(

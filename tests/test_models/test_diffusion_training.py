@@ -216,6 +216,19 @@ def test_captions_are_dropped_at_the_given_rate(start, monkeypatch):
     assert set(seen) == {'', 'a car'} and 15 < seen.count('') < 49
 
 
+def test_both_kinds_of_attention_train_alike(start):
+    gradients = []
+    for fused in (True, False):
+        trainer = DenoiserTrainer(start, fused_attention=fused)
+        kinds = {type(p).__name__ for p in trainer.unet.attn_processors.values()}
+        assert kinds == {'AttnProcessor2_0' if fused else 'AttnProcessor'}
+        latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+        trainer(latents=latents, caption=CAPTIONS)['loss_denoising'].backward()
+        gradients.append([p.grad for p in trainer.unet.parameters()])
+    for a, b in zip(*gradients):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+
 def test_images_instead_of_latents(start):
     trainer = DenoiserTrainer(start)
     loss = trainer(inputs=photos())
