@@ -72,6 +72,8 @@ def configure(args: argparse.Namespace, arm: Arm, seed: int) -> Config:
                'model.neck.out_channels': args.channels,
                'model.decode_head.in_channels': [args.channels] * 4,
                'model.decode_head.channels': args.channels}
+    if args.norm == 'GN':
+        options['model.decode_head.norm_cfg'] = dict(type='GN', num_groups=16, requires_grad=True)
     if args.no_class_weights:
         options['model.decode_head.loss_decode.class_weight'] = None
     if arm.family == 'strong':
@@ -143,6 +145,8 @@ def main() -> None:
     parser.add_argument('--channels', type=int, default=64, help='width of neck and head')
     parser.add_argument('--dropout', type=float, default=0.2, help='of feature channels')
     parser.add_argument('--copies', type=int, default=4, help='photometric copies of an image')
+    parser.add_argument('--norm', choices=['BN', 'GN'], default='BN',
+                        help='of the head; give another --out')
     parser.add_argument('--no-class-weights', action='store_true',
                         help='of the loss; give another --out')
     parser.add_argument('--vary', nargs='+', choices=list(FACTORS), default=[],

@@ -1,7 +1,10 @@
 """The diffusion model that comes with the package."""
 import shutil
 
+import numpy as np
 import pytest
+import torch
+from diffusers import StableDiffusionPipeline
 
 from diff2in1_mm.diffusion import LatentDiffusion, embedded
 from diff2in1_mm.models.diffusion_training.embed import embed
@@ -57,3 +60,22 @@ def test_what_is_shipped():
     assert model.latent_stride == 4 and 128 % model.stride == 0
     captions = ['a room with a wooden floor and blue walls, a red ball beside a blue cupboard', '']
     assert model.text.sequences(captions).shape[0] == 2
+
+
+def test_captions_change_the_shipped_models_pictures():
+    """The same noise, other words: walls take the colour, and a red ball brings red."""
+    pipeline = StableDiffusionPipeline.from_pretrained(embedded.FOLDER, torch_dtype=torch.float32,
+                                                       safety_checker=None)
+    pipeline.set_progress_bar_config(disable=True)
+
+    def redness(caption, rows):
+        """Red minus blue in [-1, 1], mean over the same four seeds."""
+        generators = [torch.Generator().manual_seed(i) for i in range(4)]
+        images = pipeline([caption] * 4, num_inference_steps=10, generator=generators,
+                          guidance_scale=3.0, height=128, width=128, output_type='np').images
+        return float(np.mean(images[:, rows, :, 0] - images[:, rows, :, 2]))
+
+    room, walls, whole = 'a room with a wooden floor and {} walls', slice(0, 48), slice(None)
+    assert redness(room.format('orange'), walls) > redness(room.format('blue'), walls) + 0.2
+    blue = room.format('blue')
+    assert redness(f'{blue}, a red ball beside a blue cupboard', whole) != redness(blue, whole)

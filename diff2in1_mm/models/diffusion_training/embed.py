@@ -67,7 +67,9 @@ def _plot_losses(work_dir: str, path: Path) -> None:
     matplotlib.use('agg')
     import matplotlib.pyplot as plt
     figure, axes = plt.subplots(1, 2, figsize=(9, 3))
-    for axis, (stage, name) in zip(axes, (('autoencoder', 'loss'), ('denoiser', 'loss_denoising'))):
+    # the mean absolute error means the same whatever the other terms weigh
+    curves = (('autoencoder', 'loss_value'), ('denoiser', 'loss_denoising'))
+    for axis, (stage, name) in zip(axes, curves):
         curve = _scalars(Path(work_dir) / stage, name)
         axis.plot(list(curve), list(curve.values()))
         axis.set(title=stage, xlabel='iteration', ylabel=name, ylim=(0, None))
