@@ -18,6 +18,7 @@ from diffusers import StableDiffusionPipeline
 from diff2in1_mm.datasets import render_room
 from diff2in1_mm.datasets.rooms.materials import COLOURS
 from diff2in1_mm.diffusion.embedded import FOLDER
+from diff2in1_mm.models.diffusion_training.pipeline_files import load_pipeline
 from diff2in1_mm.visualization.sheets import contact_sheet, write_picture
 
 WALLS = ('white', 'beige', 'grey', 'blue', 'green', 'pink', 'yellow', 'teal', 'orange')
@@ -72,8 +73,7 @@ def main() -> None:
     parser.add_argument('--count', type=int, default=8, help='pictures of each caption')
     parser.add_argument('--out', type=Path, help='a picture of some captions')
     args = parser.parse_args()
-    pipeline = StableDiffusionPipeline.from_pretrained(args.pipeline, torch_dtype=torch.float32,
-                                                       safety_checker=None)
+    pipeline = load_pipeline(args.pipeline)
     pipeline.set_progress_bar_config(disable=True)
     right = []
     for name in WALLS:

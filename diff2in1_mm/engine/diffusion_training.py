@@ -68,6 +68,13 @@ class DiffusionTraining:
         if not (self.pretrained or self.trains_autoencoder):
             raise ValueError('train_autoencoder=False keeps the autoencoder of `pretrained`, which '
                              'the config does not name: set `pretrained`, or drop it')
+        self.trains_denoiser: bool = cfg.get('train_denoiser', True)
+        decoder_alone = self.trains_autoencoder and not self.cfg.autoencoder.model.get(
+            'train_encoder', True)
+        if not (self.trains_denoiser or self.pretrained and decoder_alone):
+            raise ValueError('a denoiser that stays needs latents that stay: with train_denoiser='
+                             'False give `pretrained`, train_autoencoder=True and '
+                             'autoencoder.model.train_encoder=False')
         self._check_sizes()
         self._check_captions()
 
@@ -115,7 +122,7 @@ class DiffusionTraining:
         if self.trains_autoencoder:
             self.train_autoencoder()
         start = self.start_pipeline()
-        result = self.train_denoiser(start)
+        result = self.train_denoiser(start) if self.trains_denoiser else self.keep_denoiser(start)
         for name in self.dataset.skipped:
             print_log(f'Skipped, not readable: {name}', 'current')
         if self.dataset.skipped:
@@ -143,15 +150,20 @@ class DiffusionTraining:
         runner.train()
         if is_main_process():
             vae = averaged_model(runner).vae.eval()
-            latents, index = self._encode(vae)
-            mean, std = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))
-            vae.cpu()
-            whiten(vae, mean, std)
-            if self.cfg.keep_latents:
-                latents = (latents - mean[:, None, None]) / std[:, None, None]
-                self._save_latents(vae, latents, index)
-            replace_folder(self.vae_folder, lambda path: vae.save_pretrained(path))
+            if self.cfg.autoencoder.model.get('train_encoder', True):
+                self._whiten(vae)
+            replace_folder(self.vae_folder, lambda path: vae.cpu().save_pretrained(path))
         barrier()
+
+    def _whiten(self, vae: AutoencoderKL) -> None:
+        """Make the latents of a trained encoder white, and keep them."""
+        latents, index = self._encode(vae)
+        mean, std = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))
+        vae.cpu()
+        whiten(vae, mean, std)
+        if self.cfg.keep_latents:
+            latents = (latents - mean[:, None, None]) / std[:, None, None]
+            self._save_latents(vae, latents, index)
 
     def start_pipeline(self) -> str:
         """The pipeline that the denoiser's training begins from, and its latents.
@@ -163,7 +175,7 @@ class DiffusionTraining:
         if is_main_process():
             if self.trains_autoencoder and not (self.resume and osp.isdir(folder)):
                 save_pipeline(self._new_pipeline(), folder)
-            if self.cfg.keep_latents:
+            if self.cfg.keep_latents and self.trains_denoiser:
                 self._keep_latents(load_vae(folder if self.trains_autoencoder else self.pretrained))
         barrier()
         return folder if self.trains_autoencoder else self.pretrained
@@ -204,6 +216,21 @@ class DiffusionTraining:
             if hook['type'] == 'SavePipelineHook':
                 hook['out_dir'] = out_dir
         self._runner('denoiser', section).train()
+        return out_dir
+
+    def keep_denoiser(self, start: str) -> str:
+        """The result of a run that trains the autoencoder alone.
+
+        Args:
+            start (str): Pipeline with the trained autoencoder.
+
+        Returns:
+            str: The diffusers folder of the result.
+        """
+        out_dir = osp.join(self.work_dir, 'pipeline')
+        if is_main_process():
+            save_pipeline(load_pipeline(start), out_dir)
+        barrier()
         return out_dir
 
     # ---- parts ----

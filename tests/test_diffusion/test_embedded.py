@@ -4,10 +4,10 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
 
 from diff2in1_mm.diffusion import LatentDiffusion, embedded
 from diff2in1_mm.models.diffusion_training.embed import embed
+from diff2in1_mm.models.diffusion_training.pipeline_files import load_pipeline
 
 
 @pytest.fixture
@@ -64,8 +64,7 @@ def test_what_is_shipped():
 
 def test_captions_change_the_shipped_models_pictures():
     """The same noise, other words: walls take the colour, and a red ball brings red."""
-    pipeline = StableDiffusionPipeline.from_pretrained(embedded.FOLDER, torch_dtype=torch.float32,
-                                                       safety_checker=None)
+    pipeline = load_pipeline(str(embedded.FOLDER))
     pipeline.set_progress_bar_config(disable=True)
 
     def redness(caption, rows):

@@ -82,6 +82,24 @@ def test_psnr_is_of_images_in_unit_range(monkeypatch):
     assert abs(trainer.loss(grey)['psnr'].item() - 20) < 1e-4  # off by 0.1 of the range
 
 
+def test_latents_get_noise_of_each_images_own_strength():
+    trainer = AutoencoderTrainer(AUTOENCODER, latent_noise=0.5)
+    generator = torch.Generator().manual_seed(0)
+    scale = torch.tensor([1.0, 2.0, 5.0, 0.1])[:, None, None]
+    latents = torch.randn(64, 4, 32, 32, generator=generator) * scale
+    share = trainer._noise(latents, generator).std(dim=(2, 3)) / scale.flatten()
+    assert share.max() < 0.55 and share.min() < 0.05 and abs(share.mean() - 0.25) < 0.05
+    assert (share.std(dim=1) < 0.02).all()  # one strength for all channels of an image
+
+
+def test_squared_errors_can_be_weighed():
+    images = torch.rand(2, 3, 32, 48) * 2 - 1
+    terms = [AutoencoderTrainer(AUTOENCODER, square_weight=w).loss(images) for w in (0.0, 3.0)]
+    assert terms[0]['loss_square'] == 0
+    mse = 4 * 10**(-terms[1]['psnr'] / 10)
+    torch.testing.assert_close(terms[1]['loss_square'], 3 * mse)
+
+
 def test_noise_depends_on_seed_and_iteration_only():
     torch.manual_seed(0)
     trainer = AutoencoderTrainer(AUTOENCODER)

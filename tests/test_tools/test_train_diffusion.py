@@ -173,6 +173,19 @@ def test_existing_pipeline_is_trained_on_autoencoder_included(place):
     assert torch.allclose(latents.std((0, 2, 3)), torch.ones(latents.shape[1]), atol=1e-2)
 
 
+def test_the_decoder_is_trained_alone(place):
+    pretrained = save_tiny_pipeline(place / 'tiny')
+    options = [f'pretrained={pretrained}', 'train_autoencoder=True', 'train_denoiser=False',
+               'autoencoder.model.train_encoder=False', 'autoencoder.model.latent_noise=0.4']
+    assert train(place, options=options) is None
+    before, after = weights(pretrained), weights(place / 'work' / 'pipeline')
+    assert before.keys() == after.keys()
+    changed = {key for key in before if not torch.equal(before[key], after[key])}
+    assert {(part, name.split('.')[0]) for part, name in changed} == {
+        ('vae', 'decoder'), ('vae', 'post_quant_conv')}
+    assert not (place / 'work' / 'latents.safetensors').exists()
+
+
 def test_latents_of_other_images_are_made_again(place):
     pretrained = save_tiny_pipeline(place / 'tiny')
     options = [f'pretrained={pretrained}']
@@ -208,6 +221,7 @@ def test_images_encoded_as_training_goes(place):
     (['denoiser.model.prompt=one two three four five six seven eight nine ten eleven twelve '
       'thirteen fourteen fifteen'], '1 of 1 captions are longer than the 16 tokens'),
     (['train_autoencoder=False'], 'set `pretrained`'),
+    (['train_denoiser=False'], 'a denoiser that stays needs latents that stay'),
     (['pretrained={place}/photos'], 'is not a diffusers pipeline that can be loaded'),
 ])
 def test_bad_input_is_one_sentence_before_any_work(place, options, sentence):

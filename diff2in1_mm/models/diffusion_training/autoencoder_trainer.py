@@ -41,6 +41,11 @@ class AutoencoderTrainer(BaseModel):
         correlation_weight (float): Weight of the mean squared correlation between latent channels.
             Default 0.1.
         kl_weight (float): Weight of the KL term (mean over latent values). Default 3e-4.
+        latent_noise (float): Each image's latents get noise of a deviation drawn from 0 to this, in
+            units of the channel's own: the decoder learns to bear a denoiser's errors, which it
+            otherwise shows as blotches. Default 0.
+        train_encoder (bool): False trains the decoder alone, so that latents, and a denoiser of
+            them, stay what they are. Default True.
         crop (tuple[int, int] | None): Height and width of a random crop of each batch, in pixels:
             many small steps learn faster at first. None trains on whole batches. Default None.
         crop_iters (int): Crop only before this iteration; 0 crops always. Default 0.
@@ -52,6 +57,7 @@ class AutoencoderTrainer(BaseModel):
     def __init__(self, autoencoder: Union[dict, str], scales: int = 3, gradient_weight: float = 1.0,
                  square_weight: float = 0.0, color_weight: float = 20.0, anchor_weight: float = 0.2,
                  correlation_weight: float = 0.1, kl_weight: float = 3e-4,
+                 latent_noise: float = 0.0, train_encoder: bool = True,
                  crop: Optional[Tuple[int, int]] = None, crop_iters: int = 0, seed: int = 0,
                  channels_last: bool = True,
                  data_preprocessor: Optional[dict] = None) -> None:
@@ -61,6 +67,9 @@ class AutoencoderTrainer(BaseModel):
         else:
             self.vae = AutoencoderKL(**autoencoder)
             enlarge_color(self.vae.encoder.conv_in)
+        if not train_encoder:
+            for part in (self.vae.encoder, self.vae.quant_conv):
+                part.requires_grad_(False)
         if channels_last:
             self.vae.to(memory_format=torch.channels_last)
         self.scales = scales
@@ -70,6 +79,7 @@ class AutoencoderTrainer(BaseModel):
         self.anchor_weight = anchor_weight
         self.correlation_weight = correlation_weight
         self.kl_weight = kl_weight
+        self.latent_noise = latent_noise
         self.crop = crop
         self.crop_iters = crop_iters
         self.seed = seed
@@ -109,6 +119,8 @@ class AutoencoderTrainer(BaseModel):
         images = self._crop(images, generator)
         posterior = self.vae.encode(images).latent_dist
         latents = posterior.sample(generator)
+        if self.latent_noise:
+            latents = latents + self._noise(latents, generator)
         output = self.vae.decode(latents).sample.float()
         error = output - images
         value, gradient = multiscale_l1(error, self.scales)
@@ -125,6 +137,12 @@ class AutoencoderTrainer(BaseModel):
                     loss_anchor=self.anchor_weight * anchor_error(posterior.mean, images),
                     loss_correlation=self.correlation_weight * channel_correlation(posterior.mean),
                     loss_kl=self.kl_weight * kl, psnr=-10 * squared.clamp_min(1e-10).log10())
+
+    def _noise(self, latents: Tensor, generator: torch.Generator) -> Tensor:
+        """Noise for latents (N, c, h, w), each image's of a strength of its own."""
+        strength = self.latent_noise * torch.rand(len(latents), 1, 1, 1, generator=generator)
+        noise = strength * torch.randn(latents.shape, generator=generator)
+        return noise.to(latents) * latents.detach().std(dim=(0, 2, 3), keepdim=True)
 
     def _crop(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The same random crop of all images of a batch (N, 3, H, W)."""
