@@ -112,6 +112,7 @@ class Experiment:
         cfg.experiment_name = f'{osp.basename(self.out)}_{name}_{seed}'
         creation = cfg.custom_hooks[0].creation or {}
         kind = creation.get('generator', 'PartialNoiseGenerator')
+        kind += '-' + creation.get('label_from', 'fresh')
         sure = cfg.custom_hooks[0].get('confidence')
         # what theta_C makes at the end of a shared warm-up is shared too
         cfg.train_dataloader.dataset.store = osp.join(

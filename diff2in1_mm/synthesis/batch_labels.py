@@ -34,9 +34,9 @@ class BatchLabels:
         self.backbone = model.backbone if hasattr(model.backbone, 'from_taps') else None
         self.last_step, self.of_source = (label_from == name for name in ('last_step', 'source'))
         if self.of_source and not hasattr(self.labeller, 'source_labels'):
-            raise ValueError("creation.label_from='source' takes the boxes of the source images, "
-                             f'but {type(model).__name__} needs {self.task} labels: set it to '
-                             "'fresh'")
+            raise ValueError("creation.label_from='source' takes boxes or label maps of the source "
+                             f'images, but {type(model).__name__} needs {self.task} labels: set it '
+                             "to 'fresh'")
         if self.last_step and not getattr(self.backbone, 'frozen', False):
             raise ValueError("creation.label_from='last_step' takes the features of the denoising "
                              f'pass, which {type(model.backbone).__name__} does not use: set it to '

@@ -11,6 +11,7 @@ from mmengine.registry import DATASETS
 from diff2in1_mm.synthesis import StoreMismatch, SyntheticStore, check_creation, create
 from diff2in1_mm.synthesis.batch_labels import BatchLabels
 from diff2in1_mm.synthesis.job import CreationJob
+from diff2in1_mm.synthesis.labellers.source_maps import source_map
 from diff2in1_mm.synthesis.plan import make_plan, source_indices
 from diff2in1_mm.synthesis.settings import CreationSettings
 
@@ -273,6 +274,33 @@ def test_labels_from_the_last_step_save_a_pass(model, dataset, tmp_path, monkeyp
         np.testing.assert_array_equal(last.read(a)[0], fresh.read(b)[0])
         # an untrained head decides by small differences; the two views agree all the same
         assert (last.read(a)[1] == fresh.read(b)[1]).mean() > 0.5
+
+
+def test_labels_of_the_source_image(model, dataset, root, tmp_path):
+    create(model, dataset, tmp_path / 's', label_from='source', **FAST)
+    store = SyntheticStore(tmp_path / 's')
+    for record in store.records():
+        truth = cv2.imread(str(root / f'ann/{record.source}.png'), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(store.read(record)[1], truth)
+        assert record.quality == dict(confidence=1.0, ignored=0.0)
+    create(model, dataset, tmp_path / 'small', label_from='source', scale=(24, 16),
+           keep_ratio=False, **FAST)
+    image, labels = SyntheticStore(tmp_path / 'small').read(
+        SyntheticStore(tmp_path / 'small').records()[0])
+    assert image.shape[:2] == labels.shape == (16, 24)
+
+
+def test_source_labels_count_what_the_data_set_ignores(tmp_path):
+    raw = np.array([[0, 1], [2, 255]], np.uint8)
+    cv2.imwrite(str(tmp_path / 'a.png'), raw)
+    label = source_map(dict(seg_map_path=str(tmp_path / 'a.png'), reduce_zero_label=True), (4, 4))
+    assert label.quality['ignored'] == 0.5
+    np.testing.assert_array_equal(label.annotation, raw.repeat(2, 0).repeat(2, 1))
+    cv2.imwrite(str(tmp_path / 'colour.png'), np.zeros((2, 2, 3), np.uint8))
+    with pytest.raises(ValueError, match='one channel of 8 bits'):
+        source_map(dict(seg_map_path=str(tmp_path / 'colour.png')), (2, 2))
+    with pytest.raises(ValueError, match="the entry of b.png has none: set it to 'fresh'"):
+        source_map(dict(img_path='b.png'), (2, 2))
 
 
 def test_padding_of_the_test_config_is_cut_off(pipeline_folder, dataset, tmp_path):

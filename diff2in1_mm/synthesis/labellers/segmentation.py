@@ -12,6 +12,7 @@ from torch import Tensor
 from ..raw_labels import to_raw_labels
 from .base import Label, checked_confidence
 from .dense import DenseLabeller, inside
+from .source_maps import source_map
 
 __all__ = ['SegmentationLabeller', 'SegmentationPrediction']
 
@@ -112,6 +113,11 @@ class SegmentationLabeller(DenseLabeller):
         # int16 holds every class and common ignore indices, in a quarter of the bytes.
         return [Label(self.to_raw(label, entry), dict(confidence=c, ignored=i))
                 for label, entry, (c, i) in zip(labels.to(torch.int16).cpu(), entries, figures)]
+
+    def source_labels(self, size: Tuple[int, int],
+                      entries: Sequence[Mapping[str, Any]]) -> List[Optional[Label]]:
+        """The source images' own label maps, for pictures of ``size`` (height, width)."""
+        return [source_map(entry, size) for entry in entries]
 
     def to_raw(self, labels: Any, metainfo: Mapping) -> np.ndarray:
         """File values (uint8) that the data set's own ``LoadAnnotations`` reads as ``labels``.
