@@ -3,8 +3,8 @@
     python benchmarks/rooms_captions.py --out docs/images/rooms_captions.jpg
 
 Each caption is drawn from pure noise with the same seeds. Which of the nine wall colours was asked
-for is guessed from the upper part of the picture; chance is one in nine, and real rooms show how
-well the guess can do.
+for is guessed from the upper part of the picture, by what that part looks like in real rooms; chance
+is one in nine, and other real rooms show how well the guess can do.
 """
 import argparse
 from pathlib import Path
@@ -16,7 +16,6 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from diff2in1_mm.datasets import render_room
-from diff2in1_mm.datasets.rooms.materials import COLOURS
 from diff2in1_mm.diffusion.embedded import FOLDER
 from diff2in1_mm.models.diffusion_training.pipeline_files import load_pipeline
 from diff2in1_mm.visualization.sheets import contact_sheet, write_picture
@@ -36,18 +35,28 @@ def draw(pipeline: StableDiffusionPipeline, captions: Sequence[str], args) -> Li
                           output_type='np').images * 255).round().astype(np.uint8))
 
 
-def to_lab(colours: np.ndarray) -> np.ndarray:
-    """sRGB in [0, 1], (n, 3) -> CIELAB with less weight on lightness, which lamps change."""
-    lab = cv2.cvtColor(colours[None].astype(np.float32), cv2.COLOR_RGB2LAB)[0]
+def wall_colours(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """Median of the upper 40 % of pictures, CIELAB (n, 3), lightness, which lamps change, less."""
+    upper = np.array([np.median(p[:len(p) * 2 // 5].reshape(-1, 3), 0) for p in pictures])
+    lab = cv2.cvtColor((upper[None] / 255).astype(np.float32), cv2.COLOR_RGB2LAB)[0]
     return lab * (0.3, 1, 1)
 
 
-def guess_walls(pictures: Sequence[np.ndarray]) -> List[str]:
-    """The wall colour whose name is nearest to the median of a picture's upper 40 %."""
-    names = to_lab(np.array([COLOURS[name] for name in WALLS]))
-    upper = np.array([np.median(p[:len(p) * 2 // 5].reshape(-1, 3), 0) / 255 for p in pictures])
-    distance = np.linalg.norm(to_lab(upper)[:, None] - names[None], axis=-1)
-    return [WALLS[i] for i in distance.argmin(1)]
+class WallGuess:
+    """Names the wall colour whose real rooms look most like a picture.
+
+    Args:
+        pictures, names: Real rooms, and the wall colours in their captions.
+    """
+
+    def __init__(self, pictures: Sequence[np.ndarray], names: Sequence[str]) -> None:
+        found = wall_colours(pictures)
+        self.means = np.stack([found[np.array(names) == name].mean(0) for name in WALLS])
+
+    def right(self, pictures: Sequence[np.ndarray], names: Sequence[str]) -> float:
+        """Share of pictures for which the guess is the name."""
+        distance = np.linalg.norm(wall_colours(pictures)[:, None] - self.means[None], axis=-1)
+        return float(np.mean([WALLS[i] == name for i, name in zip(distance.argmin(1), names)]))
 
 
 def red_share(pictures: Sequence[np.ndarray]) -> float:
@@ -57,9 +66,9 @@ def red_share(pictures: Sequence[np.ndarray]) -> float:
                           & (h[..., 2] > 60) for h in hsv]))
 
 
-def real_rooms(count: int):
+def real_rooms(first: int, count: int):
     """Rooms that were never seen, and the wall colours in their captions."""
-    rooms = [render_room(2**31 + i, (128, 128)) for i in range(count)]
+    rooms = [render_room(2**31 + first + i, (128, 128)) for i in range(count)]
     names = [room.caption.split(' floor and ')[1].split(' walls')[0] for room in rooms]
     return [room.image for room in rooms], names
 
@@ -75,14 +84,12 @@ def main() -> None:
     args = parser.parse_args()
     pipeline = load_pipeline(args.pipeline)
     pipeline.set_progress_bar_config(disable=True)
-    right = []
-    for name in WALLS:
-        pictures = draw(pipeline, [ROOM.format(name)] * args.count, args)
-        right += [guess == name for guess in guess_walls(pictures)]
-    print(f'drawn: wall colour as asked for in {np.mean(right):.0%} of {len(right)} pictures')
-    pictures, names = real_rooms(100)
-    right = [guess == name for guess, name in zip(guess_walls(pictures), names)]
-    print(f'real rooms: wall colour as in the caption in {np.mean(right):.0%} of 100')
+    guess = WallGuess(*real_rooms(0, 200))
+    drawn = [picture for name in WALLS
+             for picture in draw(pipeline, [ROOM.format(name)] * args.count, args)]
+    asked = [name for name in WALLS for _ in range(args.count)]
+    print(f'wall colour as asked for in {guess.right(drawn, asked):.0%} of {len(drawn)} pictures, '
+          f'as in the caption in {guess.right(*real_rooms(200, 100)):.0%} of 100 real rooms')
     rows = [draw(pipeline, [caption] * args.count, args) for caption in SHOWN]
     print(f'red pixels: {red_share(rows[0]):.1%} without, {red_share(rows[2]):.1%} with a red ball')
     if args.out:
