@@ -53,10 +53,10 @@ ARMS = {
                     'train_dataloader.dataset.dataset.num_labelled': None}),
 }
 BASELINE = 'regularised'
-# Config and figures of each task; the first one is plotted. Errors: less is better.
-TASKS = dict(segmentation=('diff2in1_rooms.py', ['mIoU']),
-             normals=('diff2in1_rooms_normals.py', ['mean', 'median']),
-             depth=('diff2in1_rooms_depth.py', ['rmse', 'abs_rel']))
+# Config, figures and their scale for each task; the first figure is plotted. Errors: less is better.
+TASKS = dict(segmentation=('diff2in1_rooms.py', ['mIoU'], 1),
+             normals=('diff2in1_rooms_normals.py', ['mean', 'median'], 1),
+             depth=('diff2in1_rooms_depth.py', ['rmse', 'abs_rel'], 100))  # centimetres, per cent
 # One factor at a time around the central setting (the defaults of the options).
 FACTORS = dict(T=(200, 400, 600, 800), ratio=(0.5, 1.0, 2.0), num_labelled=(10, 25, 50, 100, 200),
                channels=(32, 64, 128))
@@ -106,7 +106,8 @@ def experiment(args: argparse.Namespace, factor: str, value, cache: FeatureCache
             out = osp.join(args.out, f'{factor}-{value}')
     warm_ups = central if factor in _SHARE_WARM_UP else out
     return Experiment(out, ARMS, BASELINE, metric,
-                      lambda arm, seed: configure(own, arm, seed), args.warm_up, warm_ups, cache)
+                      lambda arm, seed: configure(own, arm, seed), args.warm_up, warm_ups, cache,
+                      TASKS[args.task][2])
 
 
 def plot(args: argparse.Namespace, factor: str) -> None:
