@@ -53,6 +53,8 @@ ARMS = {
                     'train_dataloader.dataset.dataset.num_labelled': None}),
 }
 BASELINE = 'regularised'
+# Their labels or thresholds are those of class maps.
+SEGMENTATION_ONLY = ('fresh real, true labels', 'fresh real, sure', 'source labels', 'sure')
 # Config, figures and their scale for each task; the first figure is plotted. Errors: less is better.
 TASKS = dict(segmentation=('diff2in1_rooms.py', ['mIoU'], 1),
              normals=('diff2in1_rooms_normals.py', ['mean', 'median'], 1),
@@ -157,6 +159,8 @@ def main() -> None:
                         help='run these factors instead of the central setting')
     parser.add_argument('--plots', help='folder for a plot of each factor in --vary')
     args = parser.parse_args()
+    if args.task != 'segmentation':
+        args.arms = [name for name in args.arms if name not in SEGMENTATION_ONLY]
     args.out = args.out or f'work_dirs/rooms_{args.task}_experiment'
     cache = FeatureCache(20000)
     points = [(f, v) for f in args.vary for v in FACTORS[f]] or [(None, None)]

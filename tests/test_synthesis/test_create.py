@@ -11,7 +11,6 @@ from mmengine.registry import DATASETS
 from diff2in1_mm.synthesis import StoreMismatch, SyntheticStore, check_creation, create
 from diff2in1_mm.synthesis.batch_labels import BatchLabels
 from diff2in1_mm.synthesis.job import CreationJob
-from diff2in1_mm.synthesis.labellers.source_maps import source_map
 from diff2in1_mm.synthesis.plan import make_plan, source_indices
 from diff2in1_mm.synthesis.settings import CreationSettings
 
@@ -288,19 +287,6 @@ def test_labels_of_the_source_image(model, dataset, root, tmp_path):
     image, labels = SyntheticStore(tmp_path / 'small').read(
         SyntheticStore(tmp_path / 'small').records()[0])
     assert image.shape[:2] == labels.shape == (16, 24)
-
-
-def test_source_labels_count_what_the_data_set_ignores(tmp_path):
-    raw = np.array([[0, 1], [2, 255]], np.uint8)
-    cv2.imwrite(str(tmp_path / 'a.png'), raw)
-    label = source_map(dict(seg_map_path=str(tmp_path / 'a.png'), reduce_zero_label=True), (4, 4))
-    assert label.quality['ignored'] == 0.5
-    np.testing.assert_array_equal(label.annotation, raw.repeat(2, 0).repeat(2, 1))
-    cv2.imwrite(str(tmp_path / 'colour.png'), np.zeros((2, 2, 3), np.uint8))
-    with pytest.raises(ValueError, match='one channel of 8 bits'):
-        source_map(dict(seg_map_path=str(tmp_path / 'colour.png')), (2, 2))
-    with pytest.raises(ValueError, match="the entry of b.png has none: set it to 'fresh'"):
-        source_map(dict(img_path='b.png'), (2, 2))
 
 
 def test_padding_of_the_test_config_is_cut_off(pipeline_folder, dataset, tmp_path):

@@ -1,0 +1,19 @@
+"""Label maps of source images as labels of what was made from them."""
+import cv2
+import numpy as np
+import pytest
+
+from diff2in1_mm.synthesis.labellers.source_maps import source_map
+
+
+def test_source_labels_count_what_the_data_set_ignores(tmp_path):
+    raw = np.array([[0, 1], [2, 255]], np.uint8)
+    cv2.imwrite(str(tmp_path / 'a.png'), raw)
+    label = source_map(dict(seg_map_path=str(tmp_path / 'a.png'), reduce_zero_label=True), (4, 4))
+    assert label.quality['ignored'] == 0.5
+    np.testing.assert_array_equal(label.annotation, raw.repeat(2, 0).repeat(2, 1))
+    cv2.imwrite(str(tmp_path / 'colour.png'), np.zeros((2, 2, 3), np.uint8))
+    with pytest.raises(ValueError, match='one channel of 8 bits'):
+        source_map(dict(seg_map_path=str(tmp_path / 'colour.png')), (2, 2))
+    with pytest.raises(ValueError, match="the entry of b.png has none: set it to 'fresh'"):
+        source_map(dict(img_path='b.png'), (2, 2))
