@@ -73,16 +73,17 @@ class Experiment:
         metric (str): Key of the summary's stages.
         configure (Callable): ``(arm, seed) -> Config`` of a run; work dir and store are set here.
         warm_up (int): Iterations of the warm-up.
-        warm_ups (str | None): Folder of the shared warm-ups. Default: ``out``.
+        shared (str | None): Folder of the warm-ups and of the arms without synthetic images,
+            where other experiments have them in common. Default: ``out``.
         cache (FeatureCache | None): Features of the frozen backbone, kept over all runs.
         scale (float): Of the metric in tables: 100 for shares. Default 1.
     """
 
     def __init__(self, out: str, arms: Dict[str, Arm], baseline: str, metric: str,
                  configure: Callable[[Arm, int], Config], warm_up: int,
-                 warm_ups: str = None, cache: FeatureCache = None, scale: float = 1.0) -> None:
+                 shared: str = None, cache: FeatureCache = None, scale: float = 1.0) -> None:
         self.out, self.arms, self.baseline, self.metric = out, arms, baseline, metric
-        self.configure, self.warm_up, self.warm_ups = configure, warm_up, warm_ups or out
+        self.configure, self.warm_up, self.shared = configure, warm_up, shared or out
         self.cache, self.scale = cache, scale
 
     def run(self, names: Sequence[str], seeds: Sequence[int]) -> None:
@@ -97,10 +98,11 @@ class Experiment:
                     self._run(name, seed)
 
     def _warm_up(self, name: str, seed: int) -> str:
-        return osp.join(self.warm_ups, f'warm_up-{self.arms[name].family}-{seed}.pth')
+        return osp.join(self.shared, f'warm_up-{self.arms[name].family}-{seed}.pth')
 
     def _folder(self, name: str, seed: int) -> str:
-        return osp.join(self.out, f'{name.replace(" ", "_")}-{seed}')
+        creates = self.arms[name].hook.get('creation', True) is not None
+        return osp.join(self.out if creates else self.shared, f'{name.replace(" ", "_")}-{seed}')
 
     def _summary(self, name: str, seed: int) -> str:
         return osp.join(self._folder(name, seed), 'summary.json')

@@ -3,12 +3,14 @@
     python benchmarks/rooms_experiment.py --seeds 0 1 2 3 4            # the central setting
     python benchmarks/rooms_experiment.py --vary T num_labelled        # one factor at a time
     python benchmarks/rooms_experiment.py --vary T num_labelled --table --plots docs/images
+    python benchmarks/rooms_experiment.py --vary pipeline --pipelines young old diff2in1_mm/rooms
     python benchmarks/rooms_experiment.py --task normals --seeds 0 1 2  # or depth
 
 Frozen features of images that come again are kept over all runs of a process.
 """
 import argparse
 import copy
+import os
 import os.path as osp
 
 import fresh_rooms  # noqa: F401  (registers FreshRooms and TrueLabels)
@@ -19,7 +21,7 @@ import diff2in1_mm
 from diff2in1_mm.models.backbones.feature_cache import FeatureCache
 
 # Synthetic samples come on top of as many real ones as the warm-up's batches hold.
-_TWICE = {'train_dataloader.batch_size': 16}
+_TWICE = {'train_dataloader.batch_size': 16}  # with one per real one; see configure()
 _FRESH = {'custom_hooks.0.creation.generator': 'FreshRooms', **_TWICE}
 _SURE = dict(confidence=0.8)
 ARMS = {
@@ -59,9 +61,9 @@ SEGMENTATION_ONLY = ('fresh real, true labels', 'fresh real, sure', 'source labe
 TASKS = dict(segmentation=('diff2in1_rooms.py', ['mIoU'], 1),
              normals=('diff2in1_rooms_normals.py', ['mean', 'median'], 1),
              depth=('diff2in1_rooms_depth.py', ['rmse', 'abs_rel'], 100))  # centimetres, per cent
-# One factor at a time around the central setting (the defaults of the options).
+# One factor at a time around the central setting (the defaults of the options); None: --pipelines.
 FACTORS = dict(T=(200, 400, 600, 800), ratio=(0.5, 1.0, 2.0), num_labelled=(10, 25, 50, 100, 200),
-               channels=(32, 64, 128))
+               channels=(32, 64, 128), pipeline=None)
 _SHARE_WARM_UP = ('T', 'ratio')  # what the warm-up does not see
 
 
@@ -87,6 +89,8 @@ def configure(args: argparse.Namespace, arm: Arm, seed: int) -> Config:
     if arm is ARMS['fresh real, true labels']:
         data.dataset.pipeline.insert(2, dict(type='TrueLabels'))
     cfg.merge_from_dict({**options, **arm.options})
+    if cfg.train_dataloader.batch_size == _TWICE['train_dataloader.batch_size']:
+        cfg.train_dataloader.batch_size = round(8 * (1 + args.ratio))
     set_lengths(cfg, args.warm_up, args.self_improving)
     # looked up anew: merging has put copies in the place of what it changed
     for dataset in (cfg.train_dataloader.dataset.dataset, cfg.val_dataloader.dataset):
@@ -105,11 +109,16 @@ def experiment(args: argparse.Namespace, factor: str, value, cache: FeatureCache
     if factor is not None:
         setattr(own, factor, value)
         if value != getattr(args, factor):
-            out = osp.join(args.out, f'{factor}-{value}')
-    warm_ups = central if factor in _SHARE_WARM_UP else out
+            out = osp.join(args.out, f'{factor}-{osp.basename(str(value))}')
+    shared = central if factor in _SHARE_WARM_UP else out
     return Experiment(out, ARMS, BASELINE, metric,
-                      lambda arm, seed: configure(own, arm, seed), args.warm_up, warm_ups, cache,
+                      lambda arm, seed: configure(own, arm, seed), args.warm_up, shared, cache,
                       TASKS[args.task][2])
+
+
+def values(args: argparse.Namespace, factor: str) -> tuple:
+    """What a factor is set to."""
+    return FACTORS[factor] or tuple(args.pipelines)
 
 
 def plot(args: argparse.Namespace, factor: str) -> None:
@@ -121,12 +130,12 @@ def plot(args: argparse.Namespace, factor: str) -> None:
     metric = TASKS[args.task][1][0]
     for name in args.arms:
         places, means, gains, spreads = [], [], [], []
-        for value in FACTORS[factor]:
+        for value in values(args, factor):
             found = experiment(args, factor, value, None, metric)
             scores = found.scores(name, args.seeds)
             mean, spread, _ = paired(scores, found.scores(BASELINE, args.seeds))
             if scores:
-                places.append(value)
+                places.append(value if isinstance(value, (int, float)) else osp.basename(value))
                 means.append(sum(scores.values()) / len(scores))
                 gains.append(mean)
                 spreads.append(spread or 0)
@@ -138,6 +147,7 @@ def plot(args: argparse.Namespace, factor: str) -> None:
     right.axhline(0, color='black', linewidth=0.8)
     left.legend(fontsize=7)
     figure.tight_layout()
+    os.makedirs(args.plots, exist_ok=True)
     figure.savefig(osp.join(args.plots, f'rooms_{args.task}_{factor}.png'), dpi=110)
     plt.close(figure)
 
@@ -157,14 +167,18 @@ def main() -> None:
                         help='of the loss; give another --out')
     parser.add_argument('--vary', nargs='+', choices=list(FACTORS), default=[],
                         help='run these factors instead of the central setting')
+    parser.add_argument('--pipelines', nargs='+', default=['diff2in1_mm/rooms'],
+                        help='diffusion models for --vary pipeline, for example of several ages')
     parser.add_argument('--plots', help='folder for a plot of each factor in --vary')
     args = parser.parse_args()
     if args.task != 'segmentation':
         args.arms = [name for name in args.arms if name not in SEGMENTATION_ONLY]
     args.out = args.out or f'work_dirs/rooms_{args.task}_experiment'
     cache = FeatureCache(20000)
-    points = [(f, v) for f in args.vary for v in FACTORS[f]] or [(None, None)]
+    points = [(f, v) for f in args.vary for v in values(args, f)] or [(None, None)]
     for factor, value in points:
+        if factor == 'pipeline':
+            cache = FeatureCache(20000)  # pixels are its keys: features of one model only
         title = 'central setting' if factor is None else f'{factor} = {value}'
         for metric in TASKS[args.task][1]:
             found = experiment(args, factor, value, cache, metric)
