@@ -63,7 +63,7 @@ TASKS = dict(segmentation=('diff2in1_rooms.py', ['mIoU'], 1),
              depth=('diff2in1_rooms_depth.py', ['rmse', 'abs_rel'], 100))  # centimetres, per cent
 # One factor at a time around the central setting (the defaults of the options); None: --pipelines.
 FACTORS = dict(T=(200, 400, 600, 800), ratio=(0.5, 1.0, 2.0), num_labelled=(10, 25, 50, 100, 200),
-               channels=(32, 64, 128), pipeline=None)
+               channels=(32, 64, 128), warm_up=(400, 1600), pipeline=None)
 _SHARE_WARM_UP = ('T', 'ratio')  # what the warm-up does not see
 
 
@@ -112,7 +112,7 @@ def experiment(args: argparse.Namespace, factor: str, value, cache: FeatureCache
             out = osp.join(args.out, f'{factor}-{osp.basename(str(value))}')
     shared = central if factor in _SHARE_WARM_UP else out
     return Experiment(out, ARMS, BASELINE, metric,
-                      lambda arm, seed: configure(own, arm, seed), args.warm_up, shared, cache,
+                      lambda arm, seed: configure(own, arm, seed), own.warm_up, shared, cache,
                       TASKS[args.task][2])
 
 

@@ -33,7 +33,7 @@ model = dict(
         norm_cfg=norm_cfg,
         align_corners=False,
         loss_decode=dict(
-            type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0,
+            type='WeightedCrossEntropyLoss',
             # walls, floor and ceiling fill most of a picture
             class_weight=[0.5] * 3 + [2.0] * 9)),
     train_cfg=dict(),

@@ -1,14 +1,18 @@
 """What a run with :class:`SelfImprovingHook` must be like, told in one sentence where it is not."""
 
+from typing import Sequence, Union
+
 import torch.nn as nn
 from mmengine.dist import get_world_size
 from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.runner import EpochBasedTrainLoop
 
+from ..optional import is_installed
 from .batch_pass import ViewSettings, shares_features
 from .checkpoint_hook import AtomicCheckpointHook
 
-__all__ = ['check_hooks', 'check_interval', 'check_run', 'check_views', 'to_iterations']
+__all__ = ['check_class_weights', 'check_hooks', 'check_interval', 'check_run', 'check_views',
+           'to_iterations']
 
 # They hold parameters in pieces, or in an engine of their own, where theta_C cannot reach them.
 _STRATEGIES = ('FSDPStrategy', 'DeepSpeedStrategy', 'ColossalAIStrategy')
@@ -70,6 +74,24 @@ def check_views(model: nn.Module, views: ViewSettings) -> None:
         raise ValueError(
             f"target_mode='train' would wait for other processes in {synchronised[0]} "
             "(SyncBatchNorm), which may have no synthetic sample: use target_mode='eval', or BN.")
+
+
+def check_class_weights(model: nn.Module, confidence: Union[None, float, Sequence[float]]) -> None:
+    """Refuses thresholds of pixels together with class weights that MMSegmentation cannot ignore.
+
+    Raises:
+        ValueError: A ``CrossEntropyLoss`` would fail on the first ignored pixel.
+    """
+    if not confidence or not is_installed('mmseg'):
+        return
+    from mmseg.models.losses import CrossEntropyLoss
+    for name, loss in model.named_modules():
+        if type(loss) is CrossEntropyLoss and loss.class_weight is not None \
+                and not (loss.use_sigmoid or loss.use_mask):
+            raise ValueError(
+                f"{name}: MMSegmentation's CrossEntropyLoss with class_weight fails on pixels that "
+                f"are ignored, and confidence={confidence} ignores some: give it "
+                "type='WeightedCrossEntropyLoss'.")
 
 
 def check_interval(runner, interval: int, interval_from: str) -> None:

@@ -13,7 +13,8 @@ from ..synthesis.settings import CreationSettings
 from .batch_pass import BatchPass, ViewSettings
 from .creation_stage import check_creation_stage, create_round, mixed_dataset
 from .restarts import check_schedules, forget_state, restart_schedules, restart_timer
-from .run_checks import check_interval, check_run, check_views, to_iterations
+from .run_checks import (check_class_weights, check_interval, check_run, check_views,
+                         to_iterations)
 from .stage_state import CREATION, SELF_IMPROVING, WARM_UP, StageState
 from .summary import RunSummary, Stopwatch, plain_metrics
 from .theta import ThetaC
@@ -133,6 +134,7 @@ class SelfImprovingHook(Hook):
         check_views(model, self.views)
         labeller = None
         if self.creation is not None:
+            check_class_weights(model, self.confidence or self.creation['confidence'])
             check_creation_stage(runner, model, self.creation, runner._resume)
             labeller = labeller_for(model, self.confidence, self.labelling)
         self._log_interval = next(

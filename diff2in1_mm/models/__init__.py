@@ -11,10 +11,11 @@ __all__ = ['AutoencoderTrainer', 'DenoiserTrainer', 'DiffusionAggregator', 'Diff
            'MaskedSiLogLoss', 'MultiscaleNormalLoss', 'NormalLoss']
 
 _SEG = ('DepthHead', 'DepthMapEstimator', 'FPNDepthHead', 'FPNNormalHead', 'IDiscHead',
-        'NormalEstimator', 'NormalHead')
+        'NormalEstimator', 'NormalHead', 'WeightedCrossEntropyLoss')
 if is_installed('mmseg'):
     from .decode_heads import (DepthHead, FPNDepthHead, FPNNormalHead, IDiscHead,  # noqa: F401
                                NormalHead)
+    from .losses.weighted_cross_entropy import WeightedCrossEntropyLoss  # noqa: F401
     from .segmentors import DepthMapEstimator, NormalEstimator  # noqa: F401
     __all__ += _SEG
 else:

@@ -188,6 +188,15 @@ class TestRefusals:
         with pytest.raises(ValueError, match=match):
             train(cfg)
 
+    @pytest.mark.parametrize('hook', [dict(confidence=0.8),
+                                      dict(creation=dict(confidence=0.8))])
+    def test_class_weights_that_cannot_ignore_pixels(self, images, tmp_path, hook):
+        def weigh(cfg):
+            cfg.model.decode_head.loss_decode = dict(type='CrossEntropyLoss',
+                                                     class_weight=[1.0] * 19)
+        self.refused("confidence=0.8 ignores some.*type='WeightedCrossEntropyLoss'", images,
+                     tmp_path, hook=hook, change=weigh)
+
     def test_second_average(self, images, tmp_path):
         self.refused('EMAHook and SelfImprovingHook both', images, tmp_path, hook={},
                      change=lambda cfg: cfg.custom_hooks.append(dict(type='EMAHook')))
