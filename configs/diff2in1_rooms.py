@@ -55,7 +55,8 @@ custom_hooks = [
         # theta_C's time constant, 50 iterations, has to fit the length of the stage.
         momentum=0.02,
         interval=1,
-        student_view='feature_dropout',
+        # other views cost more on Rooms (docs/rooms.md)
+        student_view='same',
         creation=dict(
             T=400,
             steps=10,
