@@ -129,6 +129,7 @@ def plot(args: argparse.Namespace, factor: str) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4))
     metric = TASKS[args.task][1][0]
     for name in args.arms:
+        colour = f'C{args.arms.index(name)}'
         places, means, gains, spreads = [], [], [], []
         for value in values(args, factor):
             found = experiment(args, factor, value, None, metric)
@@ -139,9 +140,9 @@ def plot(args: argparse.Namespace, factor: str) -> None:
                 means.append(sum(scores.values()) / len(scores))
                 gains.append(mean)
                 spreads.append(spread or 0)
-        left.plot(places, means, marker='o', label=name)
+        left.plot(places, means, marker='o', color=colour, label=name)
         if name != BASELINE and None not in gains:
-            right.errorbar(places, gains, spreads, marker='o', capsize=3, label=name)
+            right.errorbar(places, gains, spreads, marker='o', color=colour, capsize=3)
     left.set(xlabel=factor, ylabel=metric)
     right.set(xlabel=factor, ylabel=f'minus "{BASELINE}", paired')
     right.axhline(0, color='black', linewidth=0.8)
