@@ -73,8 +73,8 @@ class Experiment:
         metric (str): Key of the summary's stages.
         configure (Callable): ``(arm, seed) -> Config`` of a run; work dir and store are set here.
         warm_up (int): Iterations of the warm-up.
-        shared (str | None): Folder of the warm-ups and of the arms without synthetic images,
-            where other experiments have them in common. Default: ``out``.
+        shared (str | None): Folder of the warm-ups and of the arms without synthetic images and
+            options, where other experiments have them in common. Default: ``out``.
         cache (FeatureCache | None): Features of the frozen backbone, kept over all runs.
         scale (float): Of the metric in tables: 100 for shares. Default 1.
     """
@@ -101,8 +101,10 @@ class Experiment:
         return osp.join(self.shared, f'warm_up-{self.arms[name].family}-{seed}.pth')
 
     def _folder(self, name: str, seed: int) -> str:
-        creates = self.arms[name].hook.get('creation', True) is not None
-        return osp.join(self.out if creates else self.shared, f'{name.replace(" ", "_")}-{seed}')
+        arm = self.arms[name]
+        # options such as the size of batches may follow the factor
+        shared = arm.hook.get('creation', True) is None and not arm.options
+        return osp.join(self.shared if shared else self.out, f'{name.replace(" ", "_")}-{seed}')
 
     def _summary(self, name: str, seed: int) -> str:
         return osp.join(self._folder(name, seed), 'summary.json')

@@ -89,7 +89,7 @@ def configure(args: argparse.Namespace, arm: Arm, seed: int) -> Config:
     if arm is ARMS['fresh real, true labels']:
         data.dataset.pipeline.insert(2, dict(type='TrueLabels'))
     cfg.merge_from_dict({**options, **arm.options})
-    if cfg.train_dataloader.batch_size == _TWICE['train_dataloader.batch_size']:
+    if _TWICE.items() <= arm.options.items():
         cfg.train_dataloader.batch_size = round(8 * (1 + args.ratio))
     set_lengths(cfg, args.warm_up, args.self_improving)
     # looked up anew: merging has put copies in the place of what it changed

@@ -87,7 +87,7 @@ def check_class_weights(model: nn.Module, confidence: Union[None, float, Sequenc
     from mmseg.models.losses import CrossEntropyLoss
     for name, loss in model.named_modules():
         if type(loss) is CrossEntropyLoss and loss.class_weight is not None \
-                and not (loss.use_sigmoid or loss.use_mask):
+                and loss.reduction == 'mean' and not (loss.use_sigmoid or loss.use_mask):
             raise ValueError(
                 f"{name}: MMSegmentation's CrossEntropyLoss with class_weight fails on pixels that "
                 f"are ignored, and confidence={confidence} ignores some: give it "
