@@ -12,6 +12,7 @@ import argparse
 import copy
 import os
 import os.path as osp
+import statistics
 
 import fresh_rooms  # noqa: F401  (registers FreshRooms and TrueLabels)
 from experiment import Arm, Experiment, experiment_arguments, paired, set_lengths
@@ -121,6 +122,29 @@ def values(args: argparse.Namespace, factor: str) -> tuple:
     return FACTORS[factor] or tuple(args.pipelines)
 
 
+def summary(args: argparse.Namespace) -> str:
+    """Markdown: a row for each value of the factors, a column for each arm, all runs in brackets."""
+    others = [name for name in args.arms if name != BASELINE]
+    lines = ['| factor | value | ' + ' | '.join([f'"{BASELINE}"', *others]) + ' |',
+             '|---' * (len(others) + 3) + '|']
+    for factor in args.vary:
+        for value in values(args, factor):
+            found = experiment(args, factor, value, None, TASKS[args.task][1][0])
+            base, cells = found.scores(BASELINE, args.seeds), []
+            for name in [BASELINE, *others]:
+                scores = found.scores(name, args.seeds)
+                mean, spread, _ = paired(scores, base)
+                if not scores or mean is None:
+                    cells.append('-')
+                    continue
+                figure = (f'{statistics.mean(scores.values()):.2f}' if name == BASELINE
+                          else f'{mean:+.2f}' + (f' ± {spread:.2f}' if spread is not None else ''))
+                runs = ' '.join(f'{scores[s]:.2f}' if s in scores else '-' for s in args.seeds)
+                cells.append(f'{figure} ({runs})')
+            lines.append(f'| {factor} | {osp.basename(str(value))} | ' + ' | '.join(cells) + ' |')
+    return '\n'.join(lines)
+
+
 def plot(args: argparse.Namespace, factor: str) -> None:
     """Arms over the values of a factor, with their deviation over the seeds."""
     import matplotlib
@@ -186,6 +210,8 @@ def main() -> None:
             if not args.table:
                 found.run(args.arms, args.seeds)  # what is finished is not run again
             print(f'\n{title}: {metric}\n\n{found.table(args.seeds)}')
+    if args.vary:
+        print(f'\n{summary(args)}')
     for factor in args.vary if args.plots else []:
         plot(args, factor)
 

@@ -15,14 +15,8 @@ mirror = False  # there are rooms enough
 encode_batch_size = 16
 
 autoencoder = dict(
-    model=dict(
-        autoencoder=dict(latent_channels=8, sample_size=128),
-        # Four channels hold 4x4 pixels no better than 25 dB, eight 28 dB and more.
-        square_weight=10.0,
-        gradient_weight=0.25,
-        crop=(64, 64),
-        crop_iters=0),
-    train_dataloader=dict(batch_size=8, dataset=dict(crop=None)),
+    model=dict(autoencoder=dict(sample_size=128)),
+    train_dataloader=dict(dataset=dict(crop=None)),
     param_scheduler=[
         dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=100),
         dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=6300, eta_min=2e-5)
