@@ -46,7 +46,7 @@ def make_rooms(root: str, splits: Sequence[str] = ('train', 'val'), seed: int = 
         workers (int, optional): Processes. Defaults to the number of cores.
 
     Raises:
-        ValueError: The folder holds a split of another world.
+        ValueError: The folder holds a split of another world, or somebody else's data.
         OSError: No space is left; what was half made is removed.
     """
     counts = dict(SPLITS, **(counts or {}))
@@ -57,6 +57,7 @@ def make_rooms(root: str, splits: Sequence[str] = ('train', 'val'), seed: int = 
         with FileLock(osp.join(root, f'.{split}.lock')):
             if not _is_made(root, split, spec):
                 _check_space(root, split, spec)
+                _claim(root, split)
                 _make_split(root, split, spec, workers or os.cpu_count() or 1)
 
 
@@ -86,6 +87,26 @@ def _check_space(root: str, split: str, spec: dict) -> None:
                       f'{free / 1e6:.0f} MB left: give a data_root with more space.')
 
 
+def _claim(root: str, split: str) -> None:
+    """Refuse somebody else's data; mark the split as ours, of which half may be removed again."""
+    if not any(map(osp.exists, (_marker(root, split), osp.join(root, f'rooms_{split}.json')))):
+        for path in _paths(root, split):
+            if osp.isfile(path) or osp.isdir(path) and os.listdir(path):
+                raise ValueError(f'{path} is there already and was not rendered by Rooms: give '
+                                 'another data_root, or move it away.')
+    write_atomic(_marker(root, split), b'')
+
+
+def _marker(root: str, split: str) -> str:
+    return osp.join(root, f'.{split}.making')
+
+
+def _paths(root: str, split: str) -> List[str]:
+    """Files and folders of a split, but the one that says it is complete."""
+    return ([osp.join(root, f'{name}_{split}.json') for name in ('captions', 'instances')]
+            + [osp.join(root, folder, split) for folder in _FOLDERS])
+
+
 def _make_split(root: str, split: str, spec: dict, workers: int) -> None:
     """Render a split; whatever stops it, nothing half-made stays."""
     labelled = split != 'unlabelled'
@@ -109,6 +130,8 @@ def _make_split(root: str, split: str, spec: dict, workers: int) -> None:
     except BaseException:
         _remove(root, split)
         raise
+    finally:
+        os.remove(_marker(root, split))
 
 
 @contextmanager
@@ -123,11 +146,10 @@ def _no_cv2_threads() -> Iterator[None]:
 
 
 def _remove(root: str, split: str) -> None:
-    for folder in _FOLDERS:
-        shutil.rmtree(osp.join(root, folder, split), ignore_errors=True)
-    for name in ('captions', 'instances', 'rooms'):
-        path = osp.join(root, f'{name}_{split}.json')
-        if osp.exists(path):
+    for path in [osp.join(root, f'rooms_{split}.json'), *_paths(root, split)]:
+        if osp.isdir(path):
+            shutil.rmtree(path, ignore_errors=True)
+        elif osp.exists(path):
             os.remove(path)
 
 

@@ -87,6 +87,26 @@ def test_another_world_is_not_overwritten(world):
         make_rooms(str(world), ['train'], seed=1, **OPTIONS)
 
 
+@pytest.mark.parametrize('theirs', ['images/train/0001.jpg', 'annotations/train/0001.png',
+                                    'captions_train.json'])
+def test_the_data_of_others_is_not_touched(tmp_path, theirs):
+    path = tmp_path / theirs
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b'mine')
+    with pytest.raises(ValueError, match='was not rendered by Rooms: give another data_root'):
+        make_rooms(str(tmp_path), ['train'], **OPTIONS)
+    assert path.read_bytes() == b'mine'
+
+
+def test_what_a_killed_process_left_is_made_anew(tmp_path):
+    (tmp_path / 'images' / 'train').mkdir(parents=True)
+    (tmp_path / 'images' / 'train' / '000009.png').write_bytes(b'half')
+    (tmp_path / '.train.making').touch()
+    make_rooms(str(tmp_path), ['train'], **OPTIONS)
+    assert len(list((tmp_path / 'images' / 'train').iterdir())) == 4
+    assert not (tmp_path / '.train.making').exists()
+
+
 def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
     real, calls = make._write, []
 
