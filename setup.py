@@ -34,7 +34,7 @@ REQUIRED = [
     'setuptools>=77.0.3,<80',  # MMEngine imports pkg_resources, which later versions lack
 ]
 EXTRAS = {
-    'seg': ['mmsegmentation>=1.2.0,<1.3'],
+    'seg': ['mmsegmentation>=1.2.0,<1.3', 'pycocotools'],  # Rooms writes COCO files
     'det': ['mmdet>=3.2.0,<3.4'],
     'demo': ['matplotlib'],
     'eval': ['torchmetrics>=1.4'],  # FID and KID of tools/evaluate_synthetic.py

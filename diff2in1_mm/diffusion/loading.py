@@ -105,7 +105,8 @@ def _load_folder_or_hub(source: str, dtype: torch.dtype, variant: Optional[str])
     def load_text():
         from transformers import CLIPTextModel, CLIPTokenizer
         try:
-            encoder = CLIPTextModel.from_pretrained(source, subfolder='text_encoder')
+            encoder = CLIPTextModel.from_pretrained(source, subfolder='text_encoder',
+                                                    use_safetensors=True, variant=variant)
             tokenizer = CLIPTokenizer.from_pretrained(source, subfolder='tokenizer')
         except OSError as error:
             raise ValueError(

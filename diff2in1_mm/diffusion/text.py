@@ -117,7 +117,7 @@ def _token_ids(tokenizer, encoder, texts: List[str]) -> Tuple[Tensor, Tensor]:
 def clip_tokenizer(max_length: int = 77):
     """OpenAI's CLIP tokenizer, built from the vocabulary that MMSegmentation ships.
 
-    Needed for single-file checkpoints, which come without a tokenizer.
+    Needed for new models and for single-file checkpoints, which come without a tokenizer.
 
     Args:
         max_length (int): Tokens that the text encoder takes. Default 77.
@@ -141,9 +141,9 @@ def _bpe_lines() -> List[str]:
     try:
         import mmseg
     except ImportError as error:
-        raise ImportError('a single-file checkpoint has no tokenizer, and CLIP\'s vocabulary comes '
-                          'with MMSegmentation: `pip install mmsegmentation`, or load the model '
-                          'from a diffusers folder') from error
+        raise ImportError('a new model and a single-file checkpoint have no tokenizer, and CLIP\'s '
+                          'vocabulary comes with MMSegmentation: `pip install mmsegmentation`, or '
+                          'use a diffusers folder, which has one') from error
     path = osp.join(osp.dirname(mmseg.__file__), 'utils', 'bpe_simple_vocab_16e6.txt.gz')
     with gzip.open(path, 'rt', encoding='utf-8') as file:
         lines = file.read().split('\n')

@@ -66,6 +66,15 @@ def test_the_fingerprint_survives_another_dtype_and_tells_weights_apart(pipeline
     assert same_weights(full.fingerprint(), half.fingerprint())
     assert not same_weights(full.fingerprint(), other.fingerprint())
     assert full.digest() != other.digest()
+    assert same_weights(full.fingerprint(), full.half().fingerprint())
+
+
+def test_the_fingerprint_tells_adapted_weights_apart(diffusion):
+    before = diffusion.fingerprint()
+    weight = diffusion.unet.mid_block.resnets[0].conv1.weight
+    with torch.no_grad():
+        weight += 0.02 * weight.std() * torch.randn_like(weight)
+    assert not same_weights(before, diffusion.fingerprint())
 
 
 def test_the_text_encoder_leaves_memory_and_texts_are_encoded_once(diffusion, pipeline):

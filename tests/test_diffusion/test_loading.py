@@ -121,6 +121,17 @@ def test_a_missing_text_encoder_is_named_when_text_is_needed(pipeline_folder, tm
         model.text.sequences([''])
 
 
+def test_a_variant_is_one_of_all_parts(pipeline_folder, tmp_path):
+    def rename(copy):
+        for path in copy.rglob('*.safetensors'):
+            path.rename(path.with_suffix('.fp16.safetensors'))
+    folder = broken(pipeline_folder, tmp_path, rename)
+    model = LatentDiffusion.from_pretrained(folder, variant='fp16')
+    expected = LatentDiffusion.from_pretrained(pipeline_folder)
+    assert torch.equal(model.text.sequences(['']), expected.text.sequences(['']))
+    assert torch.equal(model.fingerprint(), expected.fingerprint())
+
+
 @pytest.mark.parametrize('source', ['./missing', 'model.safetensors', 'no_owner'])
 def test_missing_sources_are_named(source):
     with pytest.raises(ValueError, match='neither an existing folder nor a hub id|does not exist'):

@@ -4,6 +4,7 @@ import os
 import os.path as osp
 import shutil
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 import cv2
@@ -48,8 +49,12 @@ def make_rooms(root: str, splits: Sequence[str] = ('train', 'val'), seed: int = 
     Raises:
         ValueError: The folder holds a split of another world, or somebody else's data.
         OSError: No space is left; what was half made is removed.
+        ImportError: pycocotools is not installed.
     """
     counts = dict(SPLITS, **(counts or {}))
+    if find_spec('pycocotools') is None and set(splits) - {'unlabelled'}:
+        raise ImportError('the boxes and masks of Rooms are written by pycocotools, which is not '
+                          'installed: run `pip install pycocotools`.')
     os.makedirs(root, exist_ok=True)
     for split in splits:
         spec = dict(seed=seed, size=list(size), count=counts[split], renderer=RENDERER)

@@ -124,6 +124,14 @@ def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
     make_rooms(str(tmp_path), ['train'], **OPTIONS)  # and the next attempt succeeds
 
 
+def test_a_missing_library_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(make, 'find_spec', lambda name: None)
+    with pytest.raises(ImportError, match='run `pip install pycocotools`'):
+        make_rooms(str(tmp_path / 'new'), ['train'], **OPTIONS)
+    assert not (tmp_path / 'new').exists()
+    make_rooms(str(tmp_path / 'new'), ['unlabelled'], **OPTIONS)  # has no boxes
+
+
 def test_space_is_looked_at_first(tmp_path, monkeypatch):
     monkeypatch.setattr(make.shutil, 'disk_usage', lambda root: type('Usage', (), dict(free=10)))
     with pytest.raises(OSError, match='MB left: give a data_root with more space'):
