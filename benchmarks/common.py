@@ -23,11 +23,9 @@ from diff2in1_mm.diffusion import clip_tokenizer
 ARCHITECTURES = dict(
     small=dict(
         vae=dict(block_out_channels=[24, 48, 64], layers_per_block=1, norm_num_groups=8,
-                 latent_channels=6,
-                 mid_block_add_attention=False),
+                 latent_channels=8, mid_block_add_attention=False),
         unet=dict(sample_size=64, block_out_channels=[64, 96, 160], layers_per_block=1,
-                  in_channels=6, out_channels=6,
-                  norm_num_groups=16, attention_head_dim=4, cross_attention_dim=64,
+                  in_channels=8, out_channels=8, norm_num_groups=16, attention_head_dim=4, cross_attention_dim=64,
                   down_block_types=['DownBlock2D', *['CrossAttnDownBlock2D'] * 2],
                   up_block_types=[*['CrossAttnUpBlock2D'] * 2, 'UpBlock2D']),
         text=dict(hidden_size=64, intermediate_size=256, num_hidden_layers=2,

@@ -24,7 +24,7 @@ from diff2in1_mm.visualization.variants import Pair, variants_picture, with_lege
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.ppm', '.tif', '.tiff', '.webp')
 EXAMPLES = """\
 examples:
-  python demo/image_demo.py photo.jpg configs/diff2in1_camvid.py work_dirs/camvid/iter_800.pth
+  python demo/image_demo.py photo.jpg configs/diff2in1_camvid.py work_dirs/diff2in1_camvid/iter_1200.pth
   python demo/image_demo.py 'photos/**/*.png' CONFIG CHECKPOINT --out-dir pictures --opacity 0.7
   # what the creation stage would make of this photograph, and how the model labels it
   python demo/image_demo.py photo.jpg CONFIG CHECKPOINT --generate --T 200 400 600 --copies 2"""

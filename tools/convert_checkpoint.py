@@ -60,7 +60,7 @@ def main(argv=None) -> None:
     parser, args = parse_args(argv)
     try:
         content = run(args)
-    except (FileNotFoundError, ImportError, ValueError) as error:
+    except (OSError, ImportError, ValueError) as error:
         parser.exit(2, f'{parser.prog}: {error}\n')
     print(f'{summary(content)}\nEvery name is in {osp.join(args.out, "report.json")}.')
     if osp.isfile(osp.join(args.out, 'config.py')):

@@ -170,7 +170,7 @@ def main(argv=None) -> None:
     parser, args = parse_args(argv)
     try:
         run(*prepare(args), args)
-    except (FileNotFoundError, ImportError, ValueError) as error:
+    except (OSError, ImportError, ValueError) as error:
         parser.exit(2, f'{parser.prog}: {error}\n')
 
 

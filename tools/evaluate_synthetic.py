@@ -13,7 +13,9 @@ import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 import numpy as np
 import torch
 import torch.nn as nn
+from mmengine.logging import print_log
 from mmengine.utils import track_iter_progress
+from PIL import Image
 from torch import Tensor
 
 from diff2in1_mm.datasets.image_folder import find_images
@@ -54,10 +56,17 @@ def parse_args(argv=None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def read_images(paths: Sequence[str], size) -> List[Tensor]:
-    """uint8 RGB images (3, H, W) of one size (width, height)."""
-    images = [load_image(path, size, keep_ratio=False) for path in paths]
-    return [torch.from_numpy(image.copy()).permute(2, 0, 1) for image in images]
+def read_images(paths: Sequence[str], size) -> Dict[str, Tensor]:
+    """uint8 RGB images (3, H, W) of one size (width, height) by path; the unreadable are named."""
+    images = {}
+    for path in paths:
+        try:
+            image = load_image(path, size, keep_ratio=False)
+        except OSError as error:
+            print_log(f'{path} cannot be read ({error}) and is left out', 'current', level=30)
+            continue
+        images[path] = torch.from_numpy(image.copy()).permute(2, 0, 1)
+    return images
 
 
 @torch.no_grad()
@@ -121,11 +130,16 @@ def evaluate(args: argparse.Namespace) -> Dict[str, Dict[str, dict]]:
     if lost:
         raise FileNotFoundError(f'the source image {lost} is not there any more: run this where '
                                 'the samples were made')
-    first = load_image(store.image_path(records[0]))
-    size = first.shape[1], first.shape[0]
-    samples = read_images([store.image_path(r) for r in records], size)
-    sources = read_images([r.source_path for r in records], size)
-    real = read_images(find_images(args.real)[:args.limit], size)
+    with Image.open(store.image_path(records[0])) as first:
+        size = first.size
+    of_store = read_images([store.image_path(r) for r in records], size)
+    of_sources = read_images(dict.fromkeys(r.source_path for r in records), size)
+    pairs = [(of_sources[r.source_path], of_store[store.image_path(r)]) for r in records
+             if r.source_path in of_sources and store.image_path(r) in of_store]
+    real = list(read_images(find_images(args.real)[:args.limit], size).values())
+    if not (pairs and real):
+        raise ValueError(f'none of the images of {args.real if pairs else args.store} can be read')
+    sources, samples = zip(*pairs)
     result = {name: figures(network, real, samples, sources) for name, network in networks.items()}
     out = args.out or osp.join(args.store, 'evaluation')
     write_atomic(osp.join(out, 'figures.json'), json.dumps(result, indent=2).encode())
@@ -142,7 +156,7 @@ def evaluate(args: argparse.Namespace) -> Dict[str, Dict[str, dict]]:
 def main(argv=None) -> None:
     try:
         evaluate(parse_args(argv))
-    except (FileNotFoundError, ImportError, ValueError) as error:
+    except (OSError, ImportError, ValueError) as error:
         sys.exit(f'error: {error}')
 
 

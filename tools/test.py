@@ -8,10 +8,11 @@ from mmengine.runner import Runner
 
 from diff2in1_mm.engine.launch import (add_common_options, check_data, load_config,
                                        prepare_processes)
+from diff2in1_mm.sentences import told_in_a_sentence
 
 EXAMPLES = """\
 examples:
-  python tools/test.py configs/diff2in1_camvid.py work_dirs/diff2in1_camvid/iter_800.pth
+  python tools/test.py configs/diff2in1_camvid.py work_dirs/diff2in1_camvid/iter_1200.pth
   # predictions beside the images, and as files
   python tools/test.py CONFIG CHECKPOINT --show-dir shown --out predictions"""
 
@@ -95,10 +96,11 @@ def main(argv=None) -> None:
     parser, args = parse_args(argv)
     try:
         cfg = prepare(args)
-    except (FileNotFoundError, ImportError, ValueError) as error:
+    except (OSError, ImportError, ValueError) as error:
         parser.exit(2, f'{parser.prog}: {error}\n')
     prepare_processes(cfg)
-    Runner.from_cfg(cfg).test()
+    with told_in_a_sentence(parser.prog):
+        Runner.from_cfg(cfg).test()
 
 
 if __name__ == '__main__':

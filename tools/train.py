@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 
 from diff2in1_mm.engine.launch import (add_common_options, check_data, check_hook_data, find_hook,
                                        load_config, prepare_processes)
+from diff2in1_mm.sentences import told_in_a_sentence
 
 EXAMPLES = """\
 examples:
@@ -56,10 +57,9 @@ def prepare(args: argparse.Namespace) -> Config:
         cfg.load_from = None if args.resume == 'auto' else args.resume
     check_hook_data(cfg)
     check_data(cfg, 'train_dataloader', 'val_dataloader')
-    hooks = [ConfigDict(type='CheckInputsHook')]
-    if find_hook(cfg, 'SelfImprovingHook') is None:
-        hooks.append(ConfigDict(type='SummaryHook'))
-    cfg.custom_hooks = list(cfg.get('custom_hooks') or []) + hooks
+    if find_hook(cfg, 'SelfImprovingHook') is None:  # which does both itself
+        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), ConfigDict(type='CheckInputsHook'),
+                            ConfigDict(type='SummaryHook')]
     return cfg
 
 
@@ -79,15 +79,16 @@ def main(argv=None) -> None:
     parser, args = parse_args(argv)
     try:
         cfg = prepare(args)
-    except (FileNotFoundError, ImportError, ValueError) as error:
+    except (OSError, ImportError, ValueError) as error:
         parser.exit(2, f'{parser.prog}: {error}\n')
     prepare_processes(cfg)
-    if 'runner_type' in cfg:
-        from mmengine.registry import RUNNERS
-        runner = RUNNERS.build(cfg)
-    else:
-        runner = Runner.from_cfg(cfg)
-    runner.train()
+    with told_in_a_sentence(parser.prog):
+        if 'runner_type' in cfg:
+            from mmengine.registry import RUNNERS
+            runner = RUNNERS.build(cfg)
+        else:
+            runner = Runner.from_cfg(cfg)
+        runner.train()
 
 
 if __name__ == '__main__':

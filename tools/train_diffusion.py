@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 
 from diff2in1_mm.engine.diffusion_training import DiffusionTraining
 from diff2in1_mm.engine.launch import add_common_options, load_config
+from diff2in1_mm.sentences import told_in_a_sentence
 
 EXAMPLES = """\
 examples:
@@ -76,9 +77,10 @@ def main(argv=None) -> None:
                     use_amp(cfg[stage].optim_wrapper)
         init_processes(cfg)
         training = DiffusionTraining(cfg, args.resume)
-    except (FileNotFoundError, ImportError, ValueError) as error:
+    except (OSError, ImportError, ValueError) as error:
         sys.exit(f'error: {error}')
-    print_log(f'The diffusion model is in {training.run()}', 'current')
+    with told_in_a_sentence('error'):
+        print_log(f'The diffusion model is in {training.run()}', 'current')
 
 
 if __name__ == '__main__':

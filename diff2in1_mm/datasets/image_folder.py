@@ -13,6 +13,8 @@ from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 from torch.utils.data import Dataset
 
+from ..diffusion.captions import caption_table
+
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
 
@@ -30,9 +32,8 @@ class ImageFolder(Dataset):
             image. None cuts the middle of ``size``. Default None.
         flip (float): Probability of a mirror image. Default 0.
         scale (tuple[float, float]): Random enlargement before cropping, at least 1. Default (1, 1).
-        captions (str | None): A ``.json`` file (object of file name to caption), a ``.jsonl`` file
-            (lines with ``file_name`` and ``text``), or ``'sidecar'`` for a ``.txt`` file beside
-            each image. None means empty captions. Default None.
+        captions (str | None): A file as :func:`caption_table` takes it (``.json``, ``.jsonl``),
+            or ``'sidecar'`` for a ``.txt`` file beside each image. None means empty captions. Default None.
         data_root (str): Prefix of a relative ``path`` and ``captions``. Default ''.
         limit (int | None): Use only the first so many files. Default None.
         ann_file (str | None): COCO file; only images that it lists are used, such as those of a
@@ -212,7 +213,7 @@ def read_captions(source: Optional[str], files: Sequence[str]) -> List[str]:
         return texts
     if not osp.isfile(source):
         raise FileNotFoundError(f'there is no captions file {source!r}')
-    table = _caption_table(source)
+    table = caption_table(source)
     texts = [table.get(osp.basename(file), table.get(osp.splitext(osp.basename(file))[0], ''))
              for file in files]
     if not any(texts):
@@ -226,19 +227,3 @@ def _sidecar(path: str) -> str:
         return ''
     with open(path, encoding='utf-8') as file:
         return ' '.join(file.read().split())
-
-
-def _caption_table(source: str) -> Dict[str, str]:
-    """File name (without folder) to caption."""
-    try:
-        with open(source, encoding='utf-8') as file:
-            if source.endswith('.jsonl'):
-                rows = [json.loads(line) for line in file if line.strip()]
-                table = {row['file_name']: row['text'] for row in rows}
-            else:
-                table = json.load(file)
-        return {osp.basename(name): ' '.join(text.split()) for name, text in table.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f'{source} is not a captions file: give a .json object of file name to caption, or '
-            '.jsonl lines with "file_name" and "text"') from error

@@ -3,7 +3,6 @@
 Each condition turns sources (images of a data set) into embeddings (n, L, C). A condition whose
 ``per_image`` is False says the same of every image, and serves perception as well as generation.
 """
-import json
 import os.path as osp
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from mmengine.registry import DATASETS, MODELS
 from safetensors.torch import load_file
 from torch import Tensor
 
+from .captions import caption_table
 from .text import TextEmbedder
 
 
@@ -89,9 +89,8 @@ class Captions(TextCondition):
     """A caption per image, from a file or a folder.
 
     Args:
-        path (str): A JSON file ``{"image name": "caption"}``, a JSON Lines file with ``image`` and
-            ``caption``, or a folder with ``NAME.txt`` beside each ``NAME.jpg``. Names may carry
-            folders and suffixes; the bare name counts.
+        path (str): A file as :func:`caption_table` takes it, or a folder with ``NAME.txt`` for each
+            ``NAME.jpg``. Names may carry folders and suffixes; the bare name counts.
         default (str | None): Caption of images that have none. None makes that an error.
 
     Raises:
@@ -103,7 +102,10 @@ class Captions(TextCondition):
             raise ValueError(f'the captions {path!r} do not exist: give a JSON file '
                              '{"image name": "caption"} or a folder of .txt files')
         self.path, self.default = path, default
-        self.captions = None if osp.isdir(path) else _read_captions(path)
+        self.captions = None
+        if not osp.isdir(path):
+            self.captions = {osp.splitext(name)[0]: text
+                             for name, text in caption_table(path).items()}
 
     def text(self, source: Source) -> str:
         caption = self._find(source.stem)
@@ -135,23 +137,6 @@ class OwnCaption(TextCondition):
             raise ValueError(f'the data set has no `caption` for {source.stem!r}: take the '
                              "condition dict(type='Captions', path=...) or dict(type='Prompt')")
         return source.caption
-
-
-def _read_captions(path: str) -> Dict[str, str]:
-    try:
-        with open(path, encoding='utf-8') as file:
-            if path.endswith('.jsonl'):
-                rows = [json.loads(line) for line in file if line.strip()]
-                pairs = [(row['image'], row['caption']) for row in rows]
-            else:
-                pairs = list(json.load(file).items())
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, AttributeError, TypeError) as error:
-        raise ValueError(f'{path} is no caption file ({error}): a JSON object {{"image name": '
-                         '"caption"}, or JSON Lines with "image" and "caption", is needed'
-                         ) from error
-    if not pairs or not all(isinstance(text, str) for pair in pairs for text in pair):
-        raise ValueError(f'{path} must map at least one image name to a caption string')
-    return {osp.splitext(osp.basename(name))[0]: caption for name, caption in pairs}
 
 
 @MODELS.register_module()

@@ -202,7 +202,9 @@ class LatentDiffusion(nn.Module):
         latents = self._prepare(latents)
         with torch.autocast(latents.device.type, enabled=False), \
                 FeatureTaps(self.unet, taps) as maps:
-            output = self.unet(latents, timestep, embeddings, return_dict=False)[0]
+            # on the device: diffusers would copy a number there, and wait for it
+            step = torch.full((1, ), timestep, device=latents.device)
+            output = self.unet(latents, step, embeddings, return_dict=False)[0]
         return output, maps
 
     def fingerprint(self) -> Tensor:

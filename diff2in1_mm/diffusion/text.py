@@ -72,6 +72,24 @@ class TextEmbedder:
         """
         return torch.stack([pooled for _, pooled in self._embed(texts)])
 
+    def check_lengths(self, texts: Sequence[str]) -> None:
+        """Count the tokens of texts without encoding them.
+
+        Args:
+            texts (Sequence[str]): Prompts.
+
+        Raises:
+            ValueError: As :meth:`sequences`.
+        """
+        tokenizer, encoder = self._load_once()
+        _token_lengths(tokenizer, encoder, texts)
+
+    def _load_once(self) -> Tuple:
+        loaded = self._loaded or self._load()
+        if self._keep:
+            self._loaded = loaded
+        return loaded
+
     def _embed(self, texts: Sequence[str]) -> List[Tuple[Tensor, Tensor]]:
         missing = [text for text in dict.fromkeys(texts) if text not in self._cache]
         found = {text: self._cache[text] for text in texts if text in self._cache}
@@ -84,9 +102,7 @@ class TextEmbedder:
 
     @torch.no_grad()
     def _encode(self, texts: List[str]) -> dict:
-        if not self._loaded:
-            self._loaded = self._load()
-        tokenizer, encoder = self._loaded
+        tokenizer, encoder = self._load_once()
         ids, ends = _token_ids(tokenizer, encoder, texts)
         device = self._device()
         encoder.to(device)
@@ -96,22 +112,25 @@ class TextEmbedder:
             hidden = encoder(ids[rows].to(device))[0].float().cpu()
             pooled = hidden[torch.arange(len(hidden)), ends[rows]]
             result.update(zip(texts[rows], zip(hidden, pooled)))
-        if not self._keep:
-            self._loaded = ()
         return result
 
 
 def _token_ids(tokenizer, encoder, texts: List[str]) -> Tuple[Tensor, Tensor]:
     """Token ids (n, L) and the position of each end-of-text token (n,)."""
+    lengths = _token_lengths(tokenizer, encoder, texts)
+    ids = tokenizer(texts, padding='max_length', max_length=encoder.config.max_position_embeddings,
+                    truncation=True, return_tensors='pt')['input_ids']
+    return ids, torch.tensor(lengths) - 1
+
+
+def _token_lengths(tokenizer, encoder, texts: Sequence[str]) -> List[int]:
     length = encoder.config.max_position_embeddings
-    lengths = [len(row) for row in tokenizer(texts)['input_ids']]
+    lengths = [len(row) for row in tokenizer(list(texts))['input_ids']]
     for text, tokens in zip(texts, lengths):
         if tokens > length:
             raise ValueError(f'the prompt {text[:60]!r}... has {tokens} tokens, but the text '
                              f'encoder takes {length}: shorten it')
-    ids = tokenizer(texts, padding='max_length', max_length=length, truncation=True,
-                    return_tensors='pt')['input_ids']
-    return ids, torch.tensor(lengths) - 1
+    return lengths
 
 
 def clip_tokenizer(max_length: int = 77):

@@ -153,7 +153,7 @@ class BatchPass:
             drawn = [by_row.get(i) for i in range(len(samples))]
             return inputs, channel_dropout(features, self.views.feature_dropout, drawn)
         mean, std = pixel_statistics(self.model.data_preprocessor, inputs)
-        index = torch.tensor(rows, device=inputs.device)
+        index = _index(rows, inputs.device)
         strong = strong_view(inputs[index], mean, std, generators)
         inputs = inputs.index_copy(0, index, strong)
         if features is not None:
@@ -205,9 +205,14 @@ class BatchPass:
         return samples[row].metainfo.get('sample_id') or f'row {row}'
 
 
+def _index(rows: Sequence[int], device: torch.device) -> Tensor:
+    """Row numbers on a device, without waiting for it."""
+    return torch.tensor(rows).to(device, non_blocking=True)
+
+
 def _rows(rows: Sequence[int], inputs: Tensor, features):
     """Some images of a batch, and their maps where there are any."""
-    index = torch.tensor(rows, device=inputs.device)
+    index = _index(rows, inputs.device)
     return inputs[index], None if features is None else [feature[index] for feature in features]
 
 

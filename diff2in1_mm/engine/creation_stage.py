@@ -42,18 +42,20 @@ def check_creation_stage(runner, model: nn.Module, settings: Mapping, resumed: b
     """Tells before a long warm-up what would stop the creation after it.
 
     Raises:
+        StoreMismatch: The store holds samples made for something else.
         TypeError, ValueError: One sentence that says what is wrong and the mend.
     """
     dataset = mixed_dataset(runner)
-    _check(model, settings)
+    held = 0
     if not resumed and osp.exists(osp.join(dataset.store_root, 'store.json')):
         held = len(SyntheticStore(dataset.store_root, warn=False))
-        if held:
-            # the same run made again fits it, any other must not be mixed in
-            runner.logger.warning(
-                f'{dataset.store_root} holds {held} synthetic samples already: unless this run '
-                'would make the same ones it will stop after the warm-up, so remove that folder, '
-                'or continue the former run with --resume.')
+    check_creation(model, settings, dataset, dataset.store_root if held else None, runner.seed)
+    if held:
+        # the same run made again fits it, any other must not be mixed in
+        runner.logger.warning(
+            f'{dataset.store_root} holds {held} synthetic samples already: unless this run '
+            'would make the same ones it will stop after the warm-up, so remove that folder, '
+            'or continue the former run with --resume.')
 
 
 def create_round(runner, model: nn.Module, theta_c: ThetaC, settings: Mapping, round: int) -> dict:
@@ -81,10 +83,6 @@ def create_round(runner, model: nn.Module, theta_c: ThetaC, settings: Mapping, r
         store.prune(keep_round=round)
         store.merge(round)
     return dict(samples=len(store.records(round)), unreadable=int(skipped))
-
-
-def _check(model: nn.Module, settings: Mapping) -> None:
-    check_creation(model, settings)
 
 
 def _create(model: nn.Module, dataset: Any, settings: Mapping, round: int, seed: int) -> int:

@@ -68,6 +68,9 @@ class DiffusionTraining:
         if not (self.pretrained or self.trains_autoencoder):
             raise ValueError('train_autoencoder=False keeps the autoencoder of `pretrained`, which '
                              'the config does not name: set `pretrained`, or drop it')
+        if self.trains_autoencoder and 'autoencoder' not in cfg:
+            raise ValueError('train_autoencoder=True needs a section `autoencoder` in the config: '
+                             'take the one of configs/diffusion_camvid.py')
         self.trains_denoiser: bool = cfg.get('train_denoiser', True)
         decoder_alone = self.trains_autoencoder and not self.cfg.autoencoder.model.get(
             'train_encoder', True)

@@ -11,13 +11,12 @@ from mmengine.config import Config, DictAction
 from mmengine.dist import is_distributed
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
-from ..datasets.box_checks import check_boxes
-from ..datasets.checks import check_folders, check_labels
+from ..datasets.checks import check_folders
 from ..optional import check_config
 from ..paths import find_config
+from .run_checks import check_inputs
 
 __all__ = ['CheckInputsHook', 'add_common_options', 'check_data', 'check_hook_data', 'load_config',
            'prepare_processes']
@@ -132,22 +131,14 @@ def find_hook(cfg: Config, name: str) -> Optional[dict]:
 
 @HOOKS.register_module()
 class CheckInputsHook(Hook):
-    """Looks at labels, boxes and normalisation before the first iteration, and stops on what cannot work.
-
-    A label outside the classes otherwise shows as a device-side assertion hours later, or never;
-    images outside [-1, 1] only as poor features.
+    """:func:`check_inputs` for runs without ``SelfImprovingHook``, which does the same.
 
     Args:
-        num_samples (int): How many annotation maps (images with boxes), spread over the data set.
+        num_samples (int): How many annotation maps, spread over each data set. Default 64.
     """
 
-    def __init__(self, num_samples: int = 8) -> None:
+    def __init__(self, num_samples: int = 64) -> None:
         self.num_samples = num_samples
 
     def before_train(self, runner) -> None:
-        check_labels(runner.train_dataloader.dataset, self.num_samples)
-        check_boxes(runner.train_dataloader.dataset, self.num_samples)
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        backbone = getattr(model, 'backbone', None)
-        if hasattr(backbone, 'check_normalisation'):
-            backbone.check_normalisation(model.data_preprocessor)
+        check_inputs(runner, self.num_samples)

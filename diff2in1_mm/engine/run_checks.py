@@ -5,14 +5,17 @@ from typing import Sequence, Union
 import torch.nn as nn
 from mmengine.dist import get_world_size
 from mmengine.hooks import CheckpointHook, EMAHook
+from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop
 
+from ..datasets.box_checks import check_boxes
+from ..datasets.checks import check_labels
 from ..optional import is_installed
 from .batch_pass import ViewSettings, shares_features
 from .checkpoint_hook import AtomicCheckpointHook
 
-__all__ = ['check_class_weights', 'check_hooks', 'check_interval', 'check_run', 'check_views',
-           'to_iterations']
+__all__ = ['check_class_weights', 'check_hooks', 'check_inputs', 'check_interval', 'check_run',
+           'check_views', 'to_iterations']
 
 # They hold parameters in pieces, or in an engine of their own, where theta_C cannot reach them.
 _STRATEGIES = ('FSDPStrategy', 'DeepSpeedStrategy', 'ColossalAIStrategy')
@@ -35,6 +38,30 @@ def check_run(runner) -> None:
         raise ValueError(f'SelfImprovingHook does not work with {wrapper}: use '
                          "model_wrapper_cfg=dict(type='MMDistributedDataParallel').")
     check_hooks(runner)
+
+
+def check_inputs(runner, num_samples: int = 64) -> None:
+    """Looks at labels, boxes and normalisation before the first iteration.
+
+    A label outside the classes otherwise shows as a device-side assertion hours later, or never;
+    images outside [-1, 1] only as poor features.
+
+    Args:
+        runner: Of the training run.
+        num_samples (int): How many annotation maps, spread over each data set.
+
+    Raises:
+        FileNotFoundError, ValueError: One sentence that names the file or setting.
+    """
+    dataset = runner.train_dataloader.dataset
+    check_labels(dataset, num_samples)
+    check_boxes(dataset)
+    if runner.val_loop is not None:
+        check_labels(runner.val_dataloader.dataset, num_samples)
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    backbone = getattr(model, 'backbone', None)
+    if hasattr(backbone, 'check_normalisation'):
+        backbone.check_normalisation(model.data_preprocessor)
 
 
 def check_hooks(runner) -> None:

@@ -1,9 +1,6 @@
 """Pictures of what a generative model can do so far."""
-import os
 import os.path as osp
-from typing import Dict
 
-import cv2
 import numpy as np
 import torch
 from mmengine.dist import master_only
@@ -12,9 +9,8 @@ from mmengine.registry import DATASETS, HOOKS
 from mmengine.runner import Runner
 from torch import Tensor
 
+from ..visualization.sheets import contact_sheet, write_picture
 from .averaged_model import averaged_model
-
-_LABEL_HEIGHT = 16
 
 
 @HOOKS.register_module()
@@ -62,35 +58,12 @@ class SampleGridHook(Hook):
         rows = model.sample_rows(self._images.to(device), self.seed)
         model.train(training)
         path = osp.join(runner.work_dir, 'samples', f'iter_{runner.iter + 1}.png')
-        write_png(path, picture_grid(rows))
+        pixels = [to_pixels(pictures) for pictures in rows.values()]
+        write_picture(path, contact_sheet(pixels, list(rows), height=pixels[0].shape[1]))
         runner.logger.info(f'Samples written to {path}')
 
 
-def picture_grid(rows: Dict[str, Tensor]) -> np.ndarray:
-    """Rows of pictures, each under a line with its name.
-
-    Args:
-        rows (dict[str, Tensor]): Pictures in [-1, 1], shape (N, 3, H, W), by name.
-
-    Returns:
-        np.ndarray: uint8 RGB, shape (rows * (H + 16), N * W, 3).
-    """
-    parts = []
-    for name, pictures in rows.items():
-        pixels = pictures.detach().float().cpu().clamp(-1, 1).add(1).mul(127.5).round().byte()
-        row = np.concatenate([picture.permute(1, 2, 0).numpy() for picture in pixels], axis=1)
-        label = np.full((_LABEL_HEIGHT, row.shape[1], 3), 255, np.uint8)
-        cv2.putText(label, name, (3, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
-        parts += [label, row]
-    return np.concatenate(parts)
-
-
-def write_png(path: str, picture: np.ndarray) -> None:
-    """Write an RGB picture (H, W, 3) uint8; a reader never sees half of it."""
-    os.makedirs(osp.dirname(path), exist_ok=True)
-    ok, data = cv2.imencode('.png', picture[..., ::-1])
-    if not ok:
-        raise OSError(f'cannot encode {path} as PNG')
-    with open(path + '.tmp', 'wb') as file:
-        file.write(data.tobytes())
-    os.replace(path + '.tmp', path)
+def to_pixels(pictures: Tensor) -> np.ndarray:
+    """Pictures (N, 3, H, W) in [-1, 1] as uint8 RGB (N, H, W, 3)."""
+    pixels = pictures.detach().float().cpu().clamp(-1, 1).add(1).mul(127.5).round().byte()
+    return np.ascontiguousarray(pixels.permute(0, 2, 3, 1).numpy())

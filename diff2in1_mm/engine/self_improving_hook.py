@@ -13,7 +13,7 @@ from ..synthesis.settings import CreationSettings
 from .batch_pass import BatchPass, ViewSettings
 from .creation_stage import check_creation_stage, create_round, mixed_dataset
 from .restarts import check_schedules, forget_state, restart_schedules, restart_timer
-from .run_checks import (check_class_weights, check_interval, check_run, check_views,
+from .run_checks import (check_class_weights, check_inputs, check_interval, check_run, check_views,
                          to_iterations)
 from .stage_state import CREATION, SELF_IMPROVING, WARM_UP, StageState
 from .summary import RunSummary, Stopwatch, plain_metrics
@@ -126,6 +126,7 @@ class SelfImprovingHook(Hook):
     def before_train(self, runner) -> None:
         """Checks the run, attaches to the model, restores what a checkpoint held."""
         check_run(runner)
+        check_inputs(runner)
         check_interval(runner, self.interval, self.interval_from)
         if self.restart_schedule:
             check_schedules(runner)

@@ -7,6 +7,7 @@ from torch import nn
 
 from ..diffusion import LatentDiffusion
 from .batch_labels import BatchLabels, evaluating
+from .condition_checks import check_condition
 from .fingerprints import open_store, parameters_digest
 from .job import CreationJob, CreationReport
 from .plan import make_plan
@@ -66,7 +67,18 @@ def create(model: nn.Module, dataset: Any, store: Union[str, SyntheticStore], *,
 
 
 def diffusion_of(model: nn.Module, settings: CreationSettings) -> LatentDiffusion:
-    """The diffusion model that generates: the backbone's, or the one that the settings name."""
+    """The diffusion model that generates: the backbone's, or the one that the settings name.
+
+    Args:
+        model (nn.Module): Without wrapper.
+        settings (CreationSettings): Of the creation.
+
+    Returns:
+        LatentDiffusion: On the model's device.
+
+    Raises:
+        ValueError: There is none, it cannot decode, or it cannot label as the settings ask.
+    """
     own = getattr(model.backbone, 'diffusion', None)
     if settings.diffusion is None:
         if not isinstance(own, LatentDiffusion):
@@ -84,23 +96,33 @@ def diffusion_of(model: nn.Module, settings: CreationSettings) -> LatentDiffusio
     return LatentDiffusion.from_pretrained(**options).to(next(model.parameters()).device)
 
 
-def check_creation(model: nn.Module, settings: Mapping[str, Any]) -> CreationSettings:
-    """Tell before a long warm-up whether a model and settings can create.
+def check_creation(model: nn.Module, settings: Mapping[str, Any], dataset: Any,
+                   store: Optional[str] = None, seed: int = 0) -> CreationSettings:
+    """Tell before a long warm-up what would stop :func:`create` after it.
 
     Args:
         model (nn.Module): Without wrapper.
         settings (Mapping): As a config has them, see :class:`CreationSettings`.
+        dataset: As :func:`create` will get it.
+        store (str | None): Folder of a store that is to be continued; its samples may have been
+            labelled by any values of the model, everything else must fit. Default None.
+        seed (int): Of the run. Default 0.
 
     Returns:
         CreationSettings: Checked.
 
     Raises:
+        StoreMismatch: The store was made for something else.
         TypeError, ValueError: One sentence that says what is wrong and the mend.
     """
     checked = CreationSettings.from_dict(settings)
-    checked.build_generator()
-    BatchLabels(model, checked.label_from, checked.confidence, checked.labelling,
-                checked.label_scale)
-    if checked.diffusion is None:
-        diffusion_of(model, checked)
+    generator = checked.build_generator()
+    labels = BatchLabels(model, checked.label_from, checked.confidence, checked.labelling,
+                         checked.label_scale)
+    labels.check_classes(dataset.metainfo.get('classes'))
+    diffusion = diffusion_of(model, checked)
+    check_condition(generator.condition, diffusion, dataset)
+    if store is not None:
+        checkpoint = SyntheticStore(store, warn=False).settings.get('checkpoint')
+        open_store(store, dataset, labels, diffusion, checked, seed, 0, checkpoint)
     return checked

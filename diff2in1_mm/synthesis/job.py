@@ -13,6 +13,7 @@ from torch import Tensor
 from ..diffusion import LatentDiffusion, Source
 from .background import BackgroundWriter, Progress, duration, size
 from .batch_labels import BatchLabels, Label
+from .condition_checks import check_channels
 from .partial_noise import PartialNoiseGenerator
 from .plan import Batch, Plan, Sample, source_entry
 from .preview import write_preview
@@ -138,17 +139,11 @@ class CreationJob:
         condition, text = self.generator.condition, self.diffusion.text
         if not condition.per_image:
             self._static = condition.embed(text)
-            self._check_channels(self._static)
+            check_channels(self._static, self.diffusion)
             return
         with text.kept():
             for part in _parts(batches, _TEXTS_AT_ONCE):
-                self._check_channels(self._embed_sources(part))
-
-    def _check_channels(self, embeddings: Tensor) -> None:
-        if embeddings.shape[-1] != self.diffusion.context_dim:
-            raise ValueError(f'the condition has {embeddings.shape[-1]} channels, but the U-Net '
-                             f'takes {self.diffusion.context_dim}: make the embeddings with the '
-                             f'text encoder of {self.diffusion.source!r}')
+                check_channels(self._embed_sources(part), self.diffusion)
 
     def _embed_sources(self, batches: Sequence[Batch]) -> Tensor:
         """Embeddings of all sources of some batches, for the cache."""

@@ -116,9 +116,9 @@ def test_sidecar_captions(tmp_path):
 
 @pytest.mark.parametrize('name, content, error, match', [
     ('gone.json', None, FileNotFoundError, 'no captions file'),
-    ('list.json', '["a"]', ValueError, 'not a captions file'),
-    ('half.json', '{"0.png": ', ValueError, 'not a captions file'),
-    ('keys.jsonl', '{"name": "0.png"}', ValueError, 'not a captions file'),
+    ('list.json', '["a"]', ValueError, 'is no caption file'),
+    ('half.json', '{"0.png": ', ValueError, 'is no caption file'),
+    ('keys.jsonl', '{"name": "0.png"}', ValueError, 'is no caption file'),
     ('others.json', '{"cat.png": "a cat"}', ValueError, 'names none of the images'),
     ('sidecar', None, ValueError, 'no image has a .txt file'),
 ])

@@ -13,7 +13,7 @@ def images(tmp_path_factory):
 @pytest.fixture
 def tiny_create(monkeypatch):
     """The creation stage without a diffusion model."""
-    for name in ('_create', '_check'):  # restored afterwards
+    for name in ('_create', 'check_creation'):  # restored afterwards
         monkeypatch.setattr(creation_stage, name, getattr(creation_stage, name))
     tiny.use_tiny_create()
 

@@ -119,7 +119,8 @@ def tiny_create(model, dataset, settings, round, seed):
 
 
 def use_tiny_create():
-    creation_stage._create, creation_stage._check = tiny_create, lambda model, settings: None
+    creation_stage._create = tiny_create
+    creation_stage.check_creation = lambda *args: None
 
 
 if 'TINY_CREATE_SECONDS' in os.environ:  # a process that a test started

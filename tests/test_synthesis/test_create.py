@@ -314,11 +314,11 @@ def test_another_backbone_takes_a_diffusion_model_of_its_own(pipeline_folder, da
         decode_head=dict(type='mmseg.FCNHead', in_channels=64, in_index=3, channels=8, num_convs=1,
                          num_classes=3, norm_cfg=dict(type='BN'), align_corners=False)))
     with pytest.raises(ValueError, match='ResNetV1c has no diffusion model.*creation.diffusion'):
-        check_creation(model, FAST)
+        check_creation(model, FAST, dataset)
     with pytest.raises(ValueError, match='EncoderDecoder is none: leave it out'):
-        check_creation(model, dict(FAST, label_scale=(64, 64)))
+        check_creation(model, dict(FAST, label_scale=(64, 64)), dataset)
     with pytest.raises(ValueError, match="set it to 'fresh'"):
-        check_creation(model, dict(label_from='last_step', diffusion='x'))
+        check_creation(model, dict(label_from='last_step', diffusion='x'), dataset)
     report = create(model, dataset, tmp_path / 's', diffusion=str(pipeline_folder), **FAST)
     assert report.samples == len(SyntheticStore(tmp_path / 's')) == 7
 
@@ -356,12 +356,45 @@ def test_bad_input_is_told_before_the_first_sample(model, dataset, pipeline_fold
     for options, message in bad:
         with pytest.raises(ValueError, match=message):
             create(model, dataset, tmp_path / 's', **{**FAST, **options})
+        with pytest.raises(ValueError, match=message):  # and before a warm-up
+            check_creation(model, {**FAST, **options}, dataset)
+    other = build_model(pipeline_folder, classes=5)
     with pytest.raises(ValueError, match='predicts 5 classes, but the data set has 3'):
-        create(build_model(pipeline_folder, classes=5), dataset, tmp_path / 's', **FAST)
+        check_creation(other, FAST, dataset)
+    with pytest.raises(ValueError, match='neither an existing folder nor a hub id'):
+        check_creation(model, dict(FAST, diffusion='./none'), dataset)
+    with pytest.raises(ValueError, match='predicts 5 classes, but the data set has 3'):
+        create(other, dataset, tmp_path / 's', **FAST)
     (tmp_path / 'empty/img').mkdir(parents=True)
     monkeypatch.setattr(type(dataset), '__len__', lambda self: 0)
     with pytest.raises(ValueError, match='holds no images to create samples from'):
         create(model, dataset, tmp_path / 's', **FAST)
+
+
+def test_a_store_for_something_else_is_told_before_a_warm_up(model, dataset, tmp_path):
+    store = str(tmp_path / 's')
+    create(model, dataset, store, limit=2, seed=3, **FAST)
+    for parameter in model.decode_head.parameters():
+        parameter.data += 1  # what labels changes in a warm-up, everything else must fit
+    check_creation(model, FAST, dataset, store, seed=3)
+    with pytest.raises(StoreMismatch, match='seed: there 3, here 4'):
+        check_creation(model, FAST, dataset, store, seed=4)
+    with pytest.raises(StoreMismatch, match='T: there .*, here .200'):
+        check_creation(model, dict(FAST, T=200), dataset, store, seed=3)
+    assert len(SyntheticStore(store)) == 2
+
+
+@pytest.mark.parametrize('condition, message', [
+    (dict(type='Captions', default='x' * 60), 'has .* tokens'),
+    (dict(type='ComposedCaption', scene='x' * 60), 'has .* tokens'),
+    (dict(type='OwnCaption'), 'has no `caption` for'),
+])
+def test_captions_are_looked_at_before_a_warm_up(model, dataset, tmp_path, condition, message):
+    if condition['type'] == 'Captions':
+        condition['path'] = write_json(tmp_path / 'c.json', {'0.png': 'view'})
+    with pytest.raises(ValueError, match=message):
+        check_creation(model, dict(FAST, condition=condition), dataset)
+    assert not model.backbone.diffusion.text.in_memory
 
 
 def test_too_little_disk_is_told_after_the_preview(model, dataset, tmp_path, monkeypatch):

@@ -198,11 +198,11 @@ def test_labels_of_a_look_at_another_scale(parts, tmp_path, name, monkeypatch):
 
 
 def test_a_look_at_another_scale_is_for_detectors_that_look(parts):
-    model, _, _ = parts()
+    model, dataset, _ = parts()
     with pytest.raises(ValueError, match="'source' looks at no image.*to 'fresh'"):
-        check_creation(model, dict(SETTINGS, label_from='source', label_scale=(96, 96)))
+        check_creation(model, dict(SETTINGS, label_from='source', label_scale=(96, 96)), dataset)
     with pytest.raises(ValueError, match=r'label_scale = \(96,\) must be'):
-        check_creation(model, dict(SETTINGS, label_scale=(96, )))
+        check_creation(model, dict(SETTINGS, label_scale=(96, )), dataset)
 
 
 def test_a_share_without_a_label_stops_only_a_process_that_is_alone(parts, tmp_path):

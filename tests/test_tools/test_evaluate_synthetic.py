@@ -59,6 +59,17 @@ def test_figures_and_sheet(tool, folders, pipeline_folder, capsys):
     assert 'diversity against the source' in capsys.readouterr().out
 
 
+def test_an_unreadable_image_is_named_and_left_out(tool, folders, pipeline_folder, capsys):
+    store, real = folders
+    cv2.imwrite(str(real / 'more.png'), picture(200))
+    for path in (real / '2.png', store.parent / 'sources' / '3.png'):
+        path.write_bytes(b'no image')
+    tool.main([str(store), '--real', str(real), '--diffusion', pipeline_folder])
+    out = capsys.readouterr().out
+    assert '2.png cannot be read' in out and '3.png cannot be read' in out
+    assert (store / 'evaluation' / 'figures.json').exists()
+
+
 @pytest.mark.parametrize('change, message', [
     (dict(store='nowhere'), 'there is no store'),
     (dict(real='nowhere'), 'there is no folder of real images'),

@@ -89,8 +89,8 @@ class TestBadInput:
             tool(script).main(list(argv))
         assert end.value.code == 2
         error = capsys.readouterr().err
-        assert error.count('\n') == 1
-        return error
+        assert 'Traceback' not in error  # libraries may have warned before
+        return error.splitlines()[-1]
 
     def test_config(self, tmp_path, capsys):
         assert 'no_such' in self.said(capsys, 'train', str(tmp_path / 'no_such.py'))
@@ -114,14 +114,21 @@ class TestBadInput:
         assert 'tta_pipeline' in self.said(capsys, 'test', path, str(checkpoint), '--tta')
         assert 'base_batch_size' in self.said(capsys, 'train', path, '--auto-scale-lr')
 
-    def test_labels_outside_the_classes(self, images, tmp_path):  # noqa: F811
+    @pytest.mark.parametrize('split', ['train', 'val'])
+    @pytest.mark.parametrize('hook', [None, dict(creation=None)])
+    def test_labels_outside_the_classes(self, images, tmp_path, capsys, split, hook):  # noqa: F811
         folder = tmp_path / 'images'
         subprocess.run(['cp', '-r', str(images), str(folder)], check=True)
-        for annotation in (folder / 'ann' / 'train').iterdir():
-            cv2.imwrite(str(annotation), np.full((32, 32), 9, np.uint8))
-        path = write(config(folder, tmp_path, hook=dict(creation=None), mix=False), tmp_path)
-        with pytest.raises(ValueError, match='label values 9'):
-            tool('train').main([path, '--work-dir', str(tmp_path / 'run')])
+        annotation = next((folder / 'ann' / split).iterdir())
+        cv2.imwrite(str(annotation), np.full((32, 32), 9, np.uint8))
+        path = write(config(folder, tmp_path, hook=hook, mix=False), tmp_path)
+        assert f'{annotation.name} holds the label values 9' in self.said(capsys, 'train', path)
+
+    def test_a_model_that_cannot_be_built(self, images, tmp_path, capsys):  # noqa: F811
+        cfg = config(images, tmp_path)
+        cfg.model.backbone = dict(type='DiffusionBackbone', diffusion=str(tmp_path))
+        said = self.said(capsys, 'train', write(cfg, tmp_path))
+        assert f'{tmp_path} has no unet/config.json: give the folder that holds' in said
 
 
 @pytest.mark.parametrize('script', ['train', 'test'])

@@ -2,6 +2,7 @@
 
     python -m diff2in1_mm.models.diffusion_training.embed work_dirs/diffusion_rooms
 """
+import io
 import json
 import sys
 from pathlib import Path
@@ -74,8 +75,10 @@ def _plot_losses(work_dir: str, path: Path) -> None:
         axis.plot(list(curve), list(curve.values()))
         axis.set(title=stage, xlabel='iteration', ylabel=name, ylim=(0, None))
     figure.tight_layout()
-    figure.savefig(path, dpi=100)
+    picture = io.BytesIO()
+    figure.savefig(picture, format=path.suffix[1:], dpi=100)
     plt.close(figure)
+    write_atomic(path, picture.getvalue())
 
 
 def _scalars(folder: Path, name: str) -> Dict[int, float]:

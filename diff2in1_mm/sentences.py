@@ -1,0 +1,45 @@
+"""Faults that this package names itself are told in one sentence; all others keep their traceback."""
+import os.path as osp
+import sys
+import traceback
+from contextlib import contextmanager
+from typing import Iterator, Optional
+
+_PACKAGE = osp.dirname(osp.abspath(__file__))
+_FOLDERS = tuple(osp.join(folder, '') for folder in (
+    _PACKAGE, osp.join(osp.dirname(_PACKAGE), 'tools'), osp.join(osp.dirname(_PACKAGE), 'demo')))
+
+
+@contextmanager
+def told_in_a_sentence(prog: str) -> Iterator[None]:
+    """Ends the program with ``PROG: SENTENCE`` and status 2 where bad input was named inside.
+
+    MMEngine's registries put an error into another one that names the class they were building;
+    the innermost counts.
+
+    Args:
+        prog (str): How the program is called.
+
+    Raises:
+        SystemExit: A module of ours raised an ``OSError``, ``ImportError`` or ``ValueError``.
+    """
+    try:
+        yield
+    except (OSError, ImportError, ValueError) as error:
+        named = _named_by_us(error)
+        if named is None:
+            raise
+        print(f'{prog}: {named}', file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+def _named_by_us(error: Optional[BaseException]) -> Optional[BaseException]:
+    """The innermost error of a chain that was raised on purpose in a file of ours."""
+    found = None
+    while error is not None:
+        frames = traceback.extract_tb(error.__traceback__)
+        if (frames and frames[-1].filename.startswith(_FOLDERS)
+                and (frames[-1].line or '').startswith('raise ')):
+            found = error
+        error = error.__cause__ or error.__context__
+    return found

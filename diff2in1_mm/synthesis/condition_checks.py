@@ -1,0 +1,58 @@
+"""Whether a condition serves a data set and a diffusion model, told before long work."""
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ..diffusion import LatentDiffusion
+from ..diffusion.conditions import TextCondition
+from .plan import source_entry, source_indices
+from .sources import SourceDescriber
+
+_AT_ONCE = 512
+_LABELS_READ = 8
+
+
+def check_condition(condition: Any, diffusion: LatentDiffusion, dataset: Any) -> None:
+    """Ask for what a creation will ask for: every caption, the length of each, their channels.
+
+    Captions are counted in tokens, not encoded. Where they come from labels, of which reading all
+    takes long, some are looked at.
+
+    Args:
+        condition: Of the generator.
+        diffusion (LatentDiffusion): What generates.
+        dataset: The real data set, or one that wraps it.
+
+    Raises:
+        ValueError: A missing or too long caption, or embeddings of another text encoder; one
+            sentence with the mend.
+    """
+    if not condition.per_image:
+        check_channels(condition.embed(diffusion.text), diffusion)
+        return
+    describe, indices = SourceDescriber(dataset, condition), source_indices(dataset)
+    if describe.wants_classes:
+        spread = np.linspace(0, len(indices) - 1, _LABELS_READ).round().astype(int)
+        indices = [indices[i] for i in np.unique(spread)]
+    with diffusion.text.kept():
+        for start in range(0, len(indices), _AT_ONCE):
+            sources = [describe(source_entry(dataset, index))
+                       for index in indices[start:start + _AT_ONCE]]
+            if isinstance(condition, TextCondition):
+                diffusion.text.check_lengths([condition.text(source) for source in sources])
+                sources = sources[:1] if start == 0 else []
+            if sources:
+                check_channels(condition.embed(diffusion.text, sources), diffusion)
+
+
+def check_channels(embeddings: Tensor, diffusion: LatentDiffusion) -> None:
+    """Compare embeddings (n, L, C) with the context that the U-Net takes.
+
+    Raises:
+        ValueError: They have another number of channels.
+    """
+    if embeddings.shape[-1] != diffusion.context_dim:
+        raise ValueError(f'the condition has {embeddings.shape[-1]} channels, but the U-Net takes '
+                         f'{diffusion.context_dim}: make the embeddings with the text encoder of '
+                         f'{diffusion.source!r}')
