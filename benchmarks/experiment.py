@@ -54,7 +54,8 @@ class PhotometricCopies:
 
     def __call__(self, results: dict) -> dict:
         copy = np.random.randint(self.copies + 1)
-        if copy == 0 or 'synthetic' in results['img_path']:
+        folder = osp.dirname(osp.dirname(results['img_path']))
+        if copy == 0 or osp.isfile(osp.join(folder, 'store.json')):  # synthetic
             return results
         state = np.random.get_state()
         np.random.seed(stable_seed(osp.basename(results['img_path']), copy) % 2**32)
