@@ -13,9 +13,9 @@ from mmengine.config import Config
 import diff2in1_mm
 from diff2in1_mm.models.backbones.feature_cache import FeatureCache
 
-# What regularises the real images: channel dropout on the frozen features of every sample, and
-# photometric copies of the photographs.
-DROPOUT = {'model.backbone.feature_dropout': 0.5}
+# What regularises the real images, as much as on Rooms: channel dropout on the frozen features of
+# every sample, and photometric copies of the photographs.
+DROPOUT = {'model.backbone.feature_dropout': 0.2}
 JITTER = dict(type='PhotometricCopies', copies=4)
 
 ARMS = {
@@ -23,6 +23,9 @@ ARMS = {
     'real + EMA': Arm('plain', dict(creation=None), 'theta_C averages theta_E'),
     'frozen labels': Arm('plain', dict(targets='creation', student_view='same'),
                          'labels of synthetic images as they were created'),
+    'source labels': Arm('plain', dict(targets='creation', student_view='same'),
+                         'synthetic images, labels of the photographs that they were made from',
+                         {'custom_hooks.0.creation.label_from': 'source'}),
     'same view': Arm('plain', dict(student_view='same'), 'the method as published'),
     'feature dropout': Arm('plain', dict(student_view='feature_dropout'),
                            'channel dropout on synthetic samples'),
@@ -44,7 +47,7 @@ def configure(args, arm: Arm, seed: int) -> Config:
     if arm.family == 'strong':
         options.update(DROPOUT)
         cfg.train_dataloader.dataset.dataset.pipeline.insert(3, JITTER)
-    cfg.merge_from_dict(options)
+    cfg.merge_from_dict({**options, **arm.options})
     set_lengths(cfg, args.warm_up, args.self_improving)
     for loader in (cfg.train_dataloader.dataset, cfg.val_dataloader):
         loader.dataset.data_root = args.data_root
