@@ -41,5 +41,10 @@ def _named_by_us(error: Optional[BaseException]) -> Optional[BaseException]:
         if (frames and frames[-1].filename.startswith(_FOLDERS)
                 and (frames[-1].line or '').startswith('raise ')):
             found = error
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ or (error.__context__ if _passes_on(frames) else None)
     return found
+
+
+def _passes_on(frames: traceback.StackSummary) -> bool:
+    """Whether MMEngine raised an error anew, with the name of what it was building."""
+    return bool(frames) and f'{osp.sep}mmengine{osp.sep}registry{osp.sep}' in frames[-1].filename

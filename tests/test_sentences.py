@@ -29,7 +29,15 @@ def test_the_innermost_error_counts(capsys):
     assert said(capsys, build_inside_a_registry).startswith("tool.py: './nowhere' is neither")
 
 
+def bug_after_a_handled_error():
+    try:
+        check_strength(2000, 1000)
+    except ValueError:
+        np.zeros(3).reshape(2, 2)
+
+
 @pytest.mark.parametrize('bug', [
+    bug_after_a_handled_error,
     lambda: np.zeros(3).reshape(2, 2),  # not ours
     lambda: render_room(0, 'wide'),  # raised below ours, by a call that fails
 ])

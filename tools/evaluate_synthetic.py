@@ -7,7 +7,7 @@ import argparse
 import json
 import os.path as osp
 import sys
-from typing import Dict, List, Sequence
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 import numpy as np
@@ -54,6 +54,15 @@ def parse_args(argv=None) -> argparse.Namespace:
                         'set (default: %(default)s)')
     parser.add_argument('--out', help='default: STORE/evaluation')
     return parser.parse_args(argv)
+
+
+def image_size(path: str) -> Optional[Tuple[int, int]]:
+    """(width, height); None of an image that cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except OSError:
+        return None
 
 
 def read_images(paths: Sequence[str], size) -> Dict[str, Tensor]:
@@ -130,8 +139,9 @@ def evaluate(args: argparse.Namespace) -> Dict[str, Dict[str, dict]]:
     if lost:
         raise FileNotFoundError(f'the source image {lost} is not there any more: run this where '
                                 'the samples were made')
-    with Image.open(store.image_path(records[0])) as first:
-        size = first.size
+    size = next(filter(None, map(image_size, map(store.image_path, records))), None)
+    if size is None:
+        raise ValueError(f'none of the images of {args.store} can be read')
     of_store = read_images([store.image_path(r) for r in records], size)
     of_sources = read_images(dict.fromkeys(r.source_path for r in records), size)
     pairs = [(of_sources[r.source_path], of_store[store.image_path(r)]) for r in records

@@ -128,7 +128,10 @@ def check_labels(dataset: Any, num_samples: int = 8) -> int:
     if not len(dataset):
         raise FileNotFoundError(f'{type(dataset).__name__} holds no samples: check its `data_root`,'
                                 ' `data_prefix` and `ann_file`.')
-    sources = distinct_sources(dataset)
+    try:
+        sources = distinct_sources(dataset)
+    except TypeError:  # no data set of MMEngine's: nothing is known of its labels
+        return 0
     chosen = np.unique(np.linspace(0, len(sources) - 1, num_samples).round().astype(int))
     return sum(_check_map(*resolve(dataset, sources[i])[1:]) for i in chosen)
 

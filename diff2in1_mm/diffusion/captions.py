@@ -37,5 +37,5 @@ def caption_table(path: str) -> Dict[str, str]:
 
 
 def _pair(row: dict) -> tuple:
-    name, text = next((keys for keys in _KEYS if keys[0] in row), _KEYS[0])
+    name, text = next((keys for keys in _KEYS if set(keys) <= set(row)), _KEYS[0])
     return row[name], row[text]

@@ -103,10 +103,9 @@ def _load_folder_or_hub(source: str, dtype: torch.dtype, variant: Optional[str])
             'local diffusers folder') from error
 
     def load_text():
-        from transformers import CLIPTextModel, CLIPTokenizer
+        from transformers import CLIPTokenizer
         try:
-            encoder = CLIPTextModel.from_pretrained(source, subfolder='text_encoder',
-                                                    use_safetensors=True, variant=variant)
+            encoder = _text_encoder(source, variant)
             tokenizer = CLIPTokenizer.from_pretrained(source, subfolder='tokenizer')
         except OSError as error:
             raise ValueError(
@@ -115,6 +114,17 @@ def _load_folder_or_hub(source: str, dtype: torch.dtype, variant: Optional[str])
         return tokenizer, encoder.eval()
 
     return Parts(vae, unet, dict(schedule), load_text)
+
+
+def _text_encoder(source: str, variant: Optional[str]):
+    from transformers import CLIPTextModel
+    options = dict(subfolder='text_encoder', use_safetensors=True)
+    try:
+        return CLIPTextModel.from_pretrained(source, variant=variant, **options)
+    except OSError:
+        if variant is None:
+            raise
+        return CLIPTextModel.from_pretrained(source, **options)  # some have it in full only
 
 
 def _check_folder(folder: str) -> None:

@@ -136,7 +136,8 @@ class SelfImprovingHook(Hook):
         labeller = None
         if self.creation is not None:
             check_class_weights(model, self.confidence or self.creation['confidence'])
-            check_creation_stage(runner, model, self.creation, runner._resume)
+            if self.state.stage != SELF_IMPROVING or self._recreate:  # else all is created
+                check_creation_stage(runner, model, self.creation, runner._resume)
             labeller = labeller_for(model, self.confidence, self.labelling)
         self._log_interval = next(
             (hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)), 10)

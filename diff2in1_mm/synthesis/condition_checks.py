@@ -1,5 +1,5 @@
 """Whether a condition serves a data set and a diffusion model, told before long work."""
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 from torch import Tensor
@@ -13,7 +13,8 @@ _AT_ONCE = 512
 _LABELS_READ = 8
 
 
-def check_condition(condition: Any, diffusion: LatentDiffusion, dataset: Any) -> None:
+def check_condition(condition: Any, diffusion: LatentDiffusion, dataset: Any,
+                    limit: Optional[int] = None) -> None:
     """Ask for what a creation will ask for: every caption, the length of each, their channels.
 
     Captions are counted in tokens, not encoded. Where they come from labels, of which reading all
@@ -23,6 +24,7 @@ def check_condition(condition: Any, diffusion: LatentDiffusion, dataset: Any) ->
         condition: Of the generator.
         diffusion (LatentDiffusion): What generates.
         dataset: The real data set, or one that wraps it.
+        limit (int | None): Only the first so many images count. Default None.
 
     Raises:
         ValueError: A missing or too long caption, or embeddings of another text encoder; one
@@ -31,7 +33,7 @@ def check_condition(condition: Any, diffusion: LatentDiffusion, dataset: Any) ->
     if not condition.per_image:
         check_channels(condition.embed(diffusion.text), diffusion)
         return
-    describe, indices = SourceDescriber(dataset, condition), source_indices(dataset)
+    describe, indices = SourceDescriber(dataset, condition), source_indices(dataset)[:limit]
     if describe.wants_classes:
         spread = np.linspace(0, len(indices) - 1, _LABELS_READ).round().astype(int)
         indices = [indices[i] for i in np.unique(spread)]

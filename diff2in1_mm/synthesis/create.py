@@ -66,15 +66,17 @@ def create(model: nn.Module, dataset: Any, store: Union[str, SyntheticStore], *,
     return job.report
 
 
-def diffusion_of(model: nn.Module, settings: CreationSettings) -> LatentDiffusion:
+def diffusion_of(model: nn.Module, settings: CreationSettings,
+                 device: Optional[str] = None) -> LatentDiffusion:
     """The diffusion model that generates: the backbone's, or the one that the settings name.
 
     Args:
         model (nn.Module): Without wrapper.
         settings (CreationSettings): Of the creation.
+        device (str | None): For one that the settings name; None: the model's.
 
     Returns:
-        LatentDiffusion: On the model's device.
+        LatentDiffusion: The backbone's own, or a new one.
 
     Raises:
         ValueError: There is none, it cannot decode, or it cannot label as the settings ask.
@@ -93,7 +95,7 @@ def diffusion_of(model: nn.Module, settings: CreationSettings) -> LatentDiffusio
                          "model: drop creation.diffusion, or set it to 'fresh'")
     options = settings.diffusion
     options = dict(source=options) if isinstance(options, str) else dict(options)
-    return LatentDiffusion.from_pretrained(**options).to(next(model.parameters()).device)
+    return LatentDiffusion.from_pretrained(**options).to(device or next(model.parameters()).device)
 
 
 def check_creation(model: nn.Module, settings: Mapping[str, Any], dataset: Any,
@@ -120,8 +122,9 @@ def check_creation(model: nn.Module, settings: Mapping[str, Any], dataset: Any,
     labels = BatchLabels(model, checked.label_from, checked.confidence, checked.labelling,
                          checked.label_scale)
     labels.check_classes(dataset.metainfo.get('classes'))
-    diffusion = diffusion_of(model, checked)
-    check_condition(generator.condition, diffusion, dataset)
+    # on the CPU: another model than the backbone's is only looked at here
+    diffusion = diffusion_of(model, checked, 'cpu')
+    check_condition(generator.condition, diffusion, dataset, checked.limit)
     if store is not None:
         checkpoint = SyntheticStore(store, warn=False).settings.get('checkpoint')
         open_store(store, dataset, labels, diffusion, checked, seed, 0, checkpoint)

@@ -2,6 +2,7 @@
 import copy
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+import cv2
 import mmcv
 import numpy as np
 from mmengine.fileio import get
@@ -27,7 +28,10 @@ def load_image(path: str, scale: Optional[Tuple[int, int]] = None,
         OSError: The file is missing or is no image.
     """
     flag = 'color' if turn else 'color_ignore_orientation'
-    image = mmcv.imfrombytes(get(path), flag=flag, channel_order='bgr')
+    try:
+        image = mmcv.imfrombytes(get(path), flag=flag, channel_order='bgr')
+    except cv2.error:  # of an empty file
+        image = None
     if image is None:
         raise OSError('it is no image that OpenCV reads')
     image = np.ascontiguousarray(image[..., ::-1])  # MMCV turns BGR for 'color' only

@@ -397,6 +397,14 @@ def test_captions_are_looked_at_before_a_warm_up(model, dataset, tmp_path, condi
     assert not model.backbone.diffusion.text.in_memory
 
 
+def test_captions_of_images_that_no_sample_is_made_from_are_not_asked_for(model, dataset, tmp_path):
+    path = write_json(tmp_path / 'c.json', {'0.png': 'view'})
+    settings = dict(FAST, condition=dict(type='Captions', path=path))
+    check_creation(model, dict(settings, limit=1), dataset)
+    with pytest.raises(ValueError, match='has no caption for'):
+        check_creation(model, settings, dataset)
+
+
 def test_too_little_disk_is_told_after_the_preview(model, dataset, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=5000)
     monkeypatch.setattr(shutil, 'disk_usage', lambda path: usage)

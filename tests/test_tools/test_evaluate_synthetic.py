@@ -62,8 +62,9 @@ def test_figures_and_sheet(tool, folders, pipeline_folder, capsys):
 def test_an_unreadable_image_is_named_and_left_out(tool, folders, pipeline_folder, capsys):
     store, real = folders
     cv2.imwrite(str(real / 'more.png'), picture(200))
-    for path in (real / '2.png', store.parent / 'sources' / '3.png'):
-        path.write_bytes(b'no image')
+    for path in (real / '2.png', store / 'images' / f'{SyntheticStore.sample_id(0, 0, 0)}.png'):
+        path.write_bytes(b'')
+    (store.parent / 'sources' / '3.png').write_bytes(b'no image')
     tool.main([str(store), '--real', str(real), '--diffusion', pipeline_folder])
     out = capsys.readouterr().out
     assert '2.png cannot be read' in out and '3.png cannot be read' in out

@@ -3,7 +3,7 @@ import json
 import os
 import os.path as osp
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -52,15 +52,15 @@ def make_rooms(root: str, splits: Sequence[str] = ('train', 'val'), seed: int = 
         ImportError: pycocotools is not installed.
     """
     counts = dict(SPLITS, **(counts or {}))
-    if find_spec('pycocotools') is None and set(splits) - {'unlabelled'}:
-        raise ImportError('the boxes and masks of Rooms are written by pycocotools, which is not '
-                          'installed: run `pip install pycocotools`.')
     os.makedirs(root, exist_ok=True)
     for split in splits:
         spec = dict(seed=seed, size=list(size), count=counts[split], renderer=RENDERER)
         # a lock for each split: nobody waits for 20,000 unlabelled rooms to read labelled ones
         with FileLock(osp.join(root, f'.{split}.lock')):
-            if not _is_made(root, split, spec):
+            if _is_made(root, split, spec):
+                _forget(root, split)  # a kill may have left the marker of what is complete
+            else:
+                _check_library(split)
                 _check_space(root, split, spec)
                 _claim(root, split)
                 _make_split(root, split, spec, workers or os.cpu_count() or 1)
@@ -81,6 +81,12 @@ def _is_made(root: str, split: str, spec: dict) -> bool:
 
 def _folders(split: str) -> Sequence[str]:
     return _FOLDERS[:1] if split == 'unlabelled' else _FOLDERS
+
+
+def _check_library(split: str) -> None:
+    if split != 'unlabelled' and find_spec('pycocotools') is None:
+        raise ImportError('the boxes and masks of Rooms are written by pycocotools, which is not '
+                          'installed: run `pip install pycocotools`.')
 
 
 def _check_space(root: str, split: str, spec: dict) -> None:
@@ -104,6 +110,11 @@ def _claim(root: str, split: str) -> None:
 
 def _marker(root: str, split: str) -> str:
     return osp.join(root, f'.{split}.making')
+
+
+def _forget(root: str, split: str) -> None:
+    with suppress(FileNotFoundError):
+        os.remove(_marker(root, split))
 
 
 def _paths(root: str, split: str) -> List[str]:
@@ -135,8 +146,10 @@ def _make_split(root: str, split: str, spec: dict, workers: int) -> None:
     except BaseException:
         _remove(root, split)
         raise
-    finally:
-        os.remove(_marker(root, split))
+    finally:  # what could not be removed stays marked, and is removed the next time
+        if osp.exists(osp.join(root, f'rooms_{split}.json')) or not any(
+                map(osp.exists, _paths(root, split))):
+            _forget(root, split)
 
 
 @contextmanager

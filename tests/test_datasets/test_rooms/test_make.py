@@ -107,6 +107,14 @@ def test_what_a_killed_process_left_is_made_anew(tmp_path):
     assert not (tmp_path / '.train.making').exists()
 
 
+def test_a_marker_that_a_kill_left_behind_a_whole_split_goes(tmp_path):
+    options = dict(OPTIONS, counts=dict(train=2))
+    make_rooms(str(tmp_path), ['train'], **options)
+    (tmp_path / '.train.making').touch()
+    make_rooms(str(tmp_path), ['train'], **options)
+    assert not (tmp_path / '.train.making').exists()
+
+
 def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
     real, calls = make._write, []
 
@@ -128,7 +136,7 @@ def test_a_missing_library_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(make, 'find_spec', lambda name: None)
     with pytest.raises(ImportError, match='run `pip install pycocotools`'):
         make_rooms(str(tmp_path / 'new'), ['train'], **OPTIONS)
-    assert not (tmp_path / 'new').exists()
+    assert not (tmp_path / 'new' / 'images').exists()
     make_rooms(str(tmp_path / 'new'), ['unlabelled'], **OPTIONS)  # has no boxes
 
 
