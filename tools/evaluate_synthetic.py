@@ -13,7 +13,6 @@ import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 import numpy as np
 import torch
 import torch.nn as nn
-from mmengine.logging import print_log
 from mmengine.utils import track_iter_progress
 from PIL import Image
 from torch import Tensor
@@ -72,7 +71,7 @@ def read_images(paths: Sequence[str], size) -> Dict[str, Tensor]:
         try:
             image = load_image(path, size, keep_ratio=False)
         except OSError as error:
-            print_log(f'{path} cannot be read ({error}) and is left out', 'current', level=30)
+            print(f'{path} cannot be read ({error}) and is left out', file=sys.stderr)
             continue
         images[path] = torch.from_numpy(image.copy()).permute(2, 0, 1)
     return images

@@ -66,8 +66,8 @@ def test_an_unreadable_image_is_named_and_left_out(tool, folders, pipeline_folde
         path.write_bytes(b'')
     (store.parent / 'sources' / '3.png').write_bytes(b'no image')
     tool.main([str(store), '--real', str(real), '--diffusion', pipeline_folder])
-    out = capsys.readouterr().out
-    assert '2.png cannot be read' in out and '3.png cannot be read' in out
+    told = capsys.readouterr().err
+    assert '2.png cannot be read' in told and '3.png cannot be read' in told
     assert (store / 'evaluation' / 'figures.json').exists()
 
 
