@@ -1,4 +1,4 @@
-"""Faults that this package names itself are told in one sentence; all others keep their traceback."""
+"""Faults that this package names are told in one sentence; all others keep their traceback."""
 import os.path as osp
 import sys
 import traceback

@@ -33,7 +33,8 @@ class ImageFolder(Dataset):
         flip (float): Probability of a mirror image. Default 0.
         scale (tuple[float, float]): Random enlargement before cropping, at least 1. Default (1, 1).
         captions (str | None): A file as :func:`caption_table` takes it (``.json``, ``.jsonl``),
-            or ``'sidecar'`` for a ``.txt`` file beside each image. None means empty captions. Default None.
+            or ``'sidecar'`` for a ``.txt`` file beside each image. None means empty captions.
+            Default None.
         data_root (str): Prefix of a relative ``path`` and ``captions``. Default ''.
         limit (int | None): Use only the first so many files. Default None.
         ann_file (str | None): COCO file; only images that it lists are used, such as those of a

@@ -8,6 +8,8 @@ import diff2in1_mm  # noqa: F401
 
 CLASSES = ('sky', 'tree', 'road')
 PALETTE = [[60, 120, 220], [30, 160, 40], [120, 110, 100]]
+# settings of a creation that takes a second
+FAST = dict(T=300, steps=3, batch_size=2)
 LOAD = [dict(type='LoadImageFromFile'), dict(type='mmseg.LoadAnnotations')]
 
 

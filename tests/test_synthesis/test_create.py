@@ -15,24 +15,7 @@ from diff2in1_mm.synthesis.plan import make_plan, source_indices
 from diff2in1_mm.synthesis.settings import CreationSettings
 
 from ..small_models import write_json
-from .segmentation import CLASSES, build_dataset, build_model, dataset_config, make_images
-
-FAST = dict(T=300, steps=3, batch_size=2)
-
-
-@pytest.fixture(scope='module')
-def root(tmp_path_factory):
-    return make_images(tmp_path_factory.mktemp('data'))
-
-
-@pytest.fixture
-def dataset(root):
-    return build_dataset(root)
-
-
-@pytest.fixture
-def model(pipeline_folder):
-    return build_model(pipeline_folder)
+from .segmentation import CLASSES, FAST, build_dataset, build_model, dataset_config
 
 
 def contents(store):
@@ -337,72 +320,6 @@ def test_captions(model, dataset, root, tmp_path):
         labels = cv2.imread(f'{root}/ann/{record.source}.png', cv2.IMREAD_UNCHANGED)
         largest = CLASSES[np.bincount(labels.ravel()).argmax()]
         assert record.caption == f'a photo of a view with {largest}'
-
-
-def test_bad_input_is_told_before_the_first_sample(model, dataset, pipeline_folder, tmp_path,
-                                                   monkeypatch):
-    captions = {f'{i}.png': 'view' for i in range(6)}
-    condition = dict(type='Captions', path=write_json(tmp_path / 'c.json', captions))
-    bad = [
-        (dict(T=1000), 'T = 1000 is out of range'),
-        (dict(strength=3), "creation has no setting 'strength': it knows T, steps"),
-        (dict(copies_per_source=0), 'copies_per_source = 0 must be a whole number'),
-        (dict(label_from='old'), "must be one of .*'old'"),
-        (dict(confidence=1.5), r'a probability in \[0, 1\]'),
-        (dict(condition=condition), "no caption for '6'"),
-        (dict(condition=dict(type='Prompt', text='x' * 60)), 'has .* tokens'),
-    ]
-    monkeypatch.setattr(CreationJob, '_make_group', lambda *a: pytest.fail('began'))
-    for options, message in bad:
-        with pytest.raises(ValueError, match=message):
-            create(model, dataset, tmp_path / 's', **{**FAST, **options})
-        with pytest.raises(ValueError, match=message):  # and before a warm-up
-            check_creation(model, {**FAST, **options}, dataset)
-    other = build_model(pipeline_folder, classes=5)
-    with pytest.raises(ValueError, match='predicts 5 classes, but the data set has 3'):
-        check_creation(other, FAST, dataset)
-    with pytest.raises(ValueError, match='neither an existing folder nor a hub id'):
-        check_creation(model, dict(FAST, diffusion='./none'), dataset)
-    with pytest.raises(ValueError, match='predicts 5 classes, but the data set has 3'):
-        create(other, dataset, tmp_path / 's', **FAST)
-    (tmp_path / 'empty/img').mkdir(parents=True)
-    monkeypatch.setattr(type(dataset), '__len__', lambda self: 0)
-    with pytest.raises(ValueError, match='holds no images to create samples from'):
-        create(model, dataset, tmp_path / 's', **FAST)
-
-
-def test_a_store_for_something_else_is_told_before_a_warm_up(model, dataset, tmp_path):
-    store = str(tmp_path / 's')
-    create(model, dataset, store, limit=2, seed=3, **FAST)
-    for parameter in model.decode_head.parameters():
-        parameter.data += 1  # what labels changes in a warm-up, everything else must fit
-    check_creation(model, FAST, dataset, store, seed=3)
-    with pytest.raises(StoreMismatch, match='seed: there 3, here 4'):
-        check_creation(model, FAST, dataset, store, seed=4)
-    with pytest.raises(StoreMismatch, match='T: there .*, here .200'):
-        check_creation(model, dict(FAST, T=200), dataset, store, seed=3)
-    assert len(SyntheticStore(store)) == 2
-
-
-@pytest.mark.parametrize('condition, message', [
-    (dict(type='Captions', default='x' * 60), 'has .* tokens'),
-    (dict(type='ComposedCaption', scene='x' * 60), 'has .* tokens'),
-    (dict(type='OwnCaption'), 'has no `caption` for'),
-])
-def test_captions_are_looked_at_before_a_warm_up(model, dataset, tmp_path, condition, message):
-    if condition['type'] == 'Captions':
-        condition['path'] = write_json(tmp_path / 'c.json', {'0.png': 'view'})
-    with pytest.raises(ValueError, match=message):
-        check_creation(model, dict(FAST, condition=condition), dataset)
-    assert not model.backbone.diffusion.text.in_memory
-
-
-def test_captions_of_images_that_no_sample_is_made_from_are_not_asked_for(model, dataset, tmp_path):
-    path = write_json(tmp_path / 'c.json', {'0.png': 'view'})
-    settings = dict(FAST, condition=dict(type='Captions', path=path))
-    check_creation(model, dict(settings, limit=1), dataset)
-    with pytest.raises(ValueError, match='has no caption for'):
-        check_creation(model, settings, dataset)
 
 
 def test_too_little_disk_is_told_after_the_preview(model, dataset, tmp_path, monkeypatch):
