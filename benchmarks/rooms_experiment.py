@@ -58,7 +58,7 @@ ARMS = {
 BASELINE = 'regularised'
 # Their labels or thresholds are those of class maps.
 SEGMENTATION_ONLY = ('fresh real, true labels', 'fresh real, sure', 'source labels', 'sure')
-# Config, figures and their scale for each task; the first figure is plotted. Errors: less is better.
+# Config, figures and their scale for each task; the first one is plotted. Errors: less is better.
 TASKS = dict(segmentation=('diff2in1_rooms.py', ['mIoU'], 1),
              normals=('diff2in1_rooms_normals.py', ['mean', 'median'], 1),
              depth=('diff2in1_rooms_depth.py', ['rmse', 'abs_rel'], 100))  # centimetres, per cent
@@ -123,7 +123,7 @@ def values(args: argparse.Namespace, factor: str) -> tuple:
 
 
 def summary(args: argparse.Namespace) -> str:
-    """Markdown: a row for each value of the factors, a column for each arm, all runs in brackets."""
+    """Markdown: a row for each value of the factors, a column for each arm, runs in brackets."""
     others = [name for name in args.arms if name != BASELINE]
     lines = ['| factor | value | ' + ' | '.join([f'"{BASELINE}"', *others]) + ' |',
              '|---' * (len(others) + 3) + '|']

@@ -12,10 +12,11 @@ import torch
 from mmengine.config import Config, DictAction
 from tqdm import tqdm
 
-from diff2in1_mm.diffusion import Source
+from diff2in1_mm.diffusion import Source, check_channels
 from diff2in1_mm.diffusion.noise import stable_seed
+from diff2in1_mm.engine.launch import find_hook
 from diff2in1_mm.synthesis.create import diffusion_of
-from diff2in1_mm.synthesis.settings import CreationSettings
+from diff2in1_mm.synthesis.settings import CreationSettings, creation_of_hook
 from diff2in1_mm.synthesis.sources import load_image
 from diff2in1_mm.visualization.predictor import Predictor, predictor_for
 from diff2in1_mm.visualization.sheets import write_picture
@@ -131,15 +132,15 @@ def check_checkpoint(checkpoint: str) -> None:
 
 def creation_settings(cfg: Config, args: argparse.Namespace) -> CreationSettings:
     """The config's own settings of the creation stage, or what the command line says instead."""
-    settings: Dict[str, Any] = {}
-    for hook in cfg.get('custom_hooks') or []:
-        kind = getattr(hook['type'], '__name__', hook['type'])
-        if kind.rpartition('.')[2] == 'SelfImprovingHook':
-            settings.update(hook.get('creation') or {})
+    settings = creation_of_hook(find_hook(cfg, 'SelfImprovingHook') or {})
     if args.solver is not None and args.solver != settings.get('solver'):
         settings.pop('steps', None)  # they were chosen for the other solver
     if args.prompt is not None:
         settings['condition'] = dict(type='Prompt', text=args.prompt)
+    elif (settings.get('condition') or {}).get('type') == 'OwnCaption':
+        # captions come with a data set; a file of its own has none
+        print('The images are varied under the empty prompt: --prompt says what they show.')
+        settings['condition'] = dict(type='Prompt')
     for name in ('solver', 'steps'):
         if getattr(args, name) is not None:
             settings[name] = getattr(args, name)
@@ -168,18 +169,15 @@ class VariantMaker:
         self.predictor = predictor
         try:
             self.diffusion = diffusion_of(predictor.model, self.settings)
+            with self.diffusion.text.kept():
+                for path in paths if self.generator.condition.per_image else ['']:
+                    self._embed(Source(path))
         except ValueError as error:
             raise ValueError(f'--generate: {error}') from error
-        with self.diffusion.text.kept():
-            for path in paths if self.generator.condition.per_image else ['']:
-                self._embed(Source(path))
 
     def _embed(self, source: Source) -> torch.Tensor:
         embeddings = self.generator.condition.embed(self.diffusion.text, [source])
-        if embeddings.shape[-1] != self.diffusion.context_dim:
-            raise ValueError(f'--generate: the condition has {embeddings.shape[-1]} channels, '
-                             f'but the U-Net takes {self.diffusion.context_dim}: make them '
-                             f'with the text encoder of {self.diffusion.source!r}')
+        check_channels(embeddings, self.diffusion)
         return embeddings
 
     def picture(self, path: str, image: np.ndarray, prediction: Any,

@@ -92,7 +92,8 @@ def make_coco(root, count=4, size=64):
     rng = np.random.default_rng(0)
     (root / 'panoptic').mkdir(parents=True)
     names = [*CLASSES, *STUFF]
-    categories = [dict(id=i + 1, name=n, isthing=int(i < len(CLASSES))) for i, n in enumerate(names)]
+    categories = [dict(id=i + 1, name=name, isthing=int(i < len(CLASSES)))
+                  for i, name in enumerate(names)]
     instances = dict(images=[], annotations=[], categories=categories[:len(CLASSES)])
     panoptic = dict(images=[], annotations=[], categories=categories)
     for i in range(count):
@@ -159,7 +160,8 @@ def run_config(name, root, work_dir, pipeline, iters=3, resume=False, mix=True, 
         train_data = dict(type='SyntheticMixDataset', dataset=train_data, ratio=1.0,
                           store=f'{work_dir}/store')
     val_data = dict(base, serialize_data=False, test_mode=True, pipeline=[
-        load[0], dict(type='Resize', scale=(80, 64), keep_ratio=True), *(load[1:] if panoptic else []),
+        load[0], dict(type='Resize', scale=(80, 64), keep_ratio=True),
+        *(load[1:] if panoptic else []),
         dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape',
                                               'scale_factor'))])
     val_loader = dict(batch_size=2, num_workers=0, dataset=val_data,

@@ -18,6 +18,7 @@ from diff2in1_mm.engine.creation_stage import together
 from diff2in1_mm.engine.launch import (add_common_options, check_data, find_hook, load_config,
                                        prepare_processes)
 from diff2in1_mm.synthesis import CreationReport, CreationSettings, SyntheticStore, create
+from diff2in1_mm.synthesis.settings import creation_of_hook
 
 EXAMPLES = """\
 examples:
@@ -66,8 +67,7 @@ def creation_settings(cfg: Config, args: argparse.Namespace) -> dict:
     Raises:
         ValueError: One of them is unknown or out of range.
     """
-    hook = find_hook(cfg, 'SelfImprovingHook') or {}
-    settings = dict(hook.get('creation') or {})
+    settings = creation_of_hook(find_hook(cfg, 'SelfImprovingHook') or {})
     given = dict(T=args.T if args.T is None or len(args.T) > 1 else args.T[0], steps=args.steps,
                  solver=args.solver, copies_per_source=args.copies, batch_size=args.batch_size,
                  limit=args.limit, diffusion=args.diffusion)

@@ -3,14 +3,15 @@
 Any MMSegmentation or MMDetection config works; one with SelfImprovingHook goes through the stages
 of Diff-2-in-1. The run ends with a table of its stages, which WORK_DIR/summary.json holds too."""
 import argparse
+import os.path as osp
 
 import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
-from diff2in1_mm.engine.launch import (add_common_options, check_data, check_hook_data, find_hook,
-                                       load_config, prepare_processes)
+from diff2in1_mm.engine.launch import (add_common_options, check_data, check_hook_data,
+                                       cpu_takes_bf16, find_hook, load_config, prepare_processes)
 from diff2in1_mm.sentences import told_in_a_sentence
 
 EXAMPLES = """\
@@ -34,7 +35,8 @@ def parse_args(argv=None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
                         help='go on from this checkpoint, or from the last one of the work dir')
     parser.add_argument('--amp', action='store_true',
-                        help='mixed precision; bfloat16 on a machine without a GPU')
+                        help='mixed precision; on a machine without a GPU bfloat16, where its '
+                        'CPU computes in it')
     parser.add_argument('--auto-scale-lr', action='store_true',
                         help="scale the learning rate to the batch size (the config's "
                         'auto_scale_lr)')
@@ -55,6 +57,11 @@ def prepare(args: argparse.Namespace) -> Config:
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
+    start = cfg.get('load_from') or ''
+    if start and '://' not in start and not osp.isfile(start):
+        raise FileNotFoundError(f'the checkpoint {start} does not exist: give an existing '
+                                'one to --resume (alone it takes the last one of the work dir) or '
+                                'load_from.')
     check_hook_data(cfg)
     check_data(cfg, 'train_dataloader', 'val_dataloader')
     if find_hook(cfg, 'SelfImprovingHook') is None:  # which does both itself
@@ -71,7 +78,7 @@ def _use_amp(cfg: Config) -> None:
     if torch.cuda.is_available():
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-    else:
+    elif cpu_takes_bf16():
         cfg.optim_wrapper.type = 'Bf16OptimWrapper'
 
 

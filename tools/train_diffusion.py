@@ -1,7 +1,6 @@
 """Trains or adapts a latent diffusion model on a folder of unlabelled images."""
 import argparse
 import sys
-from datetime import timedelta
 
 import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 import torch
@@ -10,7 +9,8 @@ from mmengine.dist import init_dist, is_distributed
 from mmengine.logging import print_log
 
 from diff2in1_mm.engine.diffusion_training import DiffusionTraining
-from diff2in1_mm.engine.launch import add_common_options, load_config
+from diff2in1_mm.engine.launch import (add_common_options, cpu_takes_bf16, join_gloo,
+                                       load_config)
 from diff2in1_mm.sentences import told_in_a_sentence
 
 EXAMPLES = """\
@@ -21,8 +21,9 @@ examples:
   # on images of your own, with captions from .txt files beside them
   python tools/train_diffusion.py configs/diffusion_camvid.py --work-dir work_dirs/mine \\
       --cfg-options data_root=/path/to/photos images.path=. images.captions=sidecar
-  # go on after an interruption
-  python tools/train_diffusion.py configs/diffusion_camvid.py --resume
+  # go on after an interruption: the same command with --resume
+  python tools/train_diffusion.py configs/diffusion_camvid.py --amp --resume \\
+      --cfg-options data_root=/path/to/camvid
 
 The result is WORK_DIR/pipeline, a folder that StableDiffusionPipeline.from_pretrained and the
 `diffusion` of a DiffusionBackbone load; it is renewed while training goes on. Pictures of the
@@ -39,14 +40,17 @@ def parse_args(argv=None) -> argparse.Namespace:
                         help='continue what the work dir holds, stage by stage')
     parser.add_argument('--amp', action='store_true',
                         help='mixed precision: bfloat16 where the device has it (CPUs included), '
-                        'else float16 with loss scaling')
+                        'else float16 with loss scaling on GPUs, and float32 on CPUs')
     add_common_options(parser)
     return parser.parse_args(argv)
 
 
 def use_amp(optim_wrapper: ConfigDict) -> None:
     """Mixed precision for one stage's optimizer wrapper."""
-    if not torch.cuda.is_available() or torch.cuda.is_bf16_supported():
+    if not torch.cuda.is_available():
+        if cpu_takes_bf16():
+            optim_wrapper.type = 'Bf16OptimWrapper'
+    elif torch.cuda.is_bf16_supported():
         optim_wrapper.type = 'Bf16OptimWrapper'
     else:
         optim_wrapper.type = 'AmpOptimWrapper'
@@ -57,13 +61,11 @@ def init_processes(cfg: Config) -> None:
     """Join the other processes before any stage, so that only the first writes shared files."""
     if cfg.launcher == 'none' or is_distributed():
         return
-    settings = dict(cfg.env_cfg.get('dist_cfg', {}))
     if torch.cuda.is_available() or cfg.launcher != 'pytorch':
-        init_dist(cfg.launcher, **settings)
+        init_dist(cfg.launcher, **cfg.env_cfg.get('dist_cfg', {}))
         return
     # MMEngine asks for a CUDA device, also where there is none
-    torch.distributed.init_process_group(
-        'gloo', timeout=timedelta(seconds=settings.get('timeout', 1800)))
+    join_gloo(cfg)
     cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None)
 
 

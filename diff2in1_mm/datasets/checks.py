@@ -11,8 +11,9 @@ import mmcv
 import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.fileio import get
-from mmengine.registry import DATASETS, TRANSFORMS
+from mmengine.registry import DATASETS
 
+from ..synthesis.sources import map_loader
 from .source import distinct_sources, resolve
 
 _IMAGE_KEYS = ('img_path', 'img')
@@ -145,7 +146,8 @@ def _check_map(base: BaseDataset, index: int) -> bool:
     if '://' not in path and not osp.isfile(path):
         raise FileNotFoundError(f'the annotation {path} of {info["img_path"]} does not exist: '
                                 'correct `data_prefix` or `seg_map_suffix`.')
-    values = np.unique(_map_loader(base)(info)['gt_seg_map']).astype(int)
+    loader = copy.deepcopy(map_loader(base.pipeline.transforms))
+    values = np.unique(loader(info)['gt_seg_map']).astype(int)
     ignored = getattr(base, 'ignore_index', 255)
     wrong = values[(values >= len(classes)) & (values != ignored)].tolist()
     if wrong:
@@ -158,14 +160,6 @@ def _check_map(base: BaseDataset, index: int) -> bool:
             f'{ignored}: correct the file, or the data set\'s `metainfo`, `reduce_zero_label` or '
             '`ignore_index`.')
     return True
-
-
-def _map_loader(base: BaseDataset) -> Any:
-    """A copy of the data set's own LoadAnnotations (it keeps state), or MMSegmentation's."""
-    for transform in base.pipeline.transforms:
-        if type(transform).__name__ == 'LoadAnnotations' and hasattr(transform, '_load_seg_map'):
-            return copy.deepcopy(transform)
-    return TRANSFORMS.build(dict(type='mmseg.LoadAnnotations'))
 
 
 def unreadable_file(info: dict, error: Exception, backend_args: Optional[dict] = None) -> str:

@@ -6,6 +6,7 @@ a handle). A deep copy gets memory of its own, shared again: MMEngine copies dat
 import zlib
 
 import torch
+from mmengine.dist import all_reduce
 
 
 class SharedTensor:
@@ -83,3 +84,9 @@ class NamedOnce(SharedTensor):
 
     def __len__(self) -> int:
         return int(self.tensor.sum())
+
+    def count_everywhere(self) -> int:
+        """Names that any process of a distributed run has met; all have to call this."""
+        met = self.tensor.to(torch.int32)
+        all_reduce(met, 'max')
+        return int(met.sum())

@@ -9,6 +9,7 @@ import torch
 from mmengine.dataset import force_full_init
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS
+from torch import Tensor
 
 from ..synthesis.records import SampleRecord
 from ..synthesis.store import SyntheticStore
@@ -97,6 +98,7 @@ class SyntheticMixDataset:
         self._n_real = len(self.dataset)
         self._slots = math.floor(self.ratio * self._n_real + 0.5)
         self._visits = SharedTensor(self._slots, dtype=torch.int32)
+        self._since = SharedTensor(self._slots, dtype=torch.int32)
         self._fully_initialized = True
 
     @force_full_init
@@ -165,16 +167,31 @@ class SyntheticMixDataset:
         """Number of unreadable samples met so far, by all workers of this process."""
         return len(self._named)
 
+    def unreadable_everywhere(self) -> int:
+        """The same of all processes of a distributed run, all of which have to call this."""
+        return self._named.count_everywhere()
+
     @force_full_init
     def source_info(self, idx: int) -> dict:
         """Annotation entry (``img_path``, ``seg_map_path``, ...) of a real sample, unprocessed."""
         _, base, index = resolve(self.dataset, idx)
         return base.get_data_info(index)
 
+    @property
     @force_full_init
-    def serve(self, round: Optional[int]) -> None:
+    def visits(self) -> Tensor:
+        """How often this process has drawn each slot, int32 (slots,); shared with its workers."""
+        return self._visits.tensor
+
+    @force_full_init
+    def serve(self, round: Optional[int], since: Optional[Tensor] = None) -> None:
         """Fills the slots from a round of the store (None: real samples again). Workers follow at
         their next sample; what they prefetched before still comes.
+
+        Args:
+            round: Number of the round, from 0.
+            since: :attr:`visits` when this round was served first, in a run that resumes. None:
+                that is now.
 
         Raises:
             FileNotFoundError: No store at ``store_root``.
@@ -185,7 +202,7 @@ class SyntheticMixDataset:
                 raise ValueError(f'round {round} is not a creation round: they count from 0.')
             samples = self._read_store(round, warn=True)
             self._check_samples(samples, round)
-        self._visits.tensor.zero_()
+        self._since.tensor.copy_(self.visits if since is None else since)
         self._round.set(-1 if round is None else round)
 
     @force_full_init
@@ -194,8 +211,12 @@ class SyntheticMixDataset:
         if idx < self._n_real:
             return self._real(idx)
         slot = idx - self._n_real
+        visit = int(self._visits.tensor[slot] - self._since.tensor[slot])
+        self._visits.tensor[slot] += 1
         samples = self._served_samples()
-        return self._synthetic(slot, samples) if samples else self._real(slot % self._n_real)
+        if not samples:
+            return self._real(slot % self._n_real)
+        return self._synthetic(slot + visit * self._slots, samples)
 
     def _positive(self, idx: int) -> int:
         if not -len(self) <= idx < len(self):
@@ -251,11 +272,9 @@ class SyntheticMixDataset:
                 return _mark(results, synthetic=False, sample_id='')
         raise _all_failed('real', self._n_real, failed)
 
-    def _synthetic(self, slot: int, samples: List[SampleRecord]) -> dict:
-        visit = int(self._visits.tensor[slot])
-        self._visits.tensor[slot] += 1
+    def _synthetic(self, first: int, samples: List[SampleRecord]) -> dict:
         failed: List[str] = []
-        for index in _in_turn(slot + visit * self._slots, len(samples)):
+        for index in _in_turn(first, len(samples)):
             sample = samples[index]
             try:
                 results = self._load(samples, index)

@@ -4,7 +4,7 @@ Knows no task and no data set.
 """
 from .attention_maps import attention_layers, mean_attention
 from .conditions import (Captions, ClassNames, ComposedCaption, OwnCaption,
-                         PrecomputedEmbeddings, Prompt, Source)
+                         PrecomputedEmbeddings, Prompt, Source, check_channels)
 from .latent_diffusion import LatentDiffusion, same_weights
 from .noise import channel_dropout, sample_noise, seeded_generators, stable_seed
 from .padding import crop_to_stride, pad_to_stride
@@ -15,7 +15,7 @@ from .text import TextEmbedder, clip_tokenizer
 __all__ = [
     'Captions', 'ClassNames', 'ComposedCaption', 'FeatureTaps', 'LatentDiffusion', 'OwnCaption',
     'PartialSchedule', 'PrecomputedEmbeddings', 'Prompt', 'Source', 'Tap', 'TextEmbedder',
-    'attention_layers', 'channel_dropout', 'check_strength', 'clip_tokenizer', 'crop_to_stride',
-    'mean_attention', 'pad_to_stride', 'partial_noise_schedule', 'same_weights', 'sample_noise',
-    'seeded_generators', 'select_taps', 'stable_seed', 'unet_taps'
+    'attention_layers', 'channel_dropout', 'check_channels', 'check_strength', 'clip_tokenizer',
+    'crop_to_stride', 'mean_attention', 'pad_to_stride', 'partial_noise_schedule', 'same_weights',
+    'sample_noise', 'seeded_generators', 'select_taps', 'stable_seed', 'unet_taps'
 ]

@@ -6,7 +6,7 @@ Each condition turns sources (images of a data set) into embeddings (n, L, C). A
 import os.path as osp
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -284,3 +284,19 @@ def _read_embeddings(path: str) -> Dict[str, Tensor]:
         raise ValueError(f'{path} must hold arrays of one shape (tokens, channels), but has '
                          f'{wrong or sorted({tuple(a.shape) for a in arrays.values()})}')
     return {name: array.float() for name, array in arrays.items()}
+
+
+def check_channels(embeddings: Tensor, diffusion: Any) -> None:
+    """Compare embeddings with the context that the U-Net takes.
+
+    Args:
+        embeddings (Tensor): Shape (n, L, C).
+        diffusion (LatentDiffusion): What they are for.
+
+    Raises:
+        ValueError: They have another number of channels.
+    """
+    if embeddings.shape[-1] != diffusion.context_dim:
+        raise ValueError(f'the condition has {embeddings.shape[-1]} channels, but the U-Net takes '
+                         f'{diffusion.context_dim}: make the embeddings with the text encoder of '
+                         f'{diffusion.source!r}')

@@ -1,6 +1,7 @@
 """What tools/train.py and tools/test.py share: their options, the config, CPU processes, checks."""
 
 import argparse
+import logging
 import os
 import os.path as osp
 from datetime import timedelta
@@ -18,8 +19,8 @@ from ..optional import check_config
 from ..paths import find_config
 from .run_checks import check_inputs
 
-__all__ = ['CheckInputsHook', 'add_common_options', 'check_data', 'check_hook_data', 'load_config',
-           'prepare_processes']
+__all__ = ['CheckInputsHook', 'add_common_options', 'check_data', 'check_hook_data',
+           'cpu_takes_bf16', 'find_hook', 'join_gloo', 'load_config', 'prepare_processes']
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -63,17 +64,36 @@ def prepare_processes(cfg: Config) -> None:
     if torch.cuda.is_available():
         return
     if cfg.launcher == 'pytorch':
-        if not is_distributed():
-            timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 1800)
-            torch.distributed.init_process_group('gloo', timeout=timedelta(seconds=timeout))
+        join_gloo(cfg)
         wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False,
                        find_unused_parameters=cfg.get('find_unused_parameters', False))
         wrapper.update(cfg.get('model_wrapper_cfg') or {}, device_ids=None)
         cfg.model_wrapper_cfg = wrapper
-    if cfg.get('sync_bn') is not None or _replace_sync_bn(cfg.model):
+    replaced = _replace_sync_bn(cfg.model)
+    if replaced or cfg.get('sync_bn') is not None:
         cfg.sync_bn = None
         print_log('SyncBN needs GPUs: each process normalises by its own batch (BN) here.',
                   'current')
+
+
+def join_gloo(cfg: Config) -> None:
+    """Meets the other processes on CPUs, unless that has been done."""
+    if not is_distributed():
+        timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 1800)
+        torch.distributed.init_process_group('gloo', timeout=timedelta(seconds=timeout))
+
+
+def cpu_takes_bf16() -> bool:
+    """Whether bfloat16 pays on this machine's CPU; logs that ``--amp`` is left out where not.
+
+    x86 CPUs without AVX-512 emulate it: a convolution of 64 channels takes ten times as long as in
+    float32.
+    """
+    if torch.backends.cpu.get_cpu_capability() not in ('NO AVX', 'AVX2'):
+        return True
+    print_log('--amp is left out: this CPU has no bfloat16 units and would take several times as '
+              'long as in float32.', 'current', level=logging.WARNING)
+    return False
 
 
 def _replace_sync_bn(node: Any) -> bool:

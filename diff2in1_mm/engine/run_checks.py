@@ -24,7 +24,7 @@ _WRAPPERS = ('MMFullyShardedDataParallel', 'MMSeparateDistributedDataParallel',
 
 
 def check_run(runner) -> None:
-    """Refuses what does not work together with the hook.
+    """Refuses what does not work together with the hook; warns of a seed that a resume would lose.
 
     Raises:
         ValueError: One sentence with what to change.
@@ -38,6 +38,10 @@ def check_run(runner) -> None:
         raise ValueError(f'SelfImprovingHook does not work with {wrapper}: use '
                          "model_wrapper_cfg=dict(type='MMDistributedDataParallel').")
     check_hooks(runner)
+    if runner._randomness_cfg.get('seed') is None:
+        runner.logger.warning(
+            'This run draws a seed of its own, and would draw another one when it resumes, so that '
+            'its batches differ: set randomness = dict(seed=0) in the config.')
 
 
 def check_inputs(runner, num_samples: int = 64) -> None:
@@ -130,8 +134,8 @@ def check_interval(runner, interval: int, interval_from: str) -> None:
     if interval_from != 'epoch':
         return
     if not isinstance(runner.train_loop, EpochBasedTrainLoop):
-        raise ValueError("interval_from='epoch' counts the iterations of an epoch, but this run has "
-                         "none: use 'stage', or an EpochBasedTrainLoop.")
+        raise ValueError("interval_from='epoch' counts the iterations of an epoch, but this run "
+                         "has none: use 'stage', or an EpochBasedTrainLoop.")
     if len(runner.train_dataloader) <= interval:
         raise ValueError(f"interval={interval} with interval_from='epoch' never updates theta_C in "
                          f'epochs of {len(runner.train_dataloader)} iterations: lower it, or use '

@@ -9,14 +9,15 @@ from mmengine.runner import EpochBasedTrainLoop
 
 from ..synthesis.labellers import labeller_for
 from ..synthesis.labellers.base import checked_confidence
-from ..synthesis.settings import CreationSettings
+from ..synthesis.settings import CreationSettings, creation_of_hook
 from .batch_pass import BatchPass, ViewSettings
 from .creation_stage import check_creation_stage, create_round, mixed_dataset
 from .restarts import check_schedules, forget_state, restart_schedules, restart_timer
 from .run_checks import (check_class_weights, check_inputs, check_interval, check_run, check_views,
                          to_iterations)
+from .slot_visits import SlotVisits
 from .stage_state import CREATION, SELF_IMPROVING, WARM_UP, StageState
-from .summary import RunSummary, Stopwatch, plain_metrics
+from .summary import RunSummary, Stopwatch, plain_metrics, unreadable_files
 from .theta import ThetaC
 
 __all__ = ['SelfImprovingHook']
@@ -107,7 +108,8 @@ class SelfImprovingHook(Hook):
         self.warm_up, self.recreate_every, self.by_epoch = warm_up, recreate_every, by_epoch
         self.creation = None
         if creation is not None:
-            self.creation = dict(dict(confidence=confidence, labelling=labelling), **creation)
+            self.creation = creation_of_hook(dict(
+                creation=creation, confidence=confidence, labelling=labelling))
             CreationSettings.from_dict(self.creation).build_generator()
         self.momentum, self.interval = momentum, interval
         self.interval_from = interval_from
@@ -119,7 +121,9 @@ class SelfImprovingHook(Hook):
         self._pass: Optional[BatchPass] = None
         self._clock = Stopwatch()
         self._part_before_val: Optional[str] = None
+        self._visits = SlotVisits()
         self._resumed_theta_c: Optional[Mapping] = None
+        self._resumed_visits: Optional[Mapping] = None
 
     # --- life cycle -----------------------------------------------------------------------------
 
@@ -147,7 +151,7 @@ class SelfImprovingHook(Hook):
             self.theta_c.load_state_dict(self._resumed_theta_c)
             self._resumed_theta_c = None
         if self.state.stage == SELF_IMPROVING and self.creation is not None:
-            mixed_dataset(runner).serve(self.state.round)
+            self._visits.serve(mixed_dataset(runner), self.state.round, self._resumed_visits)
         self._activate()
         self._clock.switch(self.state.stage)
 
@@ -214,6 +218,7 @@ class SelfImprovingHook(Hook):
         self._clock.switch(CREATION)
         runner.logger.info(f'Creating synthetic samples, round {self.state.round}.')
         made = create_round(runner, _inner(runner), self.theta_c, self.creation, self.state.round)
+        self._visits.round_began(mixed_dataset(runner))
         self.state.synthetic = dict(made, rounds=self.state.round + 1)
         self.state.stage = SELF_IMPROVING
         self._activate()
@@ -237,6 +242,11 @@ class SelfImprovingHook(Hook):
             return batch_idx > 0 and batch_idx % self.interval == 0
         return (iteration + 1 - self.state.start) % self.interval == 0
 
+    def after_train_epoch(self, runner) -> None:
+        """Before a checkpoint: what an epoch-based run will not draw again when it resumes."""
+        if self._pass.theta_c is not None and isinstance(runner.train_loop, EpochBasedTrainLoop):
+            self._visits.epoch_ended(mixed_dataset(runner))
+
     def after_train(self, runner) -> None:
         """Validates the last state if the loop did not, and writes the summary."""
         if runner.val_loop is not None and self.state.validated_at != runner.iter:
@@ -245,7 +255,8 @@ class SelfImprovingHook(Hook):
         self._clock.switch(None)
         stages = dict(self.state.stages)
         stages[self.state.stage] = self.state.metrics
-        RunSummary(stages, self.state.synthetic, self._clock.seconds()).report(runner)
+        RunSummary(stages, self.state.synthetic, self._clock.seconds(),
+                   unreadable_files(runner)).report(runner)
 
     # --- validation and test are theta_C's ------------------------------------------------------
 
@@ -291,6 +302,7 @@ class SelfImprovingHook(Hook):
         """``state_dict`` becomes theta_C, theta_E stands beside it; main process only."""
         self.state.seconds = self._clock.seconds()
         checkpoint['self_improving'] = self.state.to_dict()
+        checkpoint['slot_visits'] = self._visits.to_dict()
         if self.theta_c is None:
             return
         weights = checkpoint['state_dict']
@@ -306,6 +318,7 @@ class SelfImprovingHook(Hook):
             return
         self.state = StageState.from_dict(state)
         self._clock = Stopwatch(self.state.seconds)
+        self._resumed_visits = checkpoint.get('slot_visits')
         if own is not None:
             weights = checkpoint['state_dict']
             self._resumed_theta_c = {name: weights[name] for name in own}

@@ -12,7 +12,7 @@ from mmengine.registry import HOOKS
 
 from ..files import write_atomic
 
-__all__ = ['RunSummary', 'Stopwatch', 'SummaryHook', 'plain_metrics']
+__all__ = ['RunSummary', 'Stopwatch', 'SummaryHook', 'plain_metrics', 'unreadable_files']
 
 
 def plain_metrics(metrics: Mapping) -> dict[str, float]:
@@ -51,6 +51,12 @@ class Stopwatch:
         return {part: round(seconds, 3) for part, seconds in self._seconds.items()}
 
 
+def unreadable_files(runner) -> int:
+    """Files that the training data left out, in all processes, all of which have to call this."""
+    count = getattr(runner.train_dataloader.dataset, 'unreadable_everywhere', None)
+    return 0 if count is None else count()
+
+
 class RunSummary:
     """Metrics of the stages, number of synthetic samples, seconds.
 
@@ -58,19 +64,23 @@ class RunSummary:
         stages (Mapping): Stage -> metrics, in the order in which they ran.
         synthetic (Mapping): What was created (``samples``, ``rounds``, ...).
         seconds (Mapping): Part of the run -> seconds.
+        unreadable (int): Files of the training data that could not be read. Default 0.
     """
 
-    def __init__(self, stages: Mapping[str, Mapping], synthetic: Mapping, seconds: Mapping) -> None:
+    def __init__(self, stages: Mapping[str, Mapping], synthetic: Mapping, seconds: Mapping,
+                 unreadable: int = 0) -> None:
         # 7 digits: what a float32 metric holds
         self.stages = {stage: {name: float(f'{value:.7g}') for name, value in metrics.items()}
                        for stage, metrics in stages.items()}
         self.synthetic = dict(synthetic)
         self.seconds = dict(seconds)
+        self.unreadable = unreadable
 
     def write(self, work_dir: str) -> str:
         """Writes ``summary.json`` and returns its path."""
         path = osp.join(work_dir, 'summary.json')
-        content = dict(stages=self.stages, synthetic=self.synthetic, seconds=self.seconds)
+        content = dict(stages=self.stages, synthetic=self.synthetic, seconds=self.seconds,
+                       unreadable=self.unreadable)
         write_atomic(path, (json.dumps(content, indent=2) + '\n').encode())
         return path
 
@@ -90,6 +100,9 @@ class RunSummary:
         other = {k: v for k, v in self.seconds.items() if k not in self.stages}
         if other:
             lines.append('seconds: ' + ', '.join(f'{v:.1f} {k}' for k, v in other.items()))
+        if self.unreadable:
+            lines.append(f'{self.unreadable} files of the training data could not be read and were '
+                         'left out; warnings above name each')
         return '\n'.join(lines)
 
     def report(self, runner) -> None:
@@ -135,4 +148,5 @@ class SummaryHook(Hook):
 
     def after_train(self, runner) -> None:
         self._clock.switch(None)
-        RunSummary(dict(supervised=self._metrics), {}, self._clock.seconds()).report(runner)
+        RunSummary(dict(supervised=self._metrics), {}, self._clock.seconds(),
+                   unreadable_files(runner)).report(runner)

@@ -2,9 +2,8 @@
 from typing import Any, Optional
 
 import numpy as np
-from torch import Tensor
 
-from ..diffusion import LatentDiffusion
+from ..diffusion import LatentDiffusion, check_channels
 from ..diffusion.conditions import TextCondition
 from .plan import source_entry, source_indices
 from .sources import SourceDescriber
@@ -46,15 +45,3 @@ def check_condition(condition: Any, diffusion: LatentDiffusion, dataset: Any,
                 sources = sources[:1] if start == 0 else []
             if sources:
                 check_channels(condition.embed(diffusion.text, sources), diffusion)
-
-
-def check_channels(embeddings: Tensor, diffusion: LatentDiffusion) -> None:
-    """Compare embeddings (n, L, C) with the context that the U-Net takes.
-
-    Raises:
-        ValueError: They have another number of channels.
-    """
-    if embeddings.shape[-1] != diffusion.context_dim:
-        raise ValueError(f'the condition has {embeddings.shape[-1]} channels, but the U-Net takes '
-                         f'{diffusion.context_dim}: make the embeddings with the text encoder of '
-                         f'{diffusion.source!r}')

@@ -57,9 +57,9 @@ def creation_settings(dataset: Any, labels: BatchLabels, diffusion: LatentDiffus
         T=generator.strengths, steps=[generator.steps_for(T) for T in generator.strengths],
         solver=settings.solver, condition=settings.condition or dict(type='Prompt'),
         generator=settings.generator, sample_posterior=settings.sample_posterior,
-        label_from=settings.label_from,
-        confidence=labels.labeller.confidence, labelling=settings.labelling or {}, scale=settings.scale,
-        keep_ratio=settings.keep_ratio, copies_per_source=settings.copies_per_source, seed=seed,
+        label_from=settings.label_from, confidence=labels.labeller.confidence,
+        labelling=settings.labelling or {}, scale=settings.scale, keep_ratio=settings.keep_ratio,
+        copies_per_source=settings.copies_per_source, seed=seed,
         diffusion=diffusion.digest(), images=_images_digest(dataset), checkpoint=checkpoint)
     if settings.label_scale is not None:  # else stores of before this setting still fit
         described['label_scale'] = settings.label_scale

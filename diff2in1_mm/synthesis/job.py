@@ -10,10 +10,9 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-from ..diffusion import LatentDiffusion, Source
+from ..diffusion import LatentDiffusion, Source, check_channels
 from .background import BackgroundWriter, Progress, duration, size
 from .batch_labels import BatchLabels, Label
-from .condition_checks import check_channels
 from .partial_noise import PartialNoiseGenerator
 from .plan import Batch, Plan, Sample, source_entry
 from .preview import write_preview

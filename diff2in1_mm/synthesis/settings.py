@@ -11,6 +11,20 @@ from .records import MAX_COPIES
 LABEL_SOURCES = ('fresh', 'last_step', 'source')
 
 
+def creation_of_hook(hook: Mapping[str, Any]) -> dict:
+    """What a ``SelfImprovingHook`` with these settings creates with.
+
+    Args:
+        hook (Mapping): Its arguments. ``confidence`` and ``labelling`` are taken where ``creation``
+            does not have them.
+
+    Returns:
+        dict: For :meth:`CreationSettings.from_dict`.
+    """
+    own = {name: hook.get(name) for name in ('confidence', 'labelling')}
+    return dict(own, **(hook.get('creation') or {}))
+
+
 @dataclass(frozen=True)
 class CreationSettings:
     """Settings of the creation stage, in a config ``creation=dict(T=400, ...)``.

@@ -75,7 +75,7 @@ class SourceDescriber:
     def _areas(self, info: Dict[str, Any]) -> np.ndarray:
         """Pixels per class; of panoptic maps' stuff only whether it is there."""
         if info.get('seg_map_path') and 'segments_info' not in info:
-            self._loader = self._loader or _map_loader(self._dataset)
+            self._loader = self._loader or map_loader(_transforms(self._dataset))
             # It writes into what it is given and keeps state.
             labels = copy.copy(self._loader)(copy.deepcopy(info))['gt_seg_map']
             counts = np.bincount(labels[labels < len(self.classes)].ravel().astype(int))
@@ -89,9 +89,16 @@ class SourceDescriber:
         return areas
 
 
-def _map_loader(dataset: Any) -> Any:
-    """The data set's own transform that reads label maps, or MMSegmentation's."""
-    for transform in _transforms(dataset):
+def map_loader(transforms: Sequence[Any]) -> Any:
+    """What reads the label maps of a data set with this pipeline.
+
+    Args:
+        transforms (Sequence): Of the pipeline.
+
+    Returns:
+        The transform among them that does, which keeps state, or MMSegmentation's.
+    """
+    for transform in transforms:
         if type(transform).__name__ == 'LoadAnnotations' and hasattr(transform, '_load_seg_map'):
             return transform
     return TRANSFORMS.build(dict(type='mmseg.LoadAnnotations'))

@@ -114,6 +114,14 @@ def test_settings_of_the_config_are_the_defaults(demo, segmentor):
     assert other.condition == dict(type='Prompt', text='a lane')
 
 
+def test_files_without_captions_of_their_own(demo, segmentor, capsys):
+    args = demo.parse_args(['x', segmentor.config, 'x'])
+    cfg = demo.load_config(args)
+    cfg.custom_hooks[0].creation.condition = dict(type='OwnCaption')
+    assert demo.creation_settings(cfg, args).condition == dict(type='Prompt')
+    assert '--prompt' in capsys.readouterr().out
+
+
 def test_caption_names_predicted_classes(demo, segmentor, tmp_path):
     """No label is there, so a composed caption tells what the model sees."""
     args = demo.parse_args([tiny.write_photo(tmp_path / 'p.png'), segmentor.config,

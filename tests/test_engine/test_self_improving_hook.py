@@ -108,6 +108,13 @@ class TestRun:
         assert whole['self_improving']['stages'] == parts['self_improving']['stages']
         assert len(SyntheticStore(tmp_path / 'parts' / 'store')) == 8
 
+    @pytest.mark.parametrize('seed', [None, 3])
+    def test_a_seed_that_a_resume_would_lose_is_told(self, images, tmp_path, seed):
+        cfg = config(images, tmp_path, iters=6, hook={}, randomness=dict(seed=seed))
+        train(cfg)
+        log = next(tmp_path.glob('*/*.log')).read_text()
+        assert ('set randomness = dict(seed=0)' in log) == (seed is None)
+
     def test_load_from_starts_both_sets_from_theta_c(self, images, tmp_path):
         train(config(images, tmp_path / 'a', iters=6, hook=dict(warm_up=4)))
         checkpoint = load(tmp_path / 'a' / 'iter_6.pth')

@@ -5,6 +5,8 @@ import torch
 
 from diff2in1_mm.engine.summary import RunSummary, Stopwatch, plain_metrics
 
+from .tiny import config, make_images, train
+
 
 def test_metrics_become_plain_numbers():
     plain = plain_metrics(dict(mIoU=np.float32(40.16), loss=torch.tensor(2.0), per_class=[1, 2],
@@ -24,6 +26,16 @@ def test_table_and_file(tmp_path):
     assert lines[3:] == ['synthetic: 8 samples', 'seconds: 2.0 creation']
     content = json.loads(open(summary.write(str(tmp_path))).read())
     assert content['stages']['warm_up'] == dict(mIoU=40.16)
+
+
+def test_unreadable_files_are_counted(tmp_path):
+    images = make_images(tmp_path / 'data')
+    (images / 'img' / 'train' / '3.png').write_bytes(b'no image')
+    runner = train(config(images, tmp_path, iters=6, hook=dict(warm_up=4, creation=None)))
+    assert runner.train_dataloader.dataset.unreadable == 1
+    assert json.loads((tmp_path / 'summary.json').read_text())['unreadable'] == 1
+    lines = RunSummary({}, {}, {}, unreadable=1).table().splitlines()
+    assert '1 files of the training data' in lines[-1]
 
 
 def test_stopwatch_goes_on_after_a_resume(monkeypatch):

@@ -116,6 +116,12 @@ def test_settings_come_from_the_hook_and_the_command_line(tool, arguments, tmp_p
     assert len(SyntheticStore(tmp_path / 's')) == 7
 
 
+def test_the_hooks_own_confidence_counts(tool, arguments, tmp_path):
+    """A training run must be able to go on with this store."""
+    tool.main([*arguments, '--limit', '1', '--cfg-options', 'custom_hooks.0.confidence=0.4'])
+    assert SyntheticStore(tmp_path / 's').settings['confidence'] == 0.4
+
+
 def sentence(tool, capsys, arguments):
     with pytest.raises(SystemExit) as stop:
         tool.main(arguments)

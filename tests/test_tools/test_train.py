@@ -106,6 +106,8 @@ class TestBadInput:
     def test_checkpoint(self, images, tmp_path, capsys):  # noqa: F811
         path = write(config(images, tmp_path), tmp_path)
         assert 'none.pth does not exist' in self.said(capsys, 'test', path, 'none.pth')
+        for options in (['--resume', 'none.pth'], ['--cfg-options', 'load_from=none.pth']):
+            assert 'none.pth does not exist' in self.said(capsys, 'train', path, *options)
 
     def test_options_that_the_config_cannot_follow(self, images, tmp_path, capsys):  # noqa: F811
         path = write(config(images, tmp_path), tmp_path)

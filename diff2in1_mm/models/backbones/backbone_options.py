@@ -6,7 +6,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from ...diffusion import LatentDiffusion
+from ...diffusion import LatentDiffusion, check_channels
 
 
 def check_options(model: LatentDiffusion, timestep: int, feature_dropout: float,
@@ -33,10 +33,7 @@ def static_embeddings(model: LatentDiffusion, condition: Optional[dict]) -> Tens
             f'{type(built).__name__} describes single images and serves the generator; the '
             'backbone takes Prompt, ClassNames or one PrecomputedEmbeddings for all images')
     embeddings = built.embed(model.text)
-    if embeddings.shape[-1] != model.context_dim:
-        raise ValueError(f'the condition has {embeddings.shape[-1]} channels, but the U-Net takes '
-                         f'{model.context_dim}: make the embeddings with the text encoder of '
-                         f'{model.source!r}')
+    check_channels(embeddings, model)
     return embeddings.to(model.dtype)
 
 

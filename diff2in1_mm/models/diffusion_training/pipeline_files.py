@@ -12,9 +12,8 @@ from diffusers import (AutoencoderKL, DDIMScheduler, StableDiffusionPipeline,
                        UNet2DConditionModel)
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from ...diffusion.loading import DTYPES
 from .tokenizer import cut_tokenizer
-
-_DTYPES = dict(fp32=torch.float32, fp16=torch.float16, bf16=torch.bfloat16)
 
 
 def new_pipeline(vae: AutoencoderKL, unet: dict, text_encoder: dict, scheduler: dict,
@@ -107,7 +106,7 @@ def save_pipeline(pipeline: StableDiffusionPipeline, folder: str, dtype: str = '
         dtype (str): 'fp32', 'fp16' or 'bf16' of the weights on disk. Default 'fp32'.
     """
     if dtype != 'fp32':
-        pipeline = copy.deepcopy(pipeline).to(dtype=_DTYPES[dtype])
+        pipeline = copy.deepcopy(pipeline).to(dtype=DTYPES[dtype])
     replace_folder(folder, lambda path: pipeline.save_pretrained(path, safe_serialization=True))
 
 
