@@ -67,7 +67,7 @@ def main() -> None:
         T=300).parse_args()
     experiment = Experiment(args.out, ARMS, BASELINE, 'mIoU',
                             lambda arm, seed: configure(args, arm, seed), args.warm_up,
-                            cache=FeatureCache(4000))
+                            cache=FeatureCache(4000), args=args)
     if not args.table:
         experiment.run(args.arms, args.seeds)
     print(experiment.table(args.seeds))

@@ -69,7 +69,7 @@ def main() -> None:
     for metric in metrics:
         experiment = Experiment(args.out, ARMS, BASELINE, metric,
                                 lambda arm, seed: configure(args, arm, seed), args.warm_up,
-                                cache=cache, scale=100)
+                                cache=cache, scale=100, args=args)
         if not args.table:
             experiment.run(args.arms, args.seeds)  # what is finished is not run again
         print(f'\n{metric}\n\n{experiment.table(args.seeds)}')

@@ -18,7 +18,8 @@ from mmengine.registry import TRANSFORMS
 from mmengine.runner import Runner
 from scipy.stats import ttest_rel
 
-from diff2in1_mm.diffusion import stable_seed
+from diff2in1_mm.diffusion import LatentDiffusion, stable_seed
+from diff2in1_mm.files import write_atomic
 from diff2in1_mm.models.backbones.feature_cache import FeatureCache
 
 
@@ -78,17 +79,26 @@ class Experiment:
             options, where other experiments have them in common. Default: ``out``.
         cache (FeatureCache | None): Features of the frozen backbone, kept over all runs.
         scale (float): Of the metric in tables: 100 for shares. Default 1.
+        args (Namespace | None): Options that all runs in ``out`` have in common; the folder of an
+            experiment with others is refused.
     """
 
     def __init__(self, out: str, arms: Dict[str, Arm], baseline: str, metric: str,
                  configure: Callable[[Arm, int], Config], warm_up: int,
-                 shared: str = None, cache: FeatureCache = None, scale: float = 1.0) -> None:
+                 shared: str = None, cache: FeatureCache = None, scale: float = 1.0,
+                 args: argparse.Namespace = None) -> None:
         self.out, self.arms, self.baseline, self.metric = out, arms, baseline, metric
         self.configure, self.warm_up, self.shared = configure, warm_up, shared or out
-        self.cache, self.scale = cache, scale
+        self.cache, self.scale, self.args = cache, scale, args
 
     def run(self, names: Sequence[str], seeds: Sequence[int]) -> None:
-        """Run what is missing, seed by seed."""
+        """Run what is missing, seed by seed.
+
+        Raises:
+            SystemExit: ``out`` holds runs of other settings.
+        """
+        if self.args is not None:
+            keep_settings(self.out, self.args)
         for seed in seeds:
             for name in names:
                 if not osp.exists(self._warm_up(name, seed)):
@@ -159,6 +169,29 @@ class Experiment:
                 other = {} if name == self.baseline else base
                 lines.append(_row(f'{name}: {arm.text}', scores, seeds, other))
         return '\n'.join(lines)
+
+
+def keep_settings(folder: str, args: argparse.Namespace) -> None:
+    """Write what runs in one table have in common, or compare it with what is there.
+
+    That is all options but those of a single call, and the weights of the diffusion model.
+
+    Raises:
+        SystemExit: They differ.
+    """
+    per_call = ('arms', 'out', 'pipelines', 'plots', 'seeds', 'table', 'vary')
+    settings = {name: value for name, value in vars(args).items() if name not in per_call}
+    settings['diffusion model'] = LatentDiffusion.from_pretrained(args.pipeline).digest()
+    path = osp.join(folder, 'settings.json')
+    if not osp.exists(path):
+        write_atomic(path, json.dumps(settings, indent=2).encode())
+        return
+    with open(path, encoding='utf-8') as file:
+        before = json.load(file)
+    changed = [name for name in {**before, **settings} if before.get(name) != settings.get(name)]
+    if changed:
+        raise SystemExit(f'{folder} holds runs with another {", ".join(changed)}: give another '
+                         '--out, or remove the folder')
 
 
 def keep_warm_up(work_dir: str, path: str, iteration: int) -> None:

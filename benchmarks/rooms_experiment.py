@@ -15,7 +15,7 @@ import os.path as osp
 import statistics
 
 import fresh_rooms  # noqa: F401  (registers FreshRooms and TrueLabels)
-from experiment import Arm, Experiment, experiment_arguments, paired, set_lengths
+from experiment import Arm, Experiment, experiment_arguments, keep_settings, paired, set_lengths
 from mmengine.config import Config
 
 import diff2in1_mm
@@ -110,11 +110,16 @@ def experiment(args: argparse.Namespace, factor: str, value, cache: FeatureCache
     if factor is not None:
         setattr(own, factor, value)
         if value != getattr(args, factor):
-            out = osp.join(args.out, f'{factor}-{osp.basename(str(value))}')
+            out = osp.join(args.out, f'{factor}-{folder_name(value)}')
     shared = central if factor in _SHARE_WARM_UP else out
     return Experiment(out, ARMS, BASELINE, metric,
                       lambda arm, seed: configure(own, arm, seed), own.warm_up, shared, cache,
-                      TASKS[args.task][2])
+                      TASKS[args.task][2], own)
+
+
+def folder_name(value) -> str:
+    """Of a factor's value; of paths the whole, since every pipeline has the same last name."""
+    return str(value).strip(os.sep).replace(os.sep, '_')
 
 
 def values(args: argparse.Namespace, factor: str) -> tuple:
@@ -199,6 +204,8 @@ def main() -> None:
     if args.task != 'segmentation':
         args.arms = [name for name in args.arms if name not in SEGMENTATION_ONLY]
     args.out = args.out or f'work_dirs/rooms_{args.task}_experiment'
+    if not args.table:
+        keep_settings(args.out, args)  # of the centre, around which factors vary
     cache = FeatureCache(20000)
     points = [(f, v) for f in args.vary for v in values(args, f)] or [(None, None)]
     for factor, value in points:

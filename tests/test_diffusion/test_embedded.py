@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from diff2in1_mm.diffusion import LatentDiffusion, embedded
-from diff2in1_mm.models.diffusion_training.embed import embed
+from diff2in1_mm.models.diffusion_training.embed import embed, last_grid
 from diff2in1_mm.models.diffusion_training.pipeline_files import load_pipeline
 
 
@@ -48,6 +48,16 @@ def test_a_new_one_keeps_the_card(folder, pipeline_folder):
     embed(pipeline_folder, folder)
     assert (folder / 'README.md').read_text() == 'model card'
     LatentDiffusion.from_pretrained('diff2in1_mm/rooms')  # the card is not under the checksums
+
+
+def test_the_cards_pictures_are_of_the_run_that_drew_them(tmp_path):
+    with pytest.raises(FileNotFoundError, match='name the work dir in which the denoiser'):
+        last_grid(str(tmp_path))
+    samples = tmp_path / 'denoiser' / 'samples'
+    samples.mkdir(parents=True)
+    for number in (800, 1000, 90):
+        (samples / f'iter_{number}.png').touch()
+    assert last_grid(str(tmp_path)).name == 'iter_1000.png'
 
 
 def test_what_is_shipped():

@@ -1,6 +1,9 @@
 """Puts a trained pipeline into the package, in the place of the embedded model.
 
     python -m diff2in1_mm.models.diffusion_training.embed work_dirs/diffusion_rooms
+    # a model of several runs: the last one's weights, pictures of the one that trained its denoiser
+    python -m diff2in1_mm.models.diffusion_training.embed work_dirs/diffusion_rooms_decoder \
+        work_dirs/diffusion_rooms
 """
 import io
 import json
@@ -48,6 +51,20 @@ def _forget_place(path: Path) -> None:
         write_atomic(path, (json.dumps(config, indent=2) + '\n').encode())
 
 
+def last_grid(work_dir: str) -> Path:
+    """The last picture that the training of a denoiser drew.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    folder = Path(work_dir) / 'denoiser' / 'samples'
+    grids = sorted(folder.glob('iter_*.png'), key=lambda path: int(path.stem.rpartition('_')[2]))
+    if not grids:
+        raise FileNotFoundError(f'{folder} holds no sample grids: name the work dir in which the '
+                                'denoiser was trained as well')
+    return grids[-1]
+
+
 def illustrate(work_dir: str, folder: Path = FOLDER) -> None:
     """Put the pictures of the model card beside the model: last sample grid and loss curves.
 
@@ -55,8 +72,7 @@ def illustrate(work_dir: str, folder: Path = FOLDER) -> None:
         work_dir (str): Of ``tools/train_diffusion.py``.
         folder (Path): Of the embedded model.
     """
-    grids = (Path(work_dir) / 'denoiser' / 'samples').glob('iter_*.png')
-    last = max(grids, key=lambda path: int(path.stem.rpartition('_')[2]))
+    last = last_grid(work_dir)
     quality = [cv2.IMWRITE_JPEG_QUALITY, 92]
     _, buffer = cv2.imencode('.jpg', cv2.imread(str(last)), quality)
     write_atomic(folder / 'samples.jpg', buffer.tobytes())
@@ -94,7 +110,11 @@ def _scalars(folder: Path, name: str) -> Dict[int, float]:
 
 
 if __name__ == '__main__':
-    if len(sys.argv) != 2:
+    if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
+    try:
+        last_grid(sys.argv[-1])  # before anything is replaced
+    except FileNotFoundError as error:
+        sys.exit(str(error))
     embed(str(Path(sys.argv[1]) / 'pipeline'))
-    illustrate(sys.argv[1])
+    illustrate(sys.argv[-1])
