@@ -4,7 +4,7 @@
 #       --cfg-options data_root=/path/to/camvid
 #
 # An hour and a half on one CPU core. --amp shortens that where the CPU has bfloat16 units. Two
-# processes (torchrun) with half the batch_size of both stages take half the time.
+# processes (torchrun) with half the batch_size of both stages share the work.
 _base_ = ['./_base_/diffusion_runtime.py']
 
 data_root = 'data/camvid'

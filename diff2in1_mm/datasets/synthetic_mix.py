@@ -183,6 +183,12 @@ class SyntheticMixDataset:
         """How often this process has drawn each slot, int32 (slots,); shared with its workers."""
         return self._visits.tensor
 
+    @property
+    @force_full_init
+    def since(self) -> Tensor:
+        """:attr:`visits` when the present round was served first; workers may have gone on."""
+        return self._since.tensor
+
     @force_full_init
     def serve(self, round: Optional[int], since: Optional[Tensor] = None) -> None:
         """Fills the slots from a round of the store (None: real samples again). Workers follow at

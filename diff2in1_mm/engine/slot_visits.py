@@ -23,7 +23,7 @@ class SlotVisits:
 
     def round_began(self, dataset: Any) -> None:
         """To be called by every process when a round is served for the first time."""
-        self._since, self._now = all_gather(dataset.visits.clone()), []
+        self._since, self._now = all_gather(dataset.since.clone()), []
 
     def epoch_ended(self, dataset: Any) -> None:
         """To be called by every process, in epoch-based runs."""

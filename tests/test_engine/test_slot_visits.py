@@ -61,6 +61,7 @@ class Slots:
 
     def __init__(self, count):
         self.visits = torch.zeros(count, dtype=torch.int32)
+        self.since = torch.zeros(count, dtype=torch.int32)
 
     def serve(self, round, since):
         self.served = round, since
@@ -68,7 +69,8 @@ class Slots:
 
 def test_other_numbers_begin_anew():
     counts, dataset = SlotVisits(), Slots(3)
-    dataset.visits += 2
+    dataset.since += 2
+    dataset.visits += 3  # a worker has gone on
     counts.round_began(dataset)
     saved = counts.to_dict()
     resumed = Slots(3)
