@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from mmengine.config import Config
 
+from .stock_configs import set_all, smaller
+
 CLASSES, STUFF = ('square', 'disc'), ('floor', 'wall')
 #: Name -> MMDetection's own config.
 DETECTORS = dict(
@@ -31,9 +33,10 @@ def stock_model(name, things=len(CLASSES), stuff=len(STUFF)):
     model = Config.fromstring(f"_base_ = 'mmdet::{DETECTORS[name]}'", '.py').model
     # DINO's decoder reckons with 256 channels whatever the config says
     kept = (256, 128) if name == 'dino' else ()
-    model = _smaller(model.to_dict(), numbers={k: v for k, v in _SMALLER.items() if k not in kept})
-    _set(model, 'num_classes', things)
-    _set(model['test_cfg'], 'score_thr', 0.0)  # three iterations make nobody sure
+    numbers = {k: v for k, v in _SMALLER.items() if k not in kept}
+    model = smaller(model.to_dict(), numbers, _KEPT)
+    set_all(model, 'num_classes', things)
+    set_all(model['test_cfg'], 'score_thr', 0.0)  # three iterations make nobody sure
     if name in ('fcos', 'atss'):  # their heads' own default is 32 groups
         model['bbox_head']['norm_cfg'] = dict(type='GN', num_groups=8, requires_grad=True)
     if 'encoder' in model:
@@ -61,30 +64,6 @@ def with_diffusion(model, pipeline):
         out_strides=[4, 8, 16, 32][-len(channels):], input_mean=mean, input_std=std,
         input_bgr=not model['data_preprocessor']['bgr_to_rgb'])
     return model
-
-
-def _smaller(value, key='', numbers=None):
-    if isinstance(value, dict):
-        return {k: _smaller(v, k, numbers) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_smaller(v, key, numbers) for v in value)
-    if key == 'num_groups':
-        return 8  # of at least 32 channels: one value per group cannot be normalised
-    if key in _KEPT or isinstance(value, bool) or not isinstance(value, int):
-        return value
-    return numbers.get(value, value)
-
-
-def _set(value, key, new):
-    if isinstance(value, (list, tuple)):
-        for member in value:
-            _set(member, key, new)
-    elif isinstance(value, dict):
-        for k, v in value.items():
-            if k == key:
-                value[k] = new
-            else:
-                _set(v, key, new)
 
 
 def make_coco(root, count=4, size=64):

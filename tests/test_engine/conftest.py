@@ -1,6 +1,9 @@
 import pytest
 
+from diff2in1_mm.diffusion import LatentDiffusion
 from diff2in1_mm.engine import creation_stage
+from diff2in1_mm.engine.batch_pass import BatchPass
+from diff2in1_mm.synthesis.fingerprints import parameters_digest
 
 from . import tiny
 
@@ -16,6 +19,39 @@ def tiny_create(monkeypatch):
     for name in ('_create', 'check_creation'):  # restored afterwards
         monkeypatch.setattr(creation_stage, name, getattr(creation_stage, name))
     tiny.use_tiny_create()
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Images that went through the VAE's encoder and through the U-Net."""
+    counts = dict(encode=0, predict=0)
+    for name in counts:
+        method = getattr(LatentDiffusion, name)
+
+        def count(self, images, *args, _name=name, _method=method, **kwargs):
+            counts[_name] += len(images)
+            return _method(self, images, *args, **kwargs)
+
+        monkeypatch.setattr(LatentDiffusion, name, count)
+    return counts
+
+
+@pytest.fixture
+def untouched(monkeypatch):
+    """For each batch: whether preparing it left theta_E and its buffers as they were, and the
+    number of synthetic samples among how many."""
+    batches = []
+    prepare = BatchPass._prepare
+
+    def watch(self, inputs, samples, rows):
+        before = parameters_digest(self.model)
+        result = prepare(self, inputs, samples, rows)
+        same = parameters_digest(self.model) == before and self.model.training
+        batches.append((same, len(rows), len(samples)))
+        return result
+
+    monkeypatch.setattr(BatchPass, '_prepare', watch)
+    return batches
 
 
 @pytest.fixture(autouse=True)

@@ -7,13 +7,11 @@ from mmengine.runner import Runner
 
 pytest.importorskip('mmdet')
 
-from diff2in1_mm.engine.batch_pass import BatchPass  # noqa: E402
-from diff2in1_mm.synthesis.fingerprints import parameters_digest  # noqa: E402
 from diff2in1_mm.synthesis.store import SyntheticStore  # noqa: E402
 
 from ..detectors import DETECTORS, make_coco, run_config  # noqa: E402
-from .test_whole_run import CountHook, counted  # noqa: E402, F401
 from .tiny import hook_of, train  # noqa: E402
+from .watch import CountHook, with_gradients  # noqa: E402
 
 
 @pytest.fixture(scope='module')
@@ -26,37 +24,8 @@ def epochs_dir(tmp_path_factory):
     return tmp_path_factory.mktemp('epochs')
 
 
-@pytest.fixture
-def untouched(monkeypatch):
-    """For each batch: whether preparing it left theta_E and its buffers as they were, and the
-    number of synthetic samples among how many."""
-    batches = []
-    prepare = BatchPass._prepare
-
-    def watch(self, inputs, samples, rows):
-        before = parameters_digest(self.model)
-        result = prepare(self, inputs, samples, rows)
-        same = parameters_digest(self.model) == before and self.model.training
-        batches.append((same, len(rows), len(samples)))
-        return result
-
-    monkeypatch.setattr(BatchPass, '_prepare', watch)
-    return batches
-
-
-def with_gradients(model):
-    """A list to which each backward pass adds the set of parameters that got a gradient."""
-    passes = [set()]
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            parameter.register_post_accumulate_grad_hook(
-                lambda p, name=name: passes[-1].add(name))
-    model.register_forward_pre_hook(lambda *args: passes.append(set()) if passes[-1] else None)
-    return passes
-
-
 @pytest.mark.parametrize('name', DETECTORS)
-def test_detector(name, coco, tmp_path, pipeline_folder, counted, untouched):  # noqa: F811
+def test_detector(name, coco, tmp_path, pipeline_folder, counted, untouched):
     runner = Runner.from_cfg(run_config(name, coco, tmp_path, pipeline_folder,
                                         student_view='feature_dropout'))
     seen, passes = [], with_gradients(runner.model)

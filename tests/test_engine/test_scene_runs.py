@@ -12,8 +12,8 @@ from mmengine.runner import Runner
 from diff2in1_mm.synthesis.store import SyntheticStore
 
 from .scenes import SIZE, scene_config
-from .test_whole_run import CountHook, counted  # noqa: F401  (a fixture)
 from .tiny import hook_of, train
+from .watch import CountHook
 
 KEYS = dict(normals={'mean', 'median', 'rmse', 'a5', 'a7.5', 'a11.25', 'a22.5', 'a30'},
             depth={'abs_rel', 'sq_rel', 'rmse', 'rmse_log', 'log10', 'silog', 'd1', 'd2', 'd3'})
@@ -25,7 +25,7 @@ def root(tmp_path_factory):
 
 
 @pytest.mark.parametrize('task', ['normals', 'depth'])
-def test_from_rooms_to_summary(task, root, tmp_path, pipeline_folder, counted):  # noqa: F811
+def test_from_rooms_to_summary(task, root, tmp_path, pipeline_folder, counted):
     cfg = scene_config(root, tmp_path, task, pipeline_folder, iters=8,
                        hook=dict(student_view='feature_dropout'))
     cfg.default_hooks.visualization = dict(type='SegVisualizationHook', draw=True, interval=1)

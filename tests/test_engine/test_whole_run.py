@@ -3,13 +3,12 @@ import json
 
 import pytest
 import torch
-from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from diff2in1_mm.diffusion import LatentDiffusion
 from diff2in1_mm.synthesis.store import SyntheticStore
 
 from .tiny import config, hook_of, train
+from .watch import CountHook
 
 
 def with_diffusion(pipeline_folder, *args, hook=None, **kwargs):
@@ -23,35 +22,6 @@ def with_diffusion(pipeline_folder, *args, hook=None, **kwargs):
         channels=8, dropout_ratio=0.0, num_classes=3, align_corners=False,
         norm_cfg=dict(type='BN', requires_grad=True))
     return cfg
-
-
-@pytest.fixture
-def counted(monkeypatch):
-    """Images that went through the VAE's encoder and through the U-Net."""
-    counts = dict(encode=0, predict=0)
-    for name in counts:
-        method = getattr(LatentDiffusion, name)
-
-        def count(self, images, *args, _name=name, _method=method, **kwargs):
-            counts[_name] += len(images)
-            return _method(self, images, *args, **kwargs)
-
-        monkeypatch.setattr(LatentDiffusion, name, count)
-    return counts
-
-
-class CountHook(Hook):
-    """Notes how many images each training iteration sent through the frozen model."""
-    priority = 'LOWEST'
-
-    def __init__(self, counts, seen):
-        self.counts, self.seen = counts, seen
-
-    def before_train_iter(self, runner, batch_idx, data_batch=None):
-        self.before = dict(self.counts)
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.seen.append(tuple(self.counts[k] - self.before[k] for k in ('encode', 'predict')))
 
 
 def test_from_images_to_summary(images, tmp_path, pipeline_folder, counted):

@@ -99,6 +99,16 @@ def test_projections_give_what_a_stock_neck_expects(build):
         build(out_channels=[8])
 
 
+def test_maps_that_nobody_reads_are_not_projected(build):
+    backbone, plain = build(out_channels=[None, 8, None]), build()
+    assert backbone.out_channels == (plain.out_channels[0], 8, plain.out_channels[2])
+    assert {name for name, _ in backbone.named_parameters()} == {
+        'projections.1.weight', 'projections.1.bias'}
+    batch = images(45, 70)
+    maps, unprojected = backbone(batch), plain(batch)
+    assert torch.equal(maps[0], unprojected[0]) and torch.equal(maps[2], unprojected[2])
+
+
 def test_served_maps_replace_the_pass(build, monkeypatch):
     backbone, batch = build(), images(32, 48, 3)
     maps, expected = backbone.features(batch), backbone(batch)

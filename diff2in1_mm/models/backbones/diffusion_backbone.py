@@ -57,8 +57,10 @@ class DiffusionBackbone(BaseModule):
         input_std (Sequence[float] | float): ``std`` of the data preprocessor. Default 127.5.
         input_bgr (bool): The data preprocessor leaves the images BGR (``bgr_to_rgb=False``).
             Default False.
-        out_channels (Sequence[int] | None): Project the maps to these channels (1x1 convolutions,
-            trained), as a stock neck expects them.
+        out_channels (Sequence[int | None] | None): Project the maps to these channels (1x1
+            convolutions, trained), as a stock neck or head expects them. A map whose entry is None
+            stays as it is: for maps that no head reads (``in_index``), whose projection would get
+            no gradient, which DDP does not allow.
         out_strides (Sequence[int] | None): Resize the maps to these strides. Where there are as
             many as maps they are taken in order, otherwise each takes the map of the nearest
             stride.
@@ -90,7 +92,7 @@ class DiffusionBackbone(BaseModule):
                  input_mean: Union[float, Sequence[float]] = 127.5,
                  input_std: Union[float, Sequence[float]] = 127.5,
                  input_bgr: bool = False,
-                 out_channels: Optional[Sequence[int]] = None,
+                 out_channels: Optional[Sequence[Optional[int]]] = None,
                  out_strides: Optional[Sequence[int]] = None,
                  feature_dropout: float = 0.,
                  cached_images: int = 0,
@@ -142,14 +144,15 @@ class DiffusionBackbone(BaseModule):
         totals = [total + tokens if stride in self.attention_layers else total
                   for total, stride in zip(totals, self.tap_strides)]
         raw = [totals[i] for i in self.output_maps]
-        self.out_channels = tuple(out_channels or raw)
-        if len(self.out_channels) != len(self.strides):
-            raise ValueError(f'out_channels {self.out_channels} and the strides {self.strides} '
+        wanted = tuple(out_channels or raw)
+        if len(wanted) != len(self.strides):
+            raise ValueError(f'out_channels {wanted} and the strides {self.strides} '
                              'must have the same length')
+        self.out_channels = tuple(o or i for i, o in zip(raw, wanted))
         self.projections = None
         if out_channels is not None:
             self.projections = nn.ModuleList(
-                nn.Conv2d(i, o, 1) for i, o in zip(raw, self.out_channels))
+                nn.Identity() if o is None else nn.Conv2d(i, o, 1) for i, o in zip(raw, wanted))
 
     def _apply(self, fn, recurse=True):
         """Move the frozen model along, although it is no submodule."""
@@ -180,7 +183,7 @@ class DiffusionBackbone(BaseModule):
         outputs = [maps[i] for i in self.output_maps]
         if self.projections is not None:
             # A 1x1 convolution and a bilinear resize commute; this order is the cheaper one.
-            outputs = [conv(feature) for conv, feature in zip(self.projections, outputs)]
+            outputs = [project(feature) for project, feature in zip(self.projections, outputs)]
         covered = self._covered(images.shape[-2:])
         sizes = [tuple(math.ceil(side / s) for side in covered) for s in self.strides]
         return tuple(
