@@ -34,7 +34,11 @@ model = dict(
         num_classes=11,
         norm_cfg=norm_cfg,
         align_corners=False,
-        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0)),
+        loss_decode=dict(
+            type='WeightedCrossEntropyLoss',
+            # sky, building, pole, road, pavement, tree, sign, fence, car, pedestrian, bicyclist:
+            # a few classes fill most of a picture
+            class_weight=[0.5, 0.5, 2.0, 0.5, 1.0, 0.5, 2.0, 2.0, 1.0, 2.0, 2.0])),
     train_cfg=dict(),
     test_cfg=dict(mode='whole'))
 
@@ -66,7 +70,7 @@ custom_hooks = [
 ]
 
 optim_wrapper = dict(
-    type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-2))
+    type='OptimWrapper', optimizer=dict(type='AdamW', lr=3e-3, weight_decay=1e-2))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(type='PolyLR', power=0.9, eta_min=0., by_epoch=False, begin=50, end=max_iters)
