@@ -41,6 +41,11 @@ def evaluate_synthetic() -> None:
     _run('tools/evaluate_synthetic.py')
 
 
+def switch_in() -> None:
+    """``diff2in1-switch-in``: the Diff-2-in-1 version of somebody's config."""
+    _run('tools/switch_in.py')
+
+
 def convert_checkpoint() -> None:
     """``diff2in1-convert-checkpoint``: published checkpoints in our names."""
     _run('tools/convert_checkpoint.py')

@@ -54,10 +54,8 @@ def stock_model(name, things=len(CLASSES), stuff=len(STUFF)):
 def with_diffusion(model, pipeline):
     """The switch that a user makes: another backbone, which gives what the neck expects."""
     part = model['panoptic_head'] if 'panoptic_head' in model else model['neck']
-    first = part.get('start_level', 0)
-    if first:  # the same pyramid, without a projection that nobody trains
-        part.update(in_channels=part['in_channels'][first:], start_level=0)
-    channels = part['in_channels']
+    first = part.get('start_level', 0)  # the maps before it are not read
+    channels = [c if i >= first else None for i, c in enumerate(part['in_channels'])]
     mean, std = (model['data_preprocessor'][k] for k in ('mean', 'std'))
     model['backbone'] = dict(
         type='DiffusionBackbone', diffusion=str(pipeline), out_channels=channels,

@@ -1,0 +1,135 @@
+"""Switched configs: what stays of the base, and what goes with its backbone."""
+import pytest
+from mmengine.config import Config
+
+from diff2in1_mm.switch_in import SwitchOptions, given_maps, switch_in
+
+pytest.importorskip('mmseg')
+
+MAPS = given_maps([16], [4])
+BASE = """
+default_scope = 'mmseg'
+model = dict(
+    type='EncoderDecoder', pretrained='torchvision://resnet18',
+    data_preprocessor=dict(type='SegDataPreProcessor', mean=[1, 2, 3], std=[4, 5, 6],
+                           size=(32, 64)),
+    backbone=dict(type='ResNet', depth=18, frozen_stages=1),
+    decode_head=dict(type='FCNHead', in_channels=16, channels=8, in_index=0, num_classes=3))
+train_dataloader = dict(
+    batch_size=2, dataset=dict(type='ADE20KDataset', data_root='d', pipeline=[]))
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=100)
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1))
+"""
+
+
+@pytest.fixture
+def switch(tmp_path):
+    """Writes a base config, switches it, and reads the result."""
+    def switched(more='', text=BASE, **options):
+        (tmp_path / 'project').mkdir(exist_ok=True)
+        base = tmp_path / 'project' / 'base.py'
+        base.write_text(text + more)
+        out = tmp_path / 'other' / 'mine.py'
+        out.parent.mkdir(exist_ok=True)
+        out.write_text(switch_in(str(base), str(out), SwitchOptions(maps=MAPS, **options)))
+        return Config.fromfile(out)
+    return switched
+
+
+def test_backbone_data_and_hook(switch):
+    cfg = switch()
+    assert cfg.model.backbone == dict(
+        type='DiffusionBackbone', input_mean=[1., 2., 3.], input_std=[4., 5., 6.], input_bgr=True,
+        diffusion=dict(source='stable-diffusion-v1-5/stable-diffusion-v1-5', dtype='bf16'),
+        out_channels=[16], out_strides=[4])
+    assert cfg.model.pretrained is None and cfg.model.decode_head.num_classes == 3
+    loader = cfg.train_dataloader
+    assert loader.batch_size == 2 and loader.dataset.type == 'SyntheticMixDataset'
+    assert loader.dataset.dataset == dict(type='ADE20KDataset', data_root='d', pipeline=[])
+    hook, = cfg.custom_hooks
+    assert hook.type == 'SelfImprovingHook' and hook.warm_up == 50
+    assert hook.creation == dict(T=400, scale=(64, 32),
+                                 condition=dict(type='ComposedCaption', scene='scene'))
+    assert cfg.default_hooks.checkpoint == dict(type='AtomicCheckpointHook', interval=1)
+    assert cfg.randomness.seed == 0 and cfg.custom_imports.imports == ['diff2in1_mm']
+
+
+def test_choices(switch):
+    cfg = switch(diffusion='a/b', dtype='fp32', warm_up=7, T=250)
+    assert cfg.model.backbone.diffusion == dict(source='a/b', dtype='fp32')
+    assert cfg.custom_hooks[0].warm_up == 7 and cfg.custom_hooks[0].creation['T'] == 250
+    cfg = switch(features_only=True)
+    assert cfg.model.backbone.type == 'DiffusionBackbone'
+    assert cfg.train_dataloader.dataset.type == 'ADE20KDataset' and 'custom_hooks' not in cfg
+    with pytest.raises(ValueError, match='a warm-up of 100 iterations leaves none of the 100'):
+        switch(warm_up=100)
+
+
+def test_hooks_seed_imports_and_weights_of_the_base(switch):
+    cfg = switch("""
+custom_imports = dict(imports='json')
+custom_hooks = [dict(type='EMAHook'), dict(type='NumClassCheckHook')]
+default_hooks = dict(checkpoint=dict(type='CheckpointHook', interval=20))
+randomness = dict(seed=5)
+load_from = 'old.pth'
+train_cfg = dict(by_epoch=True, max_epochs=9)
+""")
+    assert [hook.type for hook in cfg.custom_hooks] == ['NumClassCheckHook', 'SelfImprovingHook']
+    assert cfg.custom_hooks[-1].warm_up == 4  # epochs
+    assert cfg.default_hooks.checkpoint == dict(type='AtomicCheckpointHook', interval=20)
+    assert cfg.randomness.seed == 5 and cfg.load_from is None
+    assert cfg.custom_imports.imports == ['json', 'diff2in1_mm']
+
+
+def test_learning_rates_of_the_replaced_backbone(switch):
+    cfg = switch("optim_wrapper.update(constructor='LearningRateDecayOptimizerConstructor',\n"
+                 '                     paramwise_cfg=dict(num_layers=12, decay_rate=0.9))\n')
+    assert cfg.optim_wrapper.constructor == 'DefaultOptimWrapperConstructor'
+    assert cfg.optim_wrapper.paramwise_cfg == {} and cfg.optim_wrapper.optimizer.lr == 0.1
+    cfg = switch("optim_wrapper.update(paramwise_cfg=dict(custom_keys={\n"
+                 "    'backbone': dict(lr_mult=0.1), 'head': dict(lr_mult=10.)}))\n")
+    assert cfg.optim_wrapper.paramwise_cfg.custom_keys == {
+        'backbone': dict(lr_mult=0.1), 'head': dict(lr_mult=10.),
+        'backbone.projections': dict(lr_mult=1.0)}
+
+
+@pytest.mark.parametrize('text, sentence', [
+    (BASE.replace("'ResNet'", "'DiffusionBackbone'"), 'already has a DiffusionBackbone'),
+    (BASE.replace('backbone=', 'detector='), 'no backbone of its own'),
+    (BASE.replace('train_dataloader', 'some_dataloader'), 'no train_dataloader'),
+    (BASE.replace("'FCNHead'", "'NoSuchHead'"), 'cannot be built here.*NoSuchHead'),
+    (BASE.replace('max_iters=100', 'max_iters=1'), 'no room for two stages'),
+    ('import no_such_module_of_mine\n' + BASE, 'read_base'),
+    (BASE + "custom_imports = dict(imports=['no_such_module_of_mine'])", 'not installed'),
+    ("_base_ = ['absent.py']", 'cannot be read'),
+])
+def test_what_cannot_be_switched(switch, text, sentence):
+    with pytest.raises((ValueError, OSError, ImportError), match=sentence):
+        switch(text=text)
+
+
+def test_names_that_do_not_exist(tmp_path):
+    for name in ('absent.py', 'mmseg::absent.py', 'mmseg::upernet/absent.py'):
+        with pytest.raises(FileNotFoundError, match='absent.py'):
+            switch_in(name, str(tmp_path / 'out.py'))
+
+
+def test_a_detector_of_its_library(tmp_path):
+    pytest.importorskip('mmdet')
+    out = tmp_path / 'out.py'
+    out.write_text(switch_in('mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py', str(out)))
+    cfg = Config.fromfile(out)
+    assert cfg.model.backbone.out_channels == [None, 512, 1024, 2048]
+    assert cfg.model.backbone.input_bgr and cfg.model.backbone.input_std == [1., 1., 1.]
+    hook = cfg.custom_hooks[-1]
+    assert hook.warm_up == 6 and hook.creation['T'] == 300
+    assert hook.creation.scale == (768, 512) and hook.creation.label_scale == (1333, 800)
+
+
+def test_a_model_that_theta_c_cannot_label_for(tmp_path):
+    pytest.importorskip('mmdet')
+    base = 'mmdet::panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco.py'
+    with pytest.raises(ValueError, match='PanopticFPN.*--features-only'):
+        switch_in(base, str(tmp_path / 'out.py'), SwitchOptions(maps=MAPS))
+    text = switch_in(base, str(tmp_path / 'out.py'), SwitchOptions(maps=MAPS, features_only=True))
+    assert 'DiffusionBackbone' in text and 'SelfImprovingHook' not in text
