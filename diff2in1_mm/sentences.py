@@ -10,6 +10,12 @@ _FOLDERS = tuple(osp.join(folder, '') for folder in (
     _PACKAGE, osp.join(osp.dirname(_PACKAGE), 'tools'), osp.join(osp.dirname(_PACKAGE), 'demo')))
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of a library says, short enough to be part of a sentence."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200].rstrip('. ')
+
+
 @contextmanager
 def told_in_a_sentence(prog: str) -> Iterator[None]:
     """Ends the program with ``PROG: SENTENCE`` and status 2 where bad input was named inside.

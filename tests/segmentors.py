@@ -1,6 +1,8 @@
 """MMSegmentation's stock segmentors, cut down, on the small diffusion model."""
 from mmengine.config import Config
 
+from diff2in1_mm.engine.launch import replace_sync_bn
+
 from .stock_configs import set_all, smaller
 from .test_engine.tiny import CLASSES, config
 
@@ -25,8 +27,7 @@ SEGMENTORS = dict(
     emanet=('_base_/models/emanet_r50-d8.py', *_LAST_TWO),
     ocrnet=('_base_/models/ocrnet_r50-d8.py', *_LAST_TWO),
     point_rend=('_base_/models/pointrend_r50.py', *_PYRAMID),
-    knet=('knet/knet-s3_r50-d8_upernet_8xb2-adamw-80k_ade20k-512x512.py',
-          (256, 512, 1024, 2048), (4, 8, 8, 8)),
+    knet=('knet/knet-s3_r50-d8_upernet_8xb2-adamw-80k_ade20k-512x512.py', *_PYRAMID),
     segmenter=('_base_/models/segmenter_vit-b16_mask.py', (768, ), (16, )),
     maskformer=('maskformer/maskformer_r50-d32_8xb2-160k_ade20k-512x512.py', *_PYRAMID),
     mask2former=('mask2former/mask2former_r50_8xb2-160k_ade20k-512x512.py', *_PYRAMID))
@@ -42,7 +43,7 @@ def stock_segmentor(name, pipeline):
     model = Config.fromstring(f"_base_ = 'mmseg::{path}'", '.py').model
     model = smaller(model.to_dict(), _SMALLER, _KEPT)
     set_all(model, 'num_classes', len(CLASSES))
-    _one_process(model)
+    replace_sync_bn(model)
     head = model['decode_head']
     if 'loss_cls' in head:  # and the weight of "no object"
         head['loss_cls']['class_weight'] = [1.0] * len(CLASSES) + [0.1]
@@ -65,15 +66,3 @@ def segmentor_config(name, root, work_dir, pipeline, iters=3, **hook):
     cfg.default_hooks.logger.interval = cfg.default_hooks.checkpoint.interval = 1
     cfg.optim_wrapper = dict(optimizer=dict(type='SGD', lr=1e-4), clip_grad=dict(max_norm=1))
     return cfg
-
-
-def _one_process(value):
-    """SyncBN becomes BN."""
-    if isinstance(value, (list, tuple)):
-        for member in value:
-            _one_process(member)
-    elif isinstance(value, dict):
-        if value.get('type') == 'SyncBN':
-            value['type'] = 'BN'
-        for member in value.values():
-            _one_process(member)

@@ -17,6 +17,7 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from diff2in1_mm.engine.creation_stage import together
 from diff2in1_mm.engine.launch import (add_common_options, check_data, find_hook, load_config,
                                        prepare_processes)
+from diff2in1_mm.sentences import first_line
 from diff2in1_mm.synthesis import CreationReport, CreationSettings, SyntheticStore, create
 from diff2in1_mm.synthesis.settings import creation_of_hook
 
@@ -101,7 +102,7 @@ def build_model(cfg: Config, checkpoint: str) -> torch.nn.Module:
         content = torch.load(checkpoint, map_location='cpu', weights_only=True)
     except Exception as error:  # torch raises several kinds on foreign files
         raise ValueError(f'{checkpoint} cannot be read as a checkpoint of MMEngine '
-                         f'({str(error).splitlines()[0]}): give one that tools/train.py wrote'
+                         f'({first_line(error)}): give one that tools/train.py wrote'
                          ) from error
     model = MODELS.build(cfg.model)
     try:

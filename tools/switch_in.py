@@ -1,17 +1,19 @@
-"""Writes the Diff-2-in-1 version of any MMSegmentation or MMDetection config.
+"""Writes the Diff-2-in-1 version of a config of MMSegmentation or MMDetection.
 
 The new file inherits the config and replaces its backbone by a diffusion model, wraps its training
-data and adds the SelfImprovingHook. The old backbone is built once, without weights, to find out
-what its neck and heads expect. Nothing is downloaded."""
+data and adds the SelfImprovingHook. The old backbone is built once, without its weights, to find
+out what its neck and heads expect."""
 import argparse
+import os
 import os.path as osp
 import sys
+import tempfile
 
 import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 from mmengine.config import Config
 
 from diff2in1_mm.files import write_atomic
-from diff2in1_mm.sentences import told_in_a_sentence
+from diff2in1_mm.sentences import first_line, told_in_a_sentence
 from diff2in1_mm.switch_in import SwitchOptions, given_maps, switch_in
 
 EXAMPLES = """\
@@ -41,15 +43,31 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--warm-up', type=int, metavar='N', help='epochs or iterations on real '
                         "data alone, as the config's loop counts (default: half the run)")
     parser.add_argument('--T', type=int, help='noise step of the synthetic images, 1 to 999 '
-                        '(default: 400; boxes and panoptic maps: 300)')
+                        '(default: 400 for label maps, else 300)')
     parser.add_argument('--side', type=int, metavar='PIXELS',
                         help='of the square images on which the old backbone is tried (default: '
-                        'its img_size, or 256)')
+                        'what it takes, or 256)')
     parser.add_argument('--out-channels', type=int, nargs='+', metavar='C',
                         help='what the old backbone gave, where it cannot be tried; 0: nothing '
                         'reads that map')
     parser.add_argument('--out-strides', type=int, nargs='+', metavar='S')
     return parser.parse_args(argv)
+
+
+def check_out(args: argparse.Namespace) -> None:
+    """Before any work.
+
+    Raises:
+        ValueError, FileExistsError: One sentence.
+    """
+    if not args.out.endswith('.py'):
+        raise ValueError(f'--out {args.out} must end with .py: a config is written.')
+    if osp.realpath(args.out) == osp.realpath(args.config):
+        raise ValueError(f'--out {args.out} is the config that the new one inherits: choose '
+                         'another name.')
+    if osp.exists(args.out) and not args.overwrite:
+        raise FileExistsError(f'{args.out} is there already: choose another --out, or say '
+                              '--overwrite.')
 
 
 def options(args: argparse.Namespace) -> SwitchOptions:
@@ -58,8 +76,6 @@ def options(args: argparse.Namespace) -> SwitchOptions:
     Raises:
         ValueError: One sentence.
     """
-    if args.T is not None and not 1 <= args.T <= 999:
-        raise ValueError(f'--T {args.T} is out of range: 1 to 999.')
     maps = None
     if args.out_channels or args.out_strides:
         maps = given_maps(args.out_channels or [], args.out_strides or [])
@@ -67,17 +83,32 @@ def options(args: argparse.Namespace) -> SwitchOptions:
                          args.side)
 
 
+def write(text: str, out: str) -> None:
+    """Writes a config that reads as one, or nothing.
+
+    Raises:
+        ValueError: What the base says cannot be changed as the text does it.
+    """
+    folder = osp.dirname(osp.abspath(out))
+    os.makedirs(folder, exist_ok=True)
+    with tempfile.NamedTemporaryFile('w', dir=folder, suffix='.py') as trial:
+        trial.write(text)
+        trial.flush()
+        try:
+            Config.fromfile(trial.name)
+        except Exception as error:  # several kinds
+            raise ValueError(f'what was to be written cannot be read together with its base '
+                             f'({first_line(error)}); {out} was not touched. It was:\n{text}'
+                             ) from error
+    write_atomic(out, text.encode())
+
+
 def main(argv=None) -> None:
     args = parse_args(argv)
     with told_in_a_sentence('switch_in.py'):
-        if not args.out.endswith('.py'):
-            raise ValueError(f'--out {args.out} must end with .py: a config is written.')
-        if osp.exists(args.out) and not args.overwrite:
-            raise FileExistsError(f'{args.out} is there already: choose another --out, or say '
-                                  '--overwrite.')
+        check_out(args)
         text = switch_in(args.config, args.out, options(args))
-    write_atomic(args.out, text.encode())
-    Config.fromfile(args.out)  # it must read as a config
+        write(text, args.out)
     sys.stdout.write(f'{text}\nWritten to {args.out}. Look it through, then:\n'
                      f'  python tools/train.py {args.out}\n')
 

@@ -6,6 +6,7 @@ from typing import Callable, NamedTuple, Optional
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
+from ..sentences import first_line
 from . import original_layout as original
 from .text import clip_tokenizer
 
@@ -49,6 +50,7 @@ def load_parts(source: str, dtype: torch.dtype, prediction_type: Optional[str] =
     if prediction_type not in (None, *PREDICTION_TYPES):
         raise ValueError(f'prediction_type must be one of {PREDICTION_TYPES}, but got '
                          f'{prediction_type!r}')
+    check_source(source)
     if original.is_single_file(source):
         parts = _load_single_file(source, dtype, prediction_type)
     else:
@@ -61,10 +63,27 @@ def load_parts(source: str, dtype: torch.dtype, prediction_type: Optional[str] =
     return parts
 
 
+def check_source(source: str) -> None:
+    """Looks at a source without loading anything.
+
+    Args:
+        source (str): As :func:`load_parts` takes it.
+
+    Raises:
+        ValueError: No such file or folder, an incomplete folder, or no hub id.
+    """
+    if original.is_single_file(source):
+        if not osp.isfile(source):
+            raise ValueError(f'{source} does not exist: give the path of a Stable Diffusion '
+                             'checkpoint, a diffusers folder or a hub id')
+    elif osp.isdir(source):
+        _check_folder(source)
+    elif source.startswith(('.', '/', '~')) or source.count('/') != 1:
+        raise ValueError(f'{source!r} is neither an existing folder nor a hub id of the form '
+                         "'owner/name': check the path of the diffusion model")
+
+
 def _load_single_file(path: str, dtype: torch.dtype, prediction_type: Optional[str]) -> Parts:
-    if not osp.isfile(path):
-        raise ValueError(f'{path} does not exist: give the path of a Stable Diffusion checkpoint, '
-                         'a diffusers folder or a hub id')
     state = original.read_single_file(path)
     if original.is_v2(state) and prediction_type is None:
         raise ValueError(
@@ -86,11 +105,6 @@ def _load_single_file(path: str, dtype: torch.dtype, prediction_type: Optional[s
 
 
 def _load_folder_or_hub(source: str, dtype: torch.dtype, variant: Optional[str]) -> Parts:
-    if osp.isdir(source):
-        _check_folder(source)
-    elif source.startswith(('.', '/', '~')) or source.count('/') != 1:
-        raise ValueError(f'{source!r} is neither an existing folder nor a hub id of the form '
-                         "'owner/name': check the path of the diffusion model")
     options = dict(torch_dtype=dtype, use_safetensors=True, variant=variant)
     try:
         unet = UNet2DConditionModel.from_pretrained(source, subfolder='unet', **options)
@@ -98,7 +112,7 @@ def _load_folder_or_hub(source: str, dtype: torch.dtype, variant: Optional[str])
         schedule = DDIMScheduler.load_config(source, subfolder='scheduler')
     except OSError as error:
         raise ValueError(
-            f'the diffusion model {source!r} could not be loaded ({_first_line(error)}): download '
+            f'the diffusion model {source!r} could not be loaded ({first_line(error)}): download '
             f'it once where there is a network (`hf download {source}`), or give the path of a '
             'local diffusers folder') from error
 
@@ -109,7 +123,7 @@ def _load_folder_or_hub(source: str, dtype: torch.dtype, variant: Optional[str])
             tokenizer = CLIPTokenizer.from_pretrained(source, subfolder='tokenizer')
         except OSError as error:
             raise ValueError(
-                f'{source!r} has no usable text encoder and tokenizer ({_first_line(error)}): '
+                f'{source!r} has no usable text encoder and tokenizer ({first_line(error)}): '
                 'complete the folder, or use `PrecomputedEmbeddings` as condition') from error
         return tokenizer, encoder.eval()
 
@@ -163,7 +177,3 @@ def _check_supported(source: str, parts: Parts) -> None:
     if schedule.get('prediction_type', 'epsilon') not in PREDICTION_TYPES:
         raise ValueError(f"{source} predicts {schedule['prediction_type']!r}; supported are "
                          f'{PREDICTION_TYPES}')
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split('\n')[0][:160]

@@ -20,7 +20,7 @@ from ..paths import find_config
 from .run_checks import check_inputs
 
 __all__ = ['CheckInputsHook', 'add_common_options', 'check_data', 'check_hook_data',
-           'cpu_takes_bf16', 'find_hook', 'join_gloo', 'load_config', 'prepare_processes']
+           'cpu_takes_bf16', 'find_hook', 'join_gloo', 'load_config', 'prepare_processes', 'replace_sync_bn']
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +69,7 @@ def prepare_processes(cfg: Config) -> None:
                        find_unused_parameters=cfg.get('find_unused_parameters', False))
         wrapper.update(cfg.get('model_wrapper_cfg') or {}, device_ids=None)
         cfg.model_wrapper_cfg = wrapper
-    replaced = _replace_sync_bn(cfg.model)
+    replaced = replace_sync_bn(cfg.model)
     if replaced or cfg.get('sync_bn') is not None:
         cfg.sync_bn = None
         print_log('SyncBN needs GPUs: each process normalises by its own batch (BN) here.',
@@ -96,14 +96,14 @@ def cpu_takes_bf16() -> bool:
     return False
 
 
-def _replace_sync_bn(node: Any) -> bool:
+def replace_sync_bn(node: Any) -> bool:
     """Turns every ``type='SyncBN'`` in a config into BN; whether there was one."""
     if isinstance(node, dict):
         found = node.get('type') in ('SyncBN', 'MMSyncBN')
         if found:
             node['type'] = 'BN'
-        return any([found, *map(_replace_sync_bn, node.values())])
-    return isinstance(node, (list, tuple)) and any([_replace_sync_bn(item) for item in node])
+        return any([found, *map(replace_sync_bn, node.values())])
+    return isinstance(node, (list, tuple)) and any([replace_sync_bn(item) for item in node])
 
 
 def check_data(cfg: Config, *loaders: str) -> None:

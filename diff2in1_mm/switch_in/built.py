@@ -1,12 +1,19 @@
 """A foreign config, read and built without its weights."""
 import copy
 import os.path as osp
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-__all__ = ['build_model', 'first_line', 'load']
+from ..engine.launch import replace_sync_bn
+from ..sentences import first_line
+
+__all__ = ['build_model', 'load']
+
+# What would be downloaded or read when a model is built.
+_WEIGHTS = ('init_cfg', 'pretrained', 'checkpoint', 'teacher_ckpt')
 
 
 def load(base: str) -> Config:
@@ -18,17 +25,9 @@ def load(base: str) -> Config:
     Raises:
         FileNotFoundError, ImportError, ValueError: It cannot be read, or nothing can be switched.
     """
-    if '::' not in base:
-        if not osp.isfile(base):
-            raise FileNotFoundError(f'there is no config {base!r}: give a file, or the name of one '
-                                    "of MMSegmentation's or MMDetection's own, such as "
-                                    "'mmseg::upernet/upernet_r50_4xb4-160k_ade20k-512x512.py'.")
-        if Config._is_lazy_import(base):
-            raise ValueError(f'{base} is in the style of `with read_base():`, which a config with '
-                             "`_base_` cannot inherit: give the same config in the other style.")
-    cfg = _read(base)
+    cfg = _read_library(base) if '::' in base else _read_file(base)
     model = cfg.get('model') or {}
-    if 'backbone' not in model:
+    if not model.get('backbone'):
         raise ValueError(f'the model of {base} has no backbone of its own to replace'
                          f" (type {model.get('type')!r}): give the config of a segmentor or a "
                          'detector.')
@@ -37,20 +36,44 @@ def load(base: str) -> Config:
     return cfg
 
 
-def _read(base: str) -> Config:
+def _read_library(name: str) -> Config:
     try:
-        return Config.fromstring(f'_base_ = [{base!r}]', '.py') if '::' in base \
-            else Config.fromfile(base)
+        return Config.fromstring(f'_base_ = [{name!r}]', '.py')
     except ImportError as error:
-        raise ImportError(f'{base} imports what is not installed ({error.__cause__ or error}): '
-                          'install it first.') from error
-    except (OSError, AssertionError, ValueError) as error:  # MMEngine's, for unknown names
-        raise FileNotFoundError(f'{base} cannot be read ({str(error).splitlines()[0]}): see the '
-                                "folder `.mim/configs` of that library for the names.") from error
+        raise _not_importable(name, error) from error
+    except Exception as error:  # several kinds, for names that it does not know
+        raise FileNotFoundError(
+            f'{name} is not a config of an installed library ({first_line(error)}): its folder '
+            '`.mim/configs` has the names, such as '
+            "'mmseg::upernet/upernet_r50_4xb4-160k_ade20k-512x512.py'.") from error
+
+
+def _read_file(path: str) -> Config:
+    if not osp.isfile(path):
+        raise FileNotFoundError(f'there is no config {path!r}: give a file, or the name of a '
+                                "library's own, such as "
+                                "'mmseg::upernet/upernet_r50_4xb4-160k_ade20k-512x512.py'.")
+    try:
+        lazy = Config._is_lazy_import(path)
+        cfg = None if lazy else Config.fromfile(path)
+    except ImportError as error:
+        raise _not_importable(path, error) from error
+    except Exception as error:  # whatever Python or MMEngine say of a faulty file
+        raise ValueError(f'{path} cannot be read as a config ({type(error).__name__}: '
+                         f'{first_line(error)}): mend it first.') from error
+    if lazy:
+        raise ValueError(f'{path} is in the style of `with read_base():` or imports modules, which '
+                         'a config with `_base_` cannot inherit: write it in the other style.')
+    return cfg
+
+
+def _not_importable(base: str, error: ImportError) -> ImportError:
+    return ImportError(f'{base} imports what Python does not find ({error.__cause__ or error}): '
+                       'install it, or put its folder on PYTHONPATH.')
 
 
 def build_model(cfg: Config, with_backbone: bool) -> nn.Module:
-    """The config's model, nothing downloaded.
+    """The config's model without its weights, SyncBN as BN.
 
     Args:
         cfg (Config): Of a segmentor or a detector.
@@ -61,6 +84,7 @@ def build_model(cfg: Config, with_backbone: bool) -> nn.Module:
     """
     model = copy.deepcopy(cfg.model)
     _drop_weights(model)
+    replace_sync_bn(model)
     if not with_backbone:
         model.backbone = dict(type=nn.Identity)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
@@ -68,23 +92,15 @@ def build_model(cfg: Config, with_backbone: bool) -> nn.Module:
             return MODELS.build(model)
         except Exception as error:  # whatever a library raises that misses something
             raise ValueError(
-                f"the model of the config cannot be built here ({first_line(error)}): install what "
-                'it needs; if only the backbone is missing, say with --out-channels and '
-                '--out-strides what it gives.') from error
+                f"the model of the config cannot be built here ({first_line(error)}): if it needs "
+                'something that is not installed, install it; if only the backbone fails, say with '
+                '--out-channels and --out-strides what it gives.') from error
 
 
-def first_line(error: Exception) -> str:
-    """What an error says, short."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip('. ')
-
-
-def _drop_weights(value) -> None:
-    """Takes out what would be downloaded or read."""
+def _drop_weights(value: Any) -> None:
     if isinstance(value, dict):
-        for key in ('init_cfg', 'pretrained'):
-            if key in value:
-                value[key] = None
-        value = value.values()
-    if isinstance(value, (list, tuple, type({}.values()))):
+        value.update({key: None for key in _WEIGHTS if key in value})
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
         for member in value:
             _drop_weights(member)

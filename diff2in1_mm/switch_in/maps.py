@@ -1,4 +1,5 @@
 """What a model's own backbone gives, and which of its maps the rest of the model reads."""
+import math
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Iterator, List, Optional, Sequence, Tuple
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..optional import is_installed
-from .built import first_line
+from ..sentences import first_line
 
 __all__ = ['BackboneMaps', 'given_maps', 'measure_maps']
 
@@ -45,45 +46,63 @@ def given_maps(channels: Sequence[int], strides: Sequence[int]) -> BackboneMaps:
 
 
 def measure_maps(model: nn.Module, side: int = 256) -> BackboneMaps:
-    """Runs a model's backbone once, and follows gradients back to its maps.
+    """Runs a model's backbone, and follows gradients back to its maps.
 
     Args:
-        model (nn.Module): A segmentor or detector; its backbone is taken out.
+        model (nn.Module): A segmentor or detector, SyncBN as BN; left in training mode, its
+            parameters without gradients.
         side (int): Height and width of the trial images, in pixels.
 
     Raises:
         ValueError: The backbone gives something else than maps, or the model cannot be run.
     """
-    model.eval()  # SyncBN runs on CPUs then, and batch norms take one image
-    with _trial(model, side):
-        maps = _run_backbone(model.backbone, side)
-    if not maps or not all(isinstance(m, Tensor) and m.dim() == 4 for m in maps):
-        raise ValueError(f'{type(model.backbone).__name__} gives more than feature maps '
-                         '(N, C, H, W), such as class tokens, and its heads need them: a diffusion '
-                         'model has nothing like that.')
-    with _trial(model, side):
+    model.requires_grad_(False)
+    name = type(model.backbone).__name__
+    with _trial(name, side, 'say with --out-channels and --out-strides what it gives'):
+        maps = _run_backbone(model.backbone, True, side)
+        tested = _run_backbone(model.backbone, False, side)
+    _check_maps(name, maps, tested, side)
+    model.train()  # some heads give their losses other things than their predictions
+    with _trial(f'what follows {name} in {type(model).__name__}', side,
+                'see whether it fits the backbone'):
         read = _read_maps(model, maps, side)
-    strides = tuple(round(side / m.shape[-1]) for m in maps)
-    channels = tuple(m.shape[1] if seen else None for m, seen in zip(maps, read))
-    return BackboneMaps(channels, strides)
+    return BackboneMaps(tuple(m.shape[1] if seen else None for m, seen in zip(maps, read)),
+                        tuple(_stride(side, m.shape[-1]) for m in maps))
 
 
 @contextmanager
-def _trial(model: nn.Module, side: int) -> Iterator[None]:
+def _trial(what: str, side: int, mend: str) -> Iterator[None]:
     """Names the mend where a model of any library raises whatever it does."""
     try:
         yield
     except Exception as error:
-        raise ValueError(
-            f'{type(model).__name__} cannot be run on images of {side} x {side} pixels '
-            f'({first_line(error)}): give another --side, or say with --out-channels and '
-            '--out-strides what its backbone gives.') from error
+        raise ValueError(f'{what} cannot be run on images of {side} x {side} pixels '
+                         f'({first_line(error)}): give another --side, or {mend}.') from error
 
 
-def _run_backbone(backbone: nn.Module, side: int) -> List[Tensor]:
+def _run_backbone(backbone: nn.Module, training: bool, side: int) -> List[Tensor]:
+    backbone.train(training)
     with torch.no_grad():
-        maps = backbone(torch.zeros(1, 3, side, side))
+        maps = backbone(torch.zeros(2, 3, side, side))
     return [maps] if isinstance(maps, Tensor) else list(maps)
+
+
+def _check_maps(name: str, maps: Sequence, tested: Sequence, side: int) -> None:
+    if not maps or not all(isinstance(m, Tensor) and m.dim() == 4 for m in maps):
+        raise ValueError(f'{name} gives more than feature maps (N, C, H, W), such as class tokens, '
+                         'and its heads need them: a diffusion model has nothing like that.')
+    if [m.shape for m in maps] != [getattr(m, 'shape', None) for m in tested]:
+        raise ValueError(f'{name} gives other maps in training than in testing, and its heads are '
+                         'made for that: a diffusion model cannot take its place.')
+    if any(m.shape[1:] == (3, side, side) for m in maps):
+        raise ValueError(f'{name} gives the image itself among its maps, and its neck needs it: a '
+                         'diffusion model cannot take its place.')
+
+
+def _stride(side: int, size: int) -> int:
+    """Strides are powers of two mostly, and maps a pixel larger or smaller than that sometimes."""
+    power = 2 ** round(math.log2(side / size))
+    return power if abs(side / power - size) <= 1 else round(side / size)
 
 
 def _read_maps(model: nn.Module, maps: Sequence[Tensor], side: int) -> List[bool]:
@@ -108,12 +127,16 @@ def _segmentation_loss(model: nn.Module, maps: List[Tensor], side: int) -> Tenso
     """The segmentor's own loss, all heads included, on an empty label map."""
     from mmengine.structures import PixelData
     from mmseg.structures import SegDataSample
-    model.backbone = _Given(maps)
     size = (side, side)
     labels = PixelData(data=torch.zeros(1, *size, dtype=torch.long))
     samples = [SegDataSample(gt_sem_seg=labels, metainfo=dict(img_shape=size, pad_shape=size,
-                                                              ori_shape=size))]
-    return model.parse_losses(model.loss(torch.zeros(1, 3, *size), samples))[0]
+                                                              ori_shape=size)) for _ in maps[0]]
+    backbone, model.backbone = model.backbone, _Given(maps)
+    try:
+        losses = model.loss(torch.zeros(len(samples), 3, *size), samples)
+    finally:
+        model.backbone = backbone
+    return model.parse_losses(losses)[0]
 
 
 class _Given(nn.Module):
@@ -125,4 +148,3 @@ class _Given(nn.Module):
 
     def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
         return tuple(self.maps)
-

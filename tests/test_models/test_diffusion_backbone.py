@@ -99,8 +99,15 @@ def test_projections_give_what_a_stock_neck_expects(build):
         build(out_channels=[8])
 
 
-def test_maps_that_nobody_reads_are_not_projected(build):
-    backbone, plain = build(out_channels=[None, 8, None]), build()
+def test_each_output_takes_a_map(build):
+    assert build(out_channels=[8] * 3, out_strides=[4, 8, 8]).output_maps == [0, 1, 2]
+    # not from fine to coarse: the map of that stride
+    assert build(out_channels=[8] * 3, out_strides=[8, 16, 8]).output_maps == [1, 2, 1]
+    assert build(out_channels=[8] * 2, out_strides=[8, 32]).output_maps == [1, 2]
+
+
+def test_maps_that_nobody_reads_are_left_as_they_are(build):
+    backbone, plain = build(out_channels=[None, 8, None], out_strides=[4, 4, 4]), build()
     assert backbone.out_channels == (plain.out_channels[0], 8, plain.out_channels[2])
     assert {name for name, _ in backbone.named_parameters()} == {
         'projections.1.weight', 'projections.1.bias'}

@@ -9,7 +9,7 @@ from diff2in1_mm.switch_in.built import build_model, load
 from ..segmentors import SEGMENTORS
 
 
-@pytest.mark.parametrize('name', ['sem_fpn', 'segnext', 'pspnet', 'deeplabv3plus'])
+@pytest.mark.parametrize('name', SEGMENTORS)
 def test_segmentors(name):
     pytest.importorskip('mmseg')
     path, channels, strides = SEGMENTORS[name]
@@ -30,33 +30,50 @@ def test_detectors(path, channels, strides):
     assert measure_maps(model, side=128) == BackboneMaps(channels, strides)
 
 
-class _Model(nn.Module):
-    """A model around a backbone that gives ``maps``."""
+class _Backbone(nn.Module):
+    """Gives what it is told, in training and in testing."""
 
-    def __init__(self, *maps):
+    def __init__(self, training, testing=None):
         super().__init__()
-        self.backbone = nn.Module()
-        self.backbone.forward = lambda images: maps
+        self.maps = {True: training, False: training if testing is None else testing}
+
+    def forward(self, images):
+        return self.maps[self.training]
 
 
-def test_a_backbone_that_gives_more_than_maps():
-    tokens = (torch.zeros(1, 8, 4, 4), torch.zeros(1, 8))
-    with pytest.raises(ValueError, match='more than feature maps'):
-        measure_maps(_Model(tokens))
-    with pytest.raises(ValueError, match='more than feature maps'):
-        measure_maps(_Model())
+def model_on(*args):
+    model = nn.Module()
+    model.backbone = _Backbone(*args)
+    return model
 
 
-def test_a_backbone_that_fails():
-    model = _Model()
+def test_backbones_that_a_diffusion_model_cannot_replace():
+    one, other = torch.zeros(2, 8, 16, 16), torch.zeros(2, 8, 8, 8)
+    for maps in ([(one, torch.zeros(2, 8))], []):
+        with pytest.raises(ValueError, match='more than feature maps'):
+            measure_maps(model_on(maps), side=64)
+    with pytest.raises(ValueError, match='other maps in training than in testing'):
+        measure_maps(model_on([one, other], other), side=64)
+    with pytest.raises(ValueError, match='the image itself'):
+        measure_maps(model_on([torch.zeros(2, 3, 64, 64), one]), side=64)
+
+
+def test_what_fails_is_named():
+    model = nn.Module()
     model.backbone = nn.Linear(7, 7)
-    with pytest.raises(ValueError, match='64 x 64 pixels.*give another --side'):
+    with pytest.raises(ValueError, match='Linear cannot be run on images of 64 x 64.*out-channels'):
+        measure_maps(model, side=64)
+    model = model_on([torch.zeros(2, 8, 16, 16)])
+    model.with_neck, model.neck = True, nn.Linear(7, 7)
+    with pytest.raises(ValueError, match='what follows _Backbone .*fits the backbone'):
         measure_maps(model, side=64)
 
 
 def test_a_model_without_a_neck_reads_what_it_is_given():
-    maps = measure_maps(_Model(torch.zeros(1, 8, 16, 16), torch.zeros(1, 12, 8, 8)), side=64)
-    assert maps == BackboneMaps((8, 12), (4, 8))
+    # maps that are a pixel larger, as of some backbones
+    model = model_on([torch.zeros(2, 8, 17, 17), torch.zeros(2, 12, 8, 8), torch.zeros(2, 4, 5, 5)])
+    assert measure_maps(model, side=64) == BackboneMaps((8, 12, 4), (4, 8, 16))
+    assert measure_maps(model_on([torch.zeros(2, 8, 18, 18)]), side=252).strides == (14, )
 
 
 def test_given_maps():

@@ -12,7 +12,7 @@ default_scope = 'mmseg'
 model = dict(
     type='EncoderDecoder', pretrained='torchvision://resnet18',
     data_preprocessor=dict(type='SegDataPreProcessor', mean=[1, 2, 3], std=[4, 5, 6],
-                           size=(32, 64)),
+                           size=(256, 1024)),
     backbone=dict(type='ResNet', depth=18, frozen_stages=1),
     decode_head=dict(type='FCNHead', in_channels=16, channels=8, in_index=0, num_classes=3))
 train_dataloader = dict(
@@ -48,7 +48,7 @@ def test_backbone_data_and_hook(switch):
     assert loader.dataset.dataset == dict(type='ADE20KDataset', data_root='d', pipeline=[])
     hook, = cfg.custom_hooks
     assert hook.type == 'SelfImprovingHook' and hook.warm_up == 50
-    assert hook.creation == dict(T=400, scale=(64, 32),
+    assert hook.creation == dict(T=400, scale=(2048, 512),
                                  condition=dict(type='ComposedCaption', scene='scene'))
     assert cfg.default_hooks.checkpoint == dict(type='AtomicCheckpointHook', interval=1)
     assert cfg.randomness.seed == 0 and cfg.custom_imports.imports == ['diff2in1_mm']
@@ -58,6 +58,8 @@ def test_choices(switch):
     cfg = switch(diffusion='a/b', dtype='fp32', warm_up=7, T=250)
     assert cfg.model.backbone.diffusion == dict(source='a/b', dtype='fp32')
     assert cfg.custom_hooks[0].warm_up == 7 and cfg.custom_hooks[0].creation['T'] == 250
+    cfg = switch("model['data_preprocessor']['size'] = None\ncrop_size = 64\n")
+    assert cfg.custom_hooks[0].creation.scale == (512, 512)
     cfg = switch(features_only=True)
     assert cfg.model.backbone.type == 'DiffusionBackbone'
     assert cfg.train_dataloader.dataset.type == 'ADE20KDataset' and 'custom_hooks' not in cfg
@@ -71,21 +73,32 @@ custom_imports = dict(imports='json')
 custom_hooks = [dict(type='EMAHook'), dict(type='NumClassCheckHook')]
 default_hooks = dict(checkpoint=dict(type='CheckpointHook', interval=20))
 randomness = dict(seed=5)
-load_from = 'old.pth'
+load_from, resume, work_dir = 'old.pth', True, 'work_dirs/old'
 train_cfg = dict(by_epoch=True, max_epochs=9)
 """)
     assert [hook.type for hook in cfg.custom_hooks] == ['NumClassCheckHook', 'SelfImprovingHook']
     assert cfg.custom_hooks[-1].warm_up == 4  # epochs
     assert cfg.default_hooks.checkpoint == dict(type='AtomicCheckpointHook', interval=20)
-    assert cfg.randomness.seed == 5 and cfg.load_from is None
+    assert cfg.randomness.seed == 5
+    assert (cfg.load_from, cfg.resume, cfg.work_dir) == (None, False, None)
     assert cfg.custom_imports.imports == ['json', 'diff2in1_mm']
+
+
+def test_parts_of_the_base_that_are_none(switch):
+    cfg = switch('custom_imports = randomness = None\ndefault_hooks = dict(checkpoint=None)\n')
+    assert cfg.default_hooks.checkpoint == dict(type='AtomicCheckpointHook', interval=1)
+    assert cfg.randomness == dict(seed=0) and cfg.custom_imports == dict(imports=['diff2in1_mm'])
 
 
 def test_learning_rates_of_the_replaced_backbone(switch):
     cfg = switch("optim_wrapper.update(constructor='LearningRateDecayOptimizerConstructor',\n"
-                 '                     paramwise_cfg=dict(num_layers=12, decay_rate=0.9))\n')
+                 '                     paramwise_cfg=dict(num_layers=12, decay_rate=0.9,\n'
+                 '                                        norm_decay_mult=0.0))\n')
     assert cfg.optim_wrapper.constructor == 'DefaultOptimWrapperConstructor'
-    assert cfg.optim_wrapper.paramwise_cfg == {} and cfg.optim_wrapper.optimizer.lr == 0.1
+    assert cfg.optim_wrapper.paramwise_cfg == dict(norm_decay_mult=0.0)
+    assert cfg.optim_wrapper.optimizer.lr == 0.1
+    cfg = switch("optim_wrapper.update(constructor='MyConstructor')\n")
+    assert cfg.optim_wrapper.constructor == 'MyConstructor'
     cfg = switch("optim_wrapper.update(paramwise_cfg=dict(custom_keys={\n"
                  "    'backbone': dict(lr_mult=0.1), 'head': dict(lr_mult=10.)}))\n")
     assert cfg.optim_wrapper.paramwise_cfg.custom_keys == {
@@ -97,10 +110,14 @@ def test_learning_rates_of_the_replaced_backbone(switch):
     (BASE.replace("'ResNet'", "'DiffusionBackbone'"), 'already has a DiffusionBackbone'),
     (BASE.replace('backbone=', 'detector='), 'no backbone of its own'),
     (BASE.replace('train_dataloader', 'some_dataloader'), 'no train_dataloader'),
+    (BASE.replace('dataset=', 'no_dataset='), 'no train_dataloader with a dataset'),
+    (BASE.replace('backbone=dict(', 'backbone=None, old=dict('), 'no backbone of its own'),
+    (BASE.replace("'EncoderDecoder'", "'DepthEstimator'"), 'normals_and_depth.md'),
+    (BASE + 'a =', 'cannot be read as a config .SyntaxError.*mend it'),
     (BASE.replace("'FCNHead'", "'NoSuchHead'"), 'cannot be built here.*NoSuchHead'),
     (BASE.replace('max_iters=100', 'max_iters=1'), 'no room for two stages'),
     ('import no_such_module_of_mine\n' + BASE, 'read_base'),
-    (BASE + "custom_imports = dict(imports=['no_such_module_of_mine'])", 'not installed'),
+    (BASE + "custom_imports = dict(imports=['no_such_module_of_mine'])", 'PYTHONPATH'),
     ("_base_ = ['absent.py']", 'cannot be read'),
 ])
 def test_what_cannot_be_switched(switch, text, sentence):
@@ -108,10 +125,23 @@ def test_what_cannot_be_switched(switch, text, sentence):
         switch(text=text)
 
 
-def test_names_that_do_not_exist(tmp_path):
-    for name in ('absent.py', 'mmseg::absent.py', 'mmseg::upernet/absent.py'):
-        with pytest.raises(FileNotFoundError, match='absent.py'):
-            switch_in(name, str(tmp_path / 'out.py'))
+@pytest.mark.parametrize('options, sentence', [
+    (dict(T=0), '1 to 999'), (dict(warm_up=-1), '0 or more'), (dict(side=0), '32 pixels'),
+    (dict(dtype='int8'), 'not one of'), (dict(features_only=True, T=300), 'give either'),
+    (dict(maps=MAPS, side=64), 'give either'), (dict(diffusion='./absent'), 'neither an existing'),
+    (dict(diffusion='absent.safetensors'), 'does not exist')])
+def test_options_that_do_not_fit(options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        SwitchOptions(**options)
+
+
+@pytest.mark.parametrize('name, sentence', [
+    ('absent.py', "there is no config 'absent.py': give a file"),
+    ('mmseg::absent.py', 'not a config of an installed library.*upernet_r50'),
+    ('mmseg::upernet/absent.py', 'not a config of an installed library.*upernet_r50')])
+def test_names_that_do_not_exist(tmp_path, name, sentence):
+    with pytest.raises(FileNotFoundError, match=sentence):
+        switch_in(name, str(tmp_path / 'out.py'))
 
 
 def test_a_detector_of_its_library(tmp_path):
@@ -122,14 +152,16 @@ def test_a_detector_of_its_library(tmp_path):
     assert cfg.model.backbone.out_channels == [None, 512, 1024, 2048]
     assert cfg.model.backbone.input_bgr and cfg.model.backbone.input_std == [1., 1., 1.]
     hook = cfg.custom_hooks[-1]
-    assert hook.warm_up == 6 and hook.creation['T'] == 300
+    assert hook.warm_up == 6 and hook.creation['T'] == 300 and hook.confidence == 0.9
     assert hook.creation.scale == (768, 512) and hook.creation.label_scale == (1333, 800)
 
 
 def test_a_model_that_theta_c_cannot_label_for(tmp_path):
     pytest.importorskip('mmdet')
     base = 'mmdet::panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco.py'
-    with pytest.raises(ValueError, match='PanopticFPN.*--features-only'):
-        switch_in(base, str(tmp_path / 'out.py'), SwitchOptions(maps=MAPS))
+    for name, base in (('HybridTaskCascade', 'mmdet::htc/htc_r50_fpn_1x_coco.py'),
+                       ('PanopticFPN', base)):
+        with pytest.raises(ValueError, match=f'{name}.*--features-only'):
+            switch_in(base, str(tmp_path / 'out.py'), SwitchOptions(maps=MAPS))
     text = switch_in(base, str(tmp_path / 'out.py'), SwitchOptions(maps=MAPS, features_only=True))
     assert 'DiffusionBackbone' in text and 'SelfImprovingHook' not in text

@@ -44,7 +44,9 @@ def test_a_switched_config_trains(tool, own_config, tmp_path, pipeline_folder, c
     cfg = Config.fromfile(out)
     assert cfg.model.backbone.out_channels == [None, 16]
     assert cfg.model.backbone.out_strides == [4, 8]
-    cfg.custom_hooks[0].creation.update(steps=1, condition=None)
+    cfg.work_dir = str(tmp_path / 'work')
+    # a small model, whose text encoder takes no caption of a scene
+    cfg.custom_hooks[0].creation.update(steps=1, condition=None, scale=(32, 32))
     runner = Runner.from_cfg(cfg)
     runner.train()
     assert runner.iter == 4
@@ -59,8 +61,19 @@ def test_nothing_is_overwritten_unasked(tool, own_config, tmp_path, capsys):
     with pytest.raises(SystemExit):
         tool.main(call)
     assert '--overwrite' in capsys.readouterr().err and out.read_text() == 'precious'
+    with pytest.raises(SystemExit):
+        tool.main([*call[:2], str(own_config), '--overwrite'])
+    assert 'that the new one inherits' in capsys.readouterr().err
     tool.main([*call, '--overwrite'])
     assert Config.fromfile(out).model.backbone.out_channels == [None, 16]
+
+
+def test_a_file_that_would_not_read_is_not_written(tool, tmp_path, capsys):
+    out = tmp_path / 'mine.py'
+    with pytest.raises(SystemExit) as stopped, tool.told_in_a_sentence('switch_in.py'):
+        tool.write('a = = 1', str(out))
+    assert stopped.value.code == 2
+    assert 'cannot be read' in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize('options, sentence', [

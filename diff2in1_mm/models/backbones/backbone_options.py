@@ -38,8 +38,12 @@ def static_embeddings(model: LatentDiffusion, condition: Optional[dict]) -> Tens
 
 
 def match_strides(wanted: Sequence[int], available: Sequence[int]) -> List[int]:
-    """Index of the map that feeds each output."""
-    if len(wanted) == len(available):
+    """Index of the map that feeds each output.
+
+    As many outputs as maps are fed in order, from fine to deep, if they are wanted in order;
+    otherwise each takes the map of the nearest stride.
+    """
+    if len(wanted) == len(available) and list(wanted) == sorted(wanted):
         return list(range(len(wanted)))
     return [min(range(len(available)), key=lambda i: abs(math.log2(available[i] / stride)))
             for stride in wanted]

@@ -59,11 +59,11 @@ class DiffusionBackbone(BaseModule):
             Default False.
         out_channels (Sequence[int | None] | None): Project the maps to these channels (1x1
             convolutions, trained), as a stock neck or head expects them. A map whose entry is None
-            stays as it is: for maps that no head reads (``in_index``), whose projection would get
-            no gradient, which DDP does not allow.
-        out_strides (Sequence[int] | None): Resize the maps to these strides. Where there are as
-            many as maps they are taken in order, otherwise each takes the map of the nearest
-            stride.
+            stays as it is, neither projected nor resized: for maps that no head reads
+            (``in_index``), whose projection would get no gradient, which DDP does not allow.
+        out_strides (Sequence[int] | None): Resize the maps to these strides. As many as there are
+            maps, from fine to coarse, are taken in order; otherwise each takes the map of the
+            nearest stride.
         feature_dropout (float): Share of feature channels dropped in training. Default 0.
         cached_images (int): Keep the frozen maps of so many images in memory, see
             :class:`FeatureCache`; for small data sets without photometric augmentation. Default 0.
@@ -74,6 +74,7 @@ class DiffusionBackbone(BaseModule):
     Attributes:
         out_channels (tuple[int]): Channels of the maps that :meth:`forward` gives.
         strides (tuple[int]): Image pixels per element of those maps.
+        unread (set[int]): Numbers of the maps whose ``out_channels`` are None.
         frozen (bool): No gradient passes through the U-Net, one pass serves both parameter sets.
     """
 
@@ -148,7 +149,8 @@ class DiffusionBackbone(BaseModule):
         if len(wanted) != len(self.strides):
             raise ValueError(f'out_channels {wanted} and the strides {self.strides} '
                              'must have the same length')
-        self.out_channels = tuple(o or i for i, o in zip(raw, wanted))
+        self.out_channels = tuple(i if o is None else o for i, o in zip(raw, wanted))
+        self.unread = {i for i, channels in enumerate(wanted) if channels is None}
         self.projections = None
         if out_channels is not None:
             self.projections = nn.ModuleList(
@@ -170,7 +172,7 @@ class DiffusionBackbone(BaseModule):
         Returns:
             tuple[Tensor]: Map ``k`` has shape (N, out_channels[k], ceil(H / strides[k]),
             ceil(W / strides[k])), finest first; H and W of the padded image with ``keep_padding``;
-            in the dtype of ``images`` unless autocast is on.
+            in the dtype of ``images`` unless autocast is on. Unread ones have their own size.
         """
         maps = self.features(images) if self._served is None else self._served
         if not torch.is_autocast_enabled(images.device.type):
@@ -187,9 +189,9 @@ class DiffusionBackbone(BaseModule):
         covered = self._covered(images.shape[-2:])
         sizes = [tuple(math.ceil(side / s) for side in covered) for s in self.strides]
         return tuple(
-            feature if feature.shape[-2:] == size else F.interpolate(
+            feature if i in self.unread or feature.shape[-2:] == size else F.interpolate(
                 feature, size=size, mode='bilinear', align_corners=False)
-            for feature, size in zip(outputs, sizes))
+            for i, (feature, size) in enumerate(zip(outputs, sizes)))
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tuple[Tensor, ...]:

@@ -53,6 +53,9 @@ def _kind(model: nn.Module) -> type:
         if isinstance(model, MaskFormer):
             panoptic = model.panoptic_fusion_head.test_cfg.get('panoptic_on', True)
             return PanopticLabeller if panoptic else DetectionLabeller
+        if getattr(getattr(model, 'roi_head', None), 'with_semantic', False):
+            raise TypeError(f'theta_C cannot label for {type(model).__name__}: its semantic head '
+                            'learns from maps that theta_C does not make; leave that head out.')
         if isinstance(model, BaseDetector) and not isinstance(model, TwoStagePanopticSegmentor):
             return DetectionLabeller
     raise TypeError(f'theta_C cannot label for {type(model).__name__}: self-improvement works on '

@@ -1,0 +1,53 @@
+"""What the person who switches a config chooses."""
+from dataclasses import dataclass
+from typing import Optional
+
+from ..diffusion.embedded import locate
+from ..diffusion.loading import DTYPES, check_source
+from .maps import BackboneMaps
+
+__all__ = ['SwitchOptions']
+
+
+@dataclass(frozen=True)
+class SwitchOptions:
+    """Choices of :func:`switch_in`.
+
+    Attributes:
+        diffusion (str): Source of the diffusion model: hub id, folder or file.
+        dtype (str): Of its frozen parts: 'bf16', 'fp16' or 'fp32'.
+        features_only (bool): Only the backbone, without synthetic data and theta_C.
+        warm_up (int | None): In epochs or iterations, as the config's loop. None: half the run.
+        T (int | None): Noise step of creation, 1 to 999. None: 400 for label maps, else 300.
+        maps (BackboneMaps | None): What the replaced backbone gave. None: it is built and tried.
+        side (int | None): Height and width of the images to try it on, in pixels. None: what a
+            backbone of one size says, or 256.
+
+    Raises:
+        ValueError: One of them is out of range, or without effect.
+    """
+
+    diffusion: str = 'stable-diffusion-v1-5/stable-diffusion-v1-5'
+    dtype: str = 'bf16'
+    features_only: bool = False
+    warm_up: Optional[int] = None
+    T: Optional[int] = None
+    maps: Optional[BackboneMaps] = None
+    side: Optional[int] = None
+
+    def __post_init__(self) -> None:
+        check_source(locate(self.diffusion))
+        if self.dtype not in DTYPES:
+            raise ValueError(f'dtype={self.dtype!r} is not one of {", ".join(sorted(DTYPES))}.')
+        if self.T is not None and not 1 <= self.T <= 999:
+            raise ValueError(f'T={self.T} is out of range: 1 to 999.')
+        if self.warm_up is not None and self.warm_up < 0:
+            raise ValueError(f'a warm-up of {self.warm_up} is out of range: 0 or more.')
+        if self.side is not None and self.side < 32:
+            raise ValueError(f'side={self.side} is too small to tell strides: 32 pixels or more.')
+        if self.features_only and (self.T is not None or self.warm_up is not None):
+            raise ValueError('features_only leaves out the synthetic images that T and the warm-up '
+                             'are for: give either.')
+        if self.maps is not None and self.side is not None:
+            raise ValueError('side is for trying a backbone, whose maps are given already: give '
+                             'either.')

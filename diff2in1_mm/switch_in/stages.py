@@ -1,0 +1,104 @@
+"""The text of what creates synthetic images and learns from them."""
+from typing import List, Optional, Tuple
+
+from mmengine.config import Config
+
+from .options import SwitchOptions
+from .python_text import arguments, part, replacing
+
+__all__ = ['creation_stage']
+
+# Images that are smaller say little to Stable Diffusion, which was trained at 512 pixels.
+_LEAST_SIDE = 512
+
+
+def creation_stage(cfg: Config, options: SwitchOptions, task: str) -> List[str]:
+    """Data-set wrapper, hook, and checkpoints that a kill cannot damage.
+
+    Args:
+        cfg (Config): The base.
+        options (SwitchOptions): ``T`` and ``warm_up`` of it.
+        task (str): 'segmentation', 'instances' or 'panoptic'.
+
+    Raises:
+        ValueError: No training data, or no room for two stages.
+    """
+    if 'dataset' not in part(cfg, 'train_dataloader'):
+        raise ValueError('the config has no train_dataloader with a dataset, and there is nothing '
+                         'to make synthetic images from: give one, or take --features-only.')
+    warm_up, unit = _warm_up(cfg, options.warm_up)
+    lines = ["type='SelfImprovingHook'", f'# {unit}; best until validation stops rising',
+             f'warm_up={warm_up}']
+    if task == 'instances':
+        lines += ['# boxes of theta_C with a lower score are left out, see docs/detection.md',
+                  'confidence=0.9']
+    creation = arguments(_creation(cfg, options, task), 8)
+    lines.append(f'creation=dict(\n{creation})')
+    checkpoint = _checkpoint(cfg)
+    return ['train_dataloader = dict(dataset=dict(\n'
+            "    _delete_=True, type='SyntheticMixDataset', ratio=1.0,\n"
+            '    dataset=_base_.train_dataloader.dataset))',
+            f'custom_hooks = [{_hooks(cfg)}dict(\n{arguments(lines, 4)})]',
+            f'default_hooks = dict(checkpoint={checkpoint})']
+
+
+def _warm_up(cfg: Config, wanted: Optional[int]) -> Tuple[int, str]:
+    """Its length and what it counts."""
+    loop = part(cfg, 'train_cfg')
+    unit = 'epochs' if loop.get('max_epochs') else 'iterations'
+    length = loop.get('max_epochs') or loop.get('max_iters')
+    if not length or length < 2:
+        raise ValueError(f'train_cfg={dict(loop)} has no room for two stages: set max_iters or '
+                         'max_epochs to 2 or more.')
+    if wanted is not None and wanted >= length:
+        raise ValueError(f'a warm-up of {wanted} {unit} leaves none of the {length} to '
+                         'self-improvement: give less.')
+    return (length // 2 if wanted is None else wanted), unit
+
+
+def _hooks(cfg: Config) -> str:
+    """The base's own, without a second moving average: theta_C is one."""
+    if not cfg.get('custom_hooks'):
+        return ''
+    if any(str(hook['type']).endswith('EMAHook') for hook in cfg.custom_hooks):
+        return "*[h for h in _base_.custom_hooks if not h['type'].endswith('EMAHook')], "
+    return '*_base_.custom_hooks, '
+
+
+def _checkpoint(cfg: Config) -> str:
+    hooks = part(cfg, 'default_hooks')
+    settings = dict(type='AtomicCheckpointHook')
+    if not hooks.get('checkpoint'):
+        settings['interval'] = 1  # MMEngine's own default
+    return replacing(hooks, 'checkpoint', **settings)
+
+
+def _creation(cfg: Config, options: SwitchOptions, task: str) -> List[str]:
+    """Arguments of ``creation``: T and sizes by the kind of labels."""
+    default, scale, labelled = 300, (768, 512), _test_scale(cfg)
+    if task == 'segmentation':
+        default, scale, labelled = 400, _crop_scale(cfg), None
+    lines = [f'T={options.T or default}',
+             "condition=dict(type='ComposedCaption', scene='scene')",
+             '# (w, h), about what the diffusion model was trained at', f'scale={scale}']
+    if labelled:
+        lines += ['# at which the detector looks at them, as in testing', f'label_scale={labelled}']
+    return lines
+
+
+def _crop_scale(cfg: Config) -> Tuple[int, int]:
+    """(w, h) of the training crops, both sides large enough for Stable Diffusion."""
+    size = part(cfg.model, 'data_preprocessor').get('size') or cfg.get('crop_size') or _LEAST_SIDE
+    height, width = (size, size) if isinstance(size, int) else size
+    larger = max(1.0, _LEAST_SIDE / min(height, width))
+    return round(width * larger), round(height * larger)
+
+
+def _test_scale(cfg: Config) -> Optional[Tuple[int, int]]:
+    """(w, h) of ``Resize`` in the validation pipeline."""
+    dataset = part(part(cfg, 'val_dataloader'), 'dataset')
+    for step in dataset.get('pipeline') or []:
+        scale = step.get('scale')
+        if str(step['type']).endswith('Resize') and isinstance(scale, (list, tuple)):
+            return tuple(scale)
+    return None
