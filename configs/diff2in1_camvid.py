@@ -54,7 +54,7 @@ max_iters = 1200
 custom_hooks = [
     dict(
         type='SelfImprovingHook',
-        # With 200 the synthetic images cost more than here; neither gains yet (docs/results.md).
+        # With 200 the synthetic images cost more than they give (docs/results.md).
         warm_up=800,
         # theta_C's time constant, 50 iterations, has to fit the length of the stage.
         momentum=0.02,
