@@ -31,6 +31,8 @@ SEGMENTORS = dict(
     segmenter=('_base_/models/segmenter_vit-b16_mask.py', (768, ), (16, )),
     maskformer=('maskformer/maskformer_r50-d32_8xb2-160k_ade20k-512x512.py', *_PYRAMID),
     mask2former=('mask2former/mask2former_r50_8xb2-160k_ade20k-512x512.py', *_PYRAMID))
+#: Those that MMSegmentation builds of MMDetection's parts.
+OF_MMDET = ('maskformer', 'mask2former')
 # What makes the stock models small: any number by another.
 _SMALLER = {64: 16, 128: 16, 160: 24, 256: 32, 384: 32, 512: 32, 768: 96, 1024: 64, 2048: 64,
             100: 12, 12544: 64}

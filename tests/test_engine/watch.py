@@ -25,3 +25,25 @@ def with_gradients(model):
                 lambda p, name=name: passes[-1].add(name))
     model.register_forward_pre_hook(lambda *args: passes.append(set()) if passes[-1] else None)
     return passes
+
+
+def train_watched(runner, counted, untouched):
+    """Trains, and checks what holds for every model in a batch with synthetic samples.
+
+    Args:
+        counted, untouched: The fixtures of those names.
+
+    Returns:
+        list[set[str]]: Names of the parameters that got a gradient, for each backward pass.
+    """
+    seen, passes = [], with_gradients(runner.model)
+    runner.register_hook(CountHook(counted, seen))
+    runner.train()
+    # the frozen model runs once per image, and labels leave theta_E as it was
+    assert seen[0] == (4, 4) and seen[2] == (4, 4)
+    assert untouched and all(same for same, _, _ in untouched)
+    assert any(0 < synthetic < total for _, synthetic, total in untouched)
+    for figure in ('ignored', 'agreement', 'loss_synthetic'):
+        value = runner.message_hub.log_scalars[f'train/{figure}'].current()
+        assert value == value
+    return [names for names in passes if names]  # a validation has none

@@ -6,12 +6,12 @@ from torch import nn
 from diff2in1_mm.switch_in import BackboneMaps, given_maps, measure_maps
 from diff2in1_mm.switch_in.built import build_model, load
 
-from ..segmentors import SEGMENTORS
+from ..segmentors import OF_MMDET, SEGMENTORS
 
 
 @pytest.mark.parametrize('name', SEGMENTORS)
 def test_segmentors(name):
-    pytest.importorskip('mmseg')
+    pytest.importorskip('mmdet' if name in OF_MMDET else 'mmseg')
     path, channels, strides = SEGMENTORS[name]
     cfg = load(f'mmseg::{path}')
     cfg.default_scope = 'mmseg'
