@@ -45,8 +45,7 @@ def switch_in(base: str, out: str, options: SwitchOptions = SwitchOptions()) -> 
     maps, model = options.maps, None
     if maps is None or not options.features_only:
         model = build_model(cfg, with_backbone=maps is None)
-        task = None if options.features_only else _task(model)
-    stages = [] if options.features_only else creation_stage(cfg, options, task)
+    stages = [] if options.features_only else creation_stage(cfg, options, _task(model))
     if maps is None:
         maps = measure_maps(model, options.side or _side(cfg))
     parts = [_HEAD.format(base=base, inherited=_inherited(base, out)), _imports(cfg),
