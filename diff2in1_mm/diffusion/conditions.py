@@ -203,10 +203,9 @@ class ClassNames:
         Returns:
             Tensor: Shape (n, number of classes, C), the same for all, float32 on the CPU.
         """
-        with embedder.kept():
-            tokens = [embedder.pooled([t.format(name) for t in self.templates]).mean(0)
-                      for name in self.classes]
-        return torch.stack(tokens)[None].expand(len(sources), -1, -1)
+        tokens = embedder.averaged([[template.format(name) for template in self.templates]
+                                    for name in self.classes])
+        return tokens.expand(len(sources), -1, -1)
 
 
 def _classes_of(dataset: str) -> Sequence[str]:

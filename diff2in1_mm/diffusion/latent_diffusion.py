@@ -4,6 +4,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 import torch
 from diffusers import DDIMScheduler
+from mmengine.device import get_device
 from torch import Tensor, nn
 
 from .embedded import locate
@@ -37,7 +38,7 @@ class LatentDiffusion(nn.Module):
         self.scheduler = DDIMScheduler.from_config(self.schedule)
         self.requires_grad_(False)
         super().train(False)
-        self.text = TextEmbedder(parts.load_text, lambda: self.device)
+        self.text = TextEmbedder(parts.load_text, self._text_device)
 
     @classmethod
     def from_pretrained(cls, source: str, dtype: str = 'fp32',
@@ -86,6 +87,10 @@ class LatentDiffusion(nn.Module):
     def device(self) -> torch.device:
         """torch.device: Where the weights are."""
         return self.unet.device
+
+    def _text_device(self) -> torch.device:
+        """Where texts are encoded: a model is still on the CPU while a config builds it."""
+        return torch.device(get_device()) if self.device.type == 'cpu' else self.device
 
     @property
     def dtype(self) -> torch.dtype:

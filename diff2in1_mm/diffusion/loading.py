@@ -125,7 +125,8 @@ def _load_folder_or_hub(source: str, dtype: torch.dtype, variant: Optional[str])
             raise ValueError(
                 f'{source!r} has no usable text encoder and tokenizer ({first_line(error)}): '
                 'complete the folder, or use `PrecomputedEmbeddings` as condition') from error
-        return tokenizer, encoder.eval()
+        # Some folders hold half precision, which CPUs do not compute in.
+        return tokenizer, encoder.float().eval()
 
     return Parts(vae, unet, dict(schedule), load_text)
 

@@ -56,14 +56,29 @@ def test_malformed_caption_files_are_named(tmp_path, content):
 
 def test_class_names_are_one_averaged_token_each(diffusion):
     pytest.importorskip('mmseg', reason='the templates come with MMSegmentation')
-    diffusion.text._load = _with_room(diffusion.text._load)
-    condition = ClassNames(['car', 'sky'])
+    diffusion.text._load = load = _with_room(diffusion.text._load)
+    condition = ClassNames(['car', 'traffic sign'])
     assert len(condition.templates) == 80
     tokens = condition.embed(diffusion.text)
     assert tokens.shape == (1, 2, 16)
-    pooled = diffusion.text.pooled([t.format('sky') for t in condition.templates])
-    assert_same(tokens[0, 1], pooled.mean(0))
     assert not diffusion.text.in_memory
+    # As the encoder gives it for prompts that are padded to its full length.
+    tokenizer, encoder = load()
+    ids = tokenizer([template.format('traffic sign') for template in condition.templates],
+                    padding='max_length', max_length=77, return_tensors='pt').input_ids
+    ends = (ids == tokenizer.eos_token_id).int().argmax(1)
+    with torch.no_grad():
+        expected = encoder(ids)[0][torch.arange(80), ends].mean(0)
+    assert_same(tokens[0, 1], expected)
+
+
+def test_class_names_are_encoded_once(diffusion):
+    pytest.importorskip('mmseg', reason='the templates come with MMSegmentation')
+    loads, load = [], _with_room(diffusion.text._load)
+    diffusion.text._load = lambda: loads.append(1) or load()
+    tokens = ClassNames(['car', 'sky']).embed(diffusion.text)
+    assert torch.equal(ClassNames(['sky']).embed(diffusion.text)[0, 0], tokens[0, 1])
+    assert len(loads) == 1
 
 
 def _with_room(load):

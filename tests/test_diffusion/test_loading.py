@@ -4,7 +4,7 @@ import shutil
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from diff2in1_mm.diffusion import LatentDiffusion
 
@@ -130,6 +130,18 @@ def test_a_variant_is_one_of_all_parts(pipeline_folder, tmp_path):
     expected = LatentDiffusion.from_pretrained(pipeline_folder)
     assert torch.equal(model.text.sequences(['']), expected.text.sequences(['']))
     assert torch.equal(model.fingerprint(), expected.fingerprint())
+
+
+def test_text_is_encoded_in_single_precision_whatever_the_file_holds(pipeline_folder, tmp_path):
+    def halve(copy):
+        path = copy / 'text_encoder' / 'model.safetensors'
+        save_file({key: value.half() for key, value in load_file(path).items()}, path,
+                  metadata=dict(format='pt'))
+        config = copy / 'text_encoder' / 'config.json'
+        write_json(config, {**json.loads(config.read_text()), 'dtype': 'float16'})
+    model = LatentDiffusion.from_pretrained(broken(pipeline_folder, tmp_path, halve))
+    encoder = model.text._load()[1]
+    assert encoder.dtype == torch.float32
 
 
 @pytest.mark.parametrize('source', ['./missing', 'model.safetensors', 'no_owner'])
