@@ -116,7 +116,9 @@ class RunSummary:
 class SummaryHook(Hook):
     """Writes the summary of a run without :class:`SelfImprovingHook`, such as a control.
 
-    Its one stage is called ``supervised``. ``tools/train.py`` adds this hook where it is wanted.
+    Its one stage is called ``supervised``; its figures are those of the last state, which is
+    validated at the end where the training loop did not. ``tools/train.py`` adds this hook where it
+    is wanted.
     """
 
     priority = 'NORMAL'
@@ -124,6 +126,7 @@ class SummaryHook(Hook):
     def __init__(self) -> None:
         self._clock = Stopwatch()
         self._metrics: dict[str, float] = {}
+        self._validated_at = -1  # iteration
         self._training: Optional[str] = None
 
     def before_train(self, runner) -> None:
@@ -134,19 +137,26 @@ class SummaryHook(Hook):
 
     def after_val_epoch(self, runner, metrics: Optional[dict] = None) -> None:
         self._metrics = plain_metrics(metrics or {})
+        self._validated_at = runner.iter
 
     def after_val(self, runner) -> None:
         self._clock.switch(self._training)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        checkpoint['run_summary'] = dict(seconds=self._clock.seconds())
+        checkpoint['run_summary'] = dict(seconds=self._clock.seconds(), metrics=self._metrics,
+                                         validated_at=self._validated_at)
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         if runner._resume:
-            seconds = checkpoint.get('run_summary', {}).get('seconds')
-            self._clock = Stopwatch(seconds)
+            saved = checkpoint.get('run_summary', {})
+            self._clock = Stopwatch(saved.get('seconds'))
+            self._metrics = saved.get('metrics', {})
+            self._validated_at = saved.get('validated_at', -1)
 
     def after_train(self, runner) -> None:
+        """Validates the last state if the loop did not, and writes the summary."""
+        if runner.val_loop is not None and self._validated_at != runner.iter:
+            runner.val_loop.run()
         self._clock.switch(None)
         RunSummary(dict(supervised=self._metrics), {}, self._clock.seconds(),
                    unreadable_files(runner)).report(runner)

@@ -1,7 +1,9 @@
 import json
 
 import numpy as np
+import pytest
 import torch
+from mmengine.runner import ValLoop
 
 from diff2in1_mm.engine.summary import RunSummary, Stopwatch, plain_metrics
 
@@ -47,3 +49,48 @@ def test_stopwatch_goes_on_after_a_resume(monkeypatch):
     assert clock.switch('validation') == 'warm_up'
     now[0] = 13.0
     assert clock.seconds() == dict(warm_up=7.0, validation=1.0)
+
+
+def control(images, work_dir, resume=False):
+    cfg = config(images, work_dir, iters=4, mix=False, resume=resume)
+    cfg.custom_hooks = [dict(type='SummaryHook')]
+    cfg.train_cfg.val_interval = 4
+    return cfg
+
+
+def figures(work_dir):
+    return json.loads((work_dir / 'summary.json').read_text())['stages']['supervised']
+
+
+def test_a_control_killed_in_its_last_validation_has_figures_when_resumed(images, tmp_path,
+                                                                          monkeypatch):
+    def killed(loop):
+        raise KeyboardInterrupt
+
+    train(control(images, tmp_path / 'whole'))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ValLoop, 'run', killed)
+        train(control(images, tmp_path / 'parts'))
+    train(control(images, tmp_path / 'parts', resume=True))
+    assert figures(tmp_path / 'parts') == figures(tmp_path / 'whole') != {}
+
+
+def test_a_control_is_validated_once_at_its_end(images, tmp_path, monkeypatch):
+    runs, run = [], ValLoop.run
+    monkeypatch.setattr(ValLoop, 'run', lambda loop: (runs.append(loop.runner.iter), run(loop)))
+    train(control(images, tmp_path / 'by_the_loop'))
+    cfg = control(images, tmp_path / 'by_the_hook')
+    cfg.train_cfg.val_begin = 1000  # else the loop validates after its last iteration
+    train(cfg)
+    assert runs == [4, 4]
+
+
+def test_figures_in_the_checkpoint_are_not_measured_again(images, tmp_path, monkeypatch):
+    cfg = control(images, tmp_path)
+    cfg.default_hooks.checkpoint.save_best = 'mIoU'  # written after the validation
+    train(cfg)
+    reached = figures(tmp_path)
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'best_mIoU_iter_4.pth'))
+    monkeypatch.delattr(ValLoop, 'run')
+    train(control(images, tmp_path, resume=True))
+    assert figures(tmp_path) == reached != {}
