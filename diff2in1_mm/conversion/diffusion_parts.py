@@ -11,8 +11,7 @@ from diffusers.loaders.single_file_utils import (convert_ldm_unet_checkpoint,
 from torch import Tensor, nn
 
 from ..diffusion.loading import Parts
-from ..diffusion.original_layout import infer_original_config, original_text_encoder
-from ..diffusion.text import clip_tokenizer
+from ..diffusion.original_layout import infer_original_config, original_text
 
 UNET, VAE = 'model.diffusion_model.', 'first_stage_model.'
 
@@ -58,8 +57,7 @@ def build_parts(state: Mapping[str, Tensor], prediction_type: str = 'epsilon',
     vae, no_vae = _load(AutoencoderKL, vae_config, vae_weights, complete)
 
     def load_text():
-        encoder = original_text_encoder(state)
-        return clip_tokenizer(encoder.config.max_position_embeddings), encoder
+        return original_text(state)
 
     parts = Parts(vae, unet, dict(_SCHEDULE, prediction_type=prediction_type), load_text)
     return parts, [f'unet.{name}' for name in no_unet] + [f'vae.{name}' for name in no_vae]

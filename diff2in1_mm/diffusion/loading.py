@@ -8,7 +8,6 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
 from ..sentences import first_line
 from . import original_layout as original
-from .text import clip_tokenizer
 
 DTYPES = dict(fp32=torch.float32, fp16=torch.float16, bf16=torch.bfloat16)
 PREDICTION_TYPES = ('epsilon', 'v_prediction')
@@ -98,8 +97,7 @@ def _load_single_file(path: str, dtype: torch.dtype, prediction_type: Optional[s
                     beta_schedule='scaled_linear', prediction_type='epsilon')
 
     def load_text():
-        encoder = original.original_text_encoder(original.read_single_file(path))
-        return clip_tokenizer(encoder.config.max_position_embeddings), encoder
+        return original.original_text(original.read_single_file(path))
 
     return Parts(vae, unet, schedule, load_text)
 

@@ -5,12 +5,14 @@ fetched: Stable Diffusion 1.x and 2.x, and smaller models of the same layout.
 """
 import os.path as osp
 import pickle
-from typing import Any, Dict
+from typing import Any, Dict, Tuple
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
+
+from .text import clip_tokenizer
 
 _UNET = 'model.diffusion_model.'
 _VAE = 'first_stage_model.'
@@ -190,22 +192,35 @@ def _count(state: Dict[str, Tensor], prefix: str, suffix: str) -> int:
     return count
 
 
-def original_text_encoder(state: Dict[str, Tensor]):
-    """Build the CLIP text encoder of a single-file checkpoint.
+def original_text(state: Dict[str, Tensor]) -> Tuple:
+    """Build the CLIP tokenizer and text encoder of a single-file checkpoint.
 
     Args:
         state (dict[str, Tensor]): An original-layout state dict.
 
     Returns:
-        transformers.CLIPTextModel: In eval mode, float32 on the CPU.
+        tuple: ``CLIPTokenizer``, which pads as the U-Net was trained, and ``CLIPTextModel``, in
+        eval mode, float32 on the CPU.
 
     Raises:
+        ImportError: MMSegmentation, which has CLIP's vocabulary, is not installed.
         ValueError: The file has no text encoder, or weights of it are missing.
     """
+    encoder = _text_encoder(state)
+    # OpenCLIP fills up with zeros, CLIP with the end of the text.
+    pad_token = '!' if _is_open_clip(state) else '<|endoftext|>'
+    return clip_tokenizer(encoder.config.max_position_embeddings, pad_token), encoder
+
+
+def _is_open_clip(state: Dict[str, Tensor]) -> bool:
+    return any(key.startswith(_OPEN_CLIP) for key in state)
+
+
+def _text_encoder(state: Dict[str, Tensor]):
     from diffusers.loaders.single_file_utils import (convert_ldm_clip_checkpoint,
                                                      convert_open_clip_checkpoint)
     from transformers import CLIPTextConfig, CLIPTextModel
-    open_clip = any(key.startswith(_OPEN_CLIP) for key in state)
+    open_clip = _is_open_clip(state)
     if not open_clip and not any(key.startswith(_CLIP) for key in state):
         raise ValueError("the checkpoint has no text encoder: use `PrecomputedEmbeddings` as the "
                          'condition, or a complete checkpoint')
@@ -245,7 +260,7 @@ def _clip_config(state: Dict[str, Tensor], open_clip: bool) -> dict:
         num_hidden_layers=layers, num_attention_heads=max(1, width // head_dim),
         max_position_embeddings=position.shape[0], hidden_act=activation,
         projection_dim=width, bos_token_id=vocabulary - 2, eos_token_id=vocabulary - 1,
-        pad_token_id=vocabulary - 1)
+        pad_token_id=0 if open_clip else vocabulary - 1)
 
 
 def is_single_file(source: str) -> bool:

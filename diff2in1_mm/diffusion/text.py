@@ -158,16 +158,18 @@ def _token_lengths(tokenizer, encoder, texts: Sequence[str]) -> List[int]:
     return lengths
 
 
-def clip_tokenizer(max_length: int = 77):
+def clip_tokenizer(max_length: int = 77, pad_token: str = '<|endoftext|>'):
     """OpenAI's CLIP tokenizer, built from the vocabulary that MMSegmentation ships.
 
     Needed for new models and for single-file checkpoints, which come without a tokenizer.
 
     Args:
         max_length (int): Tokens that the text encoder takes. Default 77.
+        pad_token (str): What follows the end of a text. Default '<|endoftext|>', as for
+            Stable Diffusion 1.x; 2.x was trained with '!', the token of number 0.
 
     Returns:
-        transformers.CLIPTokenizer: 49408 tokens, padding with the end-of-text token.
+        transformers.CLIPTokenizer: 49408 tokens.
 
     Raises:
         ImportError: MMSegmentation is not installed.
@@ -177,8 +179,11 @@ def clip_tokenizer(max_length: int = 77):
     letters = list(_byte_letters())
     vocabulary = letters + [letter + '</w>' for letter in letters]
     vocabulary += [''.join(pair) for pair in merges] + ['<|startoftext|>', '<|endoftext|>']
-    return CLIPTokenizer(vocab={token: i for i, token in enumerate(vocabulary)}, merges=merges,
-                         model_max_length=max_length)
+    tokenizer = CLIPTokenizer(vocab={token: i for i, token in enumerate(vocabulary)},
+                              merges=merges, model_max_length=max_length)
+    # Given above, '!' would become a special token, and be read as padding within a prompt.
+    tokenizer.pad_token = pad_token
+    return tokenizer
 
 
 def _bpe_lines() -> List[str]:

@@ -276,8 +276,13 @@ def test_stable_diffusion(tmp_path, capsys):
     command = (tmp_path / 'v2.safetensors', '--out', tmp_path / 'v2')
     assert 'add --prediction-type v_prediction' in refusal(capsys, *command)
     convert(*command, '--prediction-type', 'v_prediction')
-    assert LatentDiffusion.from_pretrained(
-        str(tmp_path / 'v2')).schedule['prediction_type'] == 'v_prediction'
+    folder = LatentDiffusion.from_pretrained(str(tmp_path / 'v2'))
+    assert folder.schedule['prediction_type'] == 'v_prediction'
+    file = LatentDiffusion.from_pretrained(str(tmp_path / 'v2.safetensors'),
+                                           prediction_type='v_prediction')
+    # padded as the 2.x folders of the hub are
+    assert folder.text._load()[0].pad_token == '!'
+    assert torch.equal(*(model.text.sequences(['a car']) for model in (folder, file)))
 
 
 def test_the_whole_chain_equals_the_vpd_code(golden, small, tmp_path, monkeypatch):
