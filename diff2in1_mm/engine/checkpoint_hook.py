@@ -59,14 +59,16 @@ class AtomicCheckpointHook(CheckpointHook):
     when it is complete and on disk, and outdated ones go afterwards, so a loadable checkpoint is
     there at any moment. What a killed run left half-written is removed when training starts again.
 
-    Takes all arguments of ``CheckpointHook``. With ``backend_args`` of a remote store that store
-    writes the files, and the order (write, then remove) still holds.
+    Takes all arguments of ``CheckpointHook``. A remote store, named by ``backend_args`` or by the
+    prefix of ``out_dir`` (``s3://...``), writes the files itself, and the order (write, then
+    remove) still holds.
     """
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         local = (self.backend_args or {}).get('backend', 'local') == 'local'
-        if self.file_client_args is None and local:
+        remote = '://' in str(self.out_dir)  # MMEngine finds the store by the prefix
+        if self.file_client_args is None and local and not remote:
             self.backend_args = dict(backend='atomic_local')
 
     def before_train(self, runner) -> None:

@@ -6,11 +6,13 @@ import pytest
 import torch
 import torch.nn as nn
 from mmengine.config import ConfigDict
+from mmengine.fileio import FileClient, LocalBackend, register_backend
+from mmengine.fileio.file_client import BaseStorageBackend
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
-from diff2in1_mm.engine.checkpoint_hook import AtomicCheckpointHook
+from diff2in1_mm.engine.checkpoint_hook import AtomicCheckpointHook, AtomicLocalBackend
 
 # what MMEngine itself keeps beside tensors: names, palettes, nested settings
 METAINFO = dict(classes=('a', 'b'), palette=np.zeros((2, 3), np.uint8),
@@ -106,3 +108,48 @@ def test_save_best_removes_the_former_best_last(tmp_path, monkeypatch):
 
     hook.after_val_epoch(training, {'mIoU': 3.0})  # the same step evaluated again
     assert osp.isfile(hook.best_ckpt_path)
+
+
+@pytest.fixture
+def bucket():
+    """What a store that is known by the prefix ``bucket://`` was given, by address."""
+    class Bucket(LocalBackend):
+        files = {}
+
+        def join_path(self, path, *paths):
+            return '/'.join([path, *paths])
+
+        def put(self, obj, filepath):
+            self.files[filepath] = obj
+
+        def isfile(self, filepath):
+            return filepath in self.files
+
+        def remove(self, filepath):
+            del self.files[filepath]
+
+    class Client(BaseStorageBackend):  # asked for by the stock hook, but never used
+        get = get_text = None
+
+    register_backend('bucket', Bucket, prefixes='bucket', force=True)
+    FileClient.register_backend('bucket', Client, prefixes='bucket', force=True)
+    return Bucket.files
+
+
+@pytest.mark.parametrize('backend_args', [None, dict(backend='bucket')])
+def test_a_remote_folder_is_written_by_its_store(tmp_path, monkeypatch, bucket, backend_args):
+    monkeypatch.chdir(tmp_path)
+    runner(tmp_path / 'work', 3, max_keep_ckpts=2, out_dir='bucket://runs',
+           backend_args=backend_args).train()
+    assert list(bucket) == ['bucket://runs/work/iter_2.pth', 'bucket://runs/work/iter_3.pth']
+    assert os.listdir(tmp_path) == ['work'] and files(tmp_path / 'work') == []
+    last = (tmp_path / 'work' / 'last_checkpoint').read_text()
+    assert last == 'bucket://runs/work/iter_3.pth'
+
+
+def test_a_local_folder_elsewhere_is_written_atomically(tmp_path):
+    training = runner(tmp_path / 'work', 1, out_dir=str(tmp_path / 'kept'))
+    training.train()
+    hook = next(h for h in training.hooks if isinstance(h, AtomicCheckpointHook))
+    assert isinstance(hook.file_backend, AtomicLocalBackend)
+    assert files(tmp_path / 'kept' / 'work') == ['iter_1.pth']
