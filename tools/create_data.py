@@ -33,7 +33,7 @@ examples:
   torchrun --nproc_per_node=4 tools/create_data.py CONFIG CHECKPOINT --out STORE --launcher pytorch
 
 STORE holds images/, annotations/ (in the label values of your data set) and records/. To train on
-it, wrap the data set: dict(type='SyntheticMixDataset', store=STORE, dataset=...)."""
+it, wrap the data set: dict(type='SyntheticMixDataset', store=STORE, round=0, dataset=...)."""
 
 
 def parse_args(argv=None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:

@@ -7,10 +7,12 @@ from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 import torch
 from mmengine.dataset import force_full_init
+from mmengine.dist import get_rank
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 from torch import Tensor
 
+from ..synthesis.codecs.instances import masks_to_polygons
 from ..synthesis.records import SampleRecord
 from ..synthesis.store import SyntheticStore
 from .checks import build_checked, unreadable_file
@@ -24,11 +26,12 @@ _MAX_FAILURES = 50  # in a row; then it is not one file that is broken
 class SyntheticMixDataset:
     """Outermost wrapper: the wrapped data set, and synthetic slots behind it.
 
-    Indices below the number of real samples are these. Each slot beyond gives the real sample
-    ``slot % n_real`` until :meth:`serve` names a round of the store; then, at its v-th visit,
-    sample ``(slot + v * slots) % n`` of the round, so that all n samples get their turn also when
-    they are more than the slots. A synthetic sample goes through the pipeline of the data set that
-    its source image is from, in place of that image.
+    Indices below the number of real samples are these. Each slot beyond gives a real sample too
+    (``slot % n_real``; the last slots, too few for all, take some that are spread over the data
+    set) until :meth:`serve` names a round of the store; then, at its v-th visit by the process of
+    rank r, sample ``(slot + (v + r) * slots) % n`` of the round, so that all n samples get their
+    turn also when they are more than the slots. A synthetic sample goes through the pipeline of the
+    data set that its source image is from, in place of that image.
 
     Wrappers that join several images (``MultiImageMixDataset`` with Mosaic or MixUp) stay inside
     and keep the kinds apart: real images are joined with real ones, and a synthetic image only
@@ -47,17 +50,21 @@ class SyntheticMixDataset:
         store: Folder of the :class:`SyntheticStore`; it need not exist before the first ``serve``.
             None: set :attr:`store_root` before that.
         ratio: Synthetic slots per real sample, >= 0.
+        round: Round of ``store`` that is served from the start, for a store that is there already
+            (0 for one by ``tools/create_data.py``) and a run without creation. None: real samples
+            until :meth:`serve` is called, as ``SelfImprovingHook`` does.
         lazy_init: As in MMEngine's wrappers.
 
     Raises:
-        ValueError: ``ratio`` is not a number >= 0, or see :func:`build_checked`.
-        FileNotFoundError: A folder of the wrapped data set is missing or empty.
+        ValueError: ``ratio`` is not a number >= 0; see also :meth:`serve`, :func:`build_checked`.
+        FileNotFoundError: A folder of the wrapped data set is missing or empty, or the store.
     """
 
     def __init__(self,
                  dataset: Union[dict, Any],
                  store: Optional[str] = None,
                  ratio: float = 1.0,
+                 round: Optional[int] = None,
                  lazy_init: bool = False) -> None:
         if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) \
                 or not math.isfinite(ratio) or ratio < 0:
@@ -71,7 +78,7 @@ class SyntheticMixDataset:
         self.dataset = dataset
         # Shared: an iteration-based loop starts the workers before any hook can name the folder.
         self._store_root = SharedText('' if store is None else str(store))
-        self.ratio = ratio
+        self.ratio, self._first_round = ratio, round
         self._metainfo = dataset.metainfo
         self._round = SharedRound()
         self._named = NamedOnce()
@@ -99,7 +106,10 @@ class SyntheticMixDataset:
         self._slots = math.floor(self.ratio * self._n_real + 0.5)
         self._visits = SharedTensor(self._slots, dtype=torch.int32)
         self._since = SharedTensor(self._slots, dtype=torch.int32)
+        self._rank = get_rank()  # workers do not know it
         self._fully_initialized = True
+        if self._first_round is not None:
+            self.serve(self._first_round)
 
     @force_full_init
     def __len__(self) -> int:
@@ -221,8 +231,8 @@ class SyntheticMixDataset:
         self._visits.tensor[slot] += 1
         samples = self._served_samples()
         if not samples:
-            return self._real(slot % self._n_real)
-        return self._synthetic(slot + visit * self._slots, samples)
+            return self._real(self._real_index(idx))
+        return self._synthetic(slot + (visit + self._rank) * self._slots, samples)
 
     def _positive(self, idx: int) -> int:
         if not -len(self) <= idx < len(self):
@@ -231,7 +241,11 @@ class SyntheticMixDataset:
 
     def _real_index(self, idx: int) -> int:
         idx = self._positive(idx)
-        return idx if idx < self._n_real else (idx - self._n_real) % self._n_real
+        rest = self._slots % self._n_real
+        first_of_rest = len(self) - rest
+        if idx < first_of_rest:
+            return idx % self._n_real
+        return (idx - first_of_rest) * self._n_real // rest
 
     def _read_store(self, round: int, warn: bool) -> List[SampleRecord]:
         root = self.store_root
@@ -304,9 +318,12 @@ class SyntheticMixDataset:
 
     def _synthetic_info(self, record: SampleRecord) -> dict:
         """The source image's entry, pointed at the synthetic files."""
-        info = self.source_info(record.source)  # a copy, made anew by every call
+        _, base, index = resolve(self.dataset, record.source)
+        info = base.get_data_info(index)  # a copy, made anew by every call
         info['img_path'] = self._store.image_path(record)
         self._store.codec.point_at(info, Path(self._store.annotation_path(record)))
+        if _wants_polygons(base.pipeline):
+            masks_to_polygons(info)
         return info
 
     def _load(self, samples: List[SampleRecord], index: int, depth: int = 0) -> Optional[dict]:
@@ -329,6 +346,11 @@ class SyntheticMixDataset:
                 transform.results_cache = []
             self._pipelines[id(base)] = base.pipeline, own
         return own
+
+
+def _wants_polygons(pipeline: Any) -> bool:
+    return any(getattr(t, 'with_mask', False) and not getattr(t, 'poly2mask', True)
+               for t in getattr(pipeline, 'transforms', ()))
 
 
 def _memories(pipeline: Any) -> List[Any]:

@@ -64,6 +64,18 @@ def test_coco_with_masks(coco, tmp_path):
     np.testing.assert_array_equal(sample.gt_instances.masks.masks[0], masks[0])
 
 
+def test_polygons_where_the_pipeline_wants_them(coco, tmp_path):
+    masks = np.zeros((1, 64, 64), bool)
+    masks[0, 16:48, 8:24] = True
+    store = store_of(tmp_path / 's', 'instances', CLASSES, one_box(masks))
+    config = real_config('mask_rcnn', coco)
+    config.pipeline[-2].prob = 0.0
+    config.pipeline[1].poly2mask = False
+    sample = mixed(config, store)[4]['data_samples']
+    assert len(sample.ignored_instances) == 0 and sample.gt_instances.labels.tolist() == [1]
+    assert sample.gt_instances.masks.areas[0] == pytest.approx(32 * 16, rel=0.1)
+
+
 def test_panoptic(coco, tmp_path):
     ids = np.zeros((64, 64), int)
     ids[:32], ids[40:50, 10:20] = 1, 2

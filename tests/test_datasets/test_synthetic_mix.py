@@ -44,9 +44,11 @@ def logged():
 def test_real_only_until_served(tmp_path):
     mix = make_mix(tmp_path, ratio=1.5)
     assert len(mix) == 10 and mix.serving is None
-    assert [state(mix[i]) for i in range(10)] == [(i % 4, False, '') for i in range(10)]
+    # two slots are too few for four samples: they take some of the whole data set
+    assert [state(mix[i]) for i in range(10)] == [
+        (i, False, '') for i in (0, 1, 2, 3, 0, 1, 2, 3, 0, 2)]
     ids = add_samples(open_store(tmp_path / 'store'), range(4))
-    assert [grey(mix[i]) for i in range(4, 10)] == [0, 1, 2, 3, 0, 1]  # the stage decides
+    assert [grey(mix[i]) for i in range(4, 10)] == [0, 1, 2, 3, 0, 2]  # the stage decides
     mix.serve(0)
     assert mix.serving == 0 and len(mix) == 10
     assert [state(mix[i]) for i in range(4)] == [(i, False, '') for i in range(4)]
@@ -65,6 +67,28 @@ def test_every_sample_gets_its_turn(tmp_path):
     visits = [[mix[4 + slot]['data_samples'].sample_id for slot in range(2)] for _ in range(5)]
     assert visits == [[ids[(slot + 2 * v) % 5] for slot in range(2)] for v in range(5)]
     assert {id for visit in visits for id in visit} == set(ids)
+
+
+@pytest.mark.parametrize('rank', [1, 3])
+def test_a_process_begins_with_a_sample_of_its_own(tmp_path, monkeypatch, rank):
+    ids = sorted(i for copy in range(4) for i in add_samples(
+        open_store(tmp_path / 'store'), range(2), copy=copy))
+    monkeypatch.setattr('diff2in1_mm.datasets.synthetic_mix.get_rank', lambda: rank)
+    mix = make_mix(tmp_path, number=2)
+    mix.serve(0)
+    seen = [mix[2]['data_samples'].sample_id for _ in range(4)]
+    assert seen == [ids[2 * (v + rank) % 8] for v in range(4)]
+
+
+def test_a_store_that_is_there_is_served_from_the_start(tmp_path):
+    with pytest.raises(FileNotFoundError, match='store'):
+        make_mix(tmp_path, round=0)
+    ids = add_samples(open_store(tmp_path / 'store'), range(4))
+    mix = make_mix(tmp_path, round=0)
+    assert mix.serving == 0
+    loader = DataLoader(mix, batch_size=8, collate_fn=pseudo_collate, num_workers=1)
+    batch, = loader
+    assert [sample.sample_id for sample in batch['data_samples']] == [''] * 4 + ids
 
 
 def test_rounds(tmp_path):

@@ -3,13 +3,14 @@ import json
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+import cv2
 import numpy as np
 
 from ..records import SampleRecord
 from .base import AnnotationCodec
 from .coco import MAX_PER_IMAGE, box_of, image_entry, image_id, merged, read_coco
 
-__all__ = ['Instances', 'InstancesCodec']
+__all__ = ['Instances', 'InstancesCodec', 'masks_to_polygons']
 
 
 class Instances(NamedTuple):
@@ -118,3 +119,27 @@ def _run_lengths(mask: np.ndarray) -> Dict[str, Any]:
     encoded = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
     encoded['counts'] = encoded['counts'].decode()  # bytes are no JSON
     return dict(segmentation=encoded, area=int(mask.sum()))
+
+
+def masks_to_polygons(info: Dict[str, Any]) -> None:
+    """Turns the run lengths of an annotation entry into polygons, which ``poly2mask=False`` needs.
+
+    MMDetection's ``LoadAnnotations`` ignores every object with run lengths then. Rasterised again,
+    the polygons give the same pixels, but holes are filled.
+
+    Args:
+        info (dict): As :meth:`InstancesCodec.point_at` leaves it; changed in place.
+    """
+    from pycocotools import mask as coco_mask
+    for instance in info.get('instances', []):
+        if isinstance(instance.get('mask'), dict):
+            instance['mask'] = _polygons(coco_mask.decode(instance['mask']))
+
+
+def _polygons(mask: np.ndarray) -> List[List[float]]:
+    """Outlines of a uint8 mask (H, W), one flat list x0, y0, x1, y1, ... for each part."""
+    # OpenCV joins the centres of pixels. Those of pixels of half the size lie inside the border of
+    # the mask by so little that rasterising finds the same pixels; and no part is only a point.
+    fine = cv2.resize(mask, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+    contours, _ = cv2.findContours(fine, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return [((contour.reshape(-1) + 0.5) / 2).tolist() for contour in contours]

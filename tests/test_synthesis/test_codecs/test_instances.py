@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 pytest.importorskip('pycocotools')
 
 from diff2in1_mm.synthesis.codecs import Instances, annotation_codec  # noqa: E402
+from diff2in1_mm.synthesis.codecs.instances import masks_to_polygons  # noqa: E402
 from diff2in1_mm.synthesis.records import SampleRecord  # noqa: E402
 
 CODEC = annotation_codec('instances', ['a', 'b', 'c'])
@@ -45,6 +46,24 @@ def test_round_trip_with_masks(tmp_path):
     assert info['instances'][0]['bbox'] == [1, 2, 7, 5] and info['height'] == 10
     area = [a['area'] for a in json.loads(path.read_text())['annotations']]
     assert area == [18, 1]
+
+
+def test_polygons_are_the_same_pixels(tmp_path):
+    from pycocotools import mask as coco_mask
+    rows, columns = np.mgrid[:40, :60]
+    masks = np.zeros((4, 40, 60), bool)
+    masks[0] = (rows - 20) ** 2 + 2 * (columns - 25) ** 2 < 150
+    masks[1, 3:30, 50:] = masks[1, 35:, :4] = True  # two parts, at the border
+    masks[2, 7, 9] = True
+    masks[3] = abs(rows - columns) < 2
+    boxes = [[0, 0, 60, 40, 0, 0.9]] * 4
+    info = dict(img_path='x')
+    CODEC.point_at(info, written(tmp_path, instances(*boxes, masks=masks), (40, 60)))
+    masks_to_polygons(info)
+    for instance, mask in zip(info['instances'], masks):
+        assert all(len(part) >= 6 for part in instance['mask'])
+        again = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(instance['mask'], 40, 60)))
+        np.testing.assert_array_equal(again, mask)
 
 
 def test_what_has_no_pixel_is_left_out(tmp_path):
