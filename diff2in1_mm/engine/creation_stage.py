@@ -10,14 +10,20 @@ from typing import Any, Iterator, Mapping
 
 import torch
 import torch.nn as nn
-from mmengine.dist import (all_reduce, barrier, broadcast_object_list, get_dist_info,
+from mmengine.dist import (all_reduce, barrier, broadcast_object_list, get_dist_info, get_rank,
                            is_main_process)
 
 from ..synthesis.create import check_creation, create
 from ..synthesis.store import SyntheticStore
 from .theta import ThetaC
 
-__all__ = ['check_creation_stage', 'create_round', 'mixed_dataset', 'together']
+__all__ = ['check_creation_stage', 'create_round', 'mixed_dataset', 'seed_of_run', 'together']
+
+
+def seed_of_run(runner) -> int:
+    """The seed that all processes share; with ``diff_rank_seed`` MMEngine adds the rank to it."""
+    added = get_rank() if runner._randomness_cfg.get('diff_rank_seed') else 0
+    return runner.seed - added
 
 
 def mixed_dataset(runner) -> Any:
@@ -46,10 +52,15 @@ def check_creation_stage(runner, model: nn.Module, settings: Mapping, resumed: b
         TypeError, ValueError: One sentence that says what is wrong and the mend.
     """
     dataset = mixed_dataset(runner)
+    if dataset.serving is not None and not resumed:
+        raise ValueError(
+            'the training data set serves a store from the start, but SelfImprovingHook creates '
+            'one: leave `round` of SyntheticMixDataset out, or set creation=None.')
     held = 0
     if not resumed and osp.exists(osp.join(dataset.store_root, 'store.json')):
         held = len(SyntheticStore(dataset.store_root, warn=False))
-    check_creation(model, settings, dataset, dataset.store_root if held else None, runner.seed)
+    check_creation(model, settings, dataset, dataset.store_root if held else None,
+                   seed_of_run(runner))
     if held:
         # the same run made again fits it, any other must not be mixed in
         runner.logger.warning(
@@ -74,7 +85,7 @@ def create_round(runner, model: nn.Module, theta_c: ThetaC, settings: Mapping, r
     """
     dataset = mixed_dataset(runner)
     with together(osp.join(runner.work_dir, '.creation')), theta_c.applied(model):
-        skipped = torch.tensor(_create(model, dataset, settings, round, runner.seed))
+        skipped = torch.tensor(_create(model, dataset, settings, round, seed_of_run(runner)))
     all_reduce(skipped, 'sum')
     dataset.serve(round)
     barrier()  # the former round goes when nobody serves it any more

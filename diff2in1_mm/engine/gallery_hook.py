@@ -63,7 +63,8 @@ class GalleryHook(Hook):
     def _column(self, labels: BatchLabels, dataset: Any, store: SyntheticStore,
                 record: SampleRecord) -> List[np.ndarray]:
         """The pictures of one sample, each uint8 (H, W, 3) RGB."""
-        colours = label_colours(len(dataset.metainfo['classes']), dataset.metainfo.get('palette'))
+        colours = label_colours(len(dataset.metainfo.get('classes') or ()),
+                                dataset.metainfo.get('palette'))
         entry = source_entry(dataset, record.source)
         image, annotation = store.read(record)
         real = load_image(entry['img_path'], image.shape[1::-1], keep_ratio=False,

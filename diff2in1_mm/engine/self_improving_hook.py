@@ -11,7 +11,7 @@ from ..synthesis.labellers import labeller_for
 from ..synthesis.labellers.base import checked_confidence
 from ..synthesis.settings import CreationSettings, creation_of_hook
 from .batch_pass import BatchPass, ViewSettings
-from .creation_stage import check_creation_stage, create_round, mixed_dataset
+from .creation_stage import check_creation_stage, create_round, mixed_dataset, seed_of_run
 from .restarts import check_schedules, forget_state, restart_schedules, restart_timer
 from .run_checks import (check_class_weights, check_inputs, check_interval, check_run, check_views,
                          to_iterations)
@@ -145,7 +145,7 @@ class SelfImprovingHook(Hook):
             labeller = labeller_for(model, self.confidence, self.labelling)
         self._log_interval = next(
             (hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)), 10)
-        self._pass = BatchPass(model, labeller, self.views, runner.seed or 0)
+        self._pass = BatchPass(model, labeller, self.views, seed_of_run(runner))
         if self._resumed_theta_c is not None:
             self.theta_c = ThetaC(model)
             self.theta_c.load_state_dict(self._resumed_theta_c)

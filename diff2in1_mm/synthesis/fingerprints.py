@@ -83,7 +83,7 @@ def open_store(store: Union[str, SyntheticStore], dataset: Any, labels: BatchLab
         found = SyntheticStore(root, warn=False)
         wanted['checkpoint'] = found.settings.get('checkpoint')
     text = json.dumps(wanted, sort_keys=True)
-    opened = SyntheticStore.prepare(root, labels.task, dataset.metainfo['classes'],
+    opened = SyntheticStore.prepare(root, labels.task, dataset.metainfo.get('classes') or (),
                                     hashlib.sha256(text.encode()).hexdigest(), wanted)
     others = [r.id for r in opened.records(round) if r.checkpoint != checkpoint]
     if others:

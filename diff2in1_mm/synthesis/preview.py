@@ -22,7 +22,8 @@ def write_preview(store: SyntheticStore, dataset: Any, batches: Sequence[Batch],
         settings (CreationSettings): How source images are resized.
     """
     records = {record.id: record for record in store.records()}
-    colours = label_colours(len(dataset.metainfo['classes']), dataset.metainfo.get('palette'))
+    colours = label_colours(len(dataset.metainfo.get('classes') or ()),
+                            dataset.metainfo.get('palette'))
     rows: List[List[np.ndarray]] = []
     titles: List[str] = []
     for sample in sorted(sample for batch in batches for sample in batch):

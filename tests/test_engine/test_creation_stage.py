@@ -1,9 +1,10 @@
 import threading
+from types import SimpleNamespace
 
 import pytest
 
 from diff2in1_mm.engine import creation_stage
-from diff2in1_mm.engine.creation_stage import together
+from diff2in1_mm.engine.creation_stage import seed_of_run, together
 
 
 @pytest.fixture
@@ -34,6 +35,14 @@ def two_ranks(monkeypatch):
         return results
 
     return run
+
+
+@pytest.mark.parametrize('differs', [False, True])
+def test_the_seed_is_that_of_all_processes(monkeypatch, differs):
+    monkeypatch.setattr(creation_stage, 'get_rank', lambda: 3)
+    runner = SimpleNamespace(seed=8 if differs else 5,
+                             _randomness_cfg=dict(seed=5, diff_rank_seed=differs))
+    assert seed_of_run(runner) == 5
 
 
 def test_waits_for_the_slowest(two_ranks, tmp_path):

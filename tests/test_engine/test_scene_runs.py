@@ -9,6 +9,7 @@ import torch
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 
+from diff2in1_mm.datasets.rooms.segmentation import RoomsDataset
 from diff2in1_mm.synthesis.store import SyntheticStore
 
 from .scenes import SIZE, scene_config
@@ -109,6 +110,22 @@ def test_stored_labels_can_stay(root, tmp_path, pipeline_folder):
     assert SyntheticStore(tmp_path / 'store').task == 'depth_npy'
     sample = runner.train_dataloader.dataset[-1]['data_samples']
     assert sample.synthetic and sample.gt_depth_map.data.max() < 20
+
+
+@DATASETS.register_module()
+class RoomsWithoutClasses(RoomsDataset):
+    """As a data set for depth alone may be."""
+
+    METAINFO = {}
+
+
+def test_a_data_set_needs_no_classes(root, tmp_path, pipeline_folder):
+    cfg = scene_config(root, tmp_path, 'depth', pipeline_folder, iters=5)
+    cfg.train_dataloader.dataset.dataset.type = 'RoomsWithoutClasses'
+    cfg.custom_hooks.append(dict(type='GalleryHook', count=2))
+    train(cfg)
+    assert len(SyntheticStore(tmp_path / 'store')) == 6
+    assert (tmp_path / 'store/preview.png').exists() and (tmp_path / 'gallery.png').exists()
 
 
 def test_the_shipped_rooms_configs_are_of_these_parts():

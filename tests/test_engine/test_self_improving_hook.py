@@ -211,6 +211,16 @@ class TestRefusals:
     def test_data_set_that_cannot_serve(self, images, tmp_path):
         self.refused("type='SyntheticMixDataset'", images, tmp_path, hook={}, mix=False)
 
+    def test_data_set_that_serves_a_store_already(self, images, tmp_path):
+        train(config(images, tmp_path / 'run', hook={}, iters=5))
+        cfg = config(images, tmp_path / 'again', hook={})
+        cfg.train_dataloader.dataset.update(store=str(tmp_path / 'run' / 'store'), round=0)
+        with pytest.raises(ValueError, match='leave `round` of SyntheticMixDataset out'):
+            train(cfg)
+        cfg.custom_hooks[0].creation = None
+        runner = train(cfg)
+        assert runner.train_dataloader.dataset.serving == 0
+
     def test_dropout_without_frozen_features(self, images, tmp_path):
         self.refused("use 'same' or 'strong'", images, tmp_path,
                      hook=dict(student_view='feature_dropout'))

@@ -81,8 +81,12 @@ class TestSegmentation:
         target = sample()
         labeller.assign([target], [prediction(1, 0.1)])
         assert (target.gt_sem_seg.data == 7).all()
-        raw = labeller.to_raw(target.gt_sem_seg.data[0], dict(reduce_zero_label=False))
-        assert (raw == 255).all() and raw.dtype == np.uint8
+        # what the data set's loader gives back as 7; only where nothing does, 255
+        for reduce_zero_label, label_map, value in ((False, None, 7), (True, None, 8),
+                                                    (False, {7: 0}, 255)):
+            raw = labeller.to_raw(target.gt_sem_seg.data[0], dict(
+                reduce_zero_label=reduce_zero_label, label_map=label_map))
+            assert (raw == value).all() and raw.dtype == np.uint8
 
     def test_file_values_round_trip(self):
         labeller = SegmentationLabeller(segmentor())

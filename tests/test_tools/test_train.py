@@ -167,9 +167,11 @@ def test_two_processes_on_the_cpu(images, tmp_path, pipeline_folder):  # noqa: F
     cfg = with_diffusion(pipeline_folder, images, tmp_path, iters=7, batch=2, workers=1,
                          hook=dict(student_view='strong', interval=2))
     cfg.model.decode_head.norm_cfg.type = 'SyncBN'
+    cfg.randomness = dict(seed=5, diff_rank_seed=True)  # of augmentations, not of the method
     path = write(cfg, tmp_path)
     train_in_two_processes(path, tmp_path)
     store = SyntheticStore(tmp_path / 'store')
+    assert store.settings['seed'] == 5
     assert [record.source for record in store.records(0)] == list(range(8))
     summary = json.loads((tmp_path / 'run' / 'summary.json').read_text())
     assert summary['synthetic']['samples'] == 8

@@ -9,7 +9,7 @@ import torch.nn as nn
 from mmengine.structures import PixelData
 from torch import Tensor
 
-from ..raw_labels import to_raw_labels
+from ..raw_labels import loaded_labels, to_raw_labels
 from .base import Label, checked_confidence
 from .dense import DenseLabeller, inside
 from .source_maps import source_map
@@ -124,13 +124,14 @@ class SegmentationLabeller(DenseLabeller):
 
         Args:
             labels (Tensor | ndarray): Class indices (H, W), ignored pixels as the head's
-                ``ignore_index``.
+                ``ignore_index``; where no file value is read as that, 255 stands for it.
             metainfo (Mapping): The data set's, with ``reduce_zero_label`` and ``label_map``.
         """
         labels = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
-        labels = np.where(labels == self.ignore_index, 255, labels)
-        return to_raw_labels(labels, bool(metainfo.get('reduce_zero_label')),
-                             metainfo.get('label_map'))
+        reading = bool(metainfo.get('reduce_zero_label')), metainfo.get('label_map')
+        if self.ignore_index not in loaded_labels(*reading):
+            labels = np.where(labels == self.ignore_index, 255, labels)
+        return to_raw_labels(labels, *reading)
 
 
 def _last_head(model: nn.Module) -> nn.Module:
