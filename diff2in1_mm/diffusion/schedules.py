@@ -44,7 +44,8 @@ def partial_noise_schedule(config: dict, T: int, steps: int,
     """Build the schedule that denoises from step ``T`` in about ``steps`` U-Net passes.
 
     Args:
-        config (dict): The pretrained scheduler's config (betas, prediction type).
+        config (dict): The pretrained scheduler's config (betas, prediction type, whether the
+            signal is zero at the last step).
         T (int): Step to which images are noised, of ``num_train_timesteps``.
         steps (int): U-Net passes. ``'ddim'`` runs ``ceil(T / (T // steps))`` of them, as the
             released sampler does (``steps`` wherever it divides ``T``), or a few more where
@@ -74,7 +75,7 @@ def _released_ddim(config: dict, T: int, steps: int) -> PartialSchedule:
     """
     scheduler = DDIMScheduler.from_config(
         config, set_alpha_to_one=False, steps_offset=1, timestep_spacing='leading',
-        clip_sample=False, thresholding=False, rescale_betas_zero_snr=False)
+        clip_sample=False, thresholding=False)
     # `step` goes from t to t - num_train_timesteps // num_inference_steps: not every stride can be
     # had, and the next smaller one is taken.
     total, stride = config['num_train_timesteps'], T // steps
@@ -92,8 +93,7 @@ def _dpm_solver(config: dict, T: int, steps: int) -> PartialSchedule:
     are those that the heads were trained on."""
     scheduler = DPMSolverMultistepScheduler.from_config(
         config, algorithm_type='dpmsolver++', solver_order=2, lower_order_final=True,
-        final_sigmas_type='zero', thresholding=False, use_karras_sigmas=False,
-        rescale_betas_zero_snr=False)
+        final_sigmas_type='zero', thresholding=False, use_karras_sigmas=False)
     timesteps = np.linspace(T, 1, steps).round().astype(np.int64)
     scheduler.set_timesteps(timesteps=timesteps.tolist())
     scheduler.set_begin_index(0)
