@@ -177,10 +177,11 @@ class SelfImprovingHook(Hook):
         due = self._due_round(runner.iter)
         if self.state.stage == WARM_UP and runner.iter >= self._warm_up:
             self._end_warm_up(runner)
-        elif self.state.stage == SELF_IMPROVING and due > self.state.round:
+        elif self.state.stage == SELF_IMPROVING and due > self.state.round \
+                and not _stopping(runner):
             self.state.stage, self.state.round = CREATION, due
             self._save(runner)
-        if self.state.stage == CREATION:
+        if self.state.stage == CREATION and not _stopping(runner):
             self._create(runner)
         self._pass.iteration = runner.iter
         self._pass.measuring = self.every_n_inner_iters(batch_idx, self._log_interval)
@@ -249,12 +250,15 @@ class SelfImprovingHook(Hook):
 
     def after_train(self, runner) -> None:
         """Validates the last state if the loop did not, and writes the summary."""
-        if runner.val_loop is not None and self.state.validated_at != runner.iter:
+        # stopped at the end of the warm-up: theta_C is what was validated there
+        ended = self.state.stage == CREATION
+        if runner.val_loop is not None and self.state.validated_at != runner.iter and not ended:
             runner.val_loop.run()
         self._pass.detach()
         self._clock.switch(None)
         stages = dict(self.state.stages)
-        stages[self.state.stage] = self.state.metrics
+        if not ended:
+            stages[self.state.stage] = self.state.metrics
         RunSummary(stages, self.state.synthetic, self._clock.seconds(),
                    unreadable_files(runner)).report(runner)
 
@@ -327,6 +331,11 @@ class SelfImprovingHook(Hook):
 
 def _inner(runner):
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def _stopping(runner) -> bool:
+    """Whether training ends as soon as its loop looks, which is after this iteration or epoch."""
+    return getattr(runner.train_loop, 'stop_training', False)
 
 
 def _at_least(name: str, value: int, least: int) -> None:

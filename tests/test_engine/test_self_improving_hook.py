@@ -34,6 +34,14 @@ def watched(*args, **kwargs):
     return runner, hook_of(runner, 'Watcher')
 
 
+def in_epochs(cfg, epochs):
+    cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=epochs)
+    cfg.train_dataloader.sampler.type = 'DefaultSampler'
+    cfg.default_hooks.checkpoint = dict(type='AtomicCheckpointHook', interval=1)
+    cfg.log_processor.by_epoch = True
+    return cfg
+
+
 def load(path):
     return torch.load(path, weights_only=True)
 
@@ -136,6 +144,39 @@ class TestRun:
         # logged iterations (every second) too
         assert watcher.images[5:] == [4 + extra * n for n in watcher.synthetic[5:]]
 
+    @pytest.mark.parametrize('by_epoch', [False, True])
+    def test_early_stop_at_the_end_of_the_warm_up_creates_nothing(self, images, tmp_path, by_epoch):
+        """MMEngine's loops look after the iteration or epoch that has begun."""
+        hook = dict(warm_up=1 if by_epoch else 3, momentum=0.5)
+        cfg = config(images, tmp_path, iters=9, hook=hook)
+        if by_epoch:
+            in_epochs(cfg, 3)
+        cfg.train_cfg.val_begin = 100  # the one at the end of the warm-up is the only one
+        cfg.custom_hooks.append(dict(type='EarlyStoppingHook', monitor='mIoU', rule='greater',
+                                     stopping_threshold=0.0))
+        runner = train(cfg)
+        assert runner.iter == (8 if by_epoch else 4)
+        assert not (tmp_path / 'store').exists()
+        summary = json.loads((tmp_path / 'summary.json').read_text())
+        assert list(summary['stages']) == ['warm_up']
+        # theta_C stays what was validated
+        warm = load(tmp_path / ('epoch_1.pth' if by_epoch else 'iter_3.pth'))['state_dict']
+        assert same(hook_of(runner).theta_c.state_dict(), warm)
+
+    def test_a_run_that_is_stopped_creates_no_further_round(self, images, tmp_path):
+        class Stop(Hook):
+            def before_train_iter(self, runner, batch_idx, data_batch=None):
+                runner.train_loop.stop_training = runner.iter == 6
+
+        runner = Runner.from_cfg(config(images, tmp_path, iters=9,
+                                        hook=dict(warm_up=2, recreate_every=4)))
+        runner.register_hook(Stop(), priority='HIGH')
+        runner.train()
+        assert runner.iter == 7 and hook_of(runner).state.round == 0
+        assert {record.round for record in SyntheticStore(tmp_path / 'store').records()} == {0}
+        summary = json.loads((tmp_path / 'summary.json').read_text())
+        assert list(summary['stages']) == ['warm_up', 'self_improving']
+
     def test_recreation_replaces_the_round(self, images, tmp_path):
         _, watcher = watched(images, tmp_path, iters=10,
                              hook=dict(warm_up=2, recreate_every=3, momentum=0.5))
@@ -163,12 +204,7 @@ class TestRun:
         assert list(summary['stages']) == ['warm_up', 'self_improving']
 
     def test_epochs(self, images, tmp_path):
-        cfg = config(images, tmp_path, hook=dict(warm_up=1, recreate_every=1))
-        cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=3)
-        cfg.train_dataloader.sampler.type = 'DefaultSampler'
-        cfg.default_hooks.checkpoint = dict(type='AtomicCheckpointHook', interval=1)
-        cfg.log_processor.by_epoch = True
-        train(cfg)
+        train(in_epochs(config(images, tmp_path, hook=dict(warm_up=1, recreate_every=1)), 3))
         checkpoint = load(tmp_path / 'epoch_1.pth')
         assert checkpoint['meta']['epoch'] == 1 and checkpoint['meta']['iter'] == 4
         assert checkpoint['self_improving']['stage'] == 'creation'
