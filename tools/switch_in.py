@@ -6,6 +6,7 @@ out what its neck and heads expect."""
 import argparse
 import os
 import os.path as osp
+import shlex
 import sys
 import tempfile
 
@@ -110,7 +111,7 @@ def main(argv=None) -> None:
         text = switch_in(args.config, args.out, options(args))
         write(text, args.out)
     sys.stdout.write(f'{text}\nWritten to {args.out}. Look it through, then:\n'
-                     f'  python tools/train.py {args.out}\n')
+                     f'  python tools/train.py {shlex.quote(args.out)}\n')
 
 
 if __name__ == '__main__':

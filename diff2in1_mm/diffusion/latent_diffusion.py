@@ -8,8 +8,9 @@ from mmengine.device import get_device
 from torch import Tensor, nn
 
 from .embedded import locate
-from .loading import DTYPES, Parts, load_parts
+from .loading import Parts, load_parts
 from .padding import pad_to_stride
+from .precision import DTYPES, warn_if_slow
 from .taps import FeatureTaps, Tap, unet_taps
 from .text import TextEmbedder
 
@@ -63,6 +64,7 @@ class LatentDiffusion(nn.Module):
         """
         if dtype not in DTYPES:
             raise ValueError(f'dtype must be one of {sorted(DTYPES)}, but got {dtype!r}')
+        warn_if_slow(dtype)
         return cls(load_parts(locate(source), DTYPES[dtype], prediction_type, variant), source)
 
     def train(self, mode: bool = True) -> 'LatentDiffusion':

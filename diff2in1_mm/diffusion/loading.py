@@ -1,6 +1,8 @@
 """Finding and checking the parts of a pretrained latent diffusion model."""
+import json
 import os
 import os.path as osp
+from pathlib import Path
 from typing import Callable, NamedTuple, Optional
 
 import torch
@@ -9,7 +11,6 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from ..sentences import first_line
 from . import original_layout as original
 
-DTYPES = dict(fp32=torch.float32, fp16=torch.float16, bf16=torch.bfloat16)
 PREDICTION_TYPES = ('epsilon', 'v_prediction')
 
 
@@ -80,6 +81,23 @@ def check_source(source: str) -> None:
     elif source.startswith(('.', '/', '~')) or source.count('/') != 1:
         raise ValueError(f'{source!r} is neither an existing folder nor a hub id of the form '
                          "'owner/name': check the path of the diffusion model")
+
+
+def trained_side(source: str) -> int:
+    """Height and width in pixels that a diffusion model was made for, as its files say.
+
+    Args:
+        source (str): As :func:`load_parts` takes it.
+
+    Returns:
+        int: 512, as most Stable Diffusion 1.x and 2.x models, where nothing is on disk to say it.
+    """
+    try:
+        unet, vae = (json.loads(Path(source, part, 'config.json').read_text())
+                     for part in ('unet', 'vae'))
+        return int(unet['sample_size']) * 2 ** (len(vae['block_out_channels']) - 1)
+    except (OSError, ValueError, KeyError, TypeError):
+        return 512
 
 
 def _load_single_file(path: str, dtype: torch.dtype, prediction_type: Optional[str]) -> Parts:

@@ -15,6 +15,7 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 
 from ..datasets.checks import check_folders
+from ..diffusion.precision import cpu_has_bf16
 from ..optional import check_config
 from ..paths import find_config
 from .run_checks import check_inputs
@@ -89,7 +90,7 @@ def cpu_takes_bf16() -> bool:
     x86 CPUs without AVX-512 emulate it: a convolution of 64 channels takes ten times as long as in
     float32.
     """
-    if torch.backends.cpu.get_cpu_capability() not in ('NO AVX', 'AVX2'):
+    if cpu_has_bf16():
         return True
     print_log('--amp is left out: this CPU has no bfloat16 units and would take several times as '
               'long as in float32.', 'current', level=logging.WARNING)

@@ -3,7 +3,8 @@ from dataclasses import dataclass
 from typing import Optional
 
 from ..diffusion.embedded import locate
-from ..diffusion.loading import DTYPES, check_source
+from ..diffusion.loading import check_source
+from ..diffusion.precision import DTYPES
 from .maps import BackboneMaps
 
 __all__ = ['SwitchOptions']

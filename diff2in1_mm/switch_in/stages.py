@@ -3,13 +3,13 @@ from typing import List, Optional, Tuple
 
 from mmengine.config import Config
 
+from ..diffusion.embedded import locate
+from ..diffusion.loading import trained_side
 from .options import SwitchOptions
 from .python_text import arguments, part, replacing
 
 __all__ = ['creation_stage']
 
-# Images that are smaller say little to Stable Diffusion, which was trained at 512 pixels.
-_LEAST_SIDE = 512
 
 
 def creation_stage(cfg: Config, options: SwitchOptions, task: str) -> List[str]:
@@ -75,9 +75,10 @@ def _checkpoint(cfg: Config) -> str:
 
 def _creation(cfg: Config, options: SwitchOptions, task: str) -> List[str]:
     """Arguments of ``creation``: T and sizes by the kind of labels."""
-    default, scale, labelled = 300, (768, 512), _test_scale(cfg)
+    side = trained_side(locate(options.diffusion))
+    default, scale, labelled = 300, (side * 3 // 2, side), _test_scale(cfg)
     if task == 'segmentation':
-        default, scale, labelled = 400, _crop_scale(cfg), None
+        default, scale, labelled = 400, _crop_scale(cfg, side), None
     lines = [f'T={options.T or default}',
              "condition=dict(type='ComposedCaption', scene='scene')",
              '# (w, h), about what the diffusion model was trained at', f'scale={scale}']
@@ -86,11 +87,11 @@ def _creation(cfg: Config, options: SwitchOptions, task: str) -> List[str]:
     return lines
 
 
-def _crop_scale(cfg: Config) -> Tuple[int, int]:
-    """(w, h) of the training crops, both sides large enough for Stable Diffusion."""
-    size = part(cfg.model, 'data_preprocessor').get('size') or cfg.get('crop_size') or _LEAST_SIDE
+def _crop_scale(cfg: Config, side: int) -> Tuple[int, int]:
+    """(w, h) of the training crops, enlarged where the diffusion model knows larger images."""
+    size = part(cfg.model, 'data_preprocessor').get('size') or cfg.get('crop_size') or side
     height, width = (size, size) if isinstance(size, int) else size
-    larger = max(1.0, _LEAST_SIDE / min(height, width))
+    larger = max(1.0, side / min(height, width))
     return round(width * larger), round(height * larger)
 
 

@@ -2,11 +2,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.logging import MessageHub
+from mmengine.model import ImgDataPreprocessor
 from mmengine.registry import MODELS
 from torch import nn
 
 import diff2in1_mm  # noqa: F401
 from diff2in1_mm.models import DiffusionBackbone
+from diff2in1_mm.models.backbones import backbone_options
+from diff2in1_mm.optional import is_installed
 
 from ..small_models import assert_same, save_tiny_pipeline
 
@@ -75,6 +78,22 @@ def test_a_normalisation_that_misses_the_range_is_named(build):
     with pytest.raises(ValueError, match=r'backbone.input_mean is \[127.5, 127.5, 127.5\]'):
         build().check_normalisation(preprocessor)
     build(input_mean=120., input_std=60.).check_normalisation(preprocessor)
+
+
+@pytest.mark.parametrize('bgr_to_rgb, input_bgr', [(True, False), (False, True), (False, False),
+                                                   (True, True)])
+def test_exchanged_channels_are_warned_of(build, monkeypatch, bgr_to_rgb, input_bgr):
+    said = []
+    monkeypatch.setattr(backbone_options, 'print_log', lambda text, *_, **__: said.append(text))
+    options = dict(mean=[127.5] * 3, std=[127.5] * 3, bgr_to_rgb=bgr_to_rgb)
+    preprocessors = [ImgDataPreprocessor(**options)]
+    if is_installed('mmseg'):
+        from mmseg.models import SegDataPreProcessor
+        preprocessors.append(SegDataPreProcessor(**options))
+    for preprocessor in preprocessors:
+        build(input_bgr=input_bgr).check_normalisation(preprocessor)
+    assert len(said) == (len(preprocessors) if bgr_to_rgb == input_bgr else 0)
+    assert all('red and blue exchanged' in text for text in said)
 
 
 def test_stays_frozen_and_outside_the_module_tree(build):

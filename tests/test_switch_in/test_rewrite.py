@@ -60,6 +60,10 @@ def test_choices(switch):
     assert cfg.custom_hooks[0].warm_up == 7 and cfg.custom_hooks[0].creation['T'] == 250
     cfg = switch("model['data_preprocessor']['size'] = None\ncrop_size = 64\n")
     assert cfg.custom_hooks[0].creation.scale == (512, 512)
+    # what the model was made for, where its files say it
+    cfg = switch("model['data_preprocessor']['size'] = None\ncrop_size = 64\n",
+                 diffusion='diff2in1_mm/rooms')
+    assert cfg.custom_hooks[0].creation.scale == (128, 128)
     cfg = switch(features_only=True)
     assert cfg.model.backbone.type == 'DiffusionBackbone'
     assert cfg.train_dataloader.dataset.type == 'ADE20KDataset' and 'custom_hooks' not in cfg

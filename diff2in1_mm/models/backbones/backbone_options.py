@@ -1,10 +1,12 @@
 """Checks and derived settings of :class:`DiffusionBackbone`."""
+import logging
 import math
 from typing import List, Optional, Sequence, Union
 
 import torch
+from mmengine.logging import print_log
 from mmengine.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...diffusion import LatentDiffusion, check_channels
 
@@ -23,6 +25,30 @@ def check_options(model: LatentDiffusion, timestep: int, feature_dropout: float,
         raise ValueError(f'backbone.feature_dropout = {feature_dropout} must be in [0, 1)')
     if (torch.as_tensor(input_std, dtype=torch.float32) <= 0).any():
         raise ValueError(f'backbone.input_std = {input_std} must be positive')
+
+
+def _swaps_channels(data_preprocessor: nn.Module) -> bool:
+    """Whether a data preprocessor of MMSeg, MMDet or MMEngine turns BGR to RGB or back."""
+    return bool(getattr(data_preprocessor, 'channel_conversion',
+                        getattr(data_preprocessor, '_channel_conversion', False)))
+
+
+def check_channel_order(data_preprocessor: nn.Module, input_bgr: bool) -> None:
+    """Log a warning if red and blue come to the diffusion model in each other's place.
+
+    Only MMCV's own loading, which gives BGR, is thought of: a loader that gives RGB makes the
+    warning void.
+
+    Args:
+        data_preprocessor (nn.Module): Of the model.
+        input_bgr (bool): Of the backbone.
+    """
+    swaps = _swaps_channels(data_preprocessor)
+    if swaps == input_bgr:
+        print_log(f'The data preprocessor has bgr_to_rgb={swaps} and the backbone input_bgr='
+                  f'{input_bgr}: unless your images are loaded as RGB, the diffusion model sees '
+                  f'red and blue exchanged; set backbone.input_bgr={not swaps}.', 'current',
+                  level=logging.WARNING)
 
 
 def static_embeddings(model: LatentDiffusion, condition: Optional[dict]) -> Tensor:

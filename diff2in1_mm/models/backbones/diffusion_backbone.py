@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from ...diffusion import (LatentDiffusion, Tap, attention_layers, channel_dropout, crop_to_stride,
                           mean_attention, sample_noise, same_weights, seeded_generators,
                           select_taps)
-from .backbone_options import check_options, match_strides, static_embeddings
+from .backbone_options import (check_channel_order, check_options, match_strides,
+                               static_embeddings)
 from .feature_cache import FeatureCache
 
 # Rounding of resized and normalised 8-bit images stays far below this.
@@ -311,6 +312,9 @@ class DiffusionBackbone(BaseModule):
     def check_normalisation(self, data_preprocessor: nn.Module) -> None:
         """Compare ``input_mean`` and ``input_std`` with what the data preprocessor does.
 
+        A channel order that does not fit ``input_bgr`` is only warned of: see
+        :func:`check_channel_order`.
+
         Args:
             data_preprocessor (nn.Module): Of the model.
 
@@ -330,6 +334,7 @@ class DiffusionBackbone(BaseModule):
                 f'{theirs[1].tolist()}, but backbone.input_mean is {ours[0].tolist()} and '
                 f'backbone.input_std {ours[1].tolist()}: set them to the same values, so that '
                 'images reach the diffusion model in [-1, 1]')
+        check_channel_order(data_preprocessor, self.input_bgr)
 
     def _check_range(self, pixels: Tensor) -> None:
         # Once: looking at values waits for the device.

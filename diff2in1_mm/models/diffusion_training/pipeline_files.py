@@ -12,7 +12,7 @@ from diffusers import (AutoencoderKL, DDIMScheduler, StableDiffusionPipeline,
                        UNet2DConditionModel)
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from ...diffusion.loading import DTYPES
+from ...diffusion.precision import DTYPES
 from .tokenizer import cut_tokenizer
 
 
