@@ -14,8 +14,7 @@ from mmengine.registry import DATASETS
 from torch.utils.data import Dataset
 
 from ..diffusion.captions import caption_table
-
-EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+from ..diffusion.path_table import IMAGE_SUFFIXES
 
 
 @DATASETS.register_module()
@@ -154,7 +153,7 @@ def listed(files: Sequence[str], ann_file: str) -> List[str]:
     for file in files:
         by_name.setdefault(osp.basename(file), []).append(file)
     found = [file for name in names for file in by_name.get(osp.basename(name), [])
-             if file.endswith(osp.join('', name))]
+             if f'/{file}'.endswith(f'/{name.removeprefix("/")}')]
     if not found:
         raise FileNotFoundError(f'none of the images that {ann_file} lists is in the folder: '
                                 'correct images.path or images.ann_file')
@@ -187,10 +186,10 @@ def find_images(path: str) -> List[str]:
         raise FileNotFoundError(f'there is no image folder {path!r}: set data_root and '
                                 'images.path, for example --cfg-options data_root=/path/to/images')
     files = sorted(f for f in glob.glob(pattern, recursive=True)
-                   if f.lower().endswith(EXTENSIONS))
+                   if f.lower().endswith(IMAGE_SUFFIXES))
     if not files:
-        raise FileNotFoundError(f'{path!r} holds no image ({", ".join(EXTENSIONS)}): set data_root '
-                                'and images.path to where they are')
+        raise FileNotFoundError(f'{path!r} holds no image ({", ".join(IMAGE_SUFFIXES)}): set '
+                                'data_root and images.path to where they are')
     return files
 
 
@@ -203,7 +202,8 @@ def read_captions(source: Optional[str], files: Sequence[str]) -> List[str]:
 
     Raises:
         FileNotFoundError: The captions file is missing.
-        ValueError: It cannot be understood, or none of its names is among the images.
+        ValueError: It cannot be understood, says different things of one image, or none of its
+            names is among the images.
     """
     if source is None:
         return [''] * len(files)
@@ -215,11 +215,10 @@ def read_captions(source: Optional[str], files: Sequence[str]) -> List[str]:
     if not osp.isfile(source):
         raise FileNotFoundError(f'there is no captions file {source!r}')
     table = caption_table(source)
-    texts = [table.get(osp.basename(file), table.get(osp.splitext(osp.basename(file))[0], ''))
-             for file in files]
+    texts = [table.find(file) or '' for file in files]
     if not any(texts):
-        raise ValueError(f'{source} names none of the images; the first image is '
-                         f'{osp.basename(files[0])!r}')
+        raise ValueError(f'{source} names none of the images; the first image is {files[0]!r} '
+                         '(where names carry folders, the paths of the images must end in them)')
     return texts
 
 

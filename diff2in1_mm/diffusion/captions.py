@@ -1,13 +1,13 @@
 """Caption files: one format for training a diffusion model and for its conditions."""
 import json
-import os.path as osp
-from typing import Dict
+
+from .path_table import PathTable
 
 #: What the two columns of JSON Lines may be called: ours, and that of the Hugging Face data sets.
 _KEYS = (('image', 'caption'), ('file_name', 'text'))
 
 
-def caption_table(path: str) -> Dict[str, str]:
+def caption_table(path: str) -> PathTable:
     """Read captions of images.
 
     Args:
@@ -15,7 +15,7 @@ def caption_table(path: str) -> Dict[str, str]:
             ``image`` and ``caption``, or with ``file_name`` and ``text``.
 
     Returns:
-        dict[str, str]: File name, without folders, to caption, with single spaces.
+        PathTable: Captions, with single spaces, by what images are called.
 
     Raises:
         ValueError: The file is malformed or holds no caption.
@@ -26,7 +26,7 @@ def caption_table(path: str) -> Dict[str, str]:
                 pairs = [_pair(json.loads(line)) for line in file if line.strip()]
             else:
                 pairs = list(json.load(file).items())
-        captions = {osp.basename(name): ' '.join(text.split()) for name, text in pairs}
+        captions = PathTable(path, [(name, ' '.join(text.split())) for name, text in pairs])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f'{path} is no caption file ({error}): a JSON object {{"image name": '
                          '"caption"}, or JSON Lines with "image" and "caption" (or "file_name" and '

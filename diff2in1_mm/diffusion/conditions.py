@@ -3,6 +3,7 @@
 Each condition turns sources (images of a data set) into embeddings (n, L, C). A condition whose
 ``per_image`` is False says the same of every image, and serves perception as well as generation.
 """
+import glob
 import os.path as osp
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from .captions import caption_table
+from .path_table import PathTable
 from .text import TextEmbedder
 
 
@@ -23,7 +25,7 @@ class Source:
     """An image that is to be conditioned on.
 
     Attributes:
-        img_path: Path of the image file; its name without folder and suffix finds its caption.
+        img_path: Path of the image file; its end finds its caption, see :class:`PathTable`.
         classes: Names of the classes that its label shows, largest area first.
         caption: What the data set itself says of the image; None where it says nothing.
     """
@@ -89,12 +91,14 @@ class Captions(TextCondition):
     """A caption per image, from a file or a folder.
 
     Args:
-        path (str): A file as :func:`caption_table` takes it, or a folder with ``NAME.txt`` for each
-            ``NAME.jpg``. Names may carry folders and suffixes; the bare name counts.
+        path (str): A file as :func:`caption_table` takes it, or a folder, searched recursively,
+            with ``NAME.txt`` or ``SUB/NAME.txt`` for ``.../SUB/NAME.jpg``. Names may carry folders
+            and suffixes, see :class:`PathTable`.
         default (str | None): Caption of images that have none. None makes that an error.
 
     Raises:
-        ValueError: The path is missing, malformed or empty, or an image has no caption.
+        ValueError: The path is missing, malformed or empty, or an image has no caption, or
+            different ones.
     """
 
     def __init__(self, path: str, default: Optional[str] = None) -> None:
@@ -102,26 +106,25 @@ class Captions(TextCondition):
             raise ValueError(f'the captions {path!r} do not exist: give a JSON file '
                              '{"image name": "caption"} or a folder of .txt files')
         self.path, self.default = path, default
-        self.captions = None
-        if not osp.isdir(path):
-            self.captions = {osp.splitext(name)[0]: text
-                             for name, text in caption_table(path).items()}
+        self.is_folder = osp.isdir(path)
+        self.table = _text_files(path) if self.is_folder else caption_table(path)
 
     def text(self, source: Source) -> str:
-        caption = self._find(source.stem)
-        if caption is None:
-            raise ValueError(f'{self.path} has no caption for {source.stem!r}: add one, or set '
-                             '`default` to the caption of images that have none')
-        return caption
+        found = self.table.find(source.img_path)
+        if found is None:
+            found = self.default
+        elif self.is_folder:
+            with open(osp.join(self.path, found), encoding='utf-8') as file:
+                found = ' '.join(file.read().split())
+        if found is None:
+            raise ValueError(f'{self.path} has no caption for {source.stem!r} ({source.img_path}): '
+                             'add one, or set `default` to the caption of images that have none')
+        return found
 
-    def _find(self, stem: str) -> Optional[str]:
-        if self.captions is not None:
-            return self.captions.get(stem, self.default)
-        file = osp.join(self.path, f'{stem}.txt')
-        if not osp.isfile(file):
-            return self.default
-        with open(file, encoding='utf-8') as handle:
-            return ' '.join(handle.read().split())
+
+def _text_files(folder: str) -> PathTable:
+    names = [name[:-len('.txt')] for name in glob.glob('**/*.txt', root_dir=folder, recursive=True)]
+    return PathTable(folder, [(name, f'{name}.txt') for name in names])
 
 
 @MODELS.register_module()
@@ -235,16 +238,19 @@ class PrecomputedEmbeddings:
 
     Args:
         path (str): ``.safetensors`` or ``.npy``. One array (L, C) or (1, L, C) serves every image;
-            a safetensors file with several arrays holds one per image, under its bare file name.
+            a safetensors file with several arrays holds one per image, under its file name, as
+            :class:`PathTable` takes it.
 
     Raises:
-        ValueError: The file is missing, of another kind or shape, or lacks an image.
+        ValueError: The file is missing, of another kind or shape, lacks an image, or has different
+            arrays for it.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.arrays = _read_embeddings(path)
         self.per_image = len(self.arrays) > 1
+        self.names = PathTable(path, [(name, name) for name in self.arrays])
 
     def embed(self, embedder: Optional[TextEmbedder] = None,
               sources: Sequence[Source] = (Source(),)) -> Tensor:
@@ -259,11 +265,14 @@ class PrecomputedEmbeddings:
         """
         if not self.per_image:
             return next(iter(self.arrays.values()))[None].expand(len(sources), -1, -1)
-        missing = [source.stem for source in sources if source.stem not in self.arrays]
-        if missing:
-            raise ValueError(f'{self.path} has no embedding for {missing[0]!r}: add it under the '
-                             'bare name of the image file')
-        return torch.stack([self.arrays[source.stem] for source in sources])
+        return torch.stack([self._of(source) for source in sources])
+
+    def _of(self, source: Source) -> Tensor:
+        name = self.names.find(source.img_path)
+        if name is None:
+            raise ValueError(f'{self.path} has no embedding for {source.stem!r} '
+                             f'({source.img_path}): add it under the name of the image file')
+        return self.arrays[name]
 
 
 def _read_embeddings(path: str) -> Dict[str, Tensor]:

@@ -6,6 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from diff2in1_mm.datasets import ImageFolder
+from diff2in1_mm.datasets.image_folder import listed
 
 
 def write_images(folder, count=4, size=(40, 60)):
@@ -98,7 +99,7 @@ def test_missing_and_empty_folder(tmp_path):
 @pytest.mark.parametrize('name, content', [
     ('c.json', '{"0.png": "a red  square", "2.png": "a pink\\nsquare"}'),
     ('c.jsonl', '{"file_name": "0.png", "text": "a red square"}\n\n'
-     '{"file_name": "x/2.png", "text": "a pink square"}\n'),
+     '{"file_name": "images/2.png", "text": "a pink square"}\n'),
 ])
 def test_captions_of_a_file(tmp_path, name, content):
     write_images(tmp_path / 'images', 3)
@@ -106,6 +107,21 @@ def test_captions_of_a_file(tmp_path, name, content):
     data = ImageFolder('images', size=(32, 32), captions=name, data_root=str(tmp_path))
     assert data.captions == ['a red square', '', 'a pink square']
     assert data[2]['caption'] == 'a pink square'
+
+
+def test_captions_of_images_of_one_name(tmp_path):
+    for name in ('cat', 'dog', 'bird'):
+        write_images(tmp_path / name, 1)
+    lines = [f'{{"file_name": "{name}/0.png", "text": "a {name}"}}\n' for name in ('cat', 'dog')]
+    (tmp_path / 'metadata.jsonl').write_text(''.join(lines))
+    data = ImageFolder(str(tmp_path), (32, 32), captions=str(tmp_path / 'metadata.jsonl'))
+    assert data.captions == ['', 'a cat', 'a dog']
+
+
+def test_a_coco_file_lists_whole_folder_names(tmp_path):
+    (tmp_path / 'coco.json').write_text('{"images": [{"file_name": "train/1.jpg"}]}')
+    files = ['train/1.jpg', '/d/train/1.jpg', '/d/pretrain/1.jpg', '/d/train/2.jpg']
+    assert listed(files, str(tmp_path / 'coco.json')) == ['/d/train/1.jpg', 'train/1.jpg']
 
 
 def test_sidecar_captions(tmp_path):

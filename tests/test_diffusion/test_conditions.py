@@ -32,7 +32,8 @@ def test_captions_come_from_files_and_folders(tmp_path, diffusion):
     (tmp_path / 'folder').mkdir()
     (tmp_path / 'folder' / 'a.txt').write_text('a car\n')
     (tmp_path / 'folder' / 'b.txt').write_text('a tree')
-    lines = '{"image": "a.jpg", "caption": "a car"}\n{"image": "x/b.png", "caption": "a tree"}\n'
+    lines = ('{"image": "a.jpg", "caption": "a car"}\n'
+             '{"image": "train/b.png", "caption": "a tree"}\n')
     (tmp_path / 'lines.jsonl').write_text(lines)
     object_ = write_json(tmp_path / 'all.json', {'train/a.jpg': 'a car', 'b': 'a tree'})
     expected = diffusion.text.sequences(['a car', 'a tree'])
@@ -40,9 +41,32 @@ def test_captions_come_from_files_and_folders(tmp_path, diffusion):
         condition = Captions(str(path))
         assert condition.per_image
         assert torch.equal(condition.embed(diffusion.text, SOURCES), expected)
-    with pytest.raises(ValueError, match="has no caption for 'c': add one, or set `default`"):
+    with pytest.raises(ValueError, match="no caption for 'c' .c.jpg.: add one, or set `default`"):
         condition.embed(diffusion.text, [Source('c.jpg')])
     assert Captions(object_, default='a photo').text(Source('c.jpg')) == 'a photo'
+
+
+def test_images_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    for name in ('cat', 'dog'):
+        (tmp_path / 'texts' / name).mkdir(parents=True)
+        (tmp_path / 'texts' / name / '1.txt').write_text(f'a {name}')
+    (tmp_path / 'texts' / '2.5.txt').write_text('any')
+    names = {'cat/1.png': 'a cat', 'dog/1': 'a dog', '2.5': 'any'}
+    for path in (tmp_path / 'texts', write_json(tmp_path / 'all.json', names)):
+        condition = Captions(str(path))
+        assert [condition.text(Source(f'data/{name}')) for name in (
+            'cat/1.png', 'dog/1.png', 'dog/2.5.png')] == ['a cat', 'a dog', 'any']
+        with pytest.raises(ValueError, match=r"has no caption for '1' \(data/bird/1.png\)"):
+            condition.text(Source('data/bird/1.png'))
+        with pytest.raises(ValueError, match="says different things of '1.png'"):
+            condition.text(Source('1.png'))
+    array = torch.randn(7, 16)
+    save_file({'cat/1': array, 'dog/1.png': array + 1}, tmp_path / 'many.safetensors')
+    many = PrecomputedEmbeddings(str(tmp_path / 'many.safetensors'))
+    assert torch.equal(many.embed(sources=[Source('x/dog/1.png'), Source('x/cat/1.png')]),
+                       torch.stack([array + 1, array]))
+    with pytest.raises(ValueError, match="has no embedding for '1' .*bird"):
+        many.embed(sources=[Source('x/bird/1.png')])
 
 
 @pytest.mark.parametrize('content', ['{', '[1]', '{}', '{"a": 1}'])
