@@ -15,6 +15,8 @@ from tqdm import tqdm
 from diff2in1_mm.diffusion import Source, check_channels
 from diff2in1_mm.diffusion.noise import stable_seed
 from diff2in1_mm.engine.launch import find_hook
+from diff2in1_mm.engine.tool_checks import (check_checkpoint, check_device, check_writable,
+                                            load_weights, read_checkpoint)
 from diff2in1_mm.synthesis.create import diffusion_of
 from diff2in1_mm.synthesis.settings import CreationSettings, creation_of_hook
 from diff2in1_mm.synthesis.sources import load_image
@@ -120,14 +122,13 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def check_checkpoint(checkpoint: str) -> None:
-    """Name a checkpoint that is missing."""
+def given_checkpoint(checkpoint: Optional[str]) -> dict:
+    """The content of the checkpoint; names one that is missing or none."""
     if not checkpoint:
         raise ValueError('CHECKPOINT is missing after the config: give the trained weights, which '
                          'tools/train.py writes as iter_*.pth into its work dir')
-    if '://' not in checkpoint and not osp.isfile(checkpoint):
-        raise FileNotFoundError(f'the checkpoint {checkpoint!r} does not exist: give a .pth that '
-                                'tools/train.py wrote')
+    check_checkpoint(checkpoint)
+    return read_checkpoint(checkpoint)
 
 
 def creation_settings(cfg: Config, args: argparse.Namespace) -> CreationSettings:
@@ -271,16 +272,19 @@ def main(argv=None) -> None:
     args = parse_args(argv)
     try:
         paths = output_paths(find_images(args.image), args.out_dir)
-        check_checkpoint(args.checkpoint)
+        weights = given_checkpoint(args.checkpoint)
+        check_device(args.device)
+        check_writable(args.out_dir, '--out-dir')
         if not 0 <= args.opacity <= 1:
             raise ValueError(f'--opacity {args.opacity} must be between 0 and 1')
         cfg = load_config(args)
         maker = VariantMaker(creation_settings(cfg, args), args.seed) if args.generate else None
         device = args.device or ('cuda:0' if torch.cuda.is_available() else 'cpu')
         predictor = predictor_for(cfg, args.checkpoint, device, args.opacity, args.score_thr)
+        load_weights(predictor.model, weights, args.checkpoint)  # the libraries would only warn
         if maker is not None:
             maker.attach(predictor, paths)
-    except (FileNotFoundError, ImportError, ValueError) as error:
+    except (OSError, ImportError, ValueError) as error:
         sys.exit(f'error: {error}')
     if not run(args, paths, predictor, maker):
         sys.exit(1)

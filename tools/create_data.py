@@ -17,7 +17,8 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from diff2in1_mm.engine.creation_stage import together
 from diff2in1_mm.engine.launch import (add_common_options, check_data, find_hook, load_config,
                                        prepare_processes)
-from diff2in1_mm.sentences import first_line
+from diff2in1_mm.engine.tool_checks import (check_checkpoint, check_device, check_writable,
+                                            load_weights, read_checkpoint)
 from diff2in1_mm.synthesis import CreationReport, CreationSettings, SyntheticStore, create
 from diff2in1_mm.synthesis.settings import creation_of_hook
 
@@ -84,11 +85,10 @@ def prepare(args: argparse.Namespace) -> tuple[Config, dict]:
     cfg = load_config(args)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     settings = creation_settings(cfg, args)
-    if not osp.isfile(args.checkpoint):
-        raise FileNotFoundError(f'the checkpoint {args.checkpoint} does not exist: give a file '
-                                'that tools/train.py wrote (WORK_DIR/last_checkpoint names the '
-                                'latest)')
+    check_checkpoint(args.checkpoint)
+    check_device(args.device)
     check_data(cfg, 'train_dataloader')
+    check_writable(args.out, '--out')
     return cfg, settings
 
 
@@ -98,21 +98,9 @@ def build_model(cfg: Config, checkpoint: str) -> torch.nn.Module:
     Raises:
         ValueError: The file is no checkpoint of this model.
     """
-    try:
-        content = torch.load(checkpoint, map_location='cpu', weights_only=True)
-    except Exception as error:  # torch raises several kinds on foreign files
-        raise ValueError(f'{checkpoint} cannot be read as a checkpoint of MMEngine '
-                         f'({first_line(error)}): give one that tools/train.py wrote'
-                         ) from error
+    content = read_checkpoint(checkpoint)
     model = MODELS.build(cfg.model)
-    try:
-        model.load_state_dict(content.get('state_dict', content))
-    except RuntimeError as error:  # missing, unexpected, or of another shape; a line for each
-        faults = [line.strip() for line in str(error).splitlines()[1:]]
-        more = f' and {len(faults) - 1} more' if len(faults) > 1 else ''
-        raise ValueError(f'{checkpoint} does not fit the model of the config '
-                         f'({faults[0][:200].rstrip(". ")}{more}): give the config that it was '
-                         'trained with') from error
+    load_weights(model, content, checkpoint)
     return model
 
 

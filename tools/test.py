@@ -1,6 +1,5 @@
 """Evaluates a checkpoint. Of a self-improving run it evaluates theta_C, which its weights are."""
 import argparse
-import os.path as osp
 
 import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 from mmengine.config import Config, ConfigDict
@@ -8,6 +7,7 @@ from mmengine.runner import Runner
 
 from diff2in1_mm.engine.launch import (add_common_options, check_data, load_config,
                                        prepare_processes)
+from diff2in1_mm.engine.tool_checks import check_checkpoint, load_weights, read_checkpoint
 from diff2in1_mm.sentences import told_in_a_sentence
 
 EXAMPLES = """\
@@ -38,10 +38,7 @@ def parse_args(argv=None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
 def prepare(args: argparse.Namespace) -> Config:
     """The config of the evaluation, checked before anything is built."""
     cfg = load_config(args)
-    if '://' not in args.checkpoint and not osp.isfile(args.checkpoint):
-        raise FileNotFoundError(f'the checkpoint {args.checkpoint} does not exist: give a file '
-                                'that tools/train.py wrote (WORK_DIR/last_checkpoint names the '
-                                'latest).')
+    check_checkpoint(args.checkpoint)
     cfg.load_from, cfg.resume = args.checkpoint, False
     check_data(cfg, 'test_dataloader')
     if args.show or args.show_dir:
@@ -96,11 +93,14 @@ def main(argv=None) -> None:
     parser, args = parse_args(argv)
     try:
         cfg = prepare(args)
+        content = read_checkpoint(args.checkpoint)
     except (OSError, ImportError, ValueError) as error:
         parser.exit(2, f'{parser.prog}: {error}\n')
     prepare_processes(cfg)
     with told_in_a_sentence(parser.prog):
-        Runner.from_cfg(cfg).test()
+        runner = Runner.from_cfg(cfg)
+        load_weights(runner.model, content, args.checkpoint)  # the Runner would only warn
+        runner.test()
 
 
 if __name__ == '__main__':

@@ -3,7 +3,6 @@
 Any MMSegmentation or MMDetection config works; one with SelfImprovingHook goes through the stages
 of Diff-2-in-1. The run ends with a table of its stages, which WORK_DIR/summary.json holds too."""
 import argparse
-import os.path as osp
 
 import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 import torch
@@ -12,6 +11,7 @@ from mmengine.runner import Runner
 
 from diff2in1_mm.engine.launch import (add_common_options, check_data, check_hook_data,
                                        cpu_takes_bf16, find_hook, load_config, prepare_processes)
+from diff2in1_mm.engine.tool_checks import check_checkpoint
 from diff2in1_mm.sentences import told_in_a_sentence
 
 EXAMPLES = """\
@@ -58,10 +58,9 @@ def prepare(args: argparse.Namespace) -> Config:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
     start = cfg.get('load_from') or ''
-    if start and '://' not in start and not osp.isfile(start):
-        raise FileNotFoundError(f'the checkpoint {start} does not exist: give an existing '
-                                'one to --resume (alone it takes the last one of the work dir) or '
-                                'load_from.')
+    if start:
+        check_checkpoint(start, 'give an existing one to --resume (alone it takes the last one of '
+                         'the work dir) or load_from')
     check_hook_data(cfg)
     check_data(cfg, 'train_dataloader', 'val_dataloader')
     if find_hook(cfg, 'SelfImprovingHook') is None:  # which does both itself

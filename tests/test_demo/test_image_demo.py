@@ -4,6 +4,7 @@ import os
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from . import tiny
 
@@ -162,7 +163,18 @@ def test_missing_checkpoint(refused, segmentor, tmp_path):
     assert 'does not exist' in refused(photo, segmentor.config, 'nowhere.pth')
 
 
+def test_what_is_no_checkpoint_of_the_model(refused, segmentor, tmp_path):
+    photo = tiny.write_photo(tmp_path / 'p.png')
+    assert 'is a folder' in refused(photo, segmentor.config, tmp_path)
+    assert f'{photo} cannot be read as a checkpoint' in refused(photo, segmentor.config, photo)
+    torch.save(dict(state_dict={'roi_head.weight': torch.zeros(3)}, meta={}), tmp_path / 'o.pth')
+    assert 'o.pth does not fit the model of the config (Missing key(s): ' in refused(
+        photo, segmentor.config, tmp_path / 'o.pth')
+
+
 @pytest.mark.parametrize('options, words', [
+    (('--device', 'cuda:99'), '--device cuda:99 cannot be used'),
+    (('--out-dir', '/proc/nothing'), '--out-dir /proc/nothing cannot be written'),
     (('--opacity', '1.5'), '--opacity'), (('--generate', '--T', '1000'), 'T = 1000'),
     (('--generate', '--copies', '0'), 'copies_per_source'),
     (('--generate', '--solver', 'euler'), 'solver'),

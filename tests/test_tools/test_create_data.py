@@ -144,6 +144,9 @@ def test_bad_input_is_one_sentence(tool, arguments, run_folder, tmp_path, capsys
     assert 'nowhere.py' in said(config='nowhere.py')
     assert 'does not exist: put the data set there' in said(
         '--cfg-options', 'train_dataloader.dataset.dataset.data_root=nowhere')
+    assert 'is a folder' in said(checkpoint=str(tmp_path))
+    assert '--device cuda:99 cannot be used' in said('--device', 'cuda:99')
+    assert '/proc/nothing cannot be written' in said('--out', '/proc/nothing')
     (tmp_path / 'text.pth').write_text('no checkpoint')
     assert 'cannot be read as a checkpoint' in said(checkpoint=str(tmp_path / 'text.pth'))
     torch.save(dict(state_dict=dict(other=torch.zeros(1))), tmp_path / 'other.pth')

@@ -109,6 +109,25 @@ class TestBadInput:
         for options in (['--resume', 'none.pth'], ['--cfg-options', 'load_from=none.pth']):
             assert 'none.pth does not exist' in self.said(capsys, 'train', path, *options)
 
+    def test_a_folder_or_no_checkpoint_at_all(self, images, tmp_path, capsys):  # noqa: F811
+        path = write(config(images, tmp_path), tmp_path)
+        (tmp_path / 'run').mkdir()
+        (tmp_path / 'run' / 'iter_7.pth').touch()
+        for argv in (['test', path, str(tmp_path / 'run')],
+                     ['train', path, '--resume', str(tmp_path / 'run')]):
+            assert 'the newest one in it, ' in (said := self.said(capsys, *argv))
+            assert 'iter_7.pth' in said
+        assert f'{path} cannot be read as a checkpoint' in self.said(capsys, 'test', path, path)
+
+    def test_a_checkpoint_of_another_model(self, images, tmp_path, capsys):  # noqa: F811
+        path = write(config(images, tmp_path), tmp_path)
+        other = tmp_path / 'other.pth'
+        torch.save(dict(state_dict={'roi_head.bbox_head.fc_cls.weight': torch.zeros(4, 8)},
+                        meta={}), other)
+        said = self.said(capsys, 'test', path, str(other), '--work-dir', str(tmp_path / 'work'))
+        assert 'other.pth does not fit the model of the config (Missing key(s): ' in said
+        assert said.endswith('give the config that it was trained with')
+
     def test_options_that_the_config_cannot_follow(self, images, tmp_path, capsys):  # noqa: F811
         path = write(config(images, tmp_path), tmp_path)
         checkpoint = tmp_path / 'any.pth'
