@@ -9,9 +9,11 @@ Frozen features of images that come again are kept over all runs of a process.
 """
 from experiment import Arm, Experiment, experiment_arguments, set_lengths
 from mmengine.config import Config
+from mmengine.registry import MODELS
 
 import diff2in1_mm
 from diff2in1_mm.models.backbones.feature_cache import FeatureCache
+from diff2in1_mm.synthesis import Generated, PartialNoiseGenerator
 
 # What regularises the real images, as much as on Rooms: channel dropout on the frozen features of
 # every sample, and photometric copies of the photographs.
@@ -35,8 +37,21 @@ ARMS = {
                                   'the last, with synthetic images under the same dropout'),
     'strong view': Arm('plain', dict(student_view='strong'),
                        'photometric view of synthetic samples'),
+    'photometric real': Arm('plain', dict(targets='creation', student_view='strong'),
+                            'the photographs and their labels in place of synthetic ones, '
+                            'photometric view',
+                            {'custom_hooks.0.creation.generator': 'Photographs',
+                             'custom_hooks.0.creation.label_from': 'source'}),
 }
 BASELINE = 'real + EMA'
+
+
+@MODELS.register_module()
+class Photographs(PartialNoiseGenerator):
+    """The source images as they are: what a view of theta_E's does without new pictures."""
+
+    def generate(self, diffusion, images, embeddings, seeds, T, taps=()) -> Generated:
+        return Generated(images.clone(), {})
 
 
 def configure(args, arm: Arm, seed: int) -> Config:
