@@ -27,6 +27,11 @@ from diff2in1_mm.synthesis import SyntheticStore
 from diff2in1_mm.synthesis.sources import load_image
 from diff2in1_mm.visualization.sheets import contact_sheet, write_picture
 
+# Two halves of the real images are compared, and a distribution needs 4.
+LEAST = 8
+# Below this KID says little: its spread is as large as what it measures.
+FEW = 50
+
 EXAMPLES = """\
 examples:
   python tools/evaluate_synthetic.py work_dirs/diff2in1_rooms/synthetic \\
@@ -100,30 +105,53 @@ def figures(network: nn.Module, real: List[Tensor], samples: List[Tensor],
     """All distances and the diversity, in the features of one network."""
     of_real, of_samples = extract(network, real), extract(network, samples)
     of_sources = extract(network, sources)
+    pairs = {
+        'samples to real': (of_real, of_samples),
+        'one half of real to the other': (of_real[::2], of_real[1::2]),
+        'jittered copies to real': (of_real, extract(network, jittered(sources))),
+        'sources to real': (of_real, of_sources)}
     return {
-        'samples to real': distances(of_real, of_samples),
-        'one half of real to the other': distances(of_real[::2], of_real[1::2]),
-        'jittered copies to real': distances(of_real, extract(network, jittered(sources))),
-        'sources to real': distances(of_real, of_sources),
+        **{name: dict(distances(*sets), images=min(map(len, sets)))
+           for name, sets in pairs.items()},
         'diversity': diversity(sources, samples, of_sources, of_samples)}
 
 
 def table(result: Dict[str, dict]) -> str:
     lines = [f'{"":32}{"KID":>20}{"FID":>10}']
+    few = False
     for name, values in result.items():
         if 'kid' in values:
             fid = f'{values["fid"]:.2f}' if 'fid' in values else 'too few'
-            lines.append(f'{name:32}{values["kid"]:>10.4f} +- {values["kid_std"]:.4f}{fid:>10}')
+            mark = ' *' if values['images'] < FEW else ''
+            few = few or bool(mark)
+            kid = f'{values["kid"]:>10.4f} +- {values["kid_std"]:.4f}'
+            lines.append(f'{name:32}{kid}{fid:>10}{mark}')
+    if few:
+        lines.append(f'* fewer than {FEW} images in a set: this KID says little')
     found = result['diversity']
     return '\n'.join([*lines, f'diversity against the source: {found["features"]:.3f} in features, '
                       f'{found["pixels"]:.3f} in pixels'])
 
 
+def check_counts(args: argparse.Namespace, real: int, samples: int) -> None:
+    """Name sets that are too small to compare; before any work, and of what could be read.
+
+    Raises:
+        ValueError: One of them is.
+    """
+    if args.limit < LEAST:
+        raise ValueError(f'--limit {args.limit} must be at least {LEAST}: halves of the real '
+                         'images are compared')
+    if real < LEAST:
+        raise ValueError(f'--real needs at least {LEAST} images that can be read, and {args.real} '
+                         f'has {real}: halves of them are compared')
+    if samples < LEAST // 2:
+        raise ValueError(f'the store {args.store} needs at least {LEAST // 2} samples that can be '
+                         f'read, and has {samples}')
+
+
 def evaluate(args: argparse.Namespace) -> Dict[str, Dict[str, dict]]:
     """The figures by network; writes them and the sheet."""
-    networks = {'diffusion': DiffusionFeatures(args.diffusion)}
-    if args.inception:
-        networks['inception'] = inception_features(args.inception)
     if not osp.isdir(args.store):
         raise FileNotFoundError(f'there is no store {args.store}: give the folder that '
                                 'tools/create_data.py or a training run wrote')
@@ -134,10 +162,15 @@ def evaluate(args: argparse.Namespace) -> Dict[str, Dict[str, dict]]:
     records = store.records()[:args.limit]
     if not records:
         raise ValueError(f'the store {args.store} holds no samples')
+    real_paths = find_images(args.real)[:args.limit]
+    check_counts(args, len(real_paths), len(records))
     lost = next((r.source_path for r in records if not osp.isfile(r.source_path)), None)
     if lost:
         raise FileNotFoundError(f'the source image {lost} is not there any more: run this where '
                                 'the samples were made')
+    networks = {'diffusion': DiffusionFeatures(args.diffusion)}
+    if args.inception:
+        networks['inception'] = inception_features(args.inception)
     size = next(filter(None, map(image_size, map(store.image_path, records))), None)
     if size is None:
         raise ValueError(f'none of the images of {args.store} can be read')
@@ -145,9 +178,10 @@ def evaluate(args: argparse.Namespace) -> Dict[str, Dict[str, dict]]:
     of_sources = read_images(dict.fromkeys(r.source_path for r in records), size)
     pairs = [(of_sources[r.source_path], of_store[store.image_path(r)]) for r in records
              if r.source_path in of_sources and store.image_path(r) in of_store]
-    real = list(read_images(find_images(args.real)[:args.limit], size).values())
+    real = list(read_images(real_paths, size).values())
     if not (pairs and real):
         raise ValueError(f'none of the images of {args.real if pairs else args.store} can be read')
+    check_counts(args, len(real), len(pairs))
     sources, samples = zip(*pairs)
     result = {name: figures(network, real, samples, sources) for name, network in networks.items()}
     out = args.out or osp.join(args.store, 'evaluation')

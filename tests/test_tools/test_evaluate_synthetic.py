@@ -56,7 +56,18 @@ def test_figures_and_sheet(tool, folders, pipeline_folder, capsys):
         assert np.isfinite(found[name]['kid'])
     sheet = cv2.imread(str(store / 'evaluation' / 'samples.png'))
     assert sheet is not None and sheet.std() > 20
-    assert 'diversity against the source' in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert 'diversity against the source' in told
+    assert '* fewer than 50 images in a set: this KID says little' in told
+    assert found['one half of real to the other']['images'] == COUNT // 2
+
+
+def test_the_kid_of_many_images_is_not_marked(tool):
+    figures = dict(kid=0.1, kid_std=0.1, images=50)
+    result = {'samples to real': figures, 'diversity': dict(features=0.5, pixels=0.1)}
+    assert '*' not in tool.table(result)
+    assert '0.1000 *' in tool.table(dict(result, few=dict(figures, images=49))).replace(
+        '   too few', '')
 
 
 def test_an_unreadable_image_is_named_and_left_out(tool, folders, pipeline_folder, capsys):
@@ -75,12 +86,20 @@ def test_an_unreadable_image_is_named_and_left_out(tool, folders, pipeline_folde
     (dict(store='nowhere'), 'there is no store'),
     (dict(real='nowhere'), 'there is no folder of real images'),
     (dict(sources=True), 'is not there any more'),
+    (dict(few='real'), '--real needs at least 8 images that can be read, and .* has 7'),
+    (dict(few='store/records'), 'needs at least 4 samples that can be read, and has 3'),
+    (dict(limit='7'), '--limit 7 must be at least 8'),
 ])
-def test_bad_input(tool, folders, pipeline_folder, change, message, capsys):
+def test_bad_input(tool, folders, change, message):
+    """Told before the diffusion model is loaded."""
     store, real = folders
+    if 'few' in change:
+        left = dict(real=7).get(change['few'], 3)
+        for path in sorted((store.parent / change['few']).iterdir())[left:]:
+            path.unlink()
     if change.get('sources'):
         (store.parent / 'sources' / '3.png').unlink()
     arguments = [change.get('store', str(store)), '--real', change.get('real', str(real)),
-                 '--diffusion', pipeline_folder]
+                 '--diffusion', 'nowhere', '--limit', change.get('limit', '2000')]
     with pytest.raises(SystemExit, match=message):
         tool.main(arguments)
