@@ -231,6 +231,8 @@ class SelfImprovingHook(Hook):
         if self.state.stage == SELF_IMPROVING:
             if self._update_due(runner.iter, batch_idx):
                 self.theta_c.update(_inner(runner), self.momentum)
+            elif self.views.target_mode == 'train' and self.creation is not None:
+                self.theta_c.average_over_ranks()  # else each labels and validates another model
         if self._pass.measuring:
             hub = runner.message_hub
             hub.update_scalar('train/stage', int(self.state.stage == SELF_IMPROVING))

@@ -41,9 +41,9 @@ class ThetaC:
             raise ValueError(f'{type(model).__name__} has no trainable parameter, so there is '
                              'nothing for theta_C to average: unfreeze the head.')
         self.tensors = {name: slot.tensor.detach().clone() for name, slot in self._slots.items()}
-        # Each process's batch norms saw other images; all must label alike.
-        self._average_over_ranks(self.tensors)
         self._in_model = False
+        # Each process's batch norms saw other images; all must label alike.
+        self.average_over_ranks()
 
     @property
     def bytes(self) -> int:
@@ -59,8 +59,8 @@ class ThetaC:
     def update(self, model: nn.Module, momentum: float) -> None:
         """``theta_C <- (1 - momentum) theta_C + momentum theta_E``, without a host-device sync.
 
-        Integer and boolean buffers are copied. Floating buffers are averaged over the processes
-        first, each of which saw other images; parameters are equal there already.
+        Integer and boolean buffers are copied. The floating buffers that result are averaged over
+        the processes, see :meth:`average_over_ranks`, so all of these have to call this.
 
         Args:
             model (nn.Module): Holds theta_E.
@@ -71,28 +71,33 @@ class ThetaC:
         if self._in_model:
             raise RuntimeError('theta_C cannot be updated while its values are in the model.')
         source = {name: slot.tensor.detach() for name, slot in self._slots.items()}
-        self._average_over_ranks(source)
         averaged = [n for n, t in source.items() if t.is_floating_point() or t.is_complex()]
         copied = [n for n in source if n not in set(averaged)]
         torch._foreach_lerp_([self.tensors[n] for n in averaged], [source[n] for n in averaged],
                              momentum)
         if copied:
             torch._foreach_copy_([self.tensors[n] for n in copied], [source[n] for n in copied])
+        self.average_over_ranks()  # the mean of averages is the average of means
 
-    def _average_over_ranks(self, source: dict[str, Tensor]) -> None:
-        """Replaces the floating buffers in ``source`` by their mean over the processes."""
+    @torch.no_grad()
+    def average_over_ranks(self) -> None:
+        """Gives every process the mean of the floating buffers; all have to call this.
+
+        Each process saw other images: batch norms of theta_E in its steps, and theta_C's own where
+        it labels in training mode. Parameters are equal already. One process: nothing is done.
+        """
         if get_world_size() == 1:
             return
-        groups: dict[tuple, list[str]] = {}
-        for name, tensor in source.items():
+        groups: dict[tuple, list[Tensor]] = {}
+        for name, tensor in self.tensors.items():
             buffer = self._slots[name].store == '_buffers' and name not in self._temporary
             if buffer and tensor.is_floating_point():
-                groups.setdefault((tensor.dtype, tensor.device), []).append(name)
-        for names in groups.values():
-            flat = torch.cat([source[name].reshape(-1) for name in names])
+                groups.setdefault((tensor.dtype, tensor.device), []).append(tensor)
+        for tensors in groups.values():
+            flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
             all_reduce(flat, 'mean')
-            for name, part in zip(names, flat.split([source[n].numel() for n in names])):
-                source[name] = part.view(source[name].shape).clone()
+            for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors])):
+                tensor.copy_(part.view(tensor.shape))
 
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:

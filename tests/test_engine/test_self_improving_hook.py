@@ -6,6 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from diff2in1_mm.engine.theta import ThetaC
 from diff2in1_mm.synthesis.store import SyntheticStore
 
 from .tiny import config, hook_of, train
@@ -176,6 +177,16 @@ class TestRun:
         assert {record.round for record in SyntheticStore(tmp_path / 'store').records()} == {0}
         summary = json.loads((tmp_path / 'summary.json').read_text())
         assert list(summary['stages']) == ['warm_up', 'self_improving']
+
+    @pytest.mark.parametrize('mode, at', [('eval', [6, 9]), ('train', [4, 5, 6, 7, 8, 9])])
+    def test_statistics_are_averaged_where_they_moved(self, images, tmp_path, monkeypatch, mode, at):
+        """Over the processes: with each update, and after each pass that moves theta_C's own."""
+        called = []
+        monkeypatch.setattr(ThetaC, 'average_over_ranks', lambda theta: called.append(runner.iter))
+        runner = Runner.from_cfg(config(images, tmp_path, iters=10, backbone='FrozenBackbone',
+                                        hook=dict(warm_up=4, interval=3, target_mode=mode)))
+        runner.train()
+        assert called == [4] + at  # it was made at the end of the warm-up
 
     def test_recreation_replaces_the_round(self, images, tmp_path):
         _, watcher = watched(images, tmp_path, iters=10,

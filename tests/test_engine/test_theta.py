@@ -111,6 +111,46 @@ def test_loading_says_what_does_not_fit():
         ThetaC(nn.Linear(2, 2).requires_grad_(False))
 
 
+def _work(rank, store, queue):
+    """Both sets see other images on each rank; averages of theta_C before and after an update."""
+    import torch.distributed as dist
+    dist.init_process_group('gloo', init_method=f'file://{store}', rank=rank, world_size=2)
+    model = net()
+    theta = ThetaC(model)
+    step(model)
+    model[1].running_mean.fill_(rank)
+    with theta.applied(model):
+        model[1].running_mean.fill_(10. * rank)
+        model[1].running_var.fill_(2. * rank)
+    found = []
+    for change in (theta.average_over_ranks, lambda: theta.update(model, momentum=0.5)):
+        change()
+        found.append({name: value.clone().numpy() for name, value in theta.state_dict().items()})
+        theta.tensors['1.running_mean'].add_(4. * rank)
+    queue.put((rank, found, model[1].running_mean[0].item()))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def test_all_processes_hold_the_same_theta_c(tmp_path):
+    """Also where theta_C's own statistics moved, as they do with ``target_mode='train'``."""
+    context = torch.multiprocessing.get_context('spawn')
+    queue = context.Queue()
+    workers = [context.Process(target=_work, args=(r, str(tmp_path / 's'), queue)) for r in (0, 1)]
+    for worker in workers:
+        worker.start()
+    found = sorted(queue.get(timeout=240) for _ in workers)
+    for worker in workers:
+        worker.join(60)
+    for first, second in zip(found[0][1], found[1][1]):
+        assert all((first[name] == second[name]).all() for name in first)
+    averaged, updated = found[0][1]
+    assert averaged['1.running_mean'].tolist() == [5.] * 4
+    assert averaged['1.running_var'].tolist() == [1.] * 4
+    assert updated['1.running_mean'].tolist() == [0.5 * (5 + 2) + 0.5 * 0.5] * 4
+    assert [own for _, _, own in found] == [0., 1.]  # theta_E's stay its own
+
+
 def test_statistics_are_averaged_over_the_processes(monkeypatch):
     """Floating buffers only: parameters are equal on all processes, temporary ones constant."""
     from diff2in1_mm.engine import theta as module
