@@ -3,13 +3,14 @@ import copy
 import hashlib
 import os
 import os.path as osp
+from contextlib import AbstractContextManager
 from typing import Iterator, List, Optional, Sequence, Tuple
 
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
-from mmengine.dist import barrier, is_main_process
+from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
@@ -28,6 +29,7 @@ from ..models.diffusion_training.pipeline_files import (load_pipeline, load_vae,
                                                         save_pipeline)
 from ..models.diffusion_training.tokenizer import check_lengths, cut_tokenizer
 from .averaged_model import averaged_model
+from .creation_stage import together
 
 # What both runners take from the top level of the config.
 _SHARED = ('default_scope', 'env_cfg', 'log_processor', 'log_level', 'launcher', 'randomness',
@@ -151,12 +153,12 @@ class DiffusionTraining:
             return
         runner = self._runner('autoencoder', self._autoencoder_section())
         runner.train()
-        if is_main_process():
-            vae = averaged_model(runner).vae.eval()
-            if self.cfg.autoencoder.model.get('train_encoder', True):
-                self._whiten(vae)
-            replace_folder(self.vae_folder, lambda path: vae.cpu().save_pretrained(path))
-        barrier()
+        with self._together():
+            if is_main_process():
+                vae = averaged_model(runner).vae.eval()
+                if self.cfg.autoencoder.model.get('train_encoder', True):
+                    self._whiten(vae)
+                replace_folder(self.vae_folder, lambda path: vae.cpu().save_pretrained(path))
 
     def _whiten(self, vae: AutoencoderKL) -> None:
         """Make the latents of a trained encoder white, and keep them."""
@@ -175,13 +177,14 @@ class DiffusionTraining:
             str: Diffusers folder, or the hub id that the config names.
         """
         folder = osp.join(self.work_dir, 'denoiser', 'start')
-        if is_main_process():
-            if self.trains_autoencoder and not (self.resume and osp.isdir(folder)):
-                save_pipeline(self._new_pipeline(), folder)
-            if self.cfg.keep_latents and self.trains_denoiser:
-                self._keep_latents(load_vae(folder if self.trains_autoencoder else self.pretrained))
-        barrier()
-        return folder if self.trains_autoencoder else self.pretrained
+        start = folder if self.trains_autoencoder else self.pretrained
+        with self._together():
+            if is_main_process():
+                if self.trains_autoencoder and not (self.resume and osp.isdir(folder)):
+                    save_pipeline(self._new_pipeline(), folder)
+                if self.cfg.keep_latents and self.trains_denoiser:
+                    self._keep_latents(load_vae(start))
+        return start
 
     def _new_pipeline(self) -> StableDiffusionPipeline:
         """The trained autoencoder with an untrained denoiser, or with the pretrained one."""
@@ -231,12 +234,16 @@ class DiffusionTraining:
             str: The diffusers folder of the result.
         """
         out_dir = osp.join(self.work_dir, 'pipeline')
-        if is_main_process():
-            save_pipeline(load_pipeline(start), out_dir)
-        barrier()
+        with self._together():
+            if is_main_process():
+                save_pipeline(load_pipeline(start), out_dir)
         return out_dir
 
     # ---- parts ----
+
+    def _together(self) -> AbstractContextManager:
+        """Others wait for the main process: encoding can outlast the timeout of a barrier."""
+        return together(osp.join(self.work_dir, '.stages'))
 
     def _runner(self, name: str, section: ConfigDict) -> Runner:
         """A Runner of one stage: its section of the config, and what all stages share."""

@@ -4,20 +4,24 @@ import os
 import runpy
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from mmengine.config import Config
 from safetensors import safe_open
 from safetensors.torch import load_file
 
 from diff2in1_mm.diffusion import LatentDiffusion
-from diff2in1_mm.engine import AtomicCheckpointHook, diffusion_training
+from diff2in1_mm.engine import AtomicCheckpointHook, creation_stage, diffusion_training
 
-from ..small_models import save_tiny_pipeline
+from ..small_models import save_tiny_pipeline, tiny_pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = str(ROOT / 'tools' / 'train_diffusion.py')
@@ -214,7 +218,16 @@ def test_images_encoded_as_training_goes(place):
     (['images.path=gone'], 'there is no image folder'),
     (['images.path=*.py'], 'holds no image'),
     (['images.size=(32,40)'], 'must be divisible by 16'),
-    (['autoencoder.train_dataloader.dataset.crop=(64,64)'], 'crop (64, 64) is larger than size'),
+    (['autoencoder.train_dataloader.dataset.crop=(64,64)'],
+     'autoencoder.train_dataloader.dataset.crop (64, 64) is larger than images.size (32, 48)'),
+    (['autoencoder.model.crop=(16,48)'], 'autoencoder.model.crop (16, 48) is larger than '
+     'autoencoder.train_dataloader.dataset.crop (16, 32)'),
+    (['autoencoder.crop=(16,16)'], "autoencoder has no setting 'crop'; did you mean "
+     'autoencoder.model.crop or autoencoder.train_dataloader.dataset.crop?'),
+    (['denoiser.optim_wraper.type=OptimWrapper'], "'optim_wraper'; did you mean 'optim_wrapper'?"),
+    (['image.size=(32,48)'], "has no setting 'image'; did you mean 'images'?"),
+    (['images.size=32'], 'images.size = 32 must be (height, width)'),
+    (['images.pth=photos'], "ImageFolder has no option 'pth'; did you mean 'path'?"),
     (['autoencoder.model.crop=(10,16)'], 'must be divisible by 4'),
     (['images.captions=gone.json'], 'no captions file'),
     (['images.captions=captions.json', 'denoiser.text_encoder.max_position_embeddings=5'],
@@ -236,6 +249,29 @@ def test_a_config_of_another_kind(place):
     assert 'begin from configs/diffusion_camvid.py' in train(place)
 
 
+def files(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob('*') if path.is_file()}
+
+
+def test_a_finished_model_is_not_replaced(place, capfd):
+    pretrained = save_tiny_pipeline(place / 'tiny')
+    options = [f'pretrained={pretrained}']
+    assert train(place, '--resume', options=options) is None
+    told = ''.join(capfd.readouterr())
+    assert f'WARNING - nothing to resume in {place / "work"}: starting anew' in told
+    before = files(place / 'work')
+    error = train(place, options=options)
+    assert 'holds a trained model (pipeline)' in error and '--resume' in error
+    assert files(place / 'work') == before
+    assert train(place, '--resume', options=options) is None
+    told = ''.join(capfd.readouterr())
+    assert 'All is done already' in told and 'nothing to resume' not in told
+    assert files(place / 'work') == before
+    # more of it
+    assert train(place, '--resume', options=[*options, 'denoiser.train_cfg.max_iters=6']) is None
+    assert (place / 'work' / 'denoiser' / 'iter_6.pth').is_file()
+
+
 @pytest.mark.slow
 def test_two_processes(place):
     command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2',
@@ -245,6 +281,45 @@ def test_two_processes(place):
                           env=dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT)))
     assert done.returncode == 0, done.stderr[-3000:]
     assert (place / 'work' / 'pipeline' / 'model_index.json').is_file()
+
+
+@pytest.mark.parametrize('encoded', ['new autoencoder', 'pretrained autoencoder'])
+def test_encoding_may_outlast_the_timeout_of_a_barrier(place, monkeypatch, encoded):
+    """Threads that take each other for processes; a collective gives up after 0.3 s."""
+    here, collective, ends = threading.local(), threading.Barrier(2), {}
+    for module in (creation_stage, diffusion_training):
+        monkeypatch.setattr(module, 'barrier', lambda: collective.wait(0.3), raising=False)
+    monkeypatch.setattr(creation_stage, 'get_dist_info', lambda: (here.rank, 2))
+    monkeypatch.setattr(creation_stage, 'broadcast_object_list',
+                        lambda token: token.__setitem__(0, 'token'))
+    monkeypatch.setattr(diffusion_training, 'is_main_process', lambda: here.rank == 0)
+    encode = diffusion_training.encode_images
+    monkeypatch.setattr(diffusion_training, 'encode_images',
+                        lambda *args: (time.sleep(1), encode(*args))[1])
+    vae = tiny_pipeline().vae
+    monkeypatch.setattr(diffusion_training, 'averaged_model', lambda _: SimpleNamespace(vae=vae))
+
+    cfg = Config.fromfile(place / 'config.py')
+    cfg.merge_from_dict(dict(data_root=str(place), work_dir=str(place / 'work')))
+    if encoded == 'pretrained autoencoder':
+        cfg.pretrained = save_tiny_pipeline(place / 'tiny')
+    training = diffusion_training.DiffusionTraining(cfg)
+    training._runner = lambda *_: SimpleNamespace(train=lambda: None)
+
+    def run(rank):
+        here.rank = rank
+        if encoded == 'new autoencoder':
+            training.train_autoencoder()
+        else:
+            training.start_pipeline()
+        ends[rank] = Path(training.latents_file).is_file()
+
+    threads = [threading.Thread(target=run, args=(rank, )) for rank in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert ends == {0: True, 1: True}
 
 
 def test_help_teaches(capsys):
