@@ -114,6 +114,7 @@ def test_loading_says_what_does_not_fit():
 def _work(rank, store, queue):
     """Both sets see other images on each rank; averages of theta_C before and after an update."""
     import torch.distributed as dist
+    torch.set_num_threads(1)  # as data loader workers do: the parent's threads are not there
     dist.init_process_group('gloo', init_method=f'file://{store}', rank=rank, world_size=2)
     model = net()
     theta = ThetaC(model)
@@ -134,12 +135,12 @@ def _work(rank, store, queue):
 
 def test_all_processes_hold_the_same_theta_c(tmp_path):
     """Also where theta_C's own statistics moved, as they do with ``target_mode='train'``."""
-    context = torch.multiprocessing.get_context('spawn')
+    context = torch.multiprocessing.get_context('fork')  # spawned ones would import all again
     queue = context.Queue()
     workers = [context.Process(target=_work, args=(r, str(tmp_path / 's'), queue)) for r in (0, 1)]
     for worker in workers:
         worker.start()
-    found = sorted(queue.get(timeout=240) for _ in workers)
+    found = sorted(queue.get(timeout=60) for _ in workers)
     for worker in workers:
         worker.join(60)
     for first, second in zip(found[0][1], found[1][1]):
