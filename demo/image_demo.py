@@ -4,7 +4,7 @@ import glob
 import os
 import os.path as osp
 import sys
-from typing import Any, Dict, Iterable, List, Optional, Sequence
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 import numpy as np
@@ -17,6 +17,7 @@ from diff2in1_mm.diffusion.noise import stable_seed
 from diff2in1_mm.engine.launch import find_hook
 from diff2in1_mm.engine.tool_checks import (check_checkpoint, check_device, check_writable,
                                             load_weights, read_checkpoint)
+from diff2in1_mm.sentences import misspellings_named
 from diff2in1_mm.synthesis.create import diffusion_of
 from diff2in1_mm.synthesis.settings import CreationSettings, creation_of_hook
 from diff2in1_mm.synthesis.sources import load_image
@@ -268,22 +269,29 @@ def run(args: argparse.Namespace, paths: Dict[str, str], predictor: Predictor,
     return written
 
 
+def prepare(args: argparse.Namespace) -> Tuple[Dict[str, str], Predictor, Optional[VariantMaker]]:
+    """What :func:`run` takes; whatever is cheap is checked before the model is built."""
+    paths = output_paths(find_images(args.image), args.out_dir)
+    weights = given_checkpoint(args.checkpoint)
+    check_device(args.device)
+    check_writable(args.out_dir, '--out-dir')
+    if not 0 <= args.opacity <= 1:
+        raise ValueError(f'--opacity {args.opacity} must be between 0 and 1')
+    cfg = load_config(args)
+    maker = VariantMaker(creation_settings(cfg, args), args.seed) if args.generate else None
+    device = args.device or ('cuda:0' if torch.cuda.is_available() else 'cpu')
+    predictor = predictor_for(cfg, args.checkpoint, device, args.opacity, args.score_thr)
+    load_weights(predictor.model, weights, args.checkpoint)  # the libraries would only warn
+    if maker is not None:
+        maker.attach(predictor, paths)
+    return paths, predictor, maker
+
+
 def main(argv=None) -> None:
     args = parse_args(argv)
     try:
-        paths = output_paths(find_images(args.image), args.out_dir)
-        weights = given_checkpoint(args.checkpoint)
-        check_device(args.device)
-        check_writable(args.out_dir, '--out-dir')
-        if not 0 <= args.opacity <= 1:
-            raise ValueError(f'--opacity {args.opacity} must be between 0 and 1')
-        cfg = load_config(args)
-        maker = VariantMaker(creation_settings(cfg, args), args.seed) if args.generate else None
-        device = args.device or ('cuda:0' if torch.cuda.is_available() else 'cpu')
-        predictor = predictor_for(cfg, args.checkpoint, device, args.opacity, args.score_thr)
-        load_weights(predictor.model, weights, args.checkpoint)  # the libraries would only warn
-        if maker is not None:
-            maker.attach(predictor, paths)
+        with misspellings_named():
+            paths, predictor, maker = prepare(args)
     except (OSError, ImportError, ValueError) as error:
         sys.exit(f'error: {error}')
     if not run(args, paths, predictor, maker):

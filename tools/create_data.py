@@ -19,6 +19,7 @@ from diff2in1_mm.engine.launch import (add_common_options, check_data, find_hook
                                        prepare_processes)
 from diff2in1_mm.engine.tool_checks import (check_checkpoint, check_device, check_writable,
                                             load_weights, read_checkpoint)
+from diff2in1_mm.sentences import misspellings_named
 from diff2in1_mm.synthesis import CreationReport, CreationSettings, SyntheticStore, create
 from diff2in1_mm.synthesis.settings import creation_of_hook
 
@@ -158,7 +159,8 @@ def _tell(out: str, report: CreationReport) -> None:
 def main(argv=None) -> None:
     parser, args = parse_args(argv)
     try:
-        run(*prepare(args), args)
+        with misspellings_named():
+            run(*prepare(args), args)
     except (OSError, ImportError, ValueError) as error:
         parser.exit(2, f'{parser.prog}: {error}\n')
 

@@ -99,12 +99,19 @@ class CreationSettings:
                              f'{self.label_from!r}')
         checked_confidence(self.confidence, 0.)
         for name in ('scale', 'label_scale'):
-            value = getattr(self, name)
-            if value is not None and (len(value) != 2 or min(value) < 1):
-                raise ValueError(f'creation.{name} = {value} must be (width, height) in pixels')
+            _check_scale(name, getattr(self, name))
 
     def build_generator(self) -> PartialNoiseGenerator:
         """The generator that these settings describe."""
         return MODELS.build(dict(
             type=self.generator, T=self.T, steps=self.steps, solver=self.solver,
             condition=self.condition, sample_posterior=self.sample_posterior))
+
+
+def _check_scale(name: str, value: Any) -> None:
+    if value is None:
+        return
+    if not isinstance(value, Sequence) or len(value) != 2 or not all(
+            isinstance(side, int) and side >= 1 for side in value):
+        raise ValueError(f'creation.{name} = {value!r} must be (width, height) in pixels, two whole '
+                         'numbers')

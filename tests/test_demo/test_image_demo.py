@@ -173,6 +173,7 @@ def test_what_is_no_checkpoint_of_the_model(refused, segmentor, tmp_path):
 
 
 @pytest.mark.parametrize('options, words', [
+    (('--cfg-options', 'model.backbone.time_step=3'), "no option 'time_step'; did you mean"),
     (('--device', 'cuda:99'), '--device cuda:99 cannot be used'),
     (('--out-dir', '/proc/nothing'), '--out-dir /proc/nothing cannot be written'),
     (('--opacity', '1.5'), '--opacity'), (('--generate', '--T', '1000'), 'T = 1000'),

@@ -9,6 +9,7 @@ from mmengine.structures import InstanceData, PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
+from diff2in1_mm.synthesis import labellers
 from diff2in1_mm.synthesis.labellers import (DetectionLabeller, PanopticLabeller,
                                              SegmentationLabeller, SegmentationPrediction,
                                              labeller_for)
@@ -253,8 +254,17 @@ def test_unknown_models_are_named():
         labeller_for(nn.Linear(2, 2))
     with pytest.raises(ValueError, match='probability'):
         labeller_for(segmentor(), confidence=1.5)
+
+
+def test_options_that_a_labeller_lacks_are_named(monkeypatch):
+    with pytest.raises(ValueError, match="^SegmentationLabeller has no labelling option "
+                       "'ignore_from': beyond `confidence` it has none$"):
+        labeller_for(segmentor(), options=dict(ignore_from=0.5))
     with pytest.raises(ValueError, match='does not fit SegmentationLabeller'):
-        labeller_for(segmentor(), options=dict(minimum_size=4))
+        labeller_for(segmentor(), options=dict(model=None))
+    monkeypatch.setattr(labellers, '_kind', lambda model: DetectionLabeller)
+    with pytest.raises(ValueError, match="'ignore_form'; did you mean 'ignore_from'"):
+        labeller_for(nn.Linear(2, 2), options=dict(ignore_form=0.5))
 
 
 @pytest.mark.parametrize('void', [True, False])

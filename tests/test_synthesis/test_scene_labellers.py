@@ -158,7 +158,7 @@ def test_predictions_are_the_models_in_batch_coordinates(name, kind, pipeline_fo
 
 
 def test_options_of_the_other_labeller_are_refused(pipeline_folder):
-    with pytest.raises(ValueError, match='does not fit DepthLabeller'):
+    with pytest.raises(ValueError, match="has no labelling option 'max_error': it knows file"):
         labeller_for(build('fpn_depth', pipeline_folder), options=dict(max_error=3))
 
 

@@ -42,3 +42,10 @@ def test_more_copies_than_ids_have_room_for():
     assert CreationSettings(copies_per_source=100).copies_per_source == 100
     with pytest.raises(ValueError, match='copies_per_source = 101 is more than 100'):
         CreationSettings(copies_per_source=101)
+
+
+@pytest.mark.parametrize('name', ['scale', 'label_scale'])
+@pytest.mark.parametrize('value', [128, (128, ), (0, 128), '12', (1.5, 2)])
+def test_sizes_are_two_numbers(name, value):
+    with pytest.raises(ValueError, match=rf'^creation.{name} = .* must be \(width, height\)'):
+        CreationSettings(**{name: value})

@@ -144,6 +144,10 @@ def test_bad_input_is_one_sentence(tool, arguments, run_folder, tmp_path, capsys
     assert 'nowhere.py' in said(config='nowhere.py')
     assert 'does not exist: put the data set there' in said(
         '--cfg-options', 'train_dataloader.dataset.dataset.data_root=nowhere')
+    assert "DiffusionBackbone has no option 'time_step'; did you mean 'timestep'?" in said(
+        '--cfg-options', 'model.backbone.time_step=3')
+    assert "there is no type 'Promt'" in said(
+        '--cfg-options', 'custom_hooks.0.creation.condition.type=Promt')
     assert 'is a folder' in said(checkpoint=str(tmp_path))
     assert '--device cuda:99 cannot be used' in said('--device', 'cuda:99')
     assert '/proc/nothing cannot be written' in said('--out', '/proc/nothing')

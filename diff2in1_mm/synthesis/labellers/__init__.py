@@ -4,6 +4,7 @@ from typing import Any, Mapping, Optional, Sequence, Union
 from torch import nn
 
 from ...optional import is_installed
+from ...sentences import did_you_mean, options_of
 from .base import Label, Labeller
 from .detection import DetectionLabeller
 from .panoptic import PanopticLabeller
@@ -33,6 +34,13 @@ def labeller_for(model: nn.Module, confidence: Union[None, float, Sequence[float
     try:
         return kind(model, confidence, **(options or {}))
     except TypeError as error:
+        known = [name for name in options_of(kind) if name not in ('model', 'confidence')]
+        for name in options or {}:
+            if name not in (*known, 'model', 'confidence'):
+                raise ValueError(
+                    f'{kind.__name__} has no labelling option {name!r}'
+                    + (did_you_mean(name, known) if known else
+                       ': beyond `confidence` it has none')) from error
         raise ValueError(f'labelling={dict(options or {})} does not fit {kind.__name__} '
                          f'({error}): see its arguments.') from error
 
