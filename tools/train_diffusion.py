@@ -1,17 +1,21 @@
 """Trains or adapts a latent diffusion model on a folder of unlabelled images."""
 import argparse
+import os.path as osp
 import sys
 
 import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.dist import init_dist, is_distributed
+from mmengine.dist import init_dist, is_distributed, is_main_process
 from mmengine.logging import print_log
 
+from diff2in1_mm.engine.diffusion_checks import (check_crops, check_fresh, check_keys,
+                                                 check_options, mark_finished, says_finished,
+                                                 warn_if_nothing_to_resume)
 from diff2in1_mm.engine.diffusion_training import DiffusionTraining
 from diff2in1_mm.engine.launch import (add_common_options, cpu_takes_bf16, join_gloo,
                                        load_config)
-from diff2in1_mm.sentences import told_in_a_sentence
+from diff2in1_mm.sentences import misspellings_named, told_in_a_sentence
 
 EXAMPLES = """\
 examples:
@@ -37,7 +41,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--work-dir', help='where everything is written; default '
                         'work_dirs/CONFIG_NAME')
     parser.add_argument('--resume', action='store_true',
-                        help='continue what the work dir holds, stage by stage')
+                        help='continue what the work dir holds, stage by stage; a finished '
+                        'one is left as it is')
     parser.add_argument('--amp', action='store_true',
                         help='mixed precision: bfloat16 where the device has it (CPUs included), '
                         'else float16 with loss scaling on GPUs, and float32 on CPUs')
@@ -69,20 +74,39 @@ def init_processes(cfg: Config) -> None:
     cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None)
 
 
+def prepare(args: argparse.Namespace) -> DiffusionTraining:
+    """The training, checked before any work; the other processes are met."""
+    cfg = load_config(args)
+    check_options(args.cfg_options or ())
+    check_keys(cfg)
+    check_crops(cfg)
+    if not args.resume:
+        check_fresh(cfg.work_dir)
+    if args.amp:
+        for stage in ('autoencoder', 'denoiser'):
+            if stage in cfg:
+                use_amp(cfg[stage].optim_wrapper)
+    init_processes(cfg)
+    if args.resume:
+        warn_if_nothing_to_resume(cfg.work_dir)
+    return DiffusionTraining(cfg, args.resume)
+
+
 def main(argv=None) -> None:
     args = parse_args(argv)
     try:
-        cfg = load_config(args)
-        if args.amp:
-            for stage in ('autoencoder', 'denoiser'):
-                if stage in cfg:
-                    use_amp(cfg[stage].optim_wrapper)
-        init_processes(cfg)
-        training = DiffusionTraining(cfg, args.resume)
+        with misspellings_named():
+            training = prepare(args)
     except (OSError, ImportError, ValueError) as error:
         sys.exit(f'error: {error}')
     with told_in_a_sentence('error'):
+        if args.resume and says_finished(training):
+            folder = osp.join(training.work_dir, 'pipeline')
+            print_log(f'All is done already: the diffusion model is in {folder}', 'current')
+            return
         print_log(f'The diffusion model is in {training.run()}', 'current')
+        if is_main_process():
+            mark_finished(training)
 
 
 if __name__ == '__main__':
