@@ -5,12 +5,14 @@ MMEngine's root registries, where MMSegmentation and MMDetection both find them.
 only one of the two installed.
 """
 
+from .quiet import image_processors_unannounced
 from .versions import check_versions
 
 check_versions()  # before anything that an unsupported version would break in its own words
 
-from . import (datasets, diffusion, engine, evaluation, models, synthesis,  # noqa: E402
-               visualization)
+with image_processors_unannounced():
+    from . import (datasets, diffusion, engine, evaluation, models, synthesis,  # noqa: E402
+                   visualization)
 from .paths import config_path, find_config, tool_path  # noqa: E402
 from .version import __version__  # noqa: E402
 

@@ -44,6 +44,7 @@ def test_import_and_config_with_libraries_missing(hidden):
                 print(error)
     """)
     assert result.returncode == 0, result.stderr
+    assert 'requires torchvision' not in result.stderr  # see quiet.py
     sentences = result.stdout.strip().splitlines()
     assert len(sentences) == len(hidden)
     assert all(COMMANDS[name] in sentence for name, sentence in zip(hidden, sentences))
