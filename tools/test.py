@@ -27,7 +27,8 @@ def parse_args(argv=None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser.add_argument('--out', help='where predictions are written: a folder for segmentation, '
                         'a .pkl file for detection')
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
-    parser.add_argument('--show-dir', help='folder for pictures of the predictions')
+    parser.add_argument('--show-dir', help='folder for pictures of the predictions, of every '
+                        "image unless the config's visualization hook has an interval of its own")
     parser.add_argument('--wait-time', type=float, default=2, help='seconds that --show waits')
     parser.add_argument('--tta', action='store_true',
                         help="test-time augmentation (the config's tta_model and tta_pipeline)")
@@ -56,6 +57,8 @@ def _show(cfg: Config, args: argparse.Namespace) -> None:
         raise ValueError("--show and --show-dir need default_hooks.visualization (MMSegmentation's "
                          "SegVisualizationHook, MMDetection's DetVisualizationHook).")
     hook.update(draw=True, show=args.show, wait_time=args.wait_time)
+    if args.show_dir and hook.get('interval', 50) == 50:  # the libraries' default
+        hook.interval = 1
     if args.show_dir and cfg.get('default_scope') == 'mmdet':
         hook.test_out_dir = args.show_dir
     elif args.show_dir:

@@ -3,10 +3,14 @@
 Any MMSegmentation or MMDetection config works; one with SelfImprovingHook goes through the stages
 of Diff-2-in-1. The run ends with a table of its stages, which WORK_DIR/summary.json holds too."""
 import argparse
+import logging
+import os.path as osp
+from typing import Optional
 
 import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from diff2in1_mm.engine.launch import (add_common_options, check_data, check_hook_data,
@@ -61,12 +65,25 @@ def prepare(args: argparse.Namespace) -> Config:
     if start:
         check_checkpoint(start, 'give an existing one to --resume (alone it takes the last one of '
                          'the work dir) or load_from')
+    latest = _latest(cfg)
+    if latest:
+        check_checkpoint(latest, f'{cfg.work_dir}/last_checkpoint names it; give an existing one '
+                         'to --resume, or remove that file to start anew')
     check_hook_data(cfg)
     check_data(cfg, 'train_dataloader', 'val_dataloader')
     if find_hook(cfg, 'SelfImprovingHook') is None:  # which does both itself
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), ConfigDict(type='CheckInputsHook'),
                             ConfigDict(type='SummaryHook')]
     return cfg
+
+
+def _latest(cfg: Config) -> Optional[str]:
+    """The checkpoint of the work dir that this run goes on from, where none is given."""
+    path = osp.join(cfg.work_dir, 'last_checkpoint')
+    if not cfg.get('resume') or cfg.get('load_from') or not osp.isfile(path):
+        return None
+    with open(path, encoding='utf-8') as file:
+        return file.read().strip()
 
 
 def _use_amp(cfg: Config) -> None:
@@ -94,6 +111,10 @@ def main(argv=None) -> None:
             runner = RUNNERS.build(cfg)
         else:
             runner = Runner.from_cfg(cfg)
+        if cfg.get('resume') and not (cfg.get('load_from') or _latest(cfg)):
+            # no error: clusters submit --resume always
+            print_log(f'nothing to resume in {cfg.work_dir}: starting anew', 'current',
+                      level=logging.WARNING)
         runner.train()
 
 

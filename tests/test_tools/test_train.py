@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import MODELS, init_default_scope
 
 from diff2in1_mm.paths import tool_path
 from diff2in1_mm.synthesis.store import SyntheticStore
@@ -75,6 +76,35 @@ def test_train_resume_and_test(images, tmp_path, capsys):  # noqa: F811
     assert len(list((tmp_path / 'maps').iterdir())) == 8
 
 
+def test_nothing_to_resume_is_said(images, tmp_path):  # noqa: F811
+    path = write(config(images, tmp_path, iters=1, mix=False), tmp_path)
+    command = [path, '--work-dir', str(tmp_path / 'run'), '--resume']
+    sentence = f'nothing to resume in {tmp_path / "run"}: starting anew'
+    tool('train').main(command)
+    log, = (tmp_path / 'run').glob('*/*.log')
+    assert f'WARNING - {sentence}' in log.read_text()
+    tool('train').main([*command, '--cfg-options', 'train_cfg.max_iters=2',
+                        'experiment_name=resumed'])
+    assert (tmp_path / 'run' / 'iter_2.pth').is_file()
+    for log in (tmp_path / 'run').glob('*/*.log'):
+        assert 'Resumed from' not in log.read_text() or sentence not in log.read_text()
+
+
+@pytest.mark.parametrize('interval, count', [(None, 8), (2, 4)])
+def test_pictures_of_every_image(images, tmp_path, interval, count):  # noqa: F811
+    cfg = config(images, tmp_path, mix=False)
+    cfg.default_hooks = dict(visualization=dict(type='SegVisualizationHook'))
+    if interval:
+        cfg.default_hooks.visualization.interval = interval
+    cfg.visualizer = dict(type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')])
+    path = write(cfg, tmp_path)
+    init_default_scope('mmseg')
+    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict(), meta={}), tmp_path / 'w.pth')
+    tool('test').main([path, str(tmp_path / 'w.pth'), '--work-dir', str(tmp_path / 'work'),
+                       '--show-dir', str(tmp_path / 'shown')])
+    assert len(list((tmp_path / 'shown').rglob('*.png'))) == count
+
+
 def test_a_run_without_the_hook_has_a_summary_too(images, tmp_path):  # noqa: F811
     path = write(config(images, tmp_path, iters=2, mix=False), tmp_path)
     tool('train').main([path, '--work-dir', str(tmp_path / 'run')])
@@ -94,6 +124,18 @@ class TestBadInput:
 
     def test_config(self, tmp_path, capsys):
         assert 'no_such' in self.said(capsys, 'train', str(tmp_path / 'no_such.py'))
+
+    def test_a_misspelt_option(self, images, tmp_path, capsys):  # noqa: F811
+        path = write(config(images, tmp_path, hook={}), tmp_path)
+        assert "SelfImprovingHook has no option 'warmup'; did you mean 'warm_up'?" in self.said(
+            capsys, 'train', path, '--work-dir', str(tmp_path / 'run'), '--cfg-options',
+            'custom_hooks.0.warmup=3')
+
+    def test_the_last_checkpoint_is_gone(self, images, tmp_path, capsys):  # noqa: F811
+        path = write(config(images, tmp_path), tmp_path)
+        (tmp_path / 'last_checkpoint').write_text('moved/iter_3.pth')
+        said = self.said(capsys, 'train', path, '--work-dir', str(tmp_path), '--resume')
+        assert 'moved/iter_3.pth does not exist: ' in said and 'last_checkpoint names it' in said
 
     def test_data_folder(self, images, tmp_path, capsys):  # noqa: F811
         path = write(config(images / 'nowhere', tmp_path, hook={}), tmp_path)
