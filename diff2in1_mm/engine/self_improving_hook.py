@@ -2,6 +2,7 @@
 
 from typing import Mapping, Optional, Sequence, Union
 
+from mmengine.dist import barrier
 from mmengine.hooks import CheckpointHook, Hook, LoggerHook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
@@ -16,7 +17,7 @@ from .restarts import check_schedules, forget_state, restart_schedules, restart_
 from .run_checks import (check_class_weights, check_inputs, check_interval, check_run, check_views,
                          to_iterations)
 from .slot_visits import SlotVisits
-from .stage_state import CREATION, SELF_IMPROVING, WARM_UP, StageState
+from .stage_state import CREATION, SELF_IMPROVING, WARM_UP, StageState, rounds_in
 from .summary import RunSummary, Stopwatch, plain_metrics, unreadable_files
 from .theta import ThetaC
 
@@ -37,6 +38,11 @@ class SelfImprovingHook(Hook):
     Works on MMSegmentation's segmentors and MMDetection's detectors as they are. The training data
     set is wrapped in ``SyntheticMixDataset``. A frozen ``DiffusionBackbone`` runs once per batch;
     with any other backbone theta_C makes a pass of its own.
+
+    A resumed run draws the samples that the unbroken one would have drawn, given
+    ``randomness = dict(seed=...)``. One exception: data loader workers are a few batches ahead of
+    the training, and a run resumed while those from before a round still come has samples of that
+    round in them.
 
     Args:
         warm_up (int): Length of the warm-up, in epochs of an epoch-based run and in iterations of
@@ -70,7 +76,8 @@ class SelfImprovingHook(Hook):
         labelling (dict, optional): Other arguments of the task's labeller, see
             :mod:`diff2in1_mm.synthesis.labellers`.
         recreate_every (int, optional): Create a new set with the current theta_C every so many
-            epochs or iterations. None: once.
+            epochs or iterations. None: once. A set replaces the former one, so that only checkpoints
+            since then can be resumed.
         by_epoch (bool, optional): Whether ``warm_up`` and ``recreate_every`` count epochs. None:
             as the training loop does.
     """
@@ -150,10 +157,33 @@ class SelfImprovingHook(Hook):
             self.theta_c = ThetaC(model)
             self.theta_c.load_state_dict(self._resumed_theta_c)
             self._resumed_theta_c = None
-        if self.state.stage == SELF_IMPROVING and self.creation is not None:
-            self._visits.serve(mixed_dataset(runner), self.state.round, self._resumed_visits)
+        if self.state.stage != WARM_UP and self.creation is not None:
+            self._serve_again(runner)
         self._activate()
         self._clock.switch(self.state.stage)
+
+    def _serve_again(self, runner) -> None:
+        """Serves the round that was served when the checkpoint was written."""
+        creating = self.state.stage == CREATION
+        served = self.state.round - creating  # the former one, until the new one is complete
+        dataset = mixed_dataset(runner)
+        rounds = rounds_in(dataset.store_root)
+        barrier()  # all have looked before one creates
+        if served in rounds or not (creating or self._recreate):
+            self._visits.serve(dataset, served, self._resumed_visits)
+        elif creating:
+            return  # real samples: there was none before, or a later round has replaced it
+        elif max(rounds, default=-1) > served:
+            newer = self.state.start + max(rounds) * self._recreate
+            raise ValueError(
+                f'this checkpoint trains on round {served} of the synthetic samples, which round '
+                f'{max(rounds)} has replaced in {dataset.store_root}: resume from a checkpoint of '
+                f'iteration {newer} or later, or remove that folder, and the theta_C of this '
+                'checkpoint creates the round again.')
+        else:
+            runner.logger.warning(f'{dataset.store_root} has no samples of round {served}: the '
+                                  'theta_C of this checkpoint creates them again.')
+            self.state.round = self._due_round(runner.iter) - 1  # so that it is due
 
     def _convert_lengths(self, runner) -> None:
         """``warm_up`` and ``recreate_every`` in iterations."""

@@ -1,9 +1,12 @@
 """Where a self-improving run stands: what a checkpoint keeps of it, in plain types."""
 
+import os.path as osp
 from dataclasses import asdict, dataclass, field
 from typing import Mapping
 
-__all__ = ['CREATION', 'SELF_IMPROVING', 'WARM_UP', 'StageState']
+from ..synthesis.store import SyntheticStore
+
+__all__ = ['CREATION', 'SELF_IMPROVING', 'WARM_UP', 'StageState', 'rounds_in']
 
 WARM_UP = 'warm_up'
 CREATION = 'creation'
@@ -42,3 +45,10 @@ class StageState:
     def from_dict(cls, state: Mapping) -> 'StageState':
         """Keys of another version are left out."""
         return cls(**{key: state[key] for key in cls.__dataclass_fields__ if key in state})
+
+
+def rounds_in(store_root: str) -> set[int]:
+    """Rounds of which a store holds samples; none where there is no store."""
+    if not osp.exists(osp.join(store_root, 'store.json')):
+        return set()
+    return {record.round for record in SyntheticStore(store_root, warn=False).records()}

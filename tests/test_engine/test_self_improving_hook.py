@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import torch
@@ -200,6 +201,51 @@ class TestRun:
                      hook=dict(warm_up=2, recreate_every=3, momentum=0.5))
         train(cfg)
         assert SyntheticStore(tmp_path / 'store').records()[0].round == 3
+
+    def test_a_run_killed_in_a_later_creation_equals_an_uninterrupted_one(self, images, tmp_path,
+                                                                          monkeypatch):
+        """Bit for bit: the batch that was drawn before the creation is of the former round."""
+        def run(name, resume=False):
+            cfg = config(images, tmp_path / name, iters=10, resume=resume,
+                         backbone='FrozenBackbone',
+                         hook=dict(warm_up=2, recreate_every=4, momentum=0.3))
+            cfg.model.decode_head.dropout_ratio = 0  # torch's own, from the global generator
+            return train(cfg)
+
+        def killed(store, record, *sample):
+            if record.id.startswith('r001_s0000004'):
+                raise KeyboardInterrupt
+            return add(store, record, *sample)
+
+        run('whole')
+        add = SyntheticStore.add
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(SyntheticStore, 'add', killed)
+            run('parts')
+        assert load(tmp_path / 'parts' / 'iter_6.pth')['self_improving']['stage'] == 'creation'
+        assert len(SyntheticStore(tmp_path / 'parts' / 'store')) == 8 + 4
+        run('parts', resume=True)
+        whole, parts = (load(tmp_path / name / 'iter_10.pth') for name in ('whole', 'parts'))
+        assert same(whole['theta_E'], parts['theta_E'])
+        assert same(whole['state_dict'], parts['state_dict'])
+
+    def test_a_checkpoint_whose_round_was_replaced_says_so(self, images, tmp_path):
+        hook = dict(warm_up=2, recreate_every=4, momentum=0.3)
+
+        def resume(at):
+            (tmp_path / 'last_checkpoint').write_text(str(tmp_path / f'iter_{at}.pth'))
+            return train(config(images, tmp_path, iters=9, resume=True, hook=hook))
+
+        train(config(images, tmp_path, iters=9, hook=hook))
+        with pytest.raises(ValueError, match='round 0 .* round 1 has replaced .* of iteration 6 '):
+            resume(4)
+        assert hook_of(resume(6)).state.round == 1
+        shutil.rmtree(tmp_path / 'store')
+        runner = resume(4)
+        assert runner.iter == 9 and hook_of(runner).state.round == 1
+        # in the meantime a checkpoint that knows that round 0 was begun again
+        assert load(tmp_path / 'iter_4.pth')['self_improving']['stage'] == 'creation'
+        assert {record.round for record in SyntheticStore(tmp_path / 'store').records()} == {1}
 
     def test_targets_of_creation_stay(self, images, tmp_path):
         runner = train(config(images, tmp_path, iters=8, backbone='FrozenBackbone',
