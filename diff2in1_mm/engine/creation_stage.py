@@ -105,7 +105,7 @@ def _create(model: nn.Module, dataset: Any, settings: Mapping, round: int, seed:
 
 
 @contextmanager
-def together(folder: str, poll_seconds: float = 0.2) -> Iterator[None]:
+def together(folder: str, poll_seconds: float = 0.2, what: str = 'creation') -> Iterator[None]:
     """Leaves the block when all processes have, however long that takes.
 
     A collective operation would give up after the process group's timeout (30 minutes), which one
@@ -115,6 +115,7 @@ def together(folder: str, poll_seconds: float = 0.2) -> Iterator[None]:
     Args:
         folder (str): On a disk that all processes share.
         poll_seconds (float): Time between two looks.
+        what (str): What the processes do, for the message of the others. Default 'creation'.
 
     Raises:
         RuntimeError: Another process failed.
@@ -136,7 +137,7 @@ def together(folder: str, poll_seconds: float = 0.2) -> Iterator[None]:
     while len(glob.glob(osp.join(folder, f'{token[0]}-*.done'))) < world_size:
         failed = glob.glob(osp.join(folder, f'{token[0]}-*.failed'))
         if failed:
-            raise RuntimeError('creation failed in the process of rank '
+            raise RuntimeError(f'{what} failed in the process of rank '
                                f'{failed[0].rpartition("-")[2].removesuffix(".failed")}; its own '
                                'message says why.')
         time.sleep(poll_seconds)

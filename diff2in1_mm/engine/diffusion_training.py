@@ -243,7 +243,7 @@ class DiffusionTraining:
 
     def _together(self) -> AbstractContextManager:
         """Others wait for the main process: encoding can outlast the timeout of a barrier."""
-        return together(osp.join(self.work_dir, '.stages'))
+        return together(osp.join(self.work_dir, '.stages'), what='encoding')
 
     def _runner(self, name: str, section: ConfigDict) -> Runner:
         """A Runner of one stage: its section of the config, and what all stages share."""
