@@ -278,6 +278,9 @@ def prepare(args: argparse.Namespace) -> Tuple[Dict[str, str], Predictor, Option
     if not 0 <= args.opacity <= 1:
         raise ValueError(f'--opacity {args.opacity} must be between 0 and 1')
     cfg = load_config(args)
+    if 'meta' not in weights and cfg.get('default_scope') == 'mmseg':  # which asks for it
+        raise ValueError(f'{args.checkpoint} holds weights alone, without the names of the classes '
+                         '(`meta`): give the file that tools/train.py wrote')
     maker = VariantMaker(creation_settings(cfg, args), args.seed) if args.generate else None
     device = args.device or ('cuda:0' if torch.cuda.is_available() else 'cpu')
     predictor = predictor_for(cfg, args.checkpoint, device, args.opacity, args.score_thr)

@@ -7,7 +7,8 @@ from mmengine.runner import Runner
 
 from diff2in1_mm.engine.launch import (add_common_options, check_data, load_config,
                                        prepare_processes)
-from diff2in1_mm.engine.tool_checks import check_checkpoint, load_weights, read_checkpoint
+from diff2in1_mm.engine.tool_checks import (check_checkpoint, check_writable, load_weights,
+                                            read_checkpoint)
 from diff2in1_mm.sentences import told_in_a_sentence
 
 EXAMPLES = """\
@@ -41,6 +42,7 @@ def prepare(args: argparse.Namespace) -> Config:
     cfg = load_config(args)
     check_checkpoint(args.checkpoint)
     cfg.load_from, cfg.resume = args.checkpoint, False
+    check_writable(cfg.work_dir, '--work-dir')
     check_data(cfg, 'test_dataloader')
     if args.show or args.show_dir:
         _show(cfg, args)

@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 
 from diff2in1_mm.engine.launch import (add_common_options, check_data, check_hook_data,
                                        cpu_takes_bf16, find_hook, load_config, prepare_processes)
-from diff2in1_mm.engine.tool_checks import check_checkpoint
+from diff2in1_mm.engine.tool_checks import check_checkpoint, check_writable
 from diff2in1_mm.sentences import told_in_a_sentence
 
 EXAMPLES = """\
@@ -69,6 +69,7 @@ def prepare(args: argparse.Namespace) -> Config:
     if latest:
         check_checkpoint(latest, f'{cfg.work_dir}/last_checkpoint names it; give an existing one '
                          'to --resume, or remove that file to start anew')
+    check_writable(cfg.work_dir, '--work-dir')
     check_hook_data(cfg)
     check_data(cfg, 'train_dataloader', 'val_dataloader')
     if find_hook(cfg, 'SelfImprovingHook') is None:  # which does both itself

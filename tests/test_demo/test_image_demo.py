@@ -167,6 +167,8 @@ def test_what_is_no_checkpoint_of_the_model(refused, segmentor, tmp_path):
     photo = tiny.write_photo(tmp_path / 'p.png')
     assert 'is a folder' in refused(photo, segmentor.config, tmp_path)
     assert f'{photo} cannot be read as a checkpoint' in refused(photo, segmentor.config, photo)
+    torch.save(torch.load(segmentor.checkpoint)['state_dict'], tmp_path / 'bare.pth')
+    assert 'bare.pth holds weights alone' in refused(photo, segmentor.config, tmp_path / 'bare.pth')
     torch.save(dict(state_dict={'roi_head.weight': torch.zeros(3)}, meta={}), tmp_path / 'o.pth')
     assert 'o.pth does not fit the model of the config (Missing key(s): ' in refused(
         photo, segmentor.config, tmp_path / 'o.pth')

@@ -137,6 +137,12 @@ class TestBadInput:
         said = self.said(capsys, 'train', path, '--work-dir', str(tmp_path), '--resume')
         assert 'moved/iter_3.pth does not exist: ' in said and 'last_checkpoint names it' in said
 
+    def test_a_folder_that_cannot_be_written(self, images, tmp_path, capsys):  # noqa: F811
+        path = write(config(images, tmp_path), tmp_path)
+        for argv in (['train', path], ['test', path, path]):
+            assert '--work-dir /proc/nothing cannot be written' in self.said(
+                capsys, *argv, '--work-dir', '/proc/nothing')
+
     def test_data_folder(self, images, tmp_path, capsys):  # noqa: F811
         path = write(config(images / 'nowhere', tmp_path, hook={}), tmp_path)
         assert 'nowhere does not exist' in self.said(capsys, 'train', path)
