@@ -76,8 +76,8 @@ class SelfImprovingHook(Hook):
         labelling (dict, optional): Other arguments of the task's labeller, see
             :mod:`diff2in1_mm.synthesis.labellers`.
         recreate_every (int, optional): Create a new set with the current theta_C every so many
-            epochs or iterations. None: once. A set replaces the former one, so that only checkpoints
-            since then can be resumed.
+            epochs or iterations; it replaces the former one, so that only checkpoints since then
+            can be resumed. None: once.
         by_epoch (bool, optional): Whether ``warm_up`` and ``recreate_every`` count epochs. None:
             as the training loop does.
     """

@@ -180,7 +180,8 @@ class TestRun:
         assert list(summary['stages']) == ['warm_up', 'self_improving']
 
     @pytest.mark.parametrize('mode, at', [('eval', [6, 9]), ('train', [4, 5, 6, 7, 8, 9])])
-    def test_statistics_are_averaged_where_they_moved(self, images, tmp_path, monkeypatch, mode, at):
+    def test_statistics_are_averaged_where_they_move(self, images, tmp_path, monkeypatch, mode,
+                                                     at):
         """Over the processes: with each update, and after each pass that moves theta_C's own."""
         called = []
         monkeypatch.setattr(ThetaC, 'average_over_ranks', lambda theta: called.append(runner.iter))
