@@ -230,7 +230,8 @@ class SyntheticMixDataset:
         visit = int(self._visits.tensor[slot] - self._since.tensor[slot])
         self._visits.tensor[slot] += 1
         samples = self._served_samples()
-        if not samples:
+        # a resumed run draws again what was drawn before the first round began
+        if not samples or visit < 0 and samples[0].round == 0:
             return self._real(self._real_index(idx))
         return self._synthetic(slot + (visit + self._rank) * self._slots, samples)
 

@@ -21,7 +21,8 @@ from ..paths import find_config
 from .run_checks import check_inputs
 
 __all__ = ['CheckInputsHook', 'add_common_options', 'check_data', 'check_hook_data',
-           'cpu_takes_bf16', 'find_hook', 'join_gloo', 'load_config', 'prepare_processes', 'replace_sync_bn']
+           'cpu_takes_bf16', 'find_hook', 'join_gloo', 'load_config', 'prepare_processes',
+           'replace_sync_bn']
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:

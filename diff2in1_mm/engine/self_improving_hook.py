@@ -41,8 +41,8 @@ class SelfImprovingHook(Hook):
 
     A resumed run draws the samples that the unbroken one would have drawn, given
     ``randomness = dict(seed=...)``. One exception: data loader workers are a few batches ahead of
-    the training, and a run resumed while those from before a round still come has samples of that
-    round in them.
+    the training, and a run resumed while those of a replaced round still come has samples of the
+    new one in them.
 
     Args:
         warm_up (int): Length of the warm-up, in epochs of an epoch-based run and in iterations of

@@ -56,6 +56,21 @@ def test_resumed_run_draws_the_same_samples(images, tmp_path, drawn, by_epoch, a
         assert by_epoch or torch.equal(value, again_end['theta_E'][name]), name
 
 
+def test_batches_that_workers_drew_before_the_round_stay_real(images, tmp_path):
+    def run(resume=False):
+        cfg = config(images, tmp_path, iters=8, backbone='FrozenBackbone', workers=2, hook={},
+                     resume=resume)
+        cfg.model.decode_head.dropout_ratio = 0
+        cfg.train_dataloader.dataset.dataset.pipeline.pop(2)  # flips, from the workers' generators
+        train(cfg)
+        return torch.load(tmp_path / 'iter_8.pth', weights_only=True)['theta_E']
+
+    whole = run()
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_6.pth'))
+    resumed = run(resume=True)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
 class Slots:
     """The part of a data set that is asked."""
 
