@@ -52,12 +52,17 @@ def one_box(masks=None):
                      np.array([False]), masks)
 
 
-def test_coco_with_masks(coco, tmp_path):
+def masked(coco, tmp_path):
+    """A data set's config without flips, a store of one object, and its mask (1, 64, 64)."""
     masks = np.zeros((1, 64, 64), bool)
     masks[0, 16:48, 8:24] = True
-    store = store_of(tmp_path / 's', 'instances', CLASSES, one_box(masks))
     config = real_config('mask_rcnn', coco)
     config.pipeline[-2].prob = 0.0
+    return config, store_of(tmp_path / 's', 'instances', CLASSES, one_box(masks)), masks
+
+
+def test_coco_with_masks(coco, tmp_path):
+    config, store, masks = masked(coco, tmp_path)
     sample = mixed(config, store)[4]['data_samples']
     assert sample.synthetic and sample.gt_instances.labels.tolist() == [1]
     assert sample.gt_instances.bboxes.tensor.tolist() == [[8, 16, 24, 48]]
@@ -65,11 +70,7 @@ def test_coco_with_masks(coco, tmp_path):
 
 
 def test_polygons_where_the_pipeline_wants_them(coco, tmp_path):
-    masks = np.zeros((1, 64, 64), bool)
-    masks[0, 16:48, 8:24] = True
-    store = store_of(tmp_path / 's', 'instances', CLASSES, one_box(masks))
-    config = real_config('mask_rcnn', coco)
-    config.pipeline[-2].prob = 0.0
+    config, store, _ = masked(coco, tmp_path)
     config.pipeline[1].poly2mask = False
     sample = mixed(config, store)[4]['data_samples']
     assert len(sample.ignored_instances) == 0 and sample.gt_instances.labels.tolist() == [1]
