@@ -115,8 +115,8 @@ class CreationJob:
             why = (f'none of {self.report.empty} generated images was stored: the model found '
                    f'nothing sure enough in them (confidence {self.labels.labeller.confidence}; '
                    "boxes below test_cfg's score_thr do not count either); lower `confidence`, "
-                   'warm up longer, or set labelling=dict(allow_empty=True); a training run goes on '
-                   'from here with --resume')
+                   'warm up longer, or set labelling=dict(allow_empty=True); a training run goes '
+                   'on from here with --resume')
         elif self.report.skipped:
             why = (f'none of the source images could be read (the first: {self.report.skipped[0]})'
                    ': check the data set')

@@ -113,5 +113,5 @@ def _check_scale(name: str, value: Any) -> None:
         return
     if not isinstance(value, Sequence) or len(value) != 2 or not all(
             isinstance(side, int) and side >= 1 for side in value):
-        raise ValueError(f'creation.{name} = {value!r} must be (width, height) in pixels, two whole '
-                         'numbers')
+        raise ValueError(f'creation.{name} = {value!r} must be (width, height) in pixels, two '
+                         'whole numbers')

@@ -2,8 +2,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from diff2in1_mm.diffusion import (LatentDiffusion, crop_to_stride, pad_to_stride,
-                                   partial_noise_schedule, same_weights, seeded_generators)
+from diff2in1_mm.diffusion import (LatentDiffusion, crop_to_stride, latent_diffusion,
+                                   pad_to_stride, partial_noise_schedule, same_weights,
+                                   seeded_generators)
 from diff2in1_mm.diffusion.loading import load_parts
 from diff2in1_mm.diffusion.schedules import SOLVERS
 
@@ -118,6 +119,19 @@ def test_the_text_encoder_leaves_memory_and_texts_are_encoded_once(diffusion, pi
     assert not loads
     diffusion.text.sequences(['', 'a car', 'a tree'])
     assert len(loads) == 1
+
+
+def test_texts_are_encoded_on_the_accelerator_while_the_model_is_not_there_yet(diffusion,
+                                                                               monkeypatch):
+    asked = []
+    monkeypatch.setattr(latent_diffusion, 'get_device', lambda: asked.append(1) or 'cpu')
+    diffusion.text.sequences(['a car'])
+    diffusion.text.averaged([['a tree']])
+    assert len(asked) == 2
+    monkeypatch.setattr(latent_diffusion, 'get_device', lambda: 'cuda')
+    assert diffusion._text_device() == torch.device('cuda')
+    diffusion.to('meta')  # a model that has been moved decides itself
+    assert diffusion._text_device() == torch.device('meta')
 
 
 def test_too_long_a_prompt_is_named(diffusion):

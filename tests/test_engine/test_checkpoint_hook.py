@@ -139,12 +139,12 @@ def bucket():
 @pytest.mark.parametrize('backend_args', [None, dict(backend='bucket')])
 def test_a_remote_folder_is_written_by_its_store(tmp_path, monkeypatch, bucket, backend_args):
     monkeypatch.chdir(tmp_path)
-    runner(tmp_path / 'work', 3, max_keep_ckpts=2, out_dir='bucket://runs',
+    runner(tmp_path / 'run', 3, max_keep_ckpts=2, out_dir='bucket://kept',
            backend_args=backend_args).train()
-    assert list(bucket) == ['bucket://runs/work/iter_2.pth', 'bucket://runs/work/iter_3.pth']
-    assert os.listdir(tmp_path) == ['work'] and files(tmp_path / 'work') == []
-    last = (tmp_path / 'work' / 'last_checkpoint').read_text()
-    assert last == 'bucket://runs/work/iter_3.pth'
+    assert list(bucket) == ['bucket://kept/run/iter_2.pth', 'bucket://kept/run/iter_3.pth']
+    assert os.listdir(tmp_path) == ['run'] and files(tmp_path / 'run') == []
+    last = (tmp_path / 'run' / 'last_checkpoint').read_text()
+    assert last == 'bucket://kept/run/iter_3.pth'
 
 
 def test_a_local_folder_elsewhere_is_written_atomically(tmp_path):
