@@ -30,7 +30,11 @@ class TrueLabels:
         path = Path(results['img_path'])
         if path.parents[1].name.startswith('synthetic'):
             seed = _seeds(path.parents[1])[path.name]
-            results['gt_seg_map'] = _room(seed, results['img_shape'][:2]).classes.copy()
+            room = _room(seed, results['img_shape'][:2])
+            for field, labels in dict(gt_seg_map=room.classes, gt_depth_map=room.depth,
+                                      gt_normal_map=room.normals).items():
+                if field in results:
+                    results[field] = labels.copy()
         return results
 
 

@@ -56,8 +56,8 @@ ARMS = {
                     'train_dataloader.dataset.dataset.num_labelled': None}),
 }
 BASELINE = 'regularised'
-# Their labels or thresholds are those of class maps.
-SEGMENTATION_ONLY = ('fresh real, true labels', 'fresh real, sure', 'source labels', 'sure')
+# Their thresholds are those of class maps.
+SEGMENTATION_ONLY = ('fresh real, sure', 'sure')
 # Config, figures and their scale for each task; the first one is plotted. Errors: less is better.
 TASKS = dict(segmentation=('diff2in1_rooms.py', ['mIoU'], 1),
              normals=('diff2in1_rooms_normals.py', ['mean', 'median'], 1),

@@ -17,26 +17,30 @@ class BatchLabels:
         model (nn.Module): A segmentor or detector, with the values that are to label, in eval mode.
         label_from (str): 'fresh', 'last_step' or 'source', see :class:`CreationSettings`.
         confidence, labelling, label_scale: See :class:`CreationSettings`.
+        transforms (Sequence): Of the data set's pipeline, for 'source'.
 
     Raises:
         TypeError: No labeller knows this kind of model.
-        ValueError: The labeller does not know an option, or the backbone has no features of the
-            last denoising step.
+        ValueError: The labeller does not know an option, the backbone has no features of the last
+            denoising step, or the pipeline does not load what 'source' needs.
     """
 
     def __init__(self, model: nn.Module, label_from: str = 'fresh',
                  confidence: Union[None, float, Sequence[float]] = None,
                  labelling: Optional[Mapping[str, Any]] = None,
-                 label_scale: Optional[Tuple[int, int]] = None) -> None:
+                 label_scale: Optional[Tuple[int, int]] = None,
+                 transforms: Sequence[Any] = ()) -> None:
         self.model, self.scale = model, label_scale
         self.labeller = labeller_for(model, confidence, labelling)
         self.task = self.labeller.task
         self.backbone = model.backbone if hasattr(model.backbone, 'from_taps') else None
         self.last_step, self.of_source = (label_from == name for name in ('last_step', 'source'))
         if self.of_source and not hasattr(self.labeller, 'source_labels'):
-            raise ValueError("creation.label_from='source' takes boxes or label maps of the source "
-                             f'images, but {type(model).__name__} needs {self.task} labels: set it '
-                             "to 'fresh'")
+            raise ValueError("creation.label_from='source' takes boxes, label maps, depth or "
+                             f'normals of the source images, but {type(model).__name__} needs '
+                             f"{self.task} labels: set it to 'fresh'")
+        if self.of_source and hasattr(self.labeller, 'read_sources'):
+            self.labeller.read_sources(transforms)
         if self.last_step and not getattr(self.backbone, 'frozen', False):
             raise ValueError("creation.label_from='last_step' takes the features of the denoising "
                              f'pass, which {type(model.backbone).__name__} does not use: set it to '

@@ -12,6 +12,7 @@ from .fingerprints import open_store, parameters_digest
 from .job import CreationJob, CreationReport
 from .plan import make_plan
 from .settings import CreationSettings
+from .sources import transforms_of
 from .store import SyntheticStore
 
 __all__ = ['CreationReport', 'check_creation', 'create']
@@ -52,9 +53,7 @@ def create(model: nn.Module, dataset: Any, store: Union[str, SyntheticStore], *,
     settings = CreationSettings.from_dict(settings)
     generator = settings.build_generator()
     with evaluating(model):
-        labels = BatchLabels(model, settings.label_from, settings.confidence, settings.labelling,
-                             settings.label_scale)
-        labels.check_classes(dataset.metainfo.get('classes'))
+        labels = _labels_of(model, settings, dataset)
         diffusion = diffusion_of(model, settings)
         plan = make_plan(dataset, generator, settings, seed, round)
         checkpoint = parameters_digest(model)
@@ -64,6 +63,14 @@ def create(model: nn.Module, dataset: Any, store: Union[str, SyntheticStore], *,
         job.run(plan, plan.share(rank, world_size), world_size)
     job.report.seconds = time.monotonic() - start
     return job.report
+
+
+def _labels_of(model: nn.Module, settings: CreationSettings, dataset: Any) -> BatchLabels:
+    """What labels, checked against the data set."""
+    labels = BatchLabels(model, settings.label_from, settings.confidence, settings.labelling,
+                         settings.label_scale, transforms_of(dataset))
+    labels.check_classes(dataset.metainfo.get('classes'))
+    return labels
 
 
 def diffusion_of(model: nn.Module, settings: CreationSettings,
@@ -119,9 +126,7 @@ def check_creation(model: nn.Module, settings: Mapping[str, Any], dataset: Any,
     """
     checked = CreationSettings.from_dict(settings)
     generator = checked.build_generator()
-    labels = BatchLabels(model, checked.label_from, checked.confidence, checked.labelling,
-                         checked.label_scale)
-    labels.check_classes(dataset.metainfo.get('classes'))
+    labels = _labels_of(model, checked, dataset)
     # on the CPU: another model than the backbone's is only looked at here
     diffusion = diffusion_of(model, checked, 'cpu')
     check_condition(generator.condition, diffusion, dataset, checked.limit)

@@ -38,8 +38,8 @@ class CreationSettings:
         batch_size: Images that are generated together.
         label_from: 'fresh': the model looks at the image as it will be read back. 'last_step': it
             starts from the features of the last denoising pass, which saves one U-Net pass.
-            'source': boxes, masks or label map of the source image stay, for a ``T`` at which
-            things keep their places; train with ``targets='creation'``.
+            'source': boxes, masks, label map, depth or normals of the source image stay, for a
+            ``T`` at which things keep their places; train with ``targets='creation'``.
         confidence: Pixels that the model is less sure of are stored as ignored, boxes are left out;
             for boxes also one number per class. None: the task's default (0, none, for
             segmentation; 0.9 for boxes).

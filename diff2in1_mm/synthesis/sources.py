@@ -44,7 +44,7 @@ def load_image(path: str, scale: Optional[Tuple[int, int]] = None,
 
 def turns_images(dataset: Any) -> bool:
     """Whether a data set's own pipeline applies the EXIF orientation, so that creation does too."""
-    loader = next((t for t in _transforms(dataset) if hasattr(t, 'color_type')), None)
+    loader = next((t for t in transforms_of(dataset) if hasattr(t, 'color_type')), None)
     return not str(getattr(loader, 'color_type', '')).endswith('ignore_orientation')
 
 
@@ -75,7 +75,7 @@ class SourceDescriber:
     def _areas(self, info: Dict[str, Any]) -> np.ndarray:
         """Pixels per class; of panoptic maps' stuff only whether it is there."""
         if info.get('seg_map_path') and 'segments_info' not in info:
-            self._loader = self._loader or map_loader(_transforms(self._dataset))
+            self._loader = self._loader or map_loader(transforms_of(self._dataset))
             # It writes into what it is given and keeps state.
             labels = copy.copy(self._loader)(copy.deepcopy(info))['gt_seg_map']
             counts = np.bincount(labels[labels < len(self.classes)].ravel().astype(int))
@@ -104,8 +104,15 @@ def map_loader(transforms: Sequence[Any]) -> Any:
     return TRANSFORMS.build(dict(type='mmseg.LoadAnnotations'))
 
 
-def _transforms(dataset: Any) -> List[Any]:
-    """Of the pipeline that loads images, inside all wrappers; the first where there are several."""
+def transforms_of(dataset: Any) -> List[Any]:
+    """Transforms of the pipeline that loads images.
+
+    Args:
+        dataset: Any data set of MMEngine's kind, in wrappers or not.
+
+    Returns:
+        list: Of the data set inside all wrappers; the first where there are several.
+    """
     inner = dataset
     while hasattr(inner, 'dataset') or hasattr(inner, 'datasets'):
         inner = inner.dataset if hasattr(inner, 'dataset') else inner.datasets[0]

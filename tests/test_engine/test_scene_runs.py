@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.registry import DATASETS
+from mmengine.registry import DATASETS, TRANSFORMS
 from mmengine.runner import Runner
 
 from diff2in1_mm.datasets.rooms.segmentation import RoomsDataset
 from diff2in1_mm.synthesis.store import SyntheticStore
 
-from .scenes import SIZE, scene_config
+from .scenes import LOADERS, SIZE, scene_config
 from .tiny import hook_of, train
 from .watch import CountHook
 
@@ -110,6 +110,18 @@ def test_stored_labels_can_stay(root, tmp_path, pipeline_folder):
     assert SyntheticStore(tmp_path / 'store').task == 'depth_npy'
     sample = runner.train_dataloader.dataset[-1]['data_samples']
     assert sample.synthetic and sample.gt_depth_map.data.max() < 20
+
+
+@pytest.mark.parametrize('task', ['normals', 'depth'])
+def test_labels_of_the_source_image_can_stay(task, root, tmp_path, pipeline_folder):
+    runner = train(scene_config(root, tmp_path, task, pipeline_folder, iters=6, hook=dict(
+        targets='creation', creation=dict(T=50, steps=1, label_from='source'))))
+    data, store = runner.train_dataloader.dataset, SyntheticStore(tmp_path / 'store')
+    for record in store.records():
+        loaded = TRANSFORMS.build(LOADERS[task])(data.real.get_data_info(record.source))
+        field = 'gt_depth_map' if task == 'depth' else 'gt_normal_map'
+        np.testing.assert_allclose(store.read(record)[1], loaded[field], atol=1e-3)
+    check_served(runner, task)
 
 
 @DATASETS.register_module()

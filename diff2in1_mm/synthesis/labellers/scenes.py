@@ -10,6 +10,7 @@ from ...uncertainty import expected_angular_error
 from ..codecs.scenes import MAX_PNG_DEPTH
 from .base import Label
 from .dense import DenseLabeller, inside
+from .source_scenes import scene_loader, source_scene
 
 __all__ = ['DepthLabeller', 'NormalsLabeller']
 
@@ -17,13 +18,15 @@ __all__ = ['DepthLabeller', 'NormalsLabeller']
 class _MapLabeller(DenseLabeller):
     """What labellers of continuous maps share."""
 
+    _instead = ''
+    # What reads such maps of a data set, and the field that it adds.
+    _loader, _field = '', ''
+
     def __init__(self, model: nn.Module, confidence: Optional[float] = None) -> None:
         self.confidence = None
         if confidence is not None:
             raise ValueError(f'{type(self).__name__} knows no probability: leave confidence out'
                              f'{self._instead}')
-
-    _instead = ''
 
     @torch.no_grad()
     def predict(self, model: nn.Module, inputs: Tensor, data_samples: Sequence) -> List[Any]:
@@ -33,6 +36,15 @@ class _MapLabeller(DenseLabeller):
     def count_classes(self, model: nn.Module) -> Optional[int]:
         """None: there are no classes."""
         return None
+
+    def read_sources(self, transforms: Sequence[Any]) -> None:
+        """Let :meth:`source_labels` read as a data set with this pipeline does."""
+        self._read = scene_loader(transforms, self._loader)
+
+    def source_labels(self, size: Tuple[int, int],
+                      entries: Sequence[Mapping[str, Any]]) -> List[Optional[Label]]:
+        """The source images' own maps, for pictures of ``size`` (height, width)."""
+        return [source_scene(entry, size, self._read, self._field) for entry in entries]
 
 
 class NormalsLabeller(_MapLabeller):
@@ -48,6 +60,7 @@ class NormalsLabeller(_MapLabeller):
     """
 
     task = 'normals'
+    _loader, _field = 'LoadNormals', 'gt_normal_map'
     _instead = ', or bound the expected error with labelling=dict(max_error=...)'
 
     def __init__(self, model: nn.Module, confidence: Optional[float] = None,
@@ -120,6 +133,8 @@ class DepthLabeller(_MapLabeller):
     Raises:
         ValueError: Unknown ``file``.
     """
+
+    _loader, _field = 'LoadDepth', 'gt_depth_map'
 
     def __init__(self, model: nn.Module, confidence: Optional[float] = None,
                  file: Optional[str] = None) -> None:
