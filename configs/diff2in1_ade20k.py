@@ -2,7 +2,7 @@
 # synthetic images of the training photographs, labelled by the model itself.
 #
 # ADE20K is expected in MMSegmentation's layout (data/ade/ADEChallengeData2016); Stable Diffusion is
-# downloaded from the hub on first use.
+# downloaded from the hub on first use. Not trained by us: no GPU was at hand.
 _base_ = [
     './_base_/models/fpn_sd15.py', 'mmseg::_base_/datasets/ade20k.py',
     './_base_/diff2in1_runtime.py'

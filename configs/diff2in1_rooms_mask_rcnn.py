@@ -51,7 +51,7 @@ custom_hooks = [
         warm_up=600,
         # theta_C's time constant, 50 iterations, has to fit the length of the stage.
         momentum=0.02,
-        student_view='same',  # others are level (docs/results.md)
+        student_view='same',  # 'feature_dropout' is level on BCCD (docs/results.md)
         confidence=0.7,
         labelling=dict(ignore_from=0.2),
         creation=dict(
