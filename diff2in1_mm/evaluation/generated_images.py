@@ -30,7 +30,9 @@ class DiffusionFeatures(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """uint8 RGB (N, 3, H, W) -> float32 (N, d)."""
         maps = [m.float() for m in self.backbone(images.float() / 127.5 - 1)]
-        return torch.cat([x for m in maps for x in (m.mean((2, 3)), m.std((2, 3)))], dim=1)
+        # of all elements, not of a sample of them: a small image has maps of one element
+        return torch.cat([x for m in maps
+                          for x in (m.mean((2, 3)), m.std((2, 3), correction=0))], dim=1)
 
 
 def inception_features(weights: str) -> nn.Module:
@@ -124,11 +126,15 @@ def diversity(sources: Sequence[Tensor], samples: Sequence[Tensor], features_of_
     Returns:
         dict[str, float]: ``pixels``, root mean square difference in [0, 1]; ``features``, distance
         as a share of the mean distance between two different sources: 0 is a copy, 1 another image.
+        A single source has no ``features``.
     """
     pixels = torch.stack([((a.float() - b.float()) / 255).square().mean().sqrt()
                           for a, b in zip(sources, samples)])
-    spread = features_of_sources.std(0).clamp_min(1e-6)
-    a, b = features_of_sources / spread, features_of_samples / spread
-    others = torch.pdist(a).mean().clamp_min(1e-6)
-    return dict(pixels=pixels.mean().item(),
-                features=((a - b).norm(dim=1).mean() / others).item())
+    result = dict(pixels=pixels.mean().item())
+    distinct = features_of_sources.unique(dim=0)  # a source may have several samples
+    if len(distinct) > 1:
+        spread = distinct.std(0).clamp_min(1e-6)
+        others = torch.pdist(distinct / spread).mean().clamp_min(1e-6)
+        own = ((features_of_sources - features_of_samples) / spread).norm(dim=1).mean()
+        result['features'] = (own / others).item()
+    return result

@@ -51,5 +51,6 @@ class SceneLocalVisualizer(SegLocalVisualizer):
             known = [sample.get(f'{k}_depth_map').data.max() for k in ('gt', 'pred')
                      if f'{k}_depth_map' in sample]
             depth = sample.get(f'{kind}_depth_map').data.cpu().numpy()
-            return depth_picture(depth, float(known[0]))
+            # the truth may have no valid pixel
+            return depth_picture(depth, next((float(top) for top in known if top > 0), 0.))
         return None

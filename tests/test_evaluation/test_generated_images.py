@@ -49,6 +49,21 @@ def test_diversity_of_copies_is_zero_and_of_other_images_one():
     assert others['pixels'] > 0.3 and 0.5 < others['features'] < 1.5
 
 
+def test_diversity_does_not_depend_on_the_number_of_copies():
+    sources = [torch.full((3, 8, 8), value, dtype=torch.uint8) for value in (0, 100, 200, 50)]
+    samples = sources[1:] + sources[:1]
+    of_sources, of_samples = gaussian(4, dim=3), gaussian(4, dim=3, seed=1)
+    once = diversity(sources, samples, of_sources, of_samples)
+    thrice = diversity(sources * 3, samples * 3, of_sources.repeat(3, 1), of_samples.repeat(3, 1))
+    assert thrice == pytest.approx(once)
+    assert list(diversity(sources[:1], samples[:1], of_sources[:1], of_samples[:1])) == ['pixels']
+
+
+def test_small_images_have_features(pipeline_folder):
+    network = DiffusionFeatures(pipeline_folder)
+    assert torch.isfinite(network(torch.randint(0, 256, (1, 3, 16, 16), dtype=torch.uint8))).all()
+
+
 def test_features_of_a_backbone(pipeline_folder):
     network = DiffusionFeatures(pipeline_folder)
     images = torch.randint(0, 256, (3, 3, 32, 48), dtype=torch.uint8)

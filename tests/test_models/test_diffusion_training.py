@@ -10,6 +10,7 @@ from mmengine.registry import MODELS
 from transformers import CLIPTokenizer
 
 from diff2in1_mm.diffusion import LatentDiffusion, clip_tokenizer
+from diff2in1_mm.models.diffusion_training import denoiser_trainer
 from diff2in1_mm.models.diffusion_training.autoencoder_trainer import (AutoencoderTrainer,
                                                                        anchor_error,
                                                                        channel_correlation,
@@ -90,6 +91,13 @@ def test_latents_get_noise_of_each_images_own_strength():
     share = trainer._noise(latents, generator).std(dim=(2, 3)) / scale.flatten()
     assert share.max() < 0.55 and share.min() < 0.05 and abs(share.mean() - 0.25) < 0.05
     assert (share.std(dim=1) < 0.02).all()  # one strength for all channels of an image
+
+
+def test_the_decoder_alone_where_there_is_no_quant_conv():
+    options = dict(AUTOENCODER, use_quant_conv=False, use_post_quant_conv=False)
+    trainer = AutoencoderTrainer(options, train_encoder=False)
+    assert not any(p.requires_grad for p in trainer.vae.encoder.parameters())
+    assert all(p.requires_grad for p in trainer.vae.decoder.parameters())
 
 
 def test_squared_errors_can_be_weighed():
@@ -200,6 +208,14 @@ def test_perfect_prediction_has_no_loss(start, monkeypatch, prediction):
     assert trainer(latents=latents, mode='loss')['loss_denoising'] < 1e-6
 
 
+def test_losses_of_the_two_halves_of_the_schedule():
+    error = torch.tensor([1.0, 2.0, 6.0])
+    losses = DenoiserTrainer._losses(error, torch.tensor([True, False, False]))
+    assert losses == dict(loss_denoising=3.0, low_noise=1.0, high_noise=4.0)
+    assert list(DenoiserTrainer._losses(error, torch.ones(3, dtype=torch.bool))) == [
+        'loss_denoising']
+
+
 def test_timesteps_cover_the_schedule_evenly(start):
     steps = DenoiserTrainer(start)._timesteps(10, torch.Generator().manual_seed(0))
     assert [int(t) // 100 for t in steps] == list(range(10))
@@ -223,6 +239,14 @@ def test_latent_crops_until_an_iteration(start, monkeypatch):
         MessageHub.get_current_instance().update_info('iter', iteration)
         trainer(latents=torch.randn(3, 4, 8, 12), caption=['a', 'b', 'c'])
     assert shapes == [((6, 4, 4, 8), 6), ((3, 4, 8, 12), 3)]
+
+
+def test_kept_texts_have_a_bound(start, monkeypatch):
+    monkeypatch.setattr(denoiser_trainer, '_KEPT_TEXTS', 2)
+    trainer = DenoiserTrainer(start)
+    first = trainer.embed(['a', 'b', 'c'])
+    assert list(trainer.frozen.embeddings) == ['b', 'c']
+    torch.testing.assert_close(trainer.embed(['c', 'a']), first[[2, 0]])
 
 
 def test_captions_are_dropped_at_the_given_rate(start, monkeypatch):

@@ -81,6 +81,16 @@ def test_truth_and_prediction_of_depth_share_one_scale(tmp_path):
     assert (picture[60, 80] == half).all() and (picture[60, 240] == quarter).all()
 
 
+def test_truth_without_a_valid_pixel_leaves_the_scale_to_the_prediction(tmp_path):
+    sample = SegDataSample()
+    sample.gt_depth_map = PixelData(data=torch.zeros(1, 120, 160))
+    sample.pred_depth_map = PixelData(data=torch.full((1, 120, 160), 2.0))
+    picture = drawn(tmp_path, sample)
+    assert picture.shape == (120, 320, 3)
+    assert np.array_equal(picture[:, :160], depth_picture(np.zeros((120, 160)), 2.0))
+    assert np.array_equal(picture[:, 160:], depth_picture(np.full((120, 160), 2.0), 2.0))
+
+
 def test_label_maps_are_drawn_as_before(tmp_path):
     visualizer = SceneLocalVisualizer(alpha=1)
     visualizer.dataset_meta = dict(classes=('a', 'b'), palette=[(255, 0, 0), (0, 0, 255)])

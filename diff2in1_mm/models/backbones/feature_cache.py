@@ -18,7 +18,7 @@ class FeatureCache:
 
     Args:
         max_images (int): Images that are kept; Stable Diffusion's decoder maps of a 512x512 image
-            take 8 MB in float32.
+            take 9.5 MB in float32.
     """
 
     def __init__(self, max_images: int) -> None:

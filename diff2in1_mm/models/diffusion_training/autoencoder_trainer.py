@@ -69,7 +69,8 @@ class AutoencoderTrainer(BaseModel):
             enlarge_color(self.vae.encoder.conv_in)
         if not train_encoder:
             for part in (self.vae.encoder, self.vae.quant_conv):
-                part.requires_grad_(False)
+                if part is not None:  # use_quant_conv=False
+                    part.requires_grad_(False)
         if channels_last:
             self.vae.to(memory_format=torch.channels_last)
         self.scales = scales

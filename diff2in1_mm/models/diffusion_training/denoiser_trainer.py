@@ -16,6 +16,10 @@ from .pipeline_files import load_pipeline, save_pipeline
 from .random_numbers import step_generator
 
 
+# Stable Diffusion's embedding of a text takes 236 kB.
+_KEPT_TEXTS = 4096
+
+
 class _Frozen:
     """Parts that are used but not trained, hidden from ``state_dict``, EMA and DDP.
 
@@ -116,13 +120,16 @@ class DenoiserTrainer(BaseModel):
         generator = step_generator(self.seed, 'denoiser')
         latents, caption = self._crop(latents, caption, generator)
         noise = torch.randn(latents.shape, generator=generator).to(latents)
-        timesteps = self._timesteps(len(latents), generator).to(latents.device)
+        timesteps = self._timesteps(len(latents), generator)
+        # decided on the CPU: a look at what is on a GPU would wait for it
+        low = timesteps < self.noise_schedule.config.num_train_timesteps // 2
+        timesteps = timesteps.to(latents.device)
         dropped = torch.rand(len(latents), generator=generator) < self.caption_dropout
         caption = ['' if drop else text for drop, text in zip(dropped.tolist(), caption)]
         noised = self.noise_schedule.add_noise(latents, noise, timesteps)
         output = self.unet(noised, timesteps, self.embed(caption)).sample.float()
         error = F.mse_loss(output, self._target(latents, noise, timesteps), reduction='none')
-        return self._losses(error.mean(dim=(1, 2, 3)), timesteps)
+        return self._losses(error.mean(dim=(1, 2, 3)), low)
 
     def _crop(self, latents: Tensor, caption: List[str],
               generator: torch.Generator) -> Tuple[Tensor, List[str]]:
@@ -150,12 +157,15 @@ class DenoiserTrainer(BaseModel):
             return noise
         return self.noise_schedule.get_velocity(latents, noise, timesteps)
 
-    def _losses(self, error: Tensor, timesteps: Tensor) -> Dict[str, Tensor]:
-        low = timesteps < self.noise_schedule.config.num_train_timesteps // 2
+    @staticmethod
+    def _losses(error: Tensor, low: Tensor) -> Dict[str, Tensor]:
+        """Of errors (N,), and which of them had little noise (N,), bool on the CPU."""
         losses = dict(loss_denoising=error.mean())
         if low.any() and not low.all():
-            losses.update(low_noise=error[low].mean().detach(),
-                          high_noise=error[~low].mean().detach())
+            share = low.float().to(error.device, non_blocking=True)
+            detached = error.detach()
+            losses.update(low_noise=(detached * share).sum() / share.sum(),
+                          high_noise=(detached * (1 - share)).sum() / (1 - share).sum())
         return losses
 
     # ---- parts ----
@@ -174,7 +184,7 @@ class DenoiserTrainer(BaseModel):
             -1, 1)
 
     def embed(self, texts: Sequence[str]) -> Tensor:
-        """Text embeddings, shape (n, L, C); kept per text while the text encoder is frozen."""
+        """Text embeddings, shape (n, L, C); the latest are kept while the text encoder is frozen."""
         if self.text_encoder is not None:
             return self.text_encoder(self._tokens(texts))[0]
         kept = self.frozen.embeddings
@@ -184,7 +194,10 @@ class DenoiserTrainer(BaseModel):
             with torch.no_grad():
                 ids = self._tokens(missing).to(encoder.device)
                 kept.update(zip(missing, encoder(ids)[0].float().cpu()))
-        return torch.stack([kept[text] for text in texts]).to(self.device)
+        found = torch.stack([kept[text] for text in texts])
+        for text in list(kept)[:max(0, len(kept) - _KEPT_TEXTS)]:
+            del kept[text]
+        return found.to(self.device)
 
     def _tokens(self, texts: Sequence[str]) -> Tensor:
         length = self.frozen.text_encoder.config.max_position_embeddings

@@ -91,6 +91,8 @@ class NormalLoss(nn.Module):
         Returns:
             Tensor: Scalar.
         """
+        # the square of a kappa of 256 is beyond float16
+        pred = pred.to(torch.promote_types(pred.dtype, torch.float32))
         if self.kind in _OF_VECTORS:
             values = _OF_VECTORS[self.kind](pred, target)
         else:

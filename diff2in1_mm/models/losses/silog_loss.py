@@ -9,7 +9,7 @@ class MaskedSiLogLoss(nn.Module):
 
     Eigen, Puhrsch and Fergus (NeurIPS 2014), equation 4, with VPD's root. Equal to MMSegmentation's
     ``SiLogLoss``, whose gradient is NaN for an image without a valid pixel and where prediction and
-    target agree exactly, as theta_E's and theta_C's do at first; here both contribute 0.
+    target agree exactly, as theta_E's and theta_C's do at first; here it is 0 for both.
 
     Args:
         variance_focus (float): Share of the squared mean that is subtracted. Default 0.5.

@@ -27,7 +27,7 @@ class DenseEstimator(EncoderDecoder):
         **kwargs: As in ``EncoderDecoder``.
 
     Raises:
-        ValueError: Unknown ``test_cfg.mode``.
+        ValueError: Unknown ``test_cfg.mode``, or windows that leave gaps.
 
     Attributes:
         label_task (str): 'normals' or 'depth': which labeller makes a store's labels with it.
@@ -41,6 +41,11 @@ class DenseEstimator(EncoderDecoder):
         if mode not in _MODES:
             raise ValueError(f'test_cfg.mode of {type(self).__name__} is one of {_MODES}, not '
                              f'{mode!r}; for a mirrored pass add flip=True')
+        if mode == 'slide' and any(step > side for step, side in zip(self.test_cfg['stride'],
+                                                                     self.test_cfg['crop_size'])):
+            raise ValueError(f"test_cfg.stride = {self.test_cfg['stride']} leaves gaps between "
+                             f"windows of crop_size = {self.test_cfg['crop_size']}: take a smaller "
+                             'stride')
 
     # what a task says
 

@@ -74,6 +74,16 @@ def test_perfect_pixels_bring_no_nan():
     assert loss.item() == 0 and torch.isfinite(raw.grad).all()
 
 
+def test_a_large_kappa_in_half_precision_is_no_infinity():
+    pred = normalise(torch.randn(1, 4, 8))
+    pred[:, 3] = 400
+    target = normalise(torch.randn(1, 4, 8))[:, :3]
+    valid = torch.ones(1, 8, dtype=torch.bool)
+    half = NormalLoss('nll_angular')(pred.half(), target.half(), valid)
+    torch.testing.assert_close(half, NormalLoss('nll_angular')(pred, target, valid), rtol=1e-2,
+                               atol=0.5)
+
+
 def test_unknown_kind():
     with pytest.raises(ValueError, match="one of .*'nll_angular'.* not 'huber'"):
         NormalLoss('huber')

@@ -194,6 +194,14 @@ def test_an_unknown_mode_is_named(pipeline_folder):
             test_cfg=dict(mode='slide_flip')))
 
 
+def test_windows_with_gaps_are_named(pipeline_folder):
+    with pytest.raises(ValueError, match='leaves gaps between windows.*take a smaller stride'):
+        MODELS.build(dict(
+            type='DepthMapEstimator', decode_head=HEADS['fpn_depth'][1],
+            backbone=dict(type='DiffusionBackbone', diffusion=pipeline_folder),
+            test_cfg=dict(mode='slide', crop_size=(64, 64), stride=(32, 65))))
+
+
 def test_training_mode_samples_points(pipeline_folder):
     """``target_mode='train'``: the released code labels with the training-mode forward."""
     model = build('bae', pipeline_folder)
