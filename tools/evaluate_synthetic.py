@@ -104,16 +104,19 @@ def figures(network: nn.Module, real: List[Tensor], samples: List[Tensor],
             sources: List[Tensor]) -> Dict[str, dict]:
     """All distances and the diversity, in the features of one network."""
     of_real, of_samples = extract(network, real), extract(network, samples)
-    of_sources = extract(network, sources)
+    distinct = list({id(source): source for source in sources}.values())  # one for all its samples
+    place = {id(source): i for i, source in enumerate(distinct)}
+    of_distinct = extract(network, distinct)
     pairs = {
         'samples to real': (of_real, of_samples),
         'one half of real to the other': (of_real[::2], of_real[1::2]),
-        'jittered copies to real': (of_real, extract(network, jittered(sources))),
-        'sources to real': (of_real, of_sources)}
+        'jittered copies to real': (of_real, extract(network, jittered(distinct))),
+        'sources to real': (of_real, of_distinct)}
     return {
         **{name: dict(distances(*sets), images=min(map(len, sets)))
-           for name, sets in pairs.items()},
-        'diversity': diversity(sources, samples, of_sources, of_samples)}
+           for name, sets in pairs.items() if min(map(len, sets)) >= LEAST // 2},
+        'diversity': diversity(sources, samples, of_distinct[[place[id(s)] for s in sources]],
+                               of_samples)}
 
 
 def table(result: Dict[str, dict]) -> str:
@@ -128,9 +131,8 @@ def table(result: Dict[str, dict]) -> str:
             lines.append(f'{name:32}{kid}{fid:>10}{mark}')
     if few:
         lines.append(f'* fewer than {FEW} images in a set: this KID says little')
-    found = result['diversity']
-    return '\n'.join([*lines, f'diversity against the source: {found["features"]:.3f} in features, '
-                      f'{found["pixels"]:.3f} in pixels'])
+    found = ', '.join(f'{value:.3f} in {name}' for name, value in result['diversity'].items())
+    return '\n'.join([*lines, f'diversity against the source: {found}'])
 
 
 def check_counts(args: argparse.Namespace, real: int, samples: int) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from diff2in1_mm.synthesis import SampleRecord, SyntheticStore
 
@@ -60,6 +61,26 @@ def test_figures_and_sheet(tool, folders, pipeline_folder, capsys):
     assert 'diversity against the source' in told
     assert '* fewer than 50 images in a set: this KID says little' in told
     assert found['one half of real to the other']['images'] == COUNT // 2
+
+
+def test_a_source_of_several_samples_counts_once(tool):
+    class Network(torch.nn.Module):
+        seen = 0
+
+        def forward(self, images):
+            Network.seen += len(images)
+            return images.float().flatten(1)[:, ::97]
+
+    def images(first, count):
+        return [torch.from_numpy(picture(first + i)).permute(2, 0, 1) for i in range(count)]
+
+    real, sources, samples = images(0, 8), images(20, 4), images(40, 8)
+    found = tool.figures(Network(), real, samples, sources + sources)
+    assert Network.seen == 8 + 8 + 4 + 4  # real, samples, sources, their jittered copies
+    assert found['sources to real']['images'] == 4
+    one = tool.figures(Network(), real, samples, sources[:1] * 8)
+    assert 'sources to real' not in one and list(one['diversity']) == ['pixels']
+    assert 'diversity against the source: ' in tool.table(one)
 
 
 def test_the_kid_of_many_images_is_not_marked(tool):
