@@ -15,7 +15,8 @@ from mmengine.runner import Runner
 
 from diff2in1_mm.engine.launch import (add_common_options, check_data, check_hook_data,
                                        cpu_takes_bf16, find_hook, load_config, prepare_processes)
-from diff2in1_mm.engine.tool_checks import check_checkpoint, check_writable
+from diff2in1_mm.engine.tool_checks import (check_checkpoint, check_writable, load_weights,
+                                             read_checkpoint)
 from diff2in1_mm.sentences import told_in_a_sentence
 
 EXAMPLES = """\
@@ -99,6 +100,18 @@ def _use_amp(cfg: Config) -> None:
         cfg.optim_wrapper.type = 'Bf16OptimWrapper'
 
 
+def _look_at_resumed(runner: Runner, cfg: Config) -> None:
+    """Name a checkpoint of another model, of which MMEngine would load what fits."""
+    if not cfg.get('resume'):
+        return
+    path = cfg.get('load_from') or _latest(cfg)
+    if path and isinstance(runner.model, torch.nn.Module):  # FlexibleRunner builds it later
+        load_weights(runner.model, read_checkpoint(path), path)
+    elif not path:  # no error: clusters submit --resume always
+        print_log(f'nothing to resume in {cfg.work_dir}: starting anew', 'current',
+                  level=logging.WARNING)
+
+
 def main(argv=None) -> None:
     parser, args = parse_args(argv)
     try:
@@ -112,10 +125,7 @@ def main(argv=None) -> None:
             runner = RUNNERS.build(cfg)
         else:
             runner = Runner.from_cfg(cfg)
-        if cfg.get('resume') and not (cfg.get('load_from') or _latest(cfg)):
-            # no error: clusters submit --resume always
-            print_log(f'nothing to resume in {cfg.work_dir}: starting anew', 'current',
-                      level=logging.WARNING)
+        _look_at_resumed(runner, cfg)
         runner.train()
 
 

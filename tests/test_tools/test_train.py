@@ -172,9 +172,10 @@ class TestBadInput:
         other = tmp_path / 'other.pth'
         torch.save(dict(state_dict={'roi_head.bbox_head.fc_cls.weight': torch.zeros(4, 8)},
                         meta={}), other)
-        said = self.said(capsys, 'test', path, str(other), '--work-dir', str(tmp_path / 'work'))
-        assert 'other.pth does not fit the model of the config (Missing key(s): ' in said
-        assert said.endswith('give the config that it was trained with')
+        for argv in (['test', path, str(other)], ['train', path, '--resume', str(other)]):
+            said = self.said(capsys, *argv, '--work-dir', str(tmp_path / 'work'))
+            assert 'other.pth does not fit the model of the config (Missing key(s): ' in said
+            assert said.endswith('give the config that it was trained with')
 
     def test_options_that_the_config_cannot_follow(self, images, tmp_path, capsys):  # noqa: F811
         path = write(config(images, tmp_path), tmp_path)
