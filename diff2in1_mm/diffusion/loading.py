@@ -2,6 +2,7 @@
 import json
 import os
 import os.path as osp
+from functools import partial
 from pathlib import Path
 from typing import Callable, NamedTuple, Optional
 
@@ -10,6 +11,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
 from ..sentences import first_line
 from . import original_layout as original
+from .folder_parts import load_tokenizer, load_whole
 
 PREDICTION_TYPES = ('epsilon', 'v_prediction')
 
@@ -123,8 +125,8 @@ def _load_single_file(path: str, dtype: torch.dtype, prediction_type: Optional[s
 def _load_folder_or_hub(source: str, dtype: torch.dtype, variant: Optional[str]) -> Parts:
     options = dict(torch_dtype=dtype, use_safetensors=True, variant=variant)
     try:
-        unet = UNet2DConditionModel.from_pretrained(source, subfolder='unet', **options)
-        vae = AutoencoderKL.from_pretrained(source, subfolder='vae', **options)
+        unet = load_whole(UNet2DConditionModel, source, 'unet', **options)
+        vae = load_whole(AutoencoderKL, source, 'vae', **options)
         schedule = DDIMScheduler.load_config(source, subfolder='scheduler')
     except OSError as error:
         raise ValueError(
@@ -133,10 +135,9 @@ def _load_folder_or_hub(source: str, dtype: torch.dtype, variant: Optional[str])
             'local diffusers folder') from error
 
     def load_text():
-        from transformers import CLIPTokenizer
         try:
             encoder = _text_encoder(source, variant)
-            tokenizer = CLIPTokenizer.from_pretrained(source, subfolder='tokenizer')
+            tokenizer = load_tokenizer(source)
         except OSError as error:
             raise ValueError(
                 f'{source!r} has no usable text encoder and tokenizer ({first_line(error)}): '
@@ -149,13 +150,13 @@ def _load_folder_or_hub(source: str, dtype: torch.dtype, variant: Optional[str])
 
 def _text_encoder(source: str, variant: Optional[str]):
     from transformers import CLIPTextModel
-    options = dict(subfolder='text_encoder', use_safetensors=True)
+    whole = partial(load_whole, CLIPTextModel, source, 'text_encoder', use_safetensors=True)
     try:
-        return CLIPTextModel.from_pretrained(source, variant=variant, **options)
+        return whole(variant=variant)
     except OSError:
         if variant is None:
             raise
-        return CLIPTextModel.from_pretrained(source, **options)  # some have it in full only
+        return whole()  # some have it in full only
 
 
 def _check_folder(folder: str) -> None:

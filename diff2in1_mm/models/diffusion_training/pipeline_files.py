@@ -12,6 +12,7 @@ from diffusers import (AutoencoderKL, DDIMScheduler, StableDiffusionPipeline,
                        UNet2DConditionModel)
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from ...diffusion.folder_parts import IncompleteModel, load_tokenizer, load_whole
 from ...diffusion.precision import DTYPES
 from .tokenizer import cut_tokenizer
 
@@ -56,22 +57,26 @@ def load_pipeline(source: str) -> StableDiffusionPipeline:
     """All parts of a diffusers folder or hub id, in float32.
 
     Raises:
-        ValueError: It cannot be loaded; the sentence says why.
+        ValueError: It cannot be loaded, or is incomplete; the sentence says why.
     """
     with _named(source):
+        # The pipeline's own loading fills up what is missing, and says so in a warning only.
+        parts = {name: load_whole(kind, source, name, dtype=torch.float32) for name, kind in (
+            ('vae', AutoencoderKL), ('unet', UNet2DConditionModel),
+            ('text_encoder', CLIPTextModel))}
         return StableDiffusionPipeline.from_pretrained(
-            source, dtype=torch.float32, safety_checker=None, feature_extractor=None,
-            requires_safety_checker=False)
+            source, **parts, tokenizer=load_tokenizer(source), safety_checker=None,
+            feature_extractor=None, requires_safety_checker=False)
 
 
 def load_vae(source: str) -> AutoencoderKL:
     """Only the autoencoder of a diffusers folder or hub id, in float32.
 
     Raises:
-        ValueError: It cannot be loaded; the sentence says why.
+        ValueError: It cannot be loaded, or is incomplete; the sentence says why.
     """
     with _named(source):
-        return AutoencoderKL.from_pretrained(source, subfolder='vae', dtype=torch.float32)
+        return load_whole(AutoencoderKL, source, 'vae', dtype=torch.float32)
 
 
 def read_configs(source: str) -> Tuple[dict, dict]:
@@ -90,6 +95,8 @@ def _named(source: str):
     """Turn a loader's own words into one sentence."""
     try:
         yield
+    except IncompleteModel:
+        raise
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().split('\n')[0]
         raise ValueError(f'{source!r} is not a diffusers pipeline that can be loaded ({reason}); '
