@@ -22,6 +22,9 @@ def load(base: str) -> Config:
     Args:
         base (str): Config file, or ``'mmseg::...'`` / ``'mmdet::...'``.
 
+    Returns:
+        Config: Its model has the data preprocessor that a Runner would give it.
+
     Raises:
         FileNotFoundError, ImportError, ValueError: It cannot be read, or nothing can be switched.
     """
@@ -33,6 +36,8 @@ def load(base: str) -> Config:
                          'detector.')
     if model.backbone.type.endswith('DiffusionBackbone'):
         raise ValueError(f'{base} already has a DiffusionBackbone.')
+    if cfg.get('data_preprocessor') is not None:
+        model.setdefault('data_preprocessor', cfg.data_preprocessor)  # as MMEngine's Runner does
     return cfg
 
 

@@ -100,7 +100,7 @@ def _model(cfg: Config, options: SwitchOptions, maps: BackboneMaps) -> str:
              '# how the data preprocessor normalises; undone inside',
              f"input_mean={floats(processor.get('mean') or 0)}",
              f"input_std={floats(processor.get('std') or 1)}"]
-    if not processor.get('bgr_to_rgb', False):
+    if not (processor.get('bgr_to_rgb') or processor.get('rgb_to_bgr')):  # both exchange them
         lines.append('input_bgr=True')
     lines += [f'# what {cfg.model.backbone.type} gave'
               + ('; None: nothing reads that map' if None in maps.channels else ''),

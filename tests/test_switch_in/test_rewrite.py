@@ -71,6 +71,26 @@ def test_choices(switch):
         switch(warm_up=100)
 
 
+def test_a_preprocessor_beside_the_model(switch):
+    """MMEngine's Runner gives it to the model, unless the model has one."""
+    beside = "data_preprocessor = model.pop('data_preprocessor')\n"
+    cfg = switch(beside)
+    assert cfg.model.backbone.input_mean == [1., 2., 3.] and cfg.model.backbone.input_bgr
+    assert cfg.model.backbone.input_std == [4., 5., 6.]
+    assert cfg.custom_hooks[0].creation.scale == (2048, 512)
+    cfg = switch("data_preprocessor = dict(type='SegDataPreProcessor', mean=[7], std=[8])\n")
+    assert cfg.model.backbone.input_mean == [1., 2., 3.]
+    assert 'input_bgr' not in switch(beside + "data_preprocessor['bgr_to_rgb'] = True\n"
+                                     ).model.backbone
+
+
+@pytest.mark.parametrize('option', ['bgr_to_rgb', 'rgb_to_bgr'])
+def test_a_preprocessor_that_exchanges_channels(switch, option):
+    """Both names do the same, and red reaches the diffusion model as red."""
+    backbone = switch(f"model['data_preprocessor']['{option}'] = True\n").model.backbone
+    assert 'input_bgr' not in backbone and backbone.input_mean == [1., 2., 3.]
+
+
 def test_hooks_seed_imports_and_weights_of_the_base(switch):
     cfg = switch("""
 custom_imports = dict(imports='json')
