@@ -32,7 +32,8 @@ def switch_in(base: str, out: str, options: SwitchOptions = SwitchOptions()) -> 
 
     Args:
         base (str): Config file, or ``'mmseg::...'`` / ``'mmdet::...'``.
-        out (str): Where the text will lie; a path in it is relative to this file.
+        out (str): Where the text will lie; a path in it is relative to this file; absolute where
+            links make that ambiguous.
         options (SwitchOptions): See there.
 
     Returns:
@@ -80,10 +81,15 @@ def _side(cfg: Config) -> int:
 
 
 def _inherited(base: str, out: str) -> str:
+    """A path from the new file's folder; an absolute one where links make that ambiguous."""
     if '::' in base:
         return base
-    folder = osp.dirname(osp.realpath(out))
-    return osp.relpath(osp.realpath(base), folder).replace(osp.sep, '/')
+    base, folder = osp.abspath(base), osp.dirname(osp.abspath(out))
+    relative = osp.relpath(base, folder)
+    # MMEngine opens the path twice: as it is, and with every 'NAME/..' dropped from it, which is
+    # another file where NAME is a link
+    follows = osp.realpath(osp.join(folder, relative)) == osp.realpath(base)
+    return (relative if follows else base).replace(osp.sep, '/')
 
 
 def _imports(cfg: Config) -> str:

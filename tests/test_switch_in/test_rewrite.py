@@ -180,6 +180,32 @@ def test_a_detector_of_its_library(tmp_path):
     assert hook.creation.scale == (768, 512) and hook.creation.label_scale == (1333, 800)
 
 
+def test_links_between_the_base_and_the_new_file(tmp_path):
+    """MMEngine goes up from a linked folder by its name and by where it leads, and wants both."""
+    (tmp_path / 'project').mkdir()
+    (tmp_path / 'far/away/real').mkdir(parents=True)
+    (tmp_path / 'project/parent.py').write_text(BASE)
+    (tmp_path / 'far/base.py').write_text("_base_ = ['parent.py']")
+    base, link = tmp_path / 'project/base.py', tmp_path / 'project/link'
+    base.symlink_to(tmp_path / 'far/base.py')
+    link.symlink_to(tmp_path / 'far/away/real')
+    (tmp_path / 'whole').symlink_to(tmp_path / 'project')
+
+    def inherited(base, out):
+        text = switch_in(str(base), str(out), SwitchOptions(maps=MAPS))
+        out.parent.mkdir(exist_ok=True)
+        out.write_text(text)
+        assert Config.fromfile(out).model.decode_head.num_classes == 3
+        return text.splitlines()[2]
+
+    assert inherited(base, link / 'mine.py') == f'_base_ = [{str(base)!r}]'
+    # links that make no difference
+    base = tmp_path / 'whole/parent.py'
+    assert inherited(base, tmp_path / 'whole/new/mine.py') == "_base_ = ['../parent.py']"
+    base = tmp_path / 'project/base.py'
+    assert inherited(base, tmp_path / 'project/mine.py') == "_base_ = ['base.py']"
+
+
 def test_a_model_that_theta_c_cannot_label_for(tmp_path):
     pytest.importorskip('mmdet')
     base = 'mmdet::panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco.py'
