@@ -4,7 +4,6 @@ The architecture is read from the shapes of the weights, so that no configuratio
 fetched: Stable Diffusion 1.x and 2.x, and smaller models of the same layout.
 """
 import os.path as osp
-import pickle
 from typing import Any, Dict, Tuple
 
 import torch
@@ -51,6 +50,7 @@ def read_tensors(path: str) -> Dict[str, Tensor]:
         dict[str, Tensor]: By the names of the file, tensors on the CPU.
 
     Raises:
+        OSError: The file cannot be read at all.
         ValueError: The file is damaged, needs code to be unpickled or holds no tensors; the message
             says what to do.
     """
@@ -61,7 +61,8 @@ def read_tensors(path: str) -> Dict[str, Tensor]:
             break
     state = {}
     if isinstance(content, dict):
-        state = {key: value for key, value in content.items() if isinstance(value, Tensor)}
+        state = {key: value for key, value in content.items()
+                 if isinstance(key, str) and isinstance(value, Tensor)}
     if not state:
         raise ValueError(f'{path} holds no weights by name, neither itself nor under "state_dict" '
                          'or "model": give a checkpoint of a model')
@@ -79,7 +80,9 @@ def _read_safetensors(path: str) -> Dict[str, Tensor]:
 def _read_pickle(path: str) -> Any:
     try:
         return torch.load(path, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except OSError:
+        raise  # the file may be well, the disk is not
+    except Exception as error:  # damaged bytes are instructions too, and fail in many ways
         raise ValueError(
             f'{path} cannot be read as plain tensors (it holds pickled Python objects, as files '
             'written by Lightning do, or is damaged): use the .safetensors version of the model, '

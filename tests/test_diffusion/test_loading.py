@@ -1,12 +1,15 @@
+import io
 import json
+import random
 import shutil
+import struct
 
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
-from diff2in1_mm.diffusion import LatentDiffusion
+from diff2in1_mm.diffusion import LatentDiffusion, original_layout
 
 from ..original_layout import original_state, small_sd
 from ..small_models import assert_same, write_json
@@ -81,6 +84,47 @@ def test_other_single_files_are_named(tmp_path):
     (tmp_path / 'damaged.safetensors').write_bytes(b'not tensors')
     with pytest.raises(ValueError, match='is not a readable safetensors file'):
         LatentDiffusion.from_pretrained(str(tmp_path / 'damaged.safetensors'))
+
+
+@pytest.mark.parametrize('content,kind', [
+    (b'\x80\x02h\x05.', KeyError), (b'\x80\x02.', IndexError), (b'\x80\x02M\x01', struct.error),
+    (b'\x80\x02X\x01\x00\x00\x00\xf9.', UnicodeDecodeError), (b'', EOFError)])
+def test_a_damaged_pickle_is_named_whatever_its_reader_stumbles_over(tmp_path, content, kind):
+    path = tmp_path / 'model.ckpt'
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r'model\.ckpt cannot be read as plain tensors') as error:
+        LatentDiffusion.from_pretrained(str(path))
+    assert isinstance(error.value.__cause__, kind)
+
+
+@pytest.mark.filterwarnings('ignore:Detected pickle protocol')
+def test_flipped_bytes_of_a_pickle_are_one_sentence_or_other_tensors(tmp_path):
+    stream, rng = io.BytesIO(), random.Random(0)
+    torch.save({'a': torch.zeros(100)}, stream, _use_new_zipfile_serialization=False)
+    path = tmp_path / 'model.pth'
+    for _ in range(100):
+        content = bytearray(stream.getvalue())
+        content[rng.randrange(len(content))] = rng.randrange(256)
+        path.write_bytes(content)
+        try:
+            original_layout.read_tensors(str(path))
+        except ValueError as error:
+            assert str(error).startswith(str(path)) and '\n' not in str(error)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    def load(*args, **options):
+        raise PermissionError(13, 'Permission denied')
+
+    monkeypatch.setattr(torch, 'load', load)
+    with pytest.raises(PermissionError):
+        original_layout.read_tensors(str(tmp_path / 'model.ckpt'))
+
+
+def test_a_list_of_tensors_under_numbers_is_no_checkpoint(tmp_path):
+    torch.save({0: torch.zeros(1)}, tmp_path / 'model.pth')
+    with pytest.raises(ValueError, match='holds no weights by name'):
+        LatentDiffusion.from_pretrained(str(tmp_path / 'model.pth'))
 
 
 def test_the_saved_folder_is_a_stable_diffusion_pipeline(pipeline_folder):
