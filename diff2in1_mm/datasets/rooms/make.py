@@ -36,7 +36,8 @@ def make_rooms(root: str, splits: Sequence[str] = ('train', 'val'), seed: int = 
     labelled splits ``annotations/`` (class index, uint8), ``depth/`` (millimetres, uint16),
     ``normals/`` ((n + 1) / 2 * 65535 as 16-bit RGB), ``boundaries/`` (0 or 255) under the same
     names and ``instances_SPLIT.json`` (COCO). ``captions_SPLIT.json`` and ``rooms_SPLIT.json``,
-    which says how the split was made, are written last. Several processes may call this at once.
+    which says how the split was made, are written last. Several processes may call this at once;
+    a world that is complete is only read, so that it may be somebody else's.
 
     Args:
         root (str): The folder; made if needed.
@@ -55,6 +56,8 @@ def make_rooms(root: str, splits: Sequence[str] = ('train', 'val'), seed: int = 
     os.makedirs(root, exist_ok=True)
     for split in splits:
         spec = dict(seed=seed, size=list(size), count=counts[split], renderer=RENDERER)
+        if _is_made(root, split, spec) and not osp.exists(_marker(root, split)):
+            continue  # before the lock, which is a file and asks for the right to write
         # a lock for each split: nobody waits for 20,000 unlabelled rooms to read labelled ones
         with FileLock(osp.join(root, f'.{split}.lock')):
             if _is_made(root, split, spec):
@@ -67,16 +70,19 @@ def make_rooms(root: str, splits: Sequence[str] = ('train', 'val'), seed: int = 
 
 
 def _is_made(root: str, split: str, spec: dict) -> bool:
-    path = osp.join(root, f'rooms_{split}.json')
-    if not osp.isfile(path):
+    """Whether the split is complete; right with and without the lock."""
+    # a world of an older version has fewer kinds of labels: it is rendered again
+    whole = all(osp.isdir(osp.join(root, folder, split)) for folder in _folders(split))
+    # read after the look at the folders: who renders again removes this file before making them
+    try:
+        with open(osp.join(root, f'rooms_{split}.json'), encoding='utf-8') as file:
+            found = json.load(file)
+    except FileNotFoundError:
         return False
-    with open(path, encoding='utf-8') as file:
-        found = json.load(file)
     if found != spec:
         raise ValueError(f'{root} holds a split {split!r} of another world ({found}, wanted '
                          f'{spec}): give another data_root, or delete the folder.')
-    # a world of an older version has fewer kinds of labels: it is rendered again
-    return all(osp.isdir(osp.join(root, folder, split)) for folder in _folders(split))
+    return whole
 
 
 def _folders(split: str) -> Sequence[str]:

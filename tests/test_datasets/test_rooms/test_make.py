@@ -74,6 +74,35 @@ def test_nothing_is_made_twice(world, monkeypatch):
     make_rooms(str(world), ['train', 'unlabelled'], **OPTIONS)
 
 
+def test_the_world_of_somebody_else_is_only_read(world, monkeypatch):
+    """Nothing may be written there, not even a lock."""
+    def refused(path):
+        raise PermissionError(f'Permission denied: {path!r}')
+
+    monkeypatch.setattr(make, 'FileLock', refused)
+    make_rooms(str(world), ['train', 'unlabelled'], **OPTIONS)
+    with pytest.raises(PermissionError):  # this one would have to be rendered
+        make_rooms(str(world), ['mine'], size=(32, 48), counts=dict(mine=1), workers=1)
+
+
+def test_a_world_that_is_rendered_anew_meanwhile_is_not_complete(world, monkeypatch):
+    """Seen without the lock, its folders may be there again while its files are not."""
+    complete, away = world / 'rooms_train.json', world / 'away'
+    spec, isdir = json.loads(complete.read_text()), make.osp.isdir
+
+    def remade(path):
+        if complete.exists():
+            complete.rename(away)
+        return isdir(path)
+
+    assert make._is_made(str(world), 'train', spec)
+    monkeypatch.setattr(make.osp, 'isdir', remade)
+    try:
+        assert not make._is_made(str(world), 'train', spec)
+    finally:
+        away.rename(complete)
+
+
 def test_a_world_that_lacks_a_kind_of_label_is_completed(tmp_path):
     options = dict(OPTIONS, counts=dict(train=2))
     make_rooms(str(tmp_path), ['train'], **options)
