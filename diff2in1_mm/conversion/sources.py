@@ -1,5 +1,5 @@
 """Which published model a state dict is: by its keys, never by the name of its file."""
-from typing import Callable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from torch import Tensor
 
@@ -71,17 +71,39 @@ def convert(states: Mapping[str, Mapping[str, Tensor]],
 def _convert(states: Mapping[str, Mapping[str, Tensor]], kinds: Mapping[str, List[Source]],
              prediction_type: Optional[str]) -> Tuple[str, Converted]:
     every = [source for found in kinds.values() for source in found]
-    joined = {key: value for state in states.values() for key, value in state.items()}
     if set(every) <= {_AGGREGATOR, _DECODER}:
-        return 'normals of Diff-2-in-1', normals.convert_normals(joined)
+        _refuse_two_of_a_kind(kinds)
+        return 'normals of Diff-2-in-1', normals.convert_normals(_joined(states))
     if len(every) > 1:
         raise ValueError(f'{" and ".join(kinds)} are {" and ".join(s.name for s in every)}: give '
                          'one checkpoint at a time (only the two files of the normals of '
                          'Diff-2-in-1 go together)')
+    (name, state), = states.items()
     if every == [_STABLE_DIFFUSION]:
-        name = next(iter(kinds))
-        return _STABLE_DIFFUSION.name, convert_stable_diffusion(joined, name, prediction_type)
-    return every[0].name, every[0].convert(joined)
+        return _STABLE_DIFFUSION.name, convert_stable_diffusion(state, name, prediction_type)
+    return every[0].name, every[0].convert(state)
+
+
+def _refuse_two_of_a_kind(kinds: Mapping[str, List[Source]]) -> None:
+    """Of two epochs of a file one would win, and nobody could tell which."""
+    for source in (_AGGREGATOR, _DECODER):
+        files = [name for name, found in kinds.items() if source in found]
+        if len(files) > 1:
+            raise ValueError(f'{files[0]} and {files[1]} both hold {source.name}, and only one can '
+                             'be converted: give one file of each')
+
+
+def _joined(states: Mapping[str, Mapping[str, Tensor]]) -> Dict[str, Tensor]:
+    """The weights of all files, each from one of them."""
+    joined: Dict[str, Tensor] = {}
+    holders: Dict[str, str] = {}
+    for name, state in states.items():
+        for key, value in state.items():
+            if key in joined:
+                raise ValueError(f'{holders[key]} and {name} both hold the weight {key!r}: give '
+                                 'the two files as the released code saved them')
+            joined[key], holders[key] = value, name
+    return joined
 
 
 def _without_wrapper(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -377,3 +377,27 @@ def test_two_checkpoints_at_once_are_refused(small, tmp_path, capsys):
     torch.save(published.vpd_depth(*small, head.state_dict()), tmp_path / 'depth.pth')
     assert 'one checkpoint at a time' in refusal(
         capsys, tmp_path / 'sd.safetensors', tmp_path / 'depth.pth', '--out', tmp_path / 'out')
+
+
+def test_normals_are_of_one_aggregator_and_one_decoder(folder, tmp_path, capsys):
+    """Two epochs of one of them: which is meant cannot be told, and both fit."""
+    save_file({'c': torch.zeros(2, 64)}, folder / 'empty.safetensors')
+    _, neck, head = normal_parts(folder)
+    aggregator = published.released_aggregator(neck.state_dict())
+    decoder = published.released_decoder(head.decoder.state_dict())
+    other = {key: value + 1 for key, value in aggregator.items()}
+    for name, state in dict(a48=aggregator, a49=other, b49=decoder, both={**other, **decoder},
+                            mixed={**decoder, 'mlp.layers.0.weight': torch.ones(4, 4)}).items():
+        torch.save(state, tmp_path / f'{name}.pth')
+    out = ('--out', tmp_path / 'out')
+    text = refusal(capsys, tmp_path / 'a48.pth', tmp_path / 'a49.pth', tmp_path / 'b49.pth', *out)
+    assert f'{tmp_path / "a48.pth"} and {tmp_path / "a49.pth"} both hold the aggregator' in text
+    assert text.endswith('give one file of each')
+    text = refusal(capsys, tmp_path / 'both.pth', tmp_path / 'b49.pth', *out)
+    assert 'both hold the normal decoder of Diff-2-in-1' in text
+    assert 'both hold the aggregator' in refusal(
+        capsys, tmp_path / 'a48.pth', tmp_path / 'a49.pth', *out)
+    text = refusal(capsys, tmp_path / 'a48.pth', tmp_path / 'mixed.pth', *out)
+    assert "both hold the weight 'mlp.layers.0.weight'" in text
+    assert not (tmp_path / 'out').exists()
+    convert(tmp_path / 'both.pth', *out)  # one file with both is clear
