@@ -1,13 +1,19 @@
 """The diffusion model that comes with the package."""
+import json
 import shutil
+from unittest.mock import Mock
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from diff2in1_mm.diffusion import LatentDiffusion, embedded
+from diff2in1_mm.models.diffusion_training import embed as embed_module
 from diff2in1_mm.models.diffusion_training.embed import embed, last_grid
 from diff2in1_mm.models.diffusion_training.pipeline_files import load_pipeline
+
+from ..small_models import save_tiny_pipeline
 
 
 @pytest.fixture
@@ -48,6 +54,53 @@ def test_a_new_one_keeps_the_card(folder, pipeline_folder):
     embed(pipeline_folder, folder)
     assert (folder / 'README.md').read_text() == 'model card'
     LatentDiffusion.from_pretrained('diff2in1_mm/rooms')  # the card is not under the checksums
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in folder.rglob('*') if path.is_file()}
+
+
+def with_pictures(tmp_path):
+    """Work dir of a denoiser that has drawn one grid."""
+    samples = tmp_path / 'work' / 'denoiser' / 'samples'
+    samples.mkdir(parents=True)
+    cv2.imwrite(str(samples / 'iter_10.png'), np.full((8, 8, 3), 90, np.uint8))
+    return str(tmp_path / 'work')
+
+
+@pytest.mark.parametrize('last', ['checksum', '_forget_place', '_plot_losses'])
+def test_one_that_is_stopped_on_the_way_leaves_the_old_one_whole(
+        folder, tmp_path, monkeypatch, last):
+    (folder / 'README.md').write_text('model card')
+    before = contents(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(embed_module, last, Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            embed(save_tiny_pipeline(tmp_path / 'other', seed=1), folder, with_pictures(tmp_path))
+    assert contents(folder) == before
+    LatentDiffusion.from_pretrained('diff2in1_mm/rooms')
+
+
+def test_weights_checksums_and_pictures_come_together(folder, pipeline_folder, tmp_path):
+    (folder / 'README.md').write_text('model card')
+    (folder / 'samples.jpg').write_bytes(b'of the old one')
+    embed(pipeline_folder, folder, with_pictures(tmp_path))
+    assert cv2.imread(str(folder / 'samples.jpg')).shape == (8, 8, 3)
+    assert cv2.imread(str(folder / 'losses.jpg')) is not None
+    assert (folder / 'README.md').read_text() == 'model card'
+    assert 'unet/config.json' in json.loads((folder / 'checksums.json').read_text())
+    assert [path.name for path in tmp_path.glob('.rooms*')] == []
+
+
+def test_the_card_of_one_that_a_kill_left_aside_is_kept(folder, pipeline_folder):
+    """Killed between the two renames of `replace_folder`."""
+    (folder / 'README.md').write_text('model card')
+    aside = folder.parent / '.rooms.old-x'
+    aside.mkdir()
+    folder.rename(aside / 'rooms')
+    embed(pipeline_folder, folder)
+    assert (folder / 'README.md').read_text() == 'model card'
 
 
 def test_the_cards_pictures_are_of_the_run_that_drew_them(tmp_path):

@@ -7,33 +7,49 @@
 """
 import io
 import json
+import shutil
 import sys
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Optional
 
 import cv2
 
 from ...diffusion.embedded import CHECKSUMS, FOLDER, checksum
 from ...files import write_atomic
-from .pipeline_files import load_pipeline, save_pipeline
+from .pipeline_files import load_pipeline, replace_folder, write_pipeline
 
 # What stands in the folder for people, and is no part of the model.
 _FOR_PEOPLE = ('README.md', 'samples.jpg', 'losses.jpg')
 
 
-def embed(pipeline: str, folder: Path = FOLDER) -> None:
-    """Replace the embedded model, its weights in fp16 and with their checksums.
+def embed(pipeline: str, folder: Path = FOLDER, drawn_by: Optional[str] = None) -> None:
+    """Replace the embedded model, its weights in fp16, with checksums, card and pictures.
+
+    All of it is written beside the old one, which then gives its place at once: what is stopped on
+    the way leaves a whole model, at worst set aside by :func:`replace_folder` until the next run.
 
     Args:
         pipeline (str): Folder that ``tools/train_diffusion.py`` wrote.
         folder (Path): Of the embedded model.
+        drawn_by (str | None): Work dir whose pictures go with it; None keeps those that are there.
     """
     parts = load_pipeline(pipeline)
-    kept = {name: (folder / name).read_bytes() for name in _FOR_PEOPLE
-            if (folder / name).is_file()}
-    save_pipeline(parts, str(folder), 'fp16')
-    for name, content in kept.items():
-        write_atomic(folder / name, content)
+
+    def write(path: str) -> None:
+        fresh = Path(path)
+        write_pipeline(parts, path, 'fp16')
+        for name in _FOR_PEOPLE:
+            if (folder / name).is_file():
+                shutil.copy(folder / name, fresh / name)
+        if drawn_by is not None:
+            illustrate(drawn_by, fresh)
+        _sign(fresh)
+
+    replace_folder(str(folder), write)
+
+
+def _sign(folder: Path) -> None:
+    """Make the model's files fit to be given away, and write their checksums."""
     files = sorted(path for path in folder.rglob('*')
                    if path.is_file() and path.name not in _FOR_PEOPLE)
     for path in files:
@@ -65,12 +81,12 @@ def last_grid(work_dir: str) -> Path:
     return grids[-1]
 
 
-def illustrate(work_dir: str, folder: Path = FOLDER) -> None:
+def illustrate(work_dir: str, folder: Path) -> None:
     """Put the pictures of the model card beside the model: last sample grid and loss curves.
 
     Args:
         work_dir (str): Of ``tools/train_diffusion.py``.
-        folder (Path): Of the embedded model.
+        folder (Path): Of the model.
     """
     last = last_grid(work_dir)
     quality = [cv2.IMWRITE_JPEG_QUALITY, 92]
@@ -116,5 +132,4 @@ if __name__ == '__main__':
         last_grid(sys.argv[-1])  # before anything is replaced
     except FileNotFoundError as error:
         sys.exit(str(error))
-    embed(str(Path(sys.argv[1]) / 'pipeline'))
-    illustrate(sys.argv[-1])
+    embed(str(Path(sys.argv[1]) / 'pipeline'), drawn_by=sys.argv[-1])

@@ -112,9 +112,20 @@ def save_pipeline(pipeline: StableDiffusionPipeline, folder: str, dtype: str = '
         folder (str): Target; an existing one is replaced.
         dtype (str): 'fp32', 'fp16' or 'bf16' of the weights on disk. Default 'fp32'.
     """
+    replace_folder(folder, lambda path: write_pipeline(pipeline, path, dtype))
+
+
+def write_pipeline(pipeline: StableDiffusionPipeline, folder: str, dtype: str = 'fp32') -> None:
+    """Write a pipeline file by file: into a folder that nobody reads yet.
+
+    Args:
+        pipeline (StableDiffusionPipeline): What to write; it is not changed.
+        folder (str): Target.
+        dtype (str): As :func:`save_pipeline` takes it.
+    """
     if dtype != 'fp32':
         pipeline = copy.deepcopy(pipeline).to(dtype=DTYPES[dtype])
-    replace_folder(folder, lambda path: pipeline.save_pretrained(path, safe_serialization=True))
+    pipeline.save_pretrained(folder, safe_serialization=True)
 
 
 def replace_folder(folder: str, write: Callable[[str], None]) -> None:
