@@ -1,9 +1,11 @@
 """Errors of depth as the literature reports them."""
+import logging
 import math
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
 from mmengine.registry import METRICS
 from torch import Tensor
 
@@ -58,21 +60,25 @@ class DepthErrors(BaseMetric):
         self.codec = DepthCodec() if max_depth <= MAX_PNG_DEPTH else DepthArrayCodec()
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep the errors of each image that has valid depth."""
+        """Keep the errors of each image; none of one without valid depth.
+
+        It has its entry, too: what samplers give twice is dropped by the number of entries.
+        """
         for sample in data_samples:
             pred = sample['pred_depth_map']['data']
             if self.output_dir is not None:
                 write_prediction(self.output_dir, sample, self.codec,
                                  pred[0].float().clamp(0, self.range[1]).cpu().numpy())
             found = depth_errors(pred, sample['gt_depth_map']['data'], self.range, self.crop)
-            if found is not None:
-                self.results.append(found)
+            self.results.append(found or {})
 
     def compute_metrics(self, results: List[Dict[str, float]]) -> Dict[str, float]:
         """The means over the images; NaN if none has valid depth."""
-        if not results:
+        found = [errors for errors in results if errors]
+        if not found:
+            print_log('DepthErrors met no image with valid depth', 'current', logging.WARNING)
             return dict(abs_rel=math.nan, rmse=math.nan)
-        return {name: sum(r[name] for r in results) / len(results) for name in results[0]}
+        return {name: sum(errors[name] for errors in found) / len(found) for name in found[0]}
 
 
 def depth_errors(pred: Tensor, target: Tensor, limits: Tuple[float, float] = (1e-3, 10.0),
@@ -109,7 +115,7 @@ def depth_errors(pred: Tensor, target: Tensor, limits: Tuple[float, float] = (1e
         silog=100 * (logs.square().mean() - logs.mean().square()).clamp_min(0).sqrt())
     for power in (1, 2, 3):
         found[f'd{power}'] = (ratio < 1.25**power).double().mean()
-    return {name: float(value) for name, value in found.items()}
+    return dict(zip(found, torch.stack(list(found.values())).tolist()))  # one wait for the device
 
 
 def _floor(value: float) -> int:

@@ -1,4 +1,4 @@
-"""Errors of normals against plain formulas, on one process and on two."""
+"""Errors of normals against plain formulas."""
 import numpy as np
 import pytest
 import torch
@@ -70,32 +70,6 @@ def test_no_valid_pixel_and_wrong_size():
     assert np.isnan(metric.evaluate(1)['mean'])
     with pytest.raises(ValueError, match='at the size of the original image'):
         angular_error(torch.ones(3, 4, 4), torch.ones(3, 5, 4))
-
-
-def _work(rank, store, queue):
-    import torch.distributed as dist
-    dist.init_process_group('gloo', init_method=f'file://{store}', rank=rank, world_size=2)
-    metric = METRICS.build(dict(type='NormalMetric'))
-    metric.process({}, [sample(seed) for seed in range(rank, 5, 2)])
-    found = metric.evaluate(5)
-    dist.barrier()
-    if rank == 0:
-        queue.put(found)
-    dist.destroy_process_group()
-
-
-def test_two_processes_give_the_figures_of_one(tmp_path):
-    context = torch.multiprocessing.get_context('spawn')
-    queue = context.Queue()
-    workers = [context.Process(target=_work, args=(r, str(tmp_path / 's'), queue)) for r in (0, 1)]
-    for worker in workers:
-        worker.start()
-    found = queue.get(timeout=120)
-    for worker in workers:
-        worker.join(60)
-    errors = plain([sample(seed) for seed in range(5)])
-    assert found['median'] == pytest.approx(np.median(errors), abs=0.01)
-    assert found['mean'] == pytest.approx(errors.mean(), abs=1e-6)
 
 
 def test_no_prediction_is_wrong():
