@@ -4,14 +4,13 @@ import math
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
-from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 from torch import Tensor
 
 from ..synthesis.codecs import DepthArrayCodec, DepthCodec
 from ..synthesis.codecs.scenes import MAX_PNG_DEPTH
-from .predicted_files import write_prediction
+from .predicted_files import MetricWithFiles
 
 # Rows and columns (top, bottom, left, right) that count: of Eigen et al. (NeurIPS 2014) on NYUv2's
 # 480 x 640 as BTS and VPD take them, and of KITTI by Garg et al. and Eigen et al., as shares.
@@ -26,7 +25,7 @@ _CROPS = {
 
 
 @METRICS.register_module()
-class DepthErrors(BaseMetric):
+class DepthErrors(MetricWithFiles):
     """Depth errors, averaged over the images as in Eigen et al. (NeurIPS 2014), section 4.
 
     ``abs_rel``, ``sq_rel`` (metres), ``rmse`` (metres), ``rmse_log``, ``log10``, ``silog`` (100
@@ -41,7 +40,8 @@ class DepthErrors(BaseMetric):
         crop (str | None): The part of the image that counts: 'nyu_eigen' ('bts' is the same),
             'kitti_eigen', 'kitti_garg'. Default None: all of it.
         output_dir (str | None): Folder for the predictions, as in a store: 16-bit PNG in
-            millimetres, or ``.npy`` where ``max_depth`` is beyond its reach. Default None.
+            millimetres, or ``.npy`` where ``max_depth`` is beyond its reach. They are named after
+            the images, with folders where a name comes twice. Default None.
         keep_results (bool): Not used; MMSegmentation's tools/test.py gives it.
         collect_device, prefix: As in ``BaseMetric``.
 
@@ -53,11 +53,11 @@ class DepthErrors(BaseMetric):
                  crop: Optional[str] = None, output_dir: Optional[str] = None,
                  keep_results: bool = False, collect_device: str = 'cpu',
                  prefix: Optional[str] = None) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix)
+        codec = DepthCodec() if max_depth <= MAX_PNG_DEPTH else DepthArrayCodec()
+        super().__init__(output_dir, codec, collect_device, prefix)
         if crop not in _CROPS:
             raise ValueError(f'crop of DepthErrors is one of {tuple(_CROPS)}, not {crop!r}')
-        self.range, self.crop, self.output_dir = (min_depth, max_depth), crop, output_dir
-        self.codec = DepthCodec() if max_depth <= MAX_PNG_DEPTH else DepthArrayCodec()
+        self.range, self.crop = (min_depth, max_depth), crop
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep the errors of each image; none of one without valid depth.
@@ -66,8 +66,8 @@ class DepthErrors(BaseMetric):
         """
         for sample in data_samples:
             pred = sample['pred_depth_map']['data']
-            if self.output_dir is not None:
-                write_prediction(self.output_dir, sample, self.codec,
+            if self.files is not None:
+                self.files.write(sample['img_path'],
                                  pred[0].float().clamp(0, self.range[1]).cpu().numpy())
             found = depth_errors(pred, sample['gt_depth_map']['data'], self.range, self.crop)
             self.results.append(found or {})

@@ -5,13 +5,12 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 import torch
-from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 from torch import Tensor
 
 from ..synthesis.codecs import NormalsCodec
-from .predicted_files import write_prediction
+from .predicted_files import MetricWithFiles
 
 # The median is taken from counts in bins of this width, so that a test set of 200 million pixels
 # need not be kept: degrees.
@@ -19,7 +18,7 @@ _BIN = 180 / 2**16
 
 
 @METRICS.register_module()
-class NormalMetric(BaseMetric):
+class NormalMetric(MetricWithFiles):
     """Angular error between predicted and true normals, over all valid pixels of the set.
 
     Figures, in degrees: ``mean``, ``median`` (of all pixels of all processes, to 0.003 degrees),
@@ -33,7 +32,8 @@ class NormalMetric(BaseMetric):
 
     Args:
         thresholds (Sequence[float]): In degrees.
-        output_dir (str | None): Folder for the predictions, 16-bit PNG as in a store. Default None.
+        output_dir (str | None): Folder for the predictions, 16-bit PNG as in a store, named after
+            the images, with folders where a name comes twice. Default None.
         keep_results (bool): Not used; MMSegmentation's tools/test.py gives it.
         collect_device (str): As in ``BaseMetric``. Default 'cpu'.
         prefix (str | None): As in ``BaseMetric``.
@@ -45,16 +45,16 @@ class NormalMetric(BaseMetric):
     def __init__(self, thresholds: Sequence[float] = (5, 7.5, 11.25, 22.5, 30),
                  output_dir: Optional[str] = None, keep_results: bool = False,
                  collect_device: str = 'cpu', prefix: Optional[str] = None) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix)
-        self.thresholds, self.output_dir = tuple(thresholds), output_dir
+        super().__init__(output_dir, NormalsCodec(), collect_device, prefix)
+        self.thresholds = tuple(thresholds)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep what is needed of each image: sums, and the counts of its errors."""
         for sample in data_samples:
             pred = sample['pred_normal_map']['data']
             errors = angular_error(pred, sample['gt_normal_map']['data']).cpu().numpy()
-            if self.output_dir is not None:
-                write_prediction(self.output_dir, sample, NormalsCodec(),
+            if self.files is not None:
+                self.files.write(sample['img_path'],
                                  pred.permute(1, 2, 0).float().cpu().numpy())
             bins, counts = np.unique(np.minimum(errors / _BIN, 2**16 - 1).astype(np.uint16),
                                      return_counts=True)
