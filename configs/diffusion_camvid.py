@@ -3,7 +3,7 @@
 #   python tools/train_diffusion.py configs/diffusion_camvid.py --amp \
 #       --cfg-options data_root=/path/to/camvid
 #
-# An hour and a half on one CPU core. --amp shortens that where the CPU has bfloat16 units. Two
+# An hour and a half on one CPU core with bfloat16 units (--amp), two and a half without. Two
 # processes (torchrun) with half the batch_size of both stages share the work.
 _base_ = ['./_base_/diffusion_runtime.py']
 
