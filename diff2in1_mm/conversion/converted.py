@@ -4,7 +4,7 @@ from typing import Dict, List, Mapping, Optional
 
 from torch import Tensor
 
-from ..diffusion.loading import Parts
+from ..diffusion.parts import Parts
 
 
 class Keys:

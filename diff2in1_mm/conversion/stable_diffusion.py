@@ -3,9 +3,9 @@ from typing import Mapping, Optional
 
 from torch import Tensor
 
-from ..diffusion.original_layout import is_v2, refuse_other_models
+from ..diffusion.original_layout import UNET, VAE, is_v2, refuse_other_models
+from ..diffusion.original_parts import build_parts
 from .converted import Converted, Keys
-from .diffusion_parts import UNET, VAE, build_parts
 
 _TEXT = 'cond_stage_model.'
 _JOINT_SPACE = (f'{_TEXT}model.logit_scale', f'{_TEXT}model.text_projection')
@@ -40,7 +40,7 @@ def convert_stable_diffusion(state: Mapping[str, Tensor], name: str,
     keys.leave('of the comparison with images, which conditions do not need', *_JOINT_SPACE)
     for prefix in (UNET, VAE, _TEXT):
         keys.take(prefix)
-    parts, _ = build_parts(state, prediction_type or 'epsilon')
+    parts, _ = build_parts(state, name, prediction_type or 'epsilon')
     result = Converted(keys, parts=parts)
     if not any(key.startswith(_TEXT) for key in state):
         result.missing['text_encoder'] = 'left out: conditions have to be PrecomputedEmbeddings'

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from ..diffusion.attention_maps import attention_layers
-from ..diffusion.loading import Parts
+from ..diffusion.original_layout import UNET, VAE
+from ..diffusion.original_parts import build_parts
+from ..diffusion.parts import Parts
 from ..diffusion.taps import select_taps, unet_taps
 from .converted import Converted, Keys
-from .diffusion_parts import UNET, VAE, build_parts
 from .text_adapter import fold_text_adapter
 
 _HERE = '{{ fileDirname }}'  # what MMEngine replaces by the folder of the config

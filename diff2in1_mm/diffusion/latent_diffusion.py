@@ -8,8 +8,9 @@ from mmengine.device import get_device
 from torch import Tensor, nn
 
 from .embedded import locate
-from .loading import Parts, load_parts
+from .loading import load_parts
 from .padding import pad_to_stride
+from .parts import Parts
 from .precision import DTYPES, warn_if_slow
 from .taps import FeatureTaps, Tap, unet_taps
 from .text import TextEmbedder

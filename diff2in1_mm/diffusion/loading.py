@@ -4,7 +4,7 @@ import os
 import os.path as osp
 from functools import partial
 from pathlib import Path
-from typing import Callable, NamedTuple, Optional
+from typing import Optional
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
@@ -12,23 +12,10 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from ..sentences import first_line
 from . import original_layout as original
 from .folder_parts import load_tokenizer, load_whole
+from .original_parts import build_parts
+from .parts import Parts
 
 PREDICTION_TYPES = ('epsilon', 'v_prediction')
-
-
-class Parts(NamedTuple):
-    """What a latent diffusion model consists of.
-
-    Attributes:
-        vae: Image autoencoder.
-        unet: Denoiser.
-        schedule: Scheduler config with betas and prediction type.
-        load_text: Takes nothing and gives ``(tokenizer, text encoder)``.
-    """
-    vae: AutoencoderKL
-    unet: UNet2DConditionModel
-    schedule: dict
-    load_text: Callable
 
 
 def load_parts(source: str, dtype: torch.dtype, prediction_type: Optional[str] = None,
@@ -108,18 +95,13 @@ def _load_single_file(path: str, dtype: torch.dtype, prediction_type: Optional[s
         raise ValueError(
             f"{path} is of the 2.x family, whose files do not say what they predict: set "
             "prediction_type='v_prediction' (the 768-pixel models) or 'epsilon' (the base models)")
-    config = original.infer_original_config(state)
-    options = dict(original_config=config, torch_dtype=dtype)
-    # diffusers consumes the dict that it is given.
-    vae = AutoencoderKL.from_single_file(dict(state), **options)
-    unet = UNet2DConditionModel.from_single_file(dict(state), **options)
-    schedule = dict(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012,
-                    beta_schedule='scaled_linear', prediction_type='epsilon')
+    parts, _ = build_parts(state, path, dtype=dtype)
 
     def load_text():
-        return original.original_text(original.read_single_file(path))
+        # read again: kept, the file's other weights would stay in memory
+        return original.original_text(original.read_single_file(path), path)
 
-    return Parts(vae, unet, schedule, load_text)
+    return parts._replace(load_text=load_text)
 
 
 def _load_folder_or_hub(source: str, dtype: torch.dtype, variant: Optional[str]) -> Parts:

@@ -4,17 +4,20 @@ The architecture is read from the shapes of the weights, so that no configuratio
 fetched: Stable Diffusion 1.x and 2.x, and smaller models of the same layout.
 """
 import os.path as osp
-from typing import Any, Dict, Tuple
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, Mapping, Tuple
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ..sentences import first_line
 from .text import clip_tokenizer
 
-_UNET = 'model.diffusion_model.'
-_VAE = 'first_stage_model.'
+#: Beginnings of keys.
+UNET = 'model.diffusion_model.'
+VAE = 'first_stage_model.'
 _CLIP = 'cond_stage_model.transformer.'
 _OPEN_CLIP = 'cond_stage_model.model.'
 
@@ -91,6 +94,46 @@ def _read_pickle(path: str) -> Any:
             '\'weights.pth\')"') from error
 
 
+@contextmanager
+def shortcomings_named(name: str) -> Iterator[None]:
+    """Turn what reading an architecture from weights stumbles over into one sentence.
+
+    Args:
+        name (str): Of the file.
+
+    Raises:
+        ValueError: Instead of what missing weights and wrong shapes lead to.
+    """
+    try:
+        yield
+    except KeyError as error:
+        raise ValueError(f'{name} lacks the weight {error}: the file is incomplete or of another '
+                         'model than Stable Diffusion 1.x or 2.x, fetch it again') from error
+    except (IndexError, ValueError, RuntimeError, ZeroDivisionError) as error:  # of wrong shapes
+        raise ValueError(f'the shapes of the weights of {name} are not those of Stable Diffusion '
+                         f'1.x or 2.x or a smaller model of their layout ({first_line(error)}): '
+                         'give another file, or fetch it again') from error
+
+
+def check_shapes(name: str, weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Compare weights with those that a module has.
+
+    Args:
+        name (str): Of the module, for the message.
+        weights (Mapping[str, Tensor]): What is to be loaded; what it lacks is not looked at.
+        expected (Mapping[str, Tensor]): State dict of the module.
+
+    Raises:
+        ValueError: One has another shape.
+    """
+    for key, tensor in expected.items():
+        if key in weights and weights[key].shape != tensor.shape:
+            raise ValueError(
+                f'{key!r} of {name} has the shape {tuple(weights[key].shape)} where '
+                f'{tuple(tensor.shape)} is expected: only Stable Diffusion 1.x and 2.x and smaller '
+                'models of their layout are supported')
+
+
 def refuse_other_models(path: str, state: Dict[str, Tensor]) -> None:
     """Stop on what is no latent diffusion model of the 1.x or 2.x family.
 
@@ -101,17 +144,18 @@ def refuse_other_models(path: str, state: Dict[str, Tensor]) -> None:
     Raises:
         ValueError: One sentence that names what it is.
     """
-    if not any(key.startswith(_UNET) for key in state):
+    if not any(key.startswith(UNET) for key in state):
         raise ValueError(f'{path} holds no U-Net in the original key layout (no key begins with '
-                         f'{_UNET!r}): a complete Stable Diffusion 1.x or 2.x checkpoint is needed')
+                         f'{UNET!r}): a complete Stable Diffusion 1.x or 2.x checkpoint is needed')
     if any(key.startswith('conditioner.embedders') for key in state):
         raise ValueError(f'{path} is an SDXL checkpoint, which is not supported: use Stable '
                          'Diffusion 1.x or 2.x')
-    if f'{_VAE}encoder.conv_out.weight' not in state:
-        raise ValueError(f'{path} holds no autoencoder (no key begins with {_VAE!r}): a complete '
+    if f'{VAE}encoder.conv_out.weight' not in state:
+        raise ValueError(f'{path} holds no autoencoder (no key begins with {VAE!r}): a complete '
                          'Stable Diffusion 1.x or 2.x checkpoint is needed')
-    channels = state[f'{_UNET}input_blocks.0.0.weight'].shape[1]
-    latent = _latent_channels(state)
+    with shortcomings_named(path):
+        channels = state[f'{UNET}input_blocks.0.0.weight'].shape[1]
+        latent = _latent_channels(state)
     if channels != latent:
         raise ValueError(
             f'{path} has a U-Net of {channels} input channels for latents of {latent}: inpainting, '
@@ -120,12 +164,12 @@ def refuse_other_models(path: str, state: Dict[str, Tensor]) -> None:
 
 def _latent_channels(state: Dict[str, Tensor]) -> int:
     # mean and logarithm of the variance
-    return state[f'{_VAE}encoder.conv_out.weight'].shape[0] // 2
+    return state[f'{VAE}encoder.conv_out.weight'].shape[0] // 2
 
 
 def is_v2(state: Dict[str, Tensor]) -> bool:
     """Whether the U-Net is of the 2.x family (linear projections around its transformers)."""
-    return any(key.startswith(_UNET) and key.endswith('.proj_in.weight') and value.ndim == 2
+    return any(key.startswith(UNET) and key.endswith('.proj_in.weight') and value.ndim == 2
                for key, value in state.items())
 
 
@@ -138,6 +182,9 @@ def infer_original_config(state: Dict[str, Tensor]) -> dict:
 
     Returns:
         dict: What ``from_single_file(original_config=...)`` of diffusers takes.
+
+    Raises:
+        KeyError: A weight that tells the architecture is missing.
     """
     return dict(model=dict(params=dict(
         linear_start=0.00085, linear_end=0.012, timesteps=1000, scale_factor=0.18215,
@@ -147,19 +194,23 @@ def infer_original_config(state: Dict[str, Tensor]) -> dict:
 
 def _unet_params(state: Dict[str, Tensor]) -> dict:
     # Input blocks are: the first convolution, then per level `res` layers and one downsampler.
-    down = sorted(int(key[len(_UNET):].split('.')[1]) for key in state
-                  if key.startswith(f'{_UNET}input_blocks.') and key.endswith('.0.op.weight'))
+    down = sorted(int(key[len(UNET):].split('.')[1]) for key in state
+                  if key.startswith(f'{UNET}input_blocks.') and key.endswith('.0.op.weight'))
+    if not down:
+        raise KeyError(f'{UNET}input_blocks.*.0.op.weight')
     num_layers = down[0] - 1
-    width = state[f'{_UNET}input_blocks.0.0.weight'].shape[0]
+    width = state[f'{UNET}input_blocks.0.0.weight'].shape[0]
     first_of_level = [1 + level * (num_layers + 1) for level in range(len(down) + 1)]
     attention = [level for level, block in enumerate(first_of_level)
-                 if f'{_UNET}input_blocks.{block}.1.proj_in.weight' in state]
-    context = next(value.shape[1] for key, value in state.items()
-                   if key.startswith(_UNET) and key.endswith('attn2.to_k.weight'))
-    first = state[f'{_UNET}input_blocks.0.0.weight']
+                 if f'{UNET}input_blocks.{block}.1.proj_in.weight' in state]
+    context = next((value.shape[1] for key, value in state.items()
+                    if key.startswith(UNET) and key.endswith('attn2.to_k.weight')), None)
+    if context is None:
+        raise KeyError(f'{UNET}*.attn2.to_k.weight')
+    first = state[f'{UNET}input_blocks.0.0.weight']
     params = dict(
         in_channels=first.shape[1],
-        out_channels=state.get(f'{_UNET}out.2.weight', first.transpose(0, 1)).shape[0],
+        out_channels=state.get(f'{UNET}out.2.weight', first.transpose(0, 1)).shape[0],
         model_channels=width, num_res_blocks=num_layers, context_dim=context, transformer_depth=1,
         attention_resolutions=[2 ** level for level in attention],
         channel_mult=[_out_channels(state, block) // width for block in first_of_level])
@@ -171,11 +222,11 @@ def _unet_params(state: Dict[str, Tensor]) -> dict:
 
 
 def _out_channels(state: Dict[str, Tensor], block: int) -> int:
-    return state[f'{_UNET}input_blocks.{block}.0.out_layers.3.weight'].shape[0]
+    return state[f'{UNET}input_blocks.{block}.0.out_layers.3.weight'].shape[0]
 
 
 def _vae_params(state: Dict[str, Tensor]) -> dict:
-    encoder = f'{_VAE}encoder.'
+    encoder = f'{VAE}encoder.'
     width = state[f'{encoder}conv_in.weight'].shape[0]
     last_conv = '.block.0.conv2.weight'
     levels = [state[f'{encoder}down.{level}{last_conv}'].shape[0] for level in
@@ -195,11 +246,12 @@ def _count(state: Dict[str, Tensor], prefix: str, suffix: str) -> int:
     return count
 
 
-def original_text(state: Dict[str, Tensor]) -> Tuple:
+def original_text(state: Dict[str, Tensor], name: str = 'the checkpoint') -> Tuple:
     """Build the CLIP tokenizer and text encoder of a single-file checkpoint.
 
     Args:
         state (dict[str, Tensor]): An original-layout state dict.
+        name (str): Of the file, for messages. Default 'the checkpoint'.
 
     Returns:
         tuple: ``CLIPTokenizer``, which pads as the U-Net was trained, and ``CLIPTextModel``, in
@@ -207,9 +259,9 @@ def original_text(state: Dict[str, Tensor]) -> Tuple:
 
     Raises:
         ImportError: MMSegmentation, which has CLIP's vocabulary, is not installed.
-        ValueError: The file has no text encoder, or weights of it are missing.
+        ValueError: The file has no text encoder, or weights of it are missing or of other shapes.
     """
-    encoder = _text_encoder(state)
+    encoder = _text_encoder(state, name)
     # OpenCLIP fills up with zeros, CLIP with the end of the text.
     pad_token = '!' if _is_open_clip(state) else '<|endoftext|>'
     return clip_tokenizer(encoder.config.max_position_embeddings, pad_token), encoder
@@ -219,25 +271,27 @@ def _is_open_clip(state: Dict[str, Tensor]) -> bool:
     return any(key.startswith(_OPEN_CLIP) for key in state)
 
 
-def _text_encoder(state: Dict[str, Tensor]):
+def _text_encoder(state: Dict[str, Tensor], name: str):
     from diffusers.loaders.single_file_utils import (convert_ldm_clip_checkpoint,
                                                      convert_open_clip_checkpoint)
     from transformers import CLIPTextConfig, CLIPTextModel
     open_clip = _is_open_clip(state)
     if not open_clip and not any(key.startswith(_CLIP) for key in state):
-        raise ValueError("the checkpoint has no text encoder: use `PrecomputedEmbeddings` as the "
+        raise ValueError(f'{name} has no text encoder: use `PrecomputedEmbeddings` as the '
                          'condition, or a complete checkpoint')
-    model = CLIPTextModel(CLIPTextConfig(**_clip_config(state, open_clip)))
-    weights = (convert_open_clip_checkpoint(model, state) if open_clip
-               else convert_ldm_clip_checkpoint(state))
+    with shortcomings_named(name):
+        model = CLIPTextModel(CLIPTextConfig(**_clip_config(state, open_clip)))
+        weights = (convert_open_clip_checkpoint(model, state) if open_clip
+                   else convert_ldm_clip_checkpoint(state))
     # `CLIPTextModel` lost its inner `text_model` in transformers 5.6.
     expected = model.state_dict()
     weights = {key if key in expected else key.removeprefix('text_model.'): value.float()
                for key, value in weights.items()}
     missing = [key for key in expected if key not in weights and 'position_ids' not in key]
     if missing:
-        raise ValueError(f'the text encoder of the checkpoint lacks {len(missing)} weights, for '
-                         f'example {missing[0]!r}: the file is incomplete, fetch it again')
+        raise ValueError(f'the text encoder of {name} lacks {len(missing)} weights, for example '
+                         f'{missing[0]!r}: the file is incomplete, fetch it again')
+    check_shapes(f'the text encoder of {name}', weights, expected)
     model.load_state_dict({key: weights[key] for key in expected if key in weights}, strict=False)
     return model.eval()
 
