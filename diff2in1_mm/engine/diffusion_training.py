@@ -18,10 +18,10 @@ from mmengine.utils import track_iter_progress
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import CLIPTokenizer
 
 from ..datasets import ImageFolder, make_rooms
 from ..diffusion.embedded import locate
+from ..diffusion.folder_parts import load_tokenizer
 from ..models.diffusion_training.autoencoder_trainer import whiten
 from ..models.diffusion_training.images import to_unit_range
 from ..models.diffusion_training.pipeline_files import (load_pipeline, load_vae, new_pipeline,
@@ -111,7 +111,7 @@ class DiffusionTraining:
         if not texts:
             return
         if self.pretrained:
-            tokenizer = CLIPTokenizer.from_pretrained(self.pretrained, subfolder='tokenizer')
+            tokenizer = load_tokenizer(self.pretrained)
             length = tokenizer.model_max_length
         else:
             length = self.cfg.denoiser.text_encoder.get('max_position_embeddings', 77)
