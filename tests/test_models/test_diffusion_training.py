@@ -1,4 +1,4 @@
-"""Trainers of the latent diffusion model, its tokenizer and its files."""
+"""Trainers of the latent diffusion model, and its files."""
 import math
 import os
 
@@ -7,9 +7,8 @@ import torch
 from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline
 from mmengine.logging import MessageHub
 from mmengine.registry import MODELS
-from transformers import CLIPTokenizer
 
-from diff2in1_mm.diffusion import LatentDiffusion, clip_tokenizer
+from diff2in1_mm.diffusion import LatentDiffusion
 from diff2in1_mm.models.diffusion_training import denoiser_trainer
 from diff2in1_mm.models.diffusion_training.autoencoder_trainer import (AutoencoderTrainer,
                                                                        anchor_error,
@@ -19,7 +18,6 @@ from diff2in1_mm.models.diffusion_training.denoiser_trainer import DenoiserTrain
 from diff2in1_mm.models.diffusion_training.pipeline_files import (load_pipeline, new_pipeline,
                                                                   read_configs, replace_folder,
                                                                   save_pipeline)
-from diff2in1_mm.models.diffusion_training.tokenizer import check_lengths, cut_tokenizer
 
 AUTOENCODER = dict(
     block_out_channels=(8, 8, 16), down_block_types=('DownEncoderBlock2D', ) * 3,
@@ -302,42 +300,6 @@ def test_unknown_prediction_is_refused(start):
         file.write(text.replace('v_prediction', 'sample'))
     with pytest.raises(ValueError, match='only epsilon and v_prediction'):
         DenoiserTrainer(start)
-
-
-# ---- tokenizer ----
-
-
-def ids(tokenizer, text):
-    return tokenizer.convert_ids_to_tokens(tokenizer(text)['input_ids'])
-
-
-def test_cut_vocabulary_splits_captions_as_clip_does(tmp_path):
-    cut, full = cut_tokenizer(CAPTIONS, 20), clip_tokenizer()
-    for caption in CAPTIONS:
-        assert ids(cut, caption) == ids(full, caption)
-        assert len(ids(cut, caption)) < 16  # words, not letters
-    assert len(cut) < 600 and cut.model_max_length == 20
-    cut.save_pretrained(tmp_path)
-    loaded = CLIPTokenizer.from_pretrained(tmp_path)
-    texts = [*CAPTIONS, '', 'Zebra crossing — 東京 \U0001F600']
-    assert loaded(texts)['input_ids'] == cut(texts)['input_ids']
-    assert len(loaded) == len(cut) and loaded.model_max_length == 20
-    assert loaded('')['input_ids'] == [loaded.bos_token_id, loaded.eos_token_id]
-
-
-def test_any_text_can_be_encoded():
-    cut = cut_tokenizer([])
-    assert len(cut) == 514
-    for text in ('zebra crossing', '東京 \U0001F600', 'naïve café 5'):
-        assert cut.unk_token_id not in cut(text)['input_ids'][1:-1]
-        assert cut.decode(cut(text)['input_ids'], skip_special_tokens=True) == text
-
-
-def test_captions_too_long_are_named():
-    cut = cut_tokenizer(CAPTIONS, 8)
-    check_lengths(cut, ['a photo'], 8)
-    with pytest.raises(ValueError, match="1 of 2 captions .* the 8 tokens .*'a photo of a str"):
-        check_lengths(cut, ['a photo', CAPTIONS[0], CAPTIONS[0]], 8)
 
 
 # ---- files ----
