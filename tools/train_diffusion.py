@@ -9,12 +9,14 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dist import init_dist, is_distributed, is_main_process
 from mmengine.logging import print_log
 
+from diff2in1_mm.diffusion.precision import gpu_has_bf16
 from diff2in1_mm.engine.diffusion_checks import (check_crops, check_fresh, check_keys,
                                                  check_options, mark_finished, says_finished,
                                                  warn_if_nothing_to_resume)
 from diff2in1_mm.engine.diffusion_training import DiffusionTraining
 from diff2in1_mm.engine.launch import (add_common_options, cpu_takes_bf16, join_gloo,
                                        load_config)
+from diff2in1_mm.engine.tool_checks import check_writable
 from diff2in1_mm.sentences import misspellings_named, told_in_a_sentence
 
 EXAMPLES = """\
@@ -55,7 +57,7 @@ def use_amp(optim_wrapper: ConfigDict) -> None:
     if not torch.cuda.is_available():
         if cpu_takes_bf16():
             optim_wrapper.type = 'Bf16OptimWrapper'
-    elif torch.cuda.is_bf16_supported():
+    elif gpu_has_bf16():
         optim_wrapper.type = 'Bf16OptimWrapper'
     else:
         optim_wrapper.type = 'AmpOptimWrapper'
@@ -80,6 +82,7 @@ def prepare(args: argparse.Namespace) -> DiffusionTraining:
     check_options(args.cfg_options or ())
     check_keys(cfg)
     check_crops(cfg)
+    check_writable(cfg.work_dir, '--work-dir')
     if not args.resume:
         check_fresh(cfg.work_dir)
     if args.amp:

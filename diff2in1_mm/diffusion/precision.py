@@ -13,14 +13,25 @@ def cpu_has_bf16() -> bool:
     return torch.backends.cpu.get_cpu_capability() not in ('NO AVX', 'AVX2')
 
 
+def gpu_has_bf16() -> bool:
+    """Whether this GPU computes in bfloat16 (Ampere and later), rather than emulating it."""
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def warn_if_slow(dtype: str) -> None:
-    """Log a warning where half precision would run on a CPU that has no units for it.
+    """Log a warning where half precision would run on a device that has no units for it.
 
     Args:
         dtype (str): 'fp32', 'fp16' or 'bf16'.
     """
-    if get_device() != 'cpu' or dtype == 'fp32' or (dtype == 'bf16' and cpu_has_bf16()):
+    if get_device() == 'cuda':
+        better = 'fp16' if dtype == 'bf16' and not gpu_has_bf16() else dtype
+    elif get_device() == 'cpu':
+        better = dtype if dtype == 'bf16' and cpu_has_bf16() else 'fp32'
+    else:
         return
-    print_log(f'There is no GPU, and in dtype={dtype!r} this CPU takes several times as long as in '
-              "float32: set model.backbone.diffusion.dtype='fp32'.", 'current',
-              level=logging.WARNING)
+    if better != dtype:
+        print_log(f'This {"GPU" if get_device() == "cuda" else "CPU"} has no units for '
+                  f'dtype={dtype!r} and takes several times as long as in {better!r}: '
+                  f'set model.backbone.diffusion.dtype={better!r}.', 'current',
+                  level=logging.WARNING)
