@@ -120,6 +120,15 @@ def test_noise_depends_on_seed_and_iteration_only():
     assert first == again != other
 
 
+def test_latents_of_a_pretrained_autoencoder_are_left_as_they_are(start):
+    """Its U-Net knows them; anchors, correlation and KL are for autoencoders that begin anew."""
+    names = ('loss_anchor', 'loss_correlation', 'loss_kl')
+    new, old = (AutoencoderTrainer(model)(photos(), mode='loss') for model in (AUTOENCODER, start))
+    assert all(new[name] > 0 for name in names) and not any(old[name] for name in names)
+    told = AutoencoderTrainer(start, kl_weight=1e-3)(photos(), mode='loss')
+    assert told['loss_kl'] > 0 and not told['loss_anchor']
+
+
 def test_correlation_of_channels():
     torch.manual_seed(0)
     noise = torch.randn(2, 3, 20, 20)

@@ -37,10 +37,12 @@ class AutoencoderTrainer(BaseModel):
             raises the PSNR several times as fast as the other terms (measured on Rooms: by 0.7
             instead of 0.1 dB in two hundred iterations). Default 0.
         color_weight (float): Weight of the squared error of colour. Default 20.
-        anchor_weight (float): Weight of the first three channels' anchors. Default 0.2.
-        correlation_weight (float): Weight of the mean squared correlation between latent channels.
-            Default 0.1.
-        kl_weight (float): Weight of the KL term (mean over latent values). Default 3e-4.
+        anchor_weight (float | None): Weight of the first three channels' anchors. None: 0.2 for a new
+            autoencoder, 0 for one that is trained on, whose latents a U-Net knows as they are.
+        correlation_weight (float | None): Weight of the mean squared correlation between latent
+            channels. None: 0.1 for a new autoencoder, else 0.
+        kl_weight (float | None): Weight of the KL term (mean over latent values). None: 3e-4 for a
+            new autoencoder, else 0.
         latent_noise (float): Each image's latents get noise of a deviation drawn from 0 to this, in
             units of the channel's own: the decoder learns to bear a denoiser's errors, which it
             otherwise shows as blotches. Default 0.
@@ -55,9 +57,9 @@ class AutoencoderTrainer(BaseModel):
     """
 
     def __init__(self, autoencoder: Union[dict, str], scales: int = 3, gradient_weight: float = 1.0,
-                 square_weight: float = 0.0, color_weight: float = 20.0, anchor_weight: float = 0.2,
-                 correlation_weight: float = 0.1, kl_weight: float = 3e-4,
-                 latent_noise: float = 0.0, train_encoder: bool = True,
+                 square_weight: float = 0.0, color_weight: float = 20.0,
+                 anchor_weight: Optional[float] = None, correlation_weight: Optional[float] = None,
+                 kl_weight: Optional[float] = None, latent_noise: float = 0.0, train_encoder: bool = True,
                  crop: Optional[Tuple[int, int]] = None, crop_iters: int = 0, seed: int = 0,
                  channels_last: bool = True,
                  data_preprocessor: Optional[dict] = None) -> None:
@@ -77,9 +79,10 @@ class AutoencoderTrainer(BaseModel):
         self.gradient_weight = gradient_weight
         self.square_weight = square_weight
         self.color_weight = color_weight
-        self.anchor_weight = anchor_weight
-        self.correlation_weight = correlation_weight
-        self.kl_weight = kl_weight
+        new = not isinstance(autoencoder, str)
+        self.anchor_weight = 0.2 * new if anchor_weight is None else anchor_weight
+        self.correlation_weight = 0.1 * new if correlation_weight is None else correlation_weight
+        self.kl_weight = 3e-4 * new if kl_weight is None else kl_weight
         self.latent_noise = latent_noise
         self.crop = crop
         self.crop_iters = crop_iters

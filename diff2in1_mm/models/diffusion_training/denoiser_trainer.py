@@ -190,10 +190,9 @@ class DenoiserTrainer(BaseModel):
         kept = self.frozen.embeddings
         missing = [text for text in dict.fromkeys(texts) if text not in kept]
         if missing:
-            encoder = self.frozen.text_encoder.eval()
+            encoder = self.frozen.text_encoder.to(self.device).eval()
             with torch.no_grad():
-                ids = self._tokens(missing).to(encoder.device)
-                kept.update(zip(missing, encoder(ids)[0].float().cpu()))
+                kept.update(zip(missing, encoder(self._tokens(missing))[0].float().cpu()))
         found = torch.stack([kept[text] for text in texts])
         for text in list(kept)[:max(0, len(kept) - _KEPT_TEXTS)]:
             del kept[text]
