@@ -4,6 +4,7 @@ import inspect
 import json
 import logging
 import os.path as osp
+import re
 from typing import Iterable, Mapping, Sequence
 
 from mmengine.config import Config
@@ -13,7 +14,8 @@ from mmengine.runner import Runner
 from ..files import write_atomic
 from ..sentences import did_you_mean
 
-__all__ = ['check_crops', 'check_fresh', 'check_keys', 'check_options', 'mark_finished',
+__all__ = ['check_crops', 'check_fresh', 'check_keys', 'check_length',
+           'check_options', 'mark_finished',
            'says_finished', 'warn_if_nothing_to_resume']
 
 #: What a config of this tool says outside the two stages.
@@ -24,6 +26,7 @@ TOP_LEVEL = ('data_root', 'images', 'rooms', 'pretrained', 'train_autoencoder', 
              'model_wrapper_cfg')
 # Of a denoiser that begins untrained.
 _PARTS = ('unet', 'text_encoder', 'scheduler')
+_NEEDED = ('model', 'train_dataloader', 'optim_wrapper', 'train_cfg')
 
 
 def check_options(options: Iterable[str]) -> None:
@@ -43,7 +46,7 @@ def check_options(options: Iterable[str]) -> None:
 
 
 def check_keys(cfg: Config) -> None:
-    """Name a key of a stage's section that its Runner would not read.
+    """Name a key of a stage's section that its Runner would not read, or one that it lacks.
 
     Raises:
         ValueError: There is one.
@@ -58,6 +61,11 @@ def check_keys(cfg: Config) -> None:
             if name not in (*known, 'model_wrapper_cfg', 'custom_imports', *more):
                 raise ValueError(f'{stage} has no setting {name!r}'
                                  + _place_of(name, stage, section, (*known, *more)))
+        more = () if cfg.get('pretrained') else more
+        missing = [name for name in (*_NEEDED, *more) if section and name not in section]
+        if missing:
+            raise ValueError(f'{stage} lacks {", ".join(missing)}: take it from the same section '
+                             'of configs/diffusion_camvid.py')
 
 
 def _place_of(name: str, stage: str, section: Mapping, known: Iterable[str]) -> str:
@@ -93,6 +101,28 @@ def check_crops(cfg: Config) -> None:
             raise ValueError(f'autoencoder.{key} {tuple(crop)} is larger than {name} '
                              f'{tuple(size)}: make it smaller, or None to crop nothing there')
         size, name = crop, f'autoencoder.{key}'
+
+
+def check_length(cfg: Config) -> None:
+    """Name an autoencoder that shall be trained on although a denoiser learns from its latents.
+
+    Args:
+        cfg (Config): Of a run that is resumed and trains an autoencoder.
+
+    Raises:
+        ValueError: It is one.
+    """
+    folder = osp.join(cfg.work_dir, 'autoencoder')
+    last, loop = osp.join(folder, 'last_checkpoint'), cfg.autoencoder.train_cfg
+    if not (osp.isdir(osp.join(folder, 'vae')) and osp.isfile(last)):
+        return
+    with open(last, encoding='utf-8') as file:
+        done = re.search(r'_(\d+)\.pth$', file.read().strip())
+    length = loop.get('max_iters') or loop.get('max_epochs')
+    if done and length and int(done[1]) < length:
+        raise ValueError(f'the autoencoder in {folder} is finished after {done[1]}, and the '
+                         f'denoiser learns from its latents, so it cannot go on to {length}: set '
+                         'autoencoder.train_cfg back, or give another --work-dir')
 
 
 def check_fresh(work_dir: str) -> None:

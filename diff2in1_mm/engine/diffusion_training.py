@@ -30,7 +30,11 @@ from ..models.diffusion_training.pipeline_files import (load_pipeline, load_vae,
 from ..models.diffusion_training.tokenizer import check_lengths, cut_tokenizer
 from .averaged_model import averaged_model
 from .creation_stage import together
+from .diffusion_checks import check_length
 
+# What a config need not say.
+_DEFAULTS = dict(data_root='', truncate_captions=False, mirror=False, keep_latents=True,
+                 encode_batch_size=8)
 # What both runners take from the top level of the config.
 _SHARED = ('default_scope', 'env_cfg', 'log_processor', 'log_level', 'launcher', 'randomness',
            'default_hooks', 'visualizer', 'custom_imports', 'model_wrapper_cfg')
@@ -50,38 +54,48 @@ class DiffusionTraining:
 
     Raises:
         FileNotFoundError: No images.
-        ValueError: Sizes, captions or a pretrained pipeline that do not fit; a config of another
-            kind.
+        ValueError: Sizes, captions or a pretrained pipeline that do not fit; an autoencoder that
+            cannot be trained longer any more; a config of another kind.
     """
 
     def __init__(self, cfg: Config, resume: bool = False) -> None:
         if 'images' not in cfg or 'denoiser' not in cfg:
             raise ValueError('this config is not about training a diffusion model (it has no '
                              '`images` and `denoiser`): begin from configs/diffusion_camvid.py')
-        self.cfg = cfg
+        self.cfg = _filled_in(cfg)
         self.resume = resume
         self.work_dir = osp.abspath(cfg.work_dir)
-        self.images = dict(cfg.images, data_root=cfg.get('data_root', ''))
+        self.images = dict(cfg.images, data_root=cfg.data_root)
+        self._decide_stages()
+        self._check_sizes()
+        if self.resume and self.trains_autoencoder:
+            check_length(cfg)
         if 'rooms' in cfg:  # images that are rendered on first use
             make_rooms(cfg.data_root, **cfg.rooms)
         self.dataset = ImageFolder(**self.images)
-        self.pretrained: Optional[str] = cfg.get('pretrained') and locate(cfg.pretrained)
-        self.trains_autoencoder: bool = cfg.get('train_autoencoder', not self.pretrained)
+        if self.trains_autoencoder:
+            view = self._autoencoder_section().train_dataloader.dataset
+            ImageFolder(**{key: value for key, value in view.items() if key != 'type'})
+        self._check_captions()
+
+    def _decide_stages(self) -> None:
+        """What is trained, and from what."""
+        self.pretrained: Optional[str] = self.cfg.get('pretrained') and locate(
+            self.cfg.pretrained)
+        self.trains_autoencoder: bool = self.cfg.get('train_autoencoder', not self.pretrained)
         if not (self.pretrained or self.trains_autoencoder):
             raise ValueError('train_autoencoder=False keeps the autoencoder of `pretrained`, which '
                              'the config does not name: set `pretrained`, or drop it')
-        if self.trains_autoencoder and 'autoencoder' not in cfg:
+        if self.trains_autoencoder and 'autoencoder' not in self.cfg:
             raise ValueError('train_autoencoder=True needs a section `autoencoder` in the config: '
                              'take the one of configs/diffusion_camvid.py')
-        self.trains_denoiser: bool = cfg.get('train_denoiser', True)
+        self.trains_denoiser: bool = self.cfg.get('train_denoiser', True)
         decoder_alone = self.trains_autoencoder and not self.cfg.autoencoder.model.get(
             'train_encoder', True)
         if not (self.trains_denoiser or self.pretrained and decoder_alone):
             raise ValueError('a denoiser that stays needs latents that stay: with train_denoiser='
                              'False give `pretrained`, train_autoencoder=True and '
                              'autoencoder.model.train_encoder=False')
-        self._check_sizes()
-        self._check_captions()
 
     def _check_sizes(self) -> None:
         """Name a picture size that the strides do not divide, before any training."""
@@ -91,14 +105,14 @@ class DiffusionTraining:
             vae, unet = self.cfg.autoencoder.model.autoencoder, self.cfg.denoiser.unet
         latent_stride = 2**(len(vae['block_out_channels']) - 1)
         stride = latent_stride * 2**(len(unet['block_out_channels']) - 1)
-        if any(side % stride for side in self.images['size']):
-            raise ValueError(f'images.size {tuple(self.images["size"])} must be divisible by '
+        size = self.images.get('size', ())  # where it is missing, the data set says so
+        if any(side % stride for side in size):
+            raise ValueError(f'images.size {tuple(size)} must be divisible by '
                              f'{stride}, the stride of autoencoder and U-Net together')
         if not self.trains_autoencoder:
             return
-        view = self._autoencoder_section().train_dataloader.dataset
-        ImageFolder(**{key: value for key, value in view.items() if key != 'type'})
-        for crop in (view.get('crop'), self.cfg.autoencoder.model.get('crop')):
+        view, model = self.cfg.autoencoder.train_dataloader.dataset, self.cfg.autoencoder.model
+        for crop in (view.get('crop'), model.get('crop')):
             if crop and any(side % latent_stride for side in crop):
                 raise ValueError(f'the autoencoder\'s crop {tuple(crop)} must be divisible by '
                                  f'{latent_stride}, its stride')
@@ -156,7 +170,8 @@ class DiffusionTraining:
         with self._together():
             if is_main_process():
                 vae = averaged_model(runner).vae.eval()
-                if self.cfg.autoencoder.model.get('train_encoder', True):
+                # a pretrained U-Net knows the latents as they are
+                if not self.pretrained:
                     self._whiten(vae)
                 replace_folder(self.vae_folder, lambda path: vae.cpu().save_pretrained(path))
 
@@ -210,6 +225,7 @@ class DiffusionTraining:
         for key in ('unet', 'text_encoder', 'scheduler'):
             section.pop(key, None)
         section.model.update(pipeline=start)
+        section.model.setdefault('seed', self.cfg.randomness.seed)
         section.model.setdefault('train_text_encoder', any(self.dataset.captions))
         if self.cfg.keep_latents:
             dataset = dict(type='KeptLatents', path=self.latents_file,
@@ -218,6 +234,10 @@ class DiffusionTraining:
             dataset = dict(type='ImageFolder', flip=0.5 if self.cfg.mirror else 0.0, **self.images)
         section.train_dataloader.dataset = dataset
         out_dir = osp.join(self.work_dir, 'pipeline')
+        hooks = section.get('custom_hooks') or []
+        if not any(hook['type'] == 'SavePipelineHook' for hook in hooks):
+            hooks = [*hooks, dict(type='SavePipelineHook')]
+        section.custom_hooks = hooks
         for hook in section.custom_hooks:
             if hook['type'] == 'SavePipelineHook':
                 hook['out_dir'] = out_dir
@@ -262,6 +282,7 @@ class DiffusionTraining:
         section = copy.deepcopy(self.cfg.autoencoder)
         if self.pretrained:
             section.model.autoencoder = self.pretrained
+        section.model.setdefault('seed', self.cfg.randomness.seed)
         for key, value in self.images.items():
             section.train_dataloader.dataset.setdefault(key, value)
         return section
@@ -296,6 +317,15 @@ class DiffusionTraining:
             digest.update(name.encode())
             digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+def _filled_in(cfg: Config) -> Config:
+    """The config with what it need not say."""
+    for key, value in _DEFAULTS.items():
+        cfg.setdefault(key, value)
+    # None would be another number in each run, and a resumed one needs those of the one before
+    cfg.merge_from_dict({'randomness.seed': cfg.get('randomness', {}).get('seed') or 0})
+    return cfg
 
 
 @torch.no_grad()

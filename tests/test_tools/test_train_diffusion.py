@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import AutoencoderKL, StableDiffusionPipeline
 from mmengine.config import Config
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -174,8 +174,14 @@ def test_existing_pipeline_is_trained_on_autoencoder_included(place):
     # the denoiser began from the pretrained one, not anew
     start = weights(place / 'work' / 'denoiser' / 'start')
     assert all(torch.equal(before[key], start[key]) for key in before if key[0] == 'unet')
-    latents = load_file(place / 'work' / 'latents.safetensors')['latents'].float()
-    assert torch.allclose(latents.std((0, 2, 3)), torch.ones(latents.shape[1]), atol=1e-2)
+    # its latents mean what they meant: the U-Net knows them
+    trained, first = (AutoencoderKL.from_pretrained(folder, subfolder='vae')
+                      for folder in (place / 'work' / 'pipeline', pretrained))
+    assert trained.config.scaling_factor == first.config.scaling_factor
+    images = torch.rand(2, 3, 32, 48) * 2 - 1
+    with torch.no_grad():
+        after, before = (vae.encode(images).latent_dist.mean for vae in (trained, first))
+    assert (after - before).std() < 0.1 * before.std()
 
 
 def test_the_decoder_is_trained_alone(place):
@@ -244,9 +250,49 @@ def test_bad_input_is_one_sentence_before_any_work(place, options, sentence):
     assert not (place / 'work').exists()
 
 
+def test_a_config_may_be_short(place, monkeypatch):
+    """Without what has a default; without a part that has none it is told before any work."""
+    cfg = Config.fromfile(place / 'config.py')
+    for name in ('truncate_captions', 'mirror', 'keep_latents', 'encode_batch_size', 'randomness'):
+        cfg.pop(name)
+    for stage in (cfg.autoencoder, cfg.denoiser):
+        stage.pop('custom_hooks')
+    cfg.dump(place / 'config.py')
+    assert train(place) is None
+    assert (place / 'work' / 'pipeline' / 'model_index.json').is_file()
+    cfg.denoiser.pop('scheduler')
+    cfg.dump(place / 'config.py')
+    assert 'denoiser lacks scheduler' in train(place)
+
+
+def test_the_seed_is_that_of_the_run(place):
+    cfg = Config.fromfile(place / 'config.py')
+    cfg.merge_from_dict({'randomness.seed': 3, 'data_root': str(place), 'work_dir': str(place)})
+    training = diffusion_training.DiffusionTraining(cfg)
+    assert training._autoencoder_section().model.seed == 3
+    seen = []
+    training._runner = lambda name, section: seen.append(section) or SimpleNamespace(
+        train=lambda: None)
+    training.train_denoiser('start')
+    assert seen[0].model.seed == 3
+
+
 def test_a_config_of_another_kind(place):
     (place / 'config.py').write_text('model = dict()')
     assert 'begin from configs/diffusion_camvid.py' in train(place)
+
+
+def test_an_autoencoder_whose_latents_are_in_use_is_not_lengthened(place):
+    assert train(place) is None
+    longer = ['autoencoder.train_cfg.max_iters=6']
+    assert 'is finished after 4' in train(place, '--resume', options=longer)
+    assert train(place, '--resume', options=['denoiser.train_cfg.max_iters=6']) is None
+
+
+def test_rooms_are_not_rendered_before_what_can_be_looked_at_without_them(place, monkeypatch):
+    monkeypatch.setattr(diffusion_training, 'make_rooms', lambda *_, **__: pytest.fail('rendered'))
+    options = ['rooms.count=20000', 'images.size=(32,40)']
+    assert 'must be divisible by 16' in train(place, options=options)
 
 
 def files(folder):
