@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..channel_order import swaps_channels
 from .labellers import Label, labeller_for
 
 
@@ -133,9 +134,7 @@ class BatchLabels:
         if self.backbone is None:
             return False
         # The diffusion model tells what comes out: RGB unless `input_bgr`.
-        converts = any(getattr(preprocessor, name, False)
-                       for name in ('channel_conversion', '_channel_conversion'))
-        return converts == self.backbone.input_bgr
+        return swaps_channels(preprocessor) == self.backbone.input_bgr
 
 
 @contextmanager

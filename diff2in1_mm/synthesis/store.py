@@ -6,7 +6,7 @@
       store.json           what the store was made for
       images/ID.png        8-bit RGB
       annotations/ID.*     what the task's own tools read, see :mod:`diff2in1_mm.synthesis.codecs`
-      instances.json       for boxes and panoptic maps also all samples in one file
+      instances.json       for boxes also all samples in one file; panoptic.json for panoptic maps
       records/ID.json      one :class:`SampleRecord`; written last: without it there is no sample
       empty/ID.json        instead of all these: the model found nothing, so nothing is stored
 

@@ -12,7 +12,8 @@ class Label(NamedTuple):
 
     Attributes:
         annotation: As the codec of the labeller's task takes it.
-        quality: ``confidence`` (mean) and ``ignored`` (share), and what the task adds.
+        quality: ``ignored`` (share), and what the task adds: the mean ``confidence`` where it
+            predicts probabilities.
     """
     annotation: Any
     quality: Dict[str, float]
@@ -64,8 +65,9 @@ class Labeller(ABC):
         """How far two lists of predictions for the same images agree, in [0, 1] (0-dim)."""
 
     @abstractmethod
-    def count_classes(self, model: nn.Module) -> int:
-        """Number of classes that the model predicts."""
+    def count_classes(self, model: nn.Module) -> Optional[int]:
+        """Number of classes that the model predicts; None where it predicts none or does not say.
+        """
 
     @abstractmethod
     def new_samples(self, count: int, size: Tuple[int, int]) -> List[Any]:
