@@ -34,7 +34,7 @@ def unet_taps(unet: UNet2DConditionModel, latent_stride: int) -> List[Tap]:
         latent_stride (int): Image pixels per latent element (8 for Stable Diffusion).
 
     Returns:
-        list[Tap]: Encoder, middle block, decoder, each in the order of execution.
+        list[Tap]: Encoder, middle block (if there is one), decoder, each in the order of execution.
     """
     stride = latent_stride
     taps = [Tap('conv_in', stride, unet.conv_in.out_channels)]
@@ -45,7 +45,8 @@ def unet_taps(unet: UNet2DConditionModel, latent_stride: int) -> List[Tap]:
             stride *= 2
             channels = block.downsamplers[0].out_channels
             taps.append(Tap(f'{path}.downsamplers.0', stride, channels))
-    taps.append(Tap('mid_block', stride, unet.mid_block.resnets[-1].out_channels))
+    if unet.mid_block is not None:  # distilled models may have none, as BK-SDM-Small
+        taps.append(Tap('mid_block', stride, unet.mid_block.resnets[-1].out_channels))
     for i, block in enumerate(unet.up_blocks):
         layers = [_layer_tap(block, f'up_blocks.{i}', j, stride) for j in range(len(block.resnets))]
         if block.upsamplers is not None:

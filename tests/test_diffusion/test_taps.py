@@ -77,6 +77,16 @@ def test_unknown_taps_are_named(diffusion):
         select_taps(diffusion.taps(), 'encoder')
 
 
+def test_a_denoiser_without_a_middle_block(diffusion):
+    """As distilled models have it (``mid_block_type`` is null in BK-SDM-Small)."""
+    unet = UNet2DConditionModel.from_config(diffusion.unet.config, mid_block_type=None)
+    taps, whole = unet_taps(unet, diffusion.latent_stride), diffusion.taps()
+    assert taps == [tap for tap in whole if tap.name != 'mid_block'] and len(taps) < len(whole)
+    assert select_taps(taps, 'decoder') == select_taps(whole, 'decoder')
+    with pytest.raises(ValueError, match=r"but got \['mid_block'\]; the names are \['conv_in'"):
+        select_taps(taps, ['mid_block'])
+
+
 def test_chosen_names_keep_the_order_of_execution(diffusion):
     names = ['up_blocks.2.resnets.0', 'mid_block', 'conv_in']
     groups = select_taps(diffusion.taps(), names)
