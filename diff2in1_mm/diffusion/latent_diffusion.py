@@ -36,8 +36,11 @@ class LatentDiffusion(nn.Module):
         super().__init__()
         self.vae, self.unet = parts.vae, parts.unet
         self.source = source
-        self.schedule = dict(parts.schedule)
-        self.scheduler = DDIMScheduler.from_config(self.schedule)
+        self.scheduler = DDIMScheduler.from_config(dict(parts.schedule))
+        # With what the file does not say, as this scheduler takes it: other solvers must not fill
+        # it in otherwise, which diffusers' own note of the defaults would have them do.
+        self.schedule = {key: value for key, value in self.scheduler.config.items()
+                         if key != '_use_default_values'}
         self.requires_grad_(False)
         super().train(False)
         self.text = TextEmbedder(parts.load_text, self._text_device)

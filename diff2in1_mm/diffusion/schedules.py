@@ -31,9 +31,10 @@ def check_strength(T: int, steps: int, num_train_timesteps: int = 1000) -> None:
         ValueError: ``T`` outside ``[1, num_train_timesteps - 1]``, or ``steps`` outside ``[1, T]``.
     """
     if not 1 <= T < num_train_timesteps:
-        raise ValueError(
-            f'T = {T} is out of range: the image is noised to a step between 1 and '
-            f'{num_train_timesteps - 1} (the released recipe uses 600)')
+        why = (' (the released recipe uses 600)' if num_train_timesteps == 1000
+               else f', as this diffusion model has {num_train_timesteps} steps')
+        raise ValueError(f'T = {T} is out of range: the image is noised to a step between 1 and '
+                         f'{num_train_timesteps - 1}{why}')
     if not 1 <= steps <= T:
         raise ValueError(f'steps = {steps} is out of range: between 1 and T = {T} steps lead from '
                          f'step {T} to a clean image')
@@ -44,8 +45,8 @@ def partial_noise_schedule(config: dict, T: int, steps: int,
     """Build the schedule that denoises from step ``T`` in about ``steps`` U-Net passes.
 
     Args:
-        config (dict): The pretrained scheduler's config (betas, prediction type, whether the
-            signal is zero at the last step).
+        config (dict): The pretrained scheduler's config (number of steps, betas, prediction type,
+            whether the signal is zero at the last step).
         T (int): Step to which images are noised, of ``num_train_timesteps``.
         steps (int): U-Net passes. ``'ddim'`` runs ``ceil(T / (T // steps))`` of them, as the
             released sampler does (``steps`` wherever it divides ``T``), or a few more where
@@ -90,10 +91,16 @@ def _released_ddim(config: dict, T: int, steps: int) -> PartialSchedule:
 
 def _dpm_solver(config: dict, T: int, steps: int) -> PartialSchedule:
     """Evenly spaced steps ``T, ..., 1``: the last pass sees an almost clean latent, so its features
-    are those that the heads were trained on."""
+    are those that the heads were trained on.
+
+    What the config says of spacing is for whole runs from noise; with steps of one's own the solver
+    refuses it.
+    """
+    spacings = dict.fromkeys((f'use_{kind}' for kind in (
+        'karras_sigmas', 'exponential_sigmas', 'beta_sigmas', 'flow_sigmas', 'lu_lambdas')), False)
     scheduler = DPMSolverMultistepScheduler.from_config(
         config, algorithm_type='dpmsolver++', solver_order=2, lower_order_final=True,
-        final_sigmas_type='zero', thresholding=False, use_karras_sigmas=False)
+        final_sigmas_type='zero', thresholding=False, **spacings)
     timesteps = np.linspace(T, 1, steps).round().astype(np.int64)
     scheduler.set_timesteps(timesteps=timesteps.tolist())
     scheduler.set_begin_index(0)

@@ -55,6 +55,7 @@ def create(model: nn.Module, dataset: Any, store: Union[str, SyntheticStore], *,
     with evaluating(model):
         labels = _labels_of(model, settings, dataset)
         diffusion = diffusion_of(model, settings)
+        generator.check_model(diffusion)
         plan = make_plan(dataset, generator, settings, seed, round)
         checkpoint = parameters_digest(model)
         store = open_store(store, dataset, labels, diffusion, settings, seed, round, checkpoint)
@@ -129,6 +130,7 @@ def check_creation(model: nn.Module, settings: Mapping[str, Any], dataset: Any,
     labels = _labels_of(model, checked, dataset)
     # on the CPU: another model than the backbone's is only looked at here
     diffusion = diffusion_of(model, checked, 'cpu')
+    generator.check_model(diffusion)
     check_condition(generator.condition, diffusion, dataset, checked.limit)
     if store is not None:
         checkpoint = SyntheticStore(store, warn=False).settings.get('checkpoint')

@@ -5,7 +5,8 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from ..diffusion import LatentDiffusion, check_strength, partial_noise_schedule, sample_noise
+from ..diffusion import (LatentDiffusion, PartialSchedule, check_strength, partial_noise_schedule,
+                         sample_noise)
 from ..diffusion.noise import stable_seed
 from ..diffusion.schedules import SOLVERS
 
@@ -54,10 +55,25 @@ class PartialNoiseGenerator:
             raise ValueError(f'solver must be one of {SOLVERS}, but got {solver!r}')
         self.solver = solver
         self.steps = None if steps is None else _whole_numbers('steps', [steps])[0]
-        for strength in self.strengths:
+        for strength in self.strengths:  # of a usual schedule; :meth:`check_model` asks the model's
             check_strength(strength, self.steps_for(strength))
         self.condition = MODELS.build(condition or dict(type='Prompt'))
         self.sample_posterior = sample_posterior
+
+    def check_model(self, diffusion: LatentDiffusion) -> None:
+        """Make the schedules that :meth:`generate` will need of a diffusion model.
+
+        Args:
+            diffusion (LatentDiffusion): What is to generate.
+
+        Raises:
+            ValueError: Its noise schedule has no such step.
+        """
+        for strength in self.strengths:
+            self._schedule(diffusion, strength)
+
+    def _schedule(self, diffusion: LatentDiffusion, T: int) -> PartialSchedule:
+        return partial_noise_schedule(diffusion.schedule, T, self.steps_for(T), self.solver)
 
     def steps_for(self, T: int) -> int:
         """U-Net passes from step ``T``."""
@@ -89,7 +105,7 @@ class PartialNoiseGenerator:
         Returns:
             Generated: Images of the same size, and the maps.
         """
-        schedule = partial_noise_schedule(diffusion.schedule, T, self.steps_for(T), self.solver)
+        schedule = self._schedule(diffusion, T)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         posterior = generators if self.sample_posterior else None
         # The solvers' sums need float32; the U-Net rounds its input to its own dtype.

@@ -65,6 +65,23 @@ def test_the_last_pass_sees_an_almost_clean_latent():
         assert partial_noise_schedule(CONFIG, 400, 10, solver).timesteps[-1] == 1
 
 
+@pytest.mark.parametrize('spacing', ['karras_sigmas', 'beta_sigmas', 'exponential_sigmas',
+                                     'lu_lambdas', 'flow_sigmas'])
+def test_what_a_pretrained_config_says_of_spacing_does_not_matter(spacing):
+    for solver in ('ddim', 'dpmsolver++'):
+        ours = partial_noise_schedule({**CONFIG, f'use_{spacing}': True}, 400, 10, solver)
+        plain = partial_noise_schedule(CONFIG, 400, 10, solver)
+        assert ours.timesteps == plain.timesteps
+        latents = torch.ones(1, 4, 2, 2)
+        end = run(ours, lambda x, t: 0.3 * x.tanh(), latents)[-1]
+        torch.testing.assert_close(end, run(plain, lambda x, t: 0.3 * x.tanh(), latents)[-1])
+
+
+def test_a_short_schedule_is_named_without_the_recipe_for_a_long_one():
+    with pytest.raises(ValueError, match='between 1 and 99, as this diffusion model has 100 steps'):
+        partial_noise_schedule({**CONFIG, 'num_train_timesteps': 100}, 400, 10)
+
+
 @pytest.mark.parametrize('T,steps,words', [(0, 1, 'T = 0 is out of range'),
                                            (1000, 10, 'between 1 and 999'),
                                            (5, 6, 'steps = 6 is out of range')])

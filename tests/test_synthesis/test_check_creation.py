@@ -1,4 +1,7 @@
 """What a creation refuses, before its first sample and before the warm-up of a run."""
+import json
+import shutil
+
 import pytest
 
 from diff2in1_mm.synthesis import StoreMismatch, SyntheticStore, check_creation, create
@@ -38,6 +41,35 @@ def test_bad_input_is_told_before_the_first_sample(model, dataset, pipeline_fold
     monkeypatch.setattr(type(dataset), '__len__', lambda self: 0)
     with pytest.raises(ValueError, match='holds no images to create samples from'):
         create(model, dataset, tmp_path / 's', **FAST)
+
+
+def with_schedule(folder, root, **changes):
+    """A copy of a diffusion model whose scheduler config says something else."""
+    copy = shutil.copytree(folder, root / 'other')
+    path = copy / 'scheduler' / 'scheduler_config.json'
+    config = {**json.loads(path.read_text()), **changes}
+    write_json(path, {key: value for key, value in config.items() if value is not None})
+    return str(copy)
+
+
+@pytest.mark.parametrize('solver', ['dpmsolver++', 'ddim'])
+def test_the_schedule_of_the_model_is_asked_before_a_warm_up(dataset, pipeline_folder, tmp_path,
+                                                             monkeypatch, solver):
+    monkeypatch.setattr(CreationJob, '_make_group', lambda *a: pytest.fail('began'))
+    model = build_model(with_schedule(pipeline_folder, tmp_path, num_train_timesteps=100))
+    words = 'T = 300 .* between 1 and 99, as this diffusion model has 100 steps'
+    for settings in (dict(FAST, solver=solver), dict(FAST, solver=solver, T=[50, 300])):
+        with pytest.raises(ValueError, match=words):
+            check_creation(model, settings, dataset)
+        with pytest.raises(ValueError, match=words):
+            create(model, dataset, tmp_path / 's', **settings)
+
+
+@pytest.mark.parametrize('changes', [dict(num_train_timesteps=None), dict(use_beta_sigmas=True)])
+def test_any_scheduler_config_serves(dataset, pipeline_folder, tmp_path, changes):
+    model = build_model(with_schedule(pipeline_folder, tmp_path, **changes))
+    check_creation(model, FAST, dataset)
+    assert create(model, dataset, tmp_path / 's', limit=1, **FAST).samples == 1
 
 
 def test_a_store_for_something_else_is_told_before_a_warm_up(model, dataset, tmp_path):
