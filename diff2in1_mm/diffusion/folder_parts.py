@@ -4,7 +4,7 @@ diffusers and transformers only warn where weights are missing. The latter fills
 the former leaves them without storage, and what they compute then looks like a result.
 """
 import json
-from typing import Container, List
+from typing import Container, List, Optional
 
 from safetensors import SafetensorError
 from torch import nn
@@ -65,11 +65,12 @@ def _in_order(module: nn.Module, names: Container[str]) -> List[str]:
     return [name for name, _ in module.named_parameters() if name in names]
 
 
-def load_tokenizer(source: str):
+def load_tokenizer(source: str, revision: Optional[str] = None):
     """CLIP's tokenizer of a model.
 
     Args:
         source (str): Folder or hub id in the diffusers layout.
+        revision (str | None): Commit, branch or tag of a hub id. Default None.
 
     Returns:
         CLIPTokenizer: It knows words.
@@ -80,7 +81,8 @@ def load_tokenizer(source: str):
     """
     from transformers import CLIPTokenizer
     try:
-        tokenizer = CLIPTokenizer.from_pretrained(source, subfolder='tokenizer')
+        tokenizer = CLIPTokenizer.from_pretrained(source, subfolder='tokenizer',
+                                                  revision=revision)
     except json.JSONDecodeError as error:
         raise IncompleteModel(f'a file of the tokenizer of {source} is damaged '
                               f'({first_line(error)}): {_MEND}') from error

@@ -47,8 +47,8 @@ class LatentDiffusion(nn.Module):
 
     @classmethod
     def from_pretrained(cls, source: str, dtype: str = 'fp32',
-                        prediction_type: Optional[str] = None,
-                        variant: Optional[str] = None) -> 'LatentDiffusion':
+                        prediction_type: Optional[str] = None, variant: Optional[str] = None,
+                        revision: Optional[str] = None) -> 'LatentDiffusion':
         """Load a diffusers folder, a hub id, or a single file in the original layout.
 
         Args:
@@ -59,6 +59,8 @@ class LatentDiffusion(nn.Module):
             prediction_type (str | None): 'epsilon' or 'v_prediction' where the source does not
                 say it.
             variant (str | None): File variant of a diffusers folder, for example 'fp16'.
+            revision (str | None): Commit, branch or tag of a hub id, for all its parts. None: its
+                main branch, which may change between two runs.
 
         Returns:
             LatentDiffusion: On the CPU.
@@ -69,7 +71,8 @@ class LatentDiffusion(nn.Module):
         if dtype not in DTYPES:
             raise ValueError(f'dtype must be one of {sorted(DTYPES)}, but got {dtype!r}')
         warn_if_slow(dtype)
-        return cls(load_parts(locate(source), DTYPES[dtype], prediction_type, variant), source)
+        return cls(load_parts(locate(source), DTYPES[dtype], prediction_type, variant, revision),
+                   source)
 
     def train(self, mode: bool = True) -> 'LatentDiffusion':
         """Frozen means frozen: stays in eval mode, whatever ``model.train()`` asks for."""

@@ -19,7 +19,7 @@ PREDICTION_TYPES = ('epsilon', 'v_prediction')
 
 
 def load_parts(source: str, dtype: torch.dtype, prediction_type: Optional[str] = None,
-               variant: Optional[str] = None) -> Parts:
+               variant: Optional[str] = None, revision: Optional[str] = None) -> Parts:
     """Load a model from a diffusers folder, a hub id or a single file.
 
     Args:
@@ -29,6 +29,7 @@ def load_parts(source: str, dtype: torch.dtype, prediction_type: Optional[str] =
         prediction_type (str | None): 'epsilon' or 'v_prediction'. None takes what the model says;
             single files of the 2.x family do not say it.
         variant (str | None): File variant of a diffusers folder, for example 'fp16'.
+        revision (str | None): Commit, branch or tag of a hub id.
 
     Returns:
         Parts: VAE and U-Net in eval mode without gradients.
@@ -40,10 +41,13 @@ def load_parts(source: str, dtype: torch.dtype, prediction_type: Optional[str] =
         raise ValueError(f'prediction_type must be one of {PREDICTION_TYPES}, but got '
                          f'{prediction_type!r}')
     check_source(source)
+    if revision is not None and (original.is_single_file(source) or osp.isdir(source)):
+        raise ValueError(f'revision = {revision!r} is a commit, branch or tag of a hub id, but '
+                         f'{source} is on this machine: leave it out')
     if original.is_single_file(source):
         parts = _load_single_file(source, dtype, prediction_type)
     else:
-        parts = _load_folder_or_hub(source, dtype, variant)
+        parts = _load_folder_or_hub(source, dtype, variant, revision)
     if prediction_type is not None:
         parts = parts._replace(schedule={**parts.schedule, 'prediction_type': prediction_type})
     _check_supported(source, parts)
@@ -104,22 +108,24 @@ def _load_single_file(path: str, dtype: torch.dtype, prediction_type: Optional[s
     return parts._replace(load_text=load_text)
 
 
-def _load_folder_or_hub(source: str, dtype: torch.dtype, variant: Optional[str]) -> Parts:
-    options = dict(torch_dtype=dtype, use_safetensors=True, variant=variant)
+def _load_folder_or_hub(source: str, dtype: torch.dtype, variant: Optional[str],
+                        revision: Optional[str]) -> Parts:
+    options = dict(torch_dtype=dtype, use_safetensors=True, variant=variant, revision=revision)
     try:
         unet = load_whole(UNet2DConditionModel, source, 'unet', **options)
         vae = load_whole(AutoencoderKL, source, 'vae', **options)
-        schedule = DDIMScheduler.load_config(source, subfolder='scheduler')
+        schedule = DDIMScheduler.load_config(source, subfolder='scheduler', revision=revision)
     except OSError as error:
+        which = source if revision is None else f'{source} --revision {revision}'
         raise ValueError(
             f'the diffusion model {source!r} could not be loaded ({first_line(error)}): download '
-            f'it once where there is a network (`hf download {source}`), or give the path of a '
+            f'it once where there is a network (`hf download {which}`), or give the path of a '
             'local diffusers folder') from error
 
     def load_text():
         try:
-            encoder = _text_encoder(source, variant)
-            tokenizer = load_tokenizer(source)
+            encoder = _text_encoder(source, variant, revision)
+            tokenizer = load_tokenizer(source, revision)
         except OSError as error:
             raise ValueError(
                 f'{source!r} has no usable text encoder and tokenizer ({first_line(error)}): '
@@ -130,9 +136,10 @@ def _load_folder_or_hub(source: str, dtype: torch.dtype, variant: Optional[str])
     return Parts(vae, unet, dict(schedule), load_text)
 
 
-def _text_encoder(source: str, variant: Optional[str]):
+def _text_encoder(source: str, variant: Optional[str], revision: Optional[str]):
     from transformers import CLIPTextModel
-    whole = partial(load_whole, CLIPTextModel, source, 'text_encoder', use_safetensors=True)
+    whole = partial(load_whole, CLIPTextModel, source, 'text_encoder', use_safetensors=True,
+                    revision=revision)
     try:
         return whole(variant=variant)
     except OSError:

@@ -7,12 +7,13 @@ import struct
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 from diff2in1_mm.diffusion import LatentDiffusion, original_layout
 
 from ..original_layout import original_state, small_sd
-from ..small_models import assert_same, write_json
+from ..small_models import assert_same, save_tiny_pipeline, write_json
 
 
 @pytest.fixture(scope='module', params=[False, True], ids=['v1', 'v2'])
@@ -189,6 +190,51 @@ def test_text_is_encoded_in_single_precision_whatever_the_file_holds(pipeline_fo
     model = LatentDiffusion.from_pretrained(broken(pipeline_folder, tmp_path, halve))
     encoder = model.text._load()[1]
     assert encoder.dtype == torch.float32
+
+
+@pytest.fixture
+def hub(pipeline_folder, tmp_path, monkeypatch):
+    """The hub's cache on disk, where a model has two revisions; nothing is fetched."""
+    root = tmp_path / 'models--owner--name'
+    for name, commit, folder in (('main', 'a' * 40, pipeline_folder),
+                                 ('v2', 'b' * 40, save_tiny_pipeline(tmp_path / '2', seed=1))):
+        shutil.copytree(folder, root / 'snapshots' / commit)
+        (root / 'refs').mkdir(exist_ok=True)
+        (root / 'refs' / name).write_text(commit)
+    monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path))
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
+    return root / 'snapshots'
+
+
+@pytest.mark.parametrize('revision, commit', [(None, 'a'), ('main', 'a'), ('v2', 'b'),
+                                              ('b' * 40, 'b')])
+def test_a_model_of_the_hub_can_be_pinned_in_all_its_parts(hub, revision, commit):
+    # what is missing of the other revision cannot be taken from it
+    for folder in hub.iterdir():
+        if folder.name[0] != commit:
+            for part in ('unet', 'vae', 'scheduler', 'text_encoder', 'tokenizer'):
+                shutil.rmtree(folder / part)
+    model = LatentDiffusion.from_pretrained('owner/name', revision=revision)
+    expected = LatentDiffusion.from_pretrained(str(hub / (commit * 40)))
+    assert torch.equal(model.fingerprint(), expected.fingerprint())
+    assert model.schedule == expected.schedule
+    assert torch.equal(model.text.sequences(['a']), expected.text.sequences(['a']))
+
+
+def test_a_revision_that_is_not_there_is_named(hub):
+    with pytest.raises(ValueError, match='hf download owner/name --revision v3'):
+        LatentDiffusion.from_pretrained('owner/name', revision='v3')
+
+
+@pytest.mark.parametrize('source', ['folder', 'model.safetensors', 'diff2in1_mm/rooms'])
+def test_what_is_on_disk_has_no_revisions(pipeline_folder, tmp_path, source):
+    if source == 'folder':
+        source = pipeline_folder
+    elif source == 'model.safetensors':
+        source = str(tmp_path / source)
+        save_file({'a': torch.zeros(1)}, source)
+    with pytest.raises(ValueError, match="revision = 'v2' .* is on this machine: leave it out"):
+        LatentDiffusion.from_pretrained(source, revision='v2')
 
 
 @pytest.mark.parametrize('source', ['./missing', 'model.safetensors', 'no_owner'])
