@@ -74,6 +74,10 @@ class LatentDiffusion(nn.Module):
         return cls(load_parts(locate(source), DTYPES[dtype], prediction_type, variant, revision),
                    source)
 
+    def __deepcopy__(self, memo: dict) -> 'LatentDiffusion':
+        """Frozen and shared: a copy of the model around it (``EMAHook``) keeps this one."""
+        return self
+
     def train(self, mode: bool = True) -> 'LatentDiffusion':
         """Frozen means frozen: stays in eval mode, whatever ``model.train()`` asks for."""
         return self

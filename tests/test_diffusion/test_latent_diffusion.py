@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -78,6 +80,19 @@ def test_images_are_denoised_with_the_schedule_that_they_were_noised_with(
         latents = plan.scheduler.step(signal * eps - sigma * clean, step, latents,
                                       return_dict=False)[0]
     torch.testing.assert_close(latents, clean, rtol=0, atol=0.2 if solver == 'ddim' else 5e-3)
+
+
+@pytest.mark.parametrize('solver', SOLVERS)
+def test_what_a_scheduler_config_leaves_out_is_the_same_for_every_solver(pipeline_folder, solver):
+    parts = load_parts(pipeline_folder, torch.float32)
+    model = LatentDiffusion(parts._replace(schedule={'_class_name': 'DDIMScheduler'}))
+    assert model.schedule['num_train_timesteps'] == model.num_train_timesteps == 1000
+    plan = partial_noise_schedule(model.schedule, 400, 10, solver)
+    assert torch.equal(plan.scheduler.alphas_cumprod, model.scheduler.alphas_cumprod)
+
+
+def test_a_deep_copy_is_the_model_itself(diffusion):
+    assert copy.deepcopy([diffusion])[0] is diffusion
 
 
 def test_frozen_means_frozen(diffusion):

@@ -25,6 +25,10 @@ class FeatureCache:
         self.max_images = max_images
         self._maps: 'OrderedDict[bytes, Maps]' = OrderedDict()
 
+    def __deepcopy__(self, memo: dict) -> 'FeatureCache':
+        """Shared, as the frozen model is whose maps these are, see :class:`LatentDiffusion`."""
+        return self
+
     def __len__(self) -> int:
         return len(self._maps)
 
