@@ -1,8 +1,12 @@
+import shutil
+
 import pytest
 import torch
 import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
+from mmcv.ops import RoIAlign
 from mmengine.logging import MessageHub
-from mmengine.model import ImgDataPreprocessor
+from mmengine.model import ExponentialMovingAverage, ImgDataPreprocessor
 from mmengine.registry import MODELS
 from torch import nn
 
@@ -106,6 +110,26 @@ def test_stays_frozen_and_outside_the_module_tree(build):
     assert not any(feature.requires_grad for feature in features)
     model.double()
     assert model[0].diffusion.dtype == torch.float64
+
+
+def test_an_averaged_copy_shares_what_is_frozen(build):
+    """MMEngine's EMAHook deep-copies the model."""
+    model = build(out_channels=[4, 4, 4], cached_images=2)
+    ours = ExponentialMovingAverage(model).module
+    assert ours.diffusion is model.diffusion and ours._cache is model._cache
+    assert ours.projections[0].weight is not model.projections[0].weight
+    batch = images(32, 32)
+    for a, b in zip(ours(batch), model(batch)):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize('options', [dict(), dict(taps='all', attention_maps=True)])
+def test_a_model_without_a_middle_block(build, pipeline_folder, tmp_path, options):
+    folder = shutil.copytree(pipeline_folder, tmp_path / 'model')
+    config = UNet2DConditionModel.load_config(folder, subfolder='unet')
+    UNet2DConditionModel.from_config(config, mid_block_type=None).save_pretrained(folder / 'unet')
+    backbone = build(diffusion=str(folder), **options)
+    assert [m.shape[1] for m in backbone(images(32, 32))] == list(backbone.out_channels)
 
 
 def test_projections_give_what_a_stock_neck_expects(build):
@@ -244,3 +268,73 @@ def test_maps_made_under_autocast_serve_a_pass_without(build):
         assert all(feature.dtype == torch.float32 for feature in backbone(batch[:1]))
     # one image comes from the cache, the other is new
     assert all(feature.dtype == torch.float32 for feature in backbone(batch))
+
+
+def make_channels_last(backbone, monkeypatch):
+    """The layout that a U-Net on a GPU gives its maps."""
+    predict = backbone.diffusion.predict
+
+    def predict_as_a_gpu(*args):
+        output, maps = predict(*args)
+        return output, {name: feature.to(memory_format=torch.channels_last)
+                        if feature.ndim == 4 else feature for name, feature in maps.items()}
+
+    monkeypatch.setattr(backbone.diffusion, 'predict', predict_as_a_gpu)
+
+
+@pytest.mark.parametrize('options', [
+    dict(), dict(taps='all', attention_maps=True), dict(keep_padding=True), dict(cached_images=2),
+    dict(feature_dropout=0.5), dict(out_channels=[4, None, 4]),
+    dict(out_channels=[4] * 4, out_strides=[2, 4, 8, 16])])
+@pytest.mark.parametrize('size', [(64, 48), (45, 70)])
+def test_maps_are_contiguous_whatever_the_layout_inside(build, monkeypatch, options, size):
+    backbone, batch = build(**options), images(*size, 2)
+    make_channels_last(backbone, monkeypatch)
+    for _ in range(2):  # the cache answers the second time
+        assert all(feature.is_contiguous() for feature in backbone.features(batch))
+        assert all(feature.is_contiguous() for feature in backbone(batch))
+    with backbone.serve([feature.to(memory_format=torch.channels_last)
+                         for feature in backbone.features(batch)]):
+        assert all(feature.is_contiguous() for feature in backbone(batch))
+
+
+@pytest.mark.parametrize('size', [(64, 48), (45, 70)])
+def test_boxes_are_read_where_they_are(build, monkeypatch, size):
+    backbone, batch = build(taps=['down_blocks.0.resnets.0']), images(*size)
+    make_channels_last(backbone, monkeypatch)
+    read, box = RoIAlign(3, spatial_scale=1 / 4), torch.tensor([[0., 4, 8, 40, 36]])
+    lateral = nn.Conv2d(16, 8, 1)  # passes the layout on, as FPN's do
+    feature, = backbone(batch)
+    expected = feature.clone(memory_format=torch.contiguous_format)
+    assert torch.equal(read(feature, box), read(expected, box))
+    maps = lateral(expected).clone(memory_format=torch.contiguous_format)
+    assert_same(read(lateral(feature), box), read(maps, box))
+
+
+@pytest.mark.parametrize('options', [
+    dict(taps='all', attention_maps=True), dict(out_channels=[4, 4, 4]), dict(cached_images=2)])
+@pytest.mark.parametrize('autocast', [torch.float16, torch.bfloat16])
+def test_heads_under_autocast_get_maps_of_its_dtype_or_single_precision(build, pipeline_folder,
+                                                                         options, autocast):
+    batch = images(45, 70)
+    plain = build(**options).features(batch)
+    for name, dtype in dict(fp16=torch.float16, bf16=torch.bfloat16, fp32=torch.float32).items():
+        backbone = build(diffusion=dict(source=pipeline_folder, dtype=name), **options)
+        with torch.autocast('cpu', autocast):
+            maps, outputs = backbone.features(batch), backbone(batch)
+            for feature, expected in zip(maps, plain):
+                assert feature.dtype == (dtype if dtype == autocast else torch.float32)
+                assert_same(feature.float(), expected, 0.1)
+            for feature in outputs:  # as a neck joins them with maps of its own
+                torch.cat([feature, torch.zeros_like(feature, dtype=autocast)])
+        assert all(feature.dtype == torch.float32 for feature in backbone(batch))
+
+
+def test_maps_served_from_another_autocast_are_converted(build):
+    backbone, batch = build(), images(32, 48)
+    backbone.diffusion.to(torch.bfloat16)
+    with torch.autocast('cpu', torch.bfloat16):
+        served = backbone.features(batch)
+    assert served[0].dtype == torch.bfloat16
+    with backbone.serve(served), torch.autocast('cpu', torch.float16):
+        assert all(feature.dtype == torch.float32 for feature in backbone(batch))

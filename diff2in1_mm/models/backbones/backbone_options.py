@@ -8,6 +8,7 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from ...channel_order import swaps_channels
 from ...diffusion import LatentDiffusion, check_channels
 
 
@@ -27,12 +28,6 @@ def check_options(model: LatentDiffusion, timestep: int, feature_dropout: float,
         raise ValueError(f'backbone.input_std = {input_std} must be positive')
 
 
-def _swaps_channels(data_preprocessor: nn.Module) -> bool:
-    """Whether a data preprocessor of MMSeg, MMDet or MMEngine turns BGR to RGB or back."""
-    return bool(getattr(data_preprocessor, 'channel_conversion',
-                        getattr(data_preprocessor, '_channel_conversion', False)))
-
-
 def check_channel_order(data_preprocessor: nn.Module, input_bgr: bool) -> None:
     """Log a warning if red and blue come to the diffusion model in each other's place.
 
@@ -43,7 +38,7 @@ def check_channel_order(data_preprocessor: nn.Module, input_bgr: bool) -> None:
         data_preprocessor (nn.Module): Of the model.
         input_bgr (bool): Of the backbone.
     """
-    swaps = _swaps_channels(data_preprocessor)
+    swaps = swaps_channels(data_preprocessor)
     if swaps == input_bgr:
         print_log(f'The data preprocessor has bgr_to_rgb={swaps} and the backbone input_bgr='
                   f'{input_bgr}: unless your images are loaded as RGB, the diffusion model sees '
@@ -61,6 +56,28 @@ def static_embeddings(model: LatentDiffusion, condition: Optional[dict]) -> Tens
     embeddings = built.embed(model.text)
     check_channels(embeddings, model)
     return embeddings.to(model.dtype)
+
+
+def dtype_for_heads(own: torch.dtype, plain: torch.dtype, device_type: str) -> torch.dtype:
+    """In which dtype maps of the diffusion model reach neck and heads.
+
+    Without autocast that of the images. With it, a map in its dtype is what a layer under it would
+    give, and so is float32; any third one stops autocast wherever maps are joined (a bfloat16 map
+    in a float16 autocast: "Unexpected floating ScalarType").
+
+    Args:
+        own (torch.dtype): Of the map.
+        plain (torch.dtype): Of the images.
+        device_type (str): Where the heads run, for example 'cuda'.
+
+    Returns:
+        torch.dtype: To convert the map to.
+    """
+    if not torch.is_autocast_enabled(device_type):
+        return plain
+    if own == torch.get_autocast_dtype(device_type):
+        return own
+    return torch.promote_types(own, torch.float32)
 
 
 def match_strides(wanted: Sequence[int], available: Sequence[int]) -> List[int]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ...diffusion import (LatentDiffusion, Tap, attention_layers, channel_dropout, crop_to_stride,
                           mean_attention, sample_noise, same_weights, seeded_generators,
                           select_taps)
-from .backbone_options import (check_channel_order, check_options, match_strides,
+from .backbone_options import (check_channel_order, check_options, dtype_for_heads, match_strides,
                                static_embeddings)
 from .feature_cache import FeatureCache
 
@@ -32,12 +32,12 @@ class DiffusionBackbone(BaseModule):
 
     The diffusion model is held *outside* the module tree: it is no parameter, no buffer, not in the
     ``state_dict`` (a fingerprint of it is), not seen by DDP, and in eval mode whatever
-    ``model.train()`` says. ``.to()`` moves it along.
+    ``model.train()`` says. ``.to()`` moves it along. Deep copies of the backbone share it.
 
     Args:
         diffusion (str | dict): Source of the model, or the arguments of
             :meth:`LatentDiffusion.from_pretrained` (``source``, ``dtype``, ``prediction_type``,
-            ``variant``).
+            ``variant``, ``revision``).
         taps (str | Sequence[str]): 'decoder' (the last map at each stride of the decoder, VPD's
             four on Stable Diffusion), 'all' (Diff-2-in-1's 25 maps, concatenated per stride), or
             module names. Default 'decoder'.
@@ -173,12 +173,13 @@ class DiffusionBackbone(BaseModule):
         Returns:
             tuple[Tensor]: Map ``k`` has shape (N, out_channels[k], ceil(H / strides[k]),
             ceil(W / strides[k])), finest first; H and W of the padded image with ``keep_padding``;
-            in the dtype of ``images`` unless autocast is on. Unread ones have their own size.
+            in the dtype of ``images`` unless autocast is on; contiguous. Unread ones have their
+            own size.
         """
         maps = self.features(images) if self._served is None else self._served
-        if not torch.is_autocast_enabled(images.device.type):
-            # served or cached ones can be of a pass under autocast, in the diffusion model's dtype
-            maps = tuple(feature.to(images.dtype) for feature in maps)
+        # served or cached ones can be of a pass under autocast, in the diffusion model's dtype
+        maps = [feature.to(dtype_for_heads(feature.dtype, images.dtype, images.device.type))
+                for feature in maps]
         if self.training and self.feature_dropout:
             rows = range(len(images))
             generators = seeded_generators(*self._draw('feature dropout'), samples=rows)
@@ -189,10 +190,11 @@ class DiffusionBackbone(BaseModule):
             outputs = [project(feature) for project, feature in zip(self.projections, outputs)]
         covered = self._covered(images.shape[-2:])
         sizes = [tuple(math.ceil(side / s) for side in covered) for s in self.strides]
-        return tuple(
+        outputs = [
             feature if i in self.unread or feature.shape[-2:] == size else F.interpolate(
                 feature, size=size, mode='bilinear', align_corners=False)
-            for i, (feature, size) in enumerate(zip(outputs, sizes)))
+            for i, (feature, size) in enumerate(zip(outputs, sizes))]
+        return tuple(feature.contiguous() for feature in outputs)
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tuple[Tensor, ...]:
@@ -202,8 +204,8 @@ class DiffusionBackbone(BaseModule):
             images (Tensor): As :meth:`forward` takes them.
 
         Returns:
-            tuple[Tensor]: One map per stride of the taps, finest first, without gradient; in the
-            dtype of ``images``, or of the diffusion model under autocast.
+            tuple[Tensor]: One map per stride of the taps, finest first, without gradient,
+            contiguous; in the dtype of ``images``, under autocast see :func:`dtype_for_heads`.
         """
         if self._cache is not None:
             return self._cache.get(images, self._run)
@@ -242,11 +244,15 @@ class DiffusionBackbone(BaseModule):
             tuple[Tensor]: As :meth:`features`.
         """
         first = maps[self.groups[0][0].name]
-        if torch.is_autocast_enabled(first.device.type):
-            dtype = first.dtype
+        dtype = dtype_for_heads(first.dtype, dtype, first.device.type)
         size = self._covered(size)
-        return tuple(crop_to_stride(self._joined(maps, group), size, group[0].stride).to(dtype)
-                     for group in self.groups)
+        # The taps are of one dtype, which an autocast of another one would refuse to join.
+        with torch.autocast(first.device.type, enabled=False):
+            found = [crop_to_stride(self._joined(maps, group), size, group[0].stride).to(dtype)
+                     for group in self.groups]
+        # On GPUs the U-Net runs in channels_last, and cropping leaves a view. Layers pass the
+        # layout on, and MMCV's RoIAlign takes any memory for a contiguous map, without a word.
+        return tuple(feature.contiguous() for feature in found)
 
     def _joined(self, maps: Dict[str, Tensor], group: List[Tap]) -> Tensor:
         """All channels (N, C, h, w) of one stride: the taps, then the attention maps."""
