@@ -8,7 +8,8 @@ from mmseg.models.decode_heads.vpd_depth_head import VPDDepthHead
 from torch import Tensor
 
 from ...diffusion.padding import crop_to_stride
-from .targets import depth_target, resized, sum_losses
+from .head_losses import sum_losses
+from .targets import depth_target, resized
 
 
 @MODELS.register_module()

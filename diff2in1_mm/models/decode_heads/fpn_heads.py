@@ -8,7 +8,8 @@ from mmengine.registry import MODELS
 from mmseg.models.decode_heads import FPNHead
 from torch import Tensor
 
-from .targets import depth_target, normal_target, resized, sum_losses
+from .head_losses import check_without_kappa, cosine_and_l1, sum_losses
+from .targets import depth_target, normal_target, resized
 
 __all__ = ['FPNDepthHead', 'FPNNormalHead']
 
@@ -40,13 +41,14 @@ class FPNNormalHead(_FPNMapHead):
     Args:
         loss_decode (dict | list): Default: cosine and L1 ``NormalLoss``, added.
         **kwargs: As in ``FPNHead``, without ``num_classes``.
+
+    Raises:
+        ValueError: A loss needs kappa, which this head does not predict.
     """
 
     def __init__(self, loss_decode: Any = None, **kwargs) -> None:
-        kinds = ('cosine', 'l1')
-        super().__init__(3, loss_decode=loss_decode or [
-            dict(type='NormalLoss', kind=kind, loss_name=f'loss_{kind}') for kind in kinds],
-            **kwargs)
+        super().__init__(3, loss_decode=loss_decode or cosine_and_l1(), **kwargs)
+        check_without_kappa('FPNNormalHead', self.loss_decode)
 
     def finish(self, maps: Tensor) -> Tensor:
         """Unit length."""

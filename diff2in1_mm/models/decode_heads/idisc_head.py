@@ -8,7 +8,8 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from .targets import depth_target, normal_target, resized, sum_losses
+from .head_losses import check_without_kappa, cosine_and_l1, sum_losses
+from .targets import depth_target, normal_target, resized
 
 _TASKS = dict(normals=3, depth=1)
 
@@ -93,7 +94,7 @@ class IDiscHead(BaseModule):
         init_cfg (dict | None): As in MMEngine.
 
     Raises:
-        ValueError: Unknown task.
+        ValueError: Unknown task, or a loss that needs kappa, which this head does not predict.
     """
 
     align_corners = False
@@ -115,11 +116,10 @@ class IDiscHead(BaseModule):
             nn.Sequential(nn.Conv2d(in_channels, in_channels, 3, padding=1), nn.GELU(),
                           nn.Conv2d(in_channels, self.out_channels, 1)) for _ in in_index)
         if loss_decode is None:
-            loss_decode = dict(type='MaskedSiLogLoss') if task == 'depth' else [
-                dict(type='NormalLoss', kind=kind, loss_name=f'loss_{kind}')
-                for kind in ('cosine', 'l1')]
+            loss_decode = dict(type='MaskedSiLogLoss') if task == 'depth' else cosine_and_l1()
         listed = loss_decode if isinstance(loss_decode, (list, tuple)) else [loss_decode]
         self.loss_decode = nn.ModuleList(MODELS.build(loss) for loss in listed)
+        check_without_kappa('IDiscHead', self.loss_decode)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """Raw values (N, 3 or 1, h, w) at the finest map's size, averaged over the scales."""

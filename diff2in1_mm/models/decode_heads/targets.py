@@ -1,11 +1,11 @@
 """Ground truth of a batch, and predictions at its size."""
-from typing import Any, Dict, Sequence, Tuple, Union
+from typing import Any, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-__all__ = ['depth_target', 'normal_target', 'resized', 'sum_losses']
+__all__ = ['depth_target', 'normal_target', 'resized']
 
 
 def normal_target(data_samples: Sequence[Any]) -> Tuple[Tensor, Tensor]:
@@ -52,11 +52,3 @@ def resized(maps: Tensor, size: Sequence[int], align_corners: bool = False) -> T
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
     return F.interpolate(maps, tuple(size), mode='bilinear', align_corners=align_corners)
-
-
-def sum_losses(losses: Union[nn.Module, nn.ModuleList], *args: Tensor) -> Dict[str, Tensor]:
-    """Loss name -> value, of one loss or several; those of one name added."""
-    found: Dict[str, Tensor] = {}
-    for loss in losses if isinstance(losses, nn.ModuleList) else [losses]:
-        found[loss.loss_name] = found.get(loss.loss_name, 0) + loss(*args)
-    return found

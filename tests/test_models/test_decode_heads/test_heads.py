@@ -61,6 +61,17 @@ class TestFPN:
         assert set(head.loss(maps(), [normals(), normals()], None)) == {'loss_normal'}
 
 
+@pytest.mark.parametrize('options', [
+    dict(type='FPNNormalHead', **FPN), dict(type='IDiscHead', task='normals', in_channels=8)])
+@pytest.mark.parametrize('kind', ['nll_angular', 'nll_vmf'])
+def test_a_loss_that_needs_kappa_is_refused_by_heads_without(options, kind):
+    name, loss = options['type'], dict(type='NormalLoss', kind=kind)
+    for losses in (loss, [dict(type='NormalLoss', kind='l1'), loss]):
+        with pytest.raises(ValueError, match=f'loss_decode of {name} is .*{kind}.*needs kappa.*set '
+                                             "kind='cosine' or 'l1'.*NormalHead"):
+            MODELS.build(dict(loss_decode=losses, **options))
+
+
 class TestIDisc:
 
     def test_priors_share_each_pixel_out(self):
@@ -104,6 +115,15 @@ class TestVPD:
         inputs = [torch.randn(1, c, 32 // 2**k, 48 // 2**k) for k, c in enumerate((16, 24, 32, 32))]
         with torch.no_grad():
             torch.testing.assert_close(ours(inputs), theirs(inputs))
+
+    @pytest.mark.parametrize('dtype', ['fp16', 'bf16'])
+    def test_joins_maps_of_a_backbone_in_another_half_precision(self, pipeline_folder, dtype):
+        backbone = MODELS.build(dict(type='DiffusionBackbone', out_strides=[4, 8, 16, 16],
+                                     diffusion=dict(source=pipeline_folder, dtype=dtype)))
+        head = MODELS.build(dict(type='DepthHead', **VPD))
+        with torch.autocast('cpu', torch.float16):
+            depth = head(backbone(torch.zeros(1, 3, 32, 48)))
+        assert depth.isfinite().all()
 
     @pytest.mark.parametrize('size, border', [((480, 480), (1, 1)), ((640, 480), (0, 1)),
                                               ((512, 448), (0, 0)), ((427, 640), (0, 0))])
