@@ -6,8 +6,9 @@ from typing import Any, List
 import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.dist import broadcast_object_list, get_rank
-from mmengine.fileio import exists, get_text
+from mmengine.fileio import get_text
 
+from .checks import file_exists
 from .source import base_datasets
 
 __all__ = ['check_boxes']
@@ -105,9 +106,8 @@ def _check_size(base: BaseDataset, index: int) -> None:
     entry = base.get_data_info(index)
     loader = next((t for t in base.pipeline.transforms
                    if type(t).__name__ == 'LoadImageFromFile'), None)
-    backend = getattr(base, 'backend_args', None)
     if loader is None or not {'height', 'width'} <= set(entry) \
-            or not exists(entry['img_path'], backend):
+            or not file_exists(entry['img_path'], base):
         return  # a missing file is named when it is read
     loaded = loader.transform(dict(img_path=entry['img_path']))
     size = loaded['img'].shape[:2] if loaded else None

@@ -10,7 +10,7 @@ from typing import Any, Optional
 import mmcv
 import numpy as np
 from mmengine.dataset import BaseDataset
-from mmengine.fileio import get
+from mmengine.fileio import get, get_file_backend
 from mmengine.registry import DATASETS
 
 from ..synthesis.sources import map_loader
@@ -143,7 +143,7 @@ def _check_map(base: BaseDataset, index: int) -> bool:
     classes = base.metainfo.get('classes')
     if path is None or not classes or 'reduce_zero_label' not in info:
         return False
-    if '://' not in path and not osp.isfile(path):
+    if not file_exists(path, base):
         raise FileNotFoundError(f'the annotation {path} of {info["img_path"]} does not exist: '
                                 'correct `data_prefix` or `seg_map_suffix`.')
     loader = copy.deepcopy(map_loader(base.pipeline.transforms))
@@ -160,6 +160,15 @@ def _check_map(base: BaseDataset, index: int) -> bool:
             f'{ignored}: correct the file, or the data set\'s `metainfo`, `reduce_zero_label` or '
             '`ignore_index`.')
     return True
+
+
+def file_exists(path: str, base: BaseDataset) -> bool:
+    """Whether a file is where a data set reads its files (``backend_args``).
+
+    True also where that place cannot be asked: LMDB and memcached give files, and no more.
+    """
+    backend = get_file_backend(path, backend_args=getattr(base, 'backend_args', None))
+    return not hasattr(backend, 'exists') or backend.exists(path)
 
 
 def unreadable_file(info: dict, error: Exception, backend_args: Optional[dict] = None) -> str:

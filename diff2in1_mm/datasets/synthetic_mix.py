@@ -3,7 +3,7 @@ import copy
 import logging
 import math
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple, Union
+from typing import Any, Callable, List, Optional, Union
 
 import torch
 from mmengine.dataset import force_full_init
@@ -18,6 +18,7 @@ from ..synthesis.store import SyntheticStore
 from .checks import build_checked, unreadable_file
 from .shared_state import NamedOnce, SharedRound, SharedTensor, SharedText
 from .source import resolve
+from .synthetic_pipelines import SyntheticPipelines, wants_polygons
 
 _MAX_FAILURES = 50  # in a row; then it is not one file that is broken
 
@@ -85,7 +86,7 @@ class SyntheticMixDataset:
         self._seen_changes = 0
         self._samples: List[SampleRecord] = []
         self._store: Optional[SyntheticStore] = None
-        self._pipelines: Dict[int, Tuple[Any, Any]] = {}
+        self._pipelines = SyntheticPipelines()
         self._fully_initialized = False
         if not lazy_init:
             self.full_init()
@@ -183,9 +184,10 @@ class SyntheticMixDataset:
 
     @force_full_init
     def source_info(self, idx: int) -> dict:
-        """Annotation entry (``img_path``, ``seg_map_path``, ...) of a real sample, unprocessed."""
+        """Annotation entry (``img_path``, ``seg_map_path``, ...) of a real sample, unprocessed,
+        and the ``backend_args`` by which its data set reads these files."""
         _, base, index = resolve(self.dataset, idx)
-        return base.get_data_info(index)
+        return dict(base.get_data_info(index), backend_args=_backend_args(base))
 
     @property
     @force_full_init
@@ -277,7 +279,7 @@ class SyntheticMixDataset:
             # The main process has named the damaged samples already.
             self._samples = [] if round < 0 else self._read_store(round, warn=False)
             self._seen_changes = changes
-            self._pipelines.clear()  # they may remember images of the last round
+            self._pipelines.forget()
         return self._samples
 
     def _real(self, first: int) -> dict:
@@ -287,7 +289,8 @@ class SyntheticMixDataset:
                 results = self.dataset[index]
             except Exception as error:
                 _, base, local = resolve(self.dataset, index)
-                failed.append(self._name_unreadable(error, base, base.get_data_info(local)))
+                failed.append(self._name_unreadable(error, base.get_data_info(local),
+                                                    _backend_args(base)))
                 continue
             if results is not None:
                 return _mark(results, synthetic=False, sample_id='')
@@ -300,16 +303,16 @@ class SyntheticMixDataset:
             try:
                 results = self._load(samples, index)
             except Exception as error:
-                _, base, _ = resolve(self.dataset, sample.source)
-                failed.append(self._name_unreadable(error, base, self._synthetic_info(sample)))
+                failed.append(self._name_unreadable(error, self._synthetic_info(sample)))
                 continue
             if results is not None:
                 return _mark(results, synthetic=True, sample_id=sample.id)
         raise _all_failed('synthetic', len(samples), failed)
 
-    def _name_unreadable(self, error: Exception, base: Any, info: dict) -> str:
+    def _name_unreadable(self, error: Exception, info: dict,
+                         backend_args: Optional[dict] = None) -> str:
         """Path of the file that could not be read; raises ``error`` if it is no such case."""
-        path = unreadable_file(info, error, getattr(base, 'backend_args', None))
+        path = unreadable_file(info, error, backend_args)
         if not path:
             raise error
         if self._named.first(path):
@@ -323,7 +326,7 @@ class SyntheticMixDataset:
         info = base.get_data_info(index)  # a copy, made anew by every call
         info['img_path'] = self._store.image_path(record)
         self._store.codec.point_at(info, Path(self._store.annotation_path(record)))
-        if _wants_polygons(base.pipeline):
+        if wants_polygons(base.pipeline):
             masks_to_polygons(info)
         return info
 
@@ -331,31 +334,14 @@ class SyntheticMixDataset:
         """Sample ``index`` through the pipelines inside the ``depth`` outermost mixing wrappers."""
         mixers, base, _ = resolve(self.dataset, samples[index].source)
         if depth == len(mixers):
-            return self._pipeline_of(base)(self._synthetic_info(samples[index]))
+            return self._pipelines.of(base)(self._synthetic_info(samples[index]))
         mixer = copy.copy(mixers[depth])  # its transforms, but over synthetic images
         mixer.dataset = _View(lambda i: self._load(samples, i, depth + 1), len(samples))
         return mixer[index]
 
-    def _pipeline_of(self, base: Any) -> Any:
-        """For synthetic images: the data set's own, or a copy where transforms remember images."""
-        if not _memories(base.pipeline):
-            return base.pipeline
-        real, own = self._pipelines.get(id(base), (None, None))
-        if real is not base.pipeline:  # new, or switched by a hook
-            own = copy.deepcopy(base.pipeline)
-            for transform in _memories(own):
-                transform.results_cache = []
-            self._pipelines[id(base)] = base.pipeline, own
-        return own
 
-
-def _wants_polygons(pipeline: Any) -> bool:
-    return any(getattr(t, 'with_mask', False) and not getattr(t, 'poly2mask', True)
-               for t in getattr(pipeline, 'transforms', ()))
-
-
-def _memories(pipeline: Any) -> List[Any]:
-    return [t for t in getattr(pipeline, 'transforms', ()) if hasattr(t, 'results_cache')]
+def _backend_args(base: Any) -> Optional[dict]:
+    return getattr(base, 'backend_args', None)
 
 
 class _View:

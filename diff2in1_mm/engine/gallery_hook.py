@@ -67,8 +67,8 @@ class GalleryHook(Hook):
                                 dataset.metainfo.get('palette'))
         entry = source_entry(dataset, record.source)
         image, annotation = store.read(record)
-        real = load_image(entry['img_path'], image.shape[1::-1], keep_ratio=False,
-                          turn=turns_images(dataset))
+        real = load_image(entry['img_path'], image.shape[1::-1], False, turns_images(dataset),
+                          entry['backend_args'])
         device = next(labels.model.parameters()).device
         pixels = torch.from_numpy(real.copy()).permute(2, 0, 1)[None].to(device)
         label, = labels(pixels, {}, [entry])  # None: nothing found

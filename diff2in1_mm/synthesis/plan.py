@@ -12,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from ..diffusion.noise import stable_seed
 from .partial_noise import PartialNoiseGenerator
 from .settings import CreationSettings
+from .sources import read_by
 from .store import SyntheticStore
 
 PREVIEW_SAMPLES = 8
@@ -61,8 +62,13 @@ class Plan(NamedTuple):
 
 
 def source_entry(dataset: Any, index: int) -> Dict[str, Any]:
-    """Annotation entry (``img_path``, ``seg_map_path``, ...) of a real image."""
-    return getattr(dataset, 'source_info', dataset.get_data_info)(index)
+    """Annotation entry (``img_path``, ``seg_map_path``, ...) of a real image.
+
+    Its ``backend_args`` tell how the data set reads these files; None: from the disk.
+    """
+    entry = getattr(dataset, 'source_info', dataset.get_data_info)(index)
+    entry.setdefault('backend_args', read_by(dataset))
+    return entry
 
 
 def source_indices(dataset: Any) -> List[int]:

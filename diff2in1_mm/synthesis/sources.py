@@ -12,7 +12,8 @@ from ..diffusion import ComposedCaption, Source
 
 
 def load_image(path: str, scale: Optional[Tuple[int, int]] = None,
-               keep_ratio: bool = True, turn: bool = True) -> np.ndarray:
+               keep_ratio: bool = True, turn: bool = True,
+               backend_args: Optional[dict] = None) -> np.ndarray:
     """Reads an image as MMCV's ``LoadImageFromFile`` does.
 
     Args:
@@ -20,6 +21,7 @@ def load_image(path: str, scale: Optional[Tuple[int, int]] = None,
         scale: (w, h) to resize to; None: as it is.
         keep_ratio: As in MMCV's ``Resize``.
         turn: Whether the EXIF orientation is applied, see :func:`turns_images`.
+        backend_args: As in the data set, see :func:`read_by`.
 
     Returns:
         uint8 array (H, W, 3), RGB.
@@ -29,7 +31,7 @@ def load_image(path: str, scale: Optional[Tuple[int, int]] = None,
     """
     flag = 'color' if turn else 'color_ignore_orientation'
     try:
-        image = mmcv.imfrombytes(get(path), flag=flag, channel_order='bgr')
+        image = mmcv.imfrombytes(get(path, backend_args), flag=flag, channel_order='bgr')
     except cv2.error:  # of an empty file
         image = None
     if image is None:
@@ -104,6 +106,11 @@ def map_loader(transforms: Sequence[Any]) -> Any:
     return TRANSFORMS.build(dict(type='mmseg.LoadAnnotations'))
 
 
+def read_by(dataset: Any) -> Optional[dict]:
+    """``backend_args`` by which a data set reads its files; see :func:`innermost` for several."""
+    return getattr(innermost(dataset), 'backend_args', None)
+
+
 def transforms_of(dataset: Any) -> List[Any]:
     """Transforms of the pipeline that loads images.
 
@@ -111,9 +118,13 @@ def transforms_of(dataset: Any) -> List[Any]:
         dataset: Any data set of MMEngine's kind, in wrappers or not.
 
     Returns:
-        list: Of the data set inside all wrappers; the first where there are several.
+        list: Of the data set inside all wrappers, see :func:`innermost`.
     """
-    inner = dataset
-    while hasattr(inner, 'dataset') or hasattr(inner, 'datasets'):
-        inner = inner.dataset if hasattr(inner, 'dataset') else inner.datasets[0]
-    return list(getattr(getattr(inner, 'pipeline', None), 'transforms', ()))
+    return list(getattr(getattr(innermost(dataset), 'pipeline', None), 'transforms', ()))
+
+
+def innermost(dataset: Any) -> Any:
+    """The data set inside all wrappers; the first where there are several."""
+    while hasattr(dataset, 'dataset') or hasattr(dataset, 'datasets'):
+        dataset = dataset.dataset if hasattr(dataset, 'dataset') else dataset.datasets[0]
+    return dataset

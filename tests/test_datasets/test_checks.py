@@ -1,10 +1,15 @@
 """Bad data is told in one sentence before training."""
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from mmengine.fileio import BaseStorageBackend, register_backend
 from mmengine.registry import DATASETS
 
 from diff2in1_mm.datasets import SyntheticMixDataset, check_folders, check_labels
+from diff2in1_mm.datasets.checks import file_exists
 
+from ..archive import from_archive
 from .folders import base_config, make_folder, write_pair
 
 pytest.importorskip('mmseg')
@@ -44,6 +49,28 @@ def test_missing_map(tmp_path):
     (tmp_path / 'annotations/01.png').unlink()
     with pytest.raises(FileNotFoundError, match='annotations/01.png.*does not exist'):
         check_labels(dataset)
+
+
+def test_maps_are_looked_for_where_the_data_set_reads_them(tmp_path):
+    make_folder(tmp_path / 'set', 2)
+    dataset = DATASETS.build(from_archive(base_config('set'), tmp_path))
+    assert check_labels(dataset) == 2
+    (tmp_path / 'set/annotations/01.png').unlink()
+    with pytest.raises(FileNotFoundError, match='annotations/01.png.*does not exist'):
+        check_labels(dataset)
+
+
+def test_a_backend_that_cannot_tell_is_not_asked():
+    @register_backend('only_gives', force=True)
+    class OnlyGives(BaseStorageBackend):
+
+        def get(self, filepath):
+            """Not called."""
+
+        def get_text(self, filepath):
+            """Not called."""
+
+    assert file_exists('a.png', SimpleNamespace(backend_args=dict(backend='only_gives')))
 
 
 def test_folders(tmp_path):

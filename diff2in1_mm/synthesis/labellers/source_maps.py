@@ -17,7 +17,8 @@ def source_map(entry: Mapping[str, Any], size: Tuple[int, int]) -> Label:
 
     Args:
         entry (Mapping): Annotation entry with ``seg_map_path``, as MMSegmentation's data sets
-            give it, and how its values are read (``reduce_zero_label``, ``label_map``).
+            give it, how its values are read (``reduce_zero_label``, ``label_map``), and perhaps
+            ``backend_args``, by which its file is.
         size (tuple[int, int]): Height and width of the generated picture.
 
     Returns:
@@ -30,7 +31,8 @@ def source_map(entry: Mapping[str, Any], size: Tuple[int, int]) -> Label:
     if not path:
         raise ValueError("creation.label_from='source' takes the label maps of the source images, "
                          f"but the entry of {entry.get('img_path')} has none: set it to 'fresh'")
-    raw = mmcv.imfrombytes(fileio.get(path), flag='unchanged', backend='pillow')
+    content = fileio.get(path, entry.get('backend_args'))
+    raw = mmcv.imfrombytes(content, flag='unchanged', backend='pillow')
     if raw is None or raw.ndim != 2 or raw.dtype != np.uint8:
         raise ValueError(f"creation.label_from='source' takes label maps with one channel of 8 "
                          f"bits, and {path} is another picture: set it to 'fresh'")

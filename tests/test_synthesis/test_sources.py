@@ -1,0 +1,32 @@
+"""Source images and their maps, wherever the data set reads them from."""
+import numpy as np
+import pytest
+from mmengine.registry import DATASETS
+
+from diff2in1_mm.datasets import SyntheticMixDataset
+from diff2in1_mm.synthesis.labellers.source_maps import source_map
+from diff2in1_mm.synthesis.plan import source_entry
+from diff2in1_mm.synthesis.sources import load_image
+
+from ..archive import archived, from_archive
+from .segmentation import build_dataset, dataset_config, make_images
+
+pytest.importorskip('mmseg')
+
+
+def repeated(dataset):
+    return DATASETS.build(dict(type='RepeatDataset', times=2, dataset=dataset))
+
+
+@pytest.mark.parametrize('wrap', [lambda dataset: dataset, SyntheticMixDataset, repeated])
+def test_files_that_only_backend_args_know(tmp_path, wrap):
+    make_images(tmp_path / 'set', 2)
+    archive = wrap(DATASETS.build(from_archive(dataset_config('set'), tmp_path)))
+    entry = source_entry(archive, 1)
+    assert entry['img_path'] == 'set/img/1.png' and entry['backend_args'] == archived(tmp_path)
+    image = load_image(entry['img_path'], backend_args=entry['backend_args'])
+    local = source_entry(build_dataset(tmp_path / 'set'), 1)
+    assert local['backend_args'] is None
+    np.testing.assert_array_equal(image, load_image(local['img_path']))
+    np.testing.assert_array_equal(source_map(entry, (8, 8)).annotation,
+                                  source_map(local, (8, 8)).annotation)
