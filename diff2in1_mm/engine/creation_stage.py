@@ -47,6 +47,12 @@ def mixed_dataset(runner) -> Any:
 def check_creation_stage(runner, model: nn.Module, settings: Mapping, resumed: bool) -> None:
     """Tells before a long warm-up what would stop the creation after it.
 
+    Args:
+        runner: Of the training run.
+        model (nn.Module): Without wrapper.
+        settings (Mapping): The hook's ``creation`` settings.
+        resumed (bool): Whether a checkpoint of this run was restored, whose store is its own.
+
     Raises:
         StoreMismatch: The store holds samples made for something else.
         TypeError, ValueError: One sentence that says what is wrong and the mend.

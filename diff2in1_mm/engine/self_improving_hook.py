@@ -129,6 +129,7 @@ class SelfImprovingHook(Hook):
         self._clock = Stopwatch()
         self._part_before_val: Optional[str] = None
         self._visits = SlotVisits()
+        self._resumed = False
         self._resumed_theta_c: Optional[Mapping] = None
         self._resumed_visits: Optional[Mapping] = None
 
@@ -148,7 +149,7 @@ class SelfImprovingHook(Hook):
         if self.creation is not None:
             check_class_weights(model, self.confidence or self.creation['confidence'])
             if self.state.stage != SELF_IMPROVING or self._recreate:  # else all is created
-                check_creation_stage(runner, model, self.creation, runner._resume)
+                check_creation_stage(runner, model, self.creation, self._resumed)
             labeller = labeller_for(model, self.confidence, self.labelling)
         self._log_interval = next(
             (hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)), 10)
@@ -352,6 +353,7 @@ class SelfImprovingHook(Hook):
         state = checkpoint.get('self_improving')
         if not runner._resume or state is None:
             return
+        self._resumed = True  # with `--resume` and no checkpoint a run starts anew
         self.state = StageState.from_dict(state)
         self._clock = Stopwatch(self.state.seconds)
         self._resumed_visits = checkpoint.get('slot_visits')

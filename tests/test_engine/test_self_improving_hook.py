@@ -7,6 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from diff2in1_mm.engine import creation_stage
 from diff2in1_mm.engine.theta import ThetaC
 from diff2in1_mm.synthesis.store import SyntheticStore
 
@@ -247,6 +248,18 @@ class TestRun:
         # in the meantime a checkpoint that knows that round 0 was begun again
         assert load(tmp_path / 'iter_4.pth')['self_improving']['stage'] == 'creation'
         assert {record.round for record in SyntheticStore(tmp_path / 'store').records()} == {1}
+
+    def test_a_store_is_its_own_for_a_run_that_has_a_checkpoint(self, images, tmp_path, monkeypatch):
+        """``--resume`` alone says nothing: without a checkpoint the run starts anew."""
+        train(config(images, tmp_path / 'run', iters=5, hook={}))
+        looked = []
+        monkeypatch.setattr(creation_stage, 'check_creation', lambda *args: looked.append(args[3]))
+        cfg = config(images, tmp_path / 'new', iters=5, hook={}, resume=True)
+        cfg.train_dataloader.dataset.store = str(tmp_path / 'run' / 'store')
+        train(cfg)
+        (tmp_path / 'run' / 'last_checkpoint').write_text(str(tmp_path / 'run' / 'iter_2.pth'))
+        train(config(images, tmp_path / 'run', iters=5, hook={}, resume=True))
+        assert looked == [str(tmp_path / 'run' / 'store'), None]
 
     def test_targets_of_creation_stay(self, images, tmp_path):
         runner = train(config(images, tmp_path, iters=8, backbone='FrozenBackbone',
