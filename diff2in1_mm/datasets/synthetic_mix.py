@@ -19,6 +19,7 @@ from .checks import build_checked, unreadable_file
 from .shared_state import NamedOnce, SharedRound, SharedTensor, SharedText
 from .source import resolve
 from .synthetic_pipelines import SyntheticPipelines, wants_polygons
+from .turns import Turns, upright_images
 
 _MAX_FAILURES = 50  # in a row; then it is not one file that is broken
 
@@ -31,7 +32,9 @@ class SyntheticMixDataset:
     (``slot % n_real``; the last slots, too few for all, take some that are spread over the data
     set) until :meth:`serve` names a round of the store; then, at its v-th visit by the process of
     rank r, sample ``(slot + (v + r) * slots) % n`` of the round, so that all n samples get their
-    turn also when they are more than the slots. A synthetic sample goes through the pipeline of the
+    turn also when they are more than the slots. Where annotation entries tell that some images are
+    upright and others wide, slots of upright ones take turns with the samples of such, and the
+    others with the others (:class:`Turns`). A synthetic sample goes through the pipeline of the
     data set that its source image is from, in place of that image.
 
     Wrappers that join several images (``MultiImageMixDataset`` with Mosaic or MixUp) stay inside
@@ -84,7 +87,7 @@ class SyntheticMixDataset:
         self._round = SharedRound()
         self._named = NamedOnce()
         self._seen_changes = 0
-        self._samples: List[SampleRecord] = []
+        self._turns: Optional[Turns] = None
         self._store: Optional[SyntheticStore] = None
         self._pipelines = SyntheticPipelines()
         self._fully_initialized = False
@@ -107,6 +110,8 @@ class SyntheticMixDataset:
         self._slots = math.floor(self.ratio * self._n_real + 0.5)
         self._visits = SharedTensor(self._slots, dtype=torch.int32)
         self._since = SharedTensor(self._slots, dtype=torch.int32)
+        self._upright = SharedTensor(self._n_real, dtype=torch.uint8)
+        self._knows_upright = False
         self._rank = get_rank()  # workers do not know it
         self._fully_initialized = True
         if self._first_round is not None:
@@ -220,6 +225,7 @@ class SyntheticMixDataset:
                 raise ValueError(f'round {round} is not a creation round: they count from 0.')
             samples = self._read_store(round, warn=True)
             self._check_samples(samples, round)
+            self._look_for_upright()
         self._since.tensor.copy_(self.visits if since is None else since)
         self._round.set(-1 if round is None else round)
 
@@ -231,11 +237,11 @@ class SyntheticMixDataset:
         slot = idx - self._n_real
         visit = int(self._visits.tensor[slot] - self._since.tensor[slot])
         self._visits.tensor[slot] += 1
-        samples = self._served_samples()
+        turns = self._served_turns()
         # a resumed run draws again what was drawn before the first round began
-        if not samples or visit < 0 and samples[0].round == 0:
+        if turns is None or visit < 0 and turns.samples[0].round == 0:
             return self._real(self._real_index(idx))
-        return self._synthetic(slot + (visit + self._rank) * self._slots, samples)
+        return self._synthetic(*turns.of(slot, visit + self._rank))
 
     def _positive(self, idx: int) -> int:
         if not -len(self) <= idx < len(self):
@@ -273,14 +279,22 @@ class SyntheticMixDataset:
                 f'images, but the wrapped one has {self._n_real}: wrap the data set that the store '
                 'was made from, or create a new store.')
 
-    def _served_samples(self) -> List[SampleRecord]:
+    def _look_for_upright(self) -> None:
+        """Once, for all workers: it reads all annotation entries."""
+        if not self._knows_upright:
+            self._upright.tensor.copy_(upright_images(self.dataset))
+            self._knows_upright = True
+
+    def _served_turns(self) -> Optional[Turns]:
         changes, round = self._round.get()
         if changes != self._seen_changes:
             # The main process has named the damaged samples already.
-            self._samples = [] if round < 0 else self._read_store(round, warn=False)
+            samples = [] if round < 0 else self._read_store(round, warn=False)
+            slots = [self._real_index(self._n_real + slot) for slot in range(self._slots)]
+            self._turns = Turns(samples, self._upright.tensor, slots) if samples else None
             self._seen_changes = changes
             self._pipelines.forget()
-        return self._samples
+        return self._turns
 
     def _real(self, first: int) -> dict:
         failed: List[str] = []
