@@ -1,8 +1,9 @@
 """Which weights count: the averaged ones, where an ``EMAHook`` keeps some."""
 from mmengine.hooks import EMAHook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
+
+from .unwrapped import unwrapped
 
 
 def averaged_model(runner: Runner) -> nn.Module:
@@ -10,4 +11,4 @@ def averaged_model(runner: Runner) -> nn.Module:
     for hook in runner.hooks:
         if isinstance(hook, EMAHook) and hasattr(hook, 'ema_model'):
             return hook.ema_model.module
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return unwrapped(runner)

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
@@ -19,6 +18,7 @@ from ..synthesis.store import SyntheticStore
 from ..visualization.sheets import contact_sheet, label_colours, write_picture
 from .creation_stage import mixed_dataset
 from .self_improving_hook import SelfImprovingHook
+from .unwrapped import unwrapped
 
 _TITLES = ('real image', 'prediction', 'synthetic image made of it', 'its label')
 
@@ -48,7 +48,7 @@ class GalleryHook(Hook):
         dataset = mixed_dataset(runner)
         store = SyntheticStore(dataset.store_root)
         records = store.records(hook.state.round)
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner)
         if not records:
             return
         chosen = np.unique(np.linspace(0, len(records) - 1, self.count).round().astype(int))

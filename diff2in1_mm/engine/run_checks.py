@@ -1,11 +1,12 @@
 """What a run with :class:`SelfImprovingHook` must be like, told in one sentence where it is not."""
 
+import math
 from typing import Sequence, Union
 
 import torch.nn as nn
+from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_world_size
 from mmengine.hooks import CheckpointHook, EMAHook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop
 
 from ..datasets.box_checks import check_boxes
@@ -13,6 +14,7 @@ from ..datasets.checks import check_labels
 from ..optional import is_installed
 from .batch_pass import ViewSettings, shares_features
 from .checkpoint_hook import AtomicCheckpointHook
+from .unwrapped import unwrapped
 
 __all__ = ['check_class_weights', 'check_hooks', 'check_inputs', 'check_interval', 'check_run',
            'check_views', 'to_iterations']
@@ -62,7 +64,7 @@ def check_inputs(runner, num_samples: int = 64) -> None:
     check_boxes(dataset)
     if runner.val_loop is not None:
         check_labels(runner.val_dataloader.dataset, num_samples)
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrapped(runner)
     backbone = getattr(model, 'backbone', None)
     if hasattr(backbone, 'check_normalisation'):
         backbone.check_normalisation(model.data_preprocessor)
@@ -149,7 +151,10 @@ def to_iterations(runner, count: int, by_epoch: bool, name: str) -> int:
         ValueError: A count of iterations that ends inside an epoch of an epoch-based run, whose
             checkpoints cannot be resumed there.
     """
-    length = len(runner.train_dataloader)
+    loader = runner.train_dataloader
+    length = len(loader)
+    if isinstance(loader.batch_sampler.sampler, InfiniteSampler):  # its length is that of the data
+        length = math.ceil(length / get_world_size())
     if by_epoch:
         return count * length
     if isinstance(runner.train_loop, EpochBasedTrainLoop) and count % length:
