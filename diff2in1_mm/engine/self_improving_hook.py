@@ -4,7 +4,6 @@ from typing import Mapping, Optional, Sequence, Union
 
 from mmengine.dist import barrier
 from mmengine.hooks import CheckpointHook, Hook, LoggerHook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
 
@@ -18,8 +17,9 @@ from .run_checks import (check_class_weights, check_inputs, check_interval, chec
                          to_iterations)
 from .slot_visits import SlotVisits
 from .stage_state import CREATION, SELF_IMPROVING, WARM_UP, StageState, rounds_in
-from .summary import RunSummary, Stopwatch, plain_metrics, unreadable_files
+from .summary import RunSummary, Stopwatch, log_latest, plain_metrics, unreadable_files
 from .theta import ThetaC
+from .unwrapped import unwrapped
 
 __all__ = ['SelfImprovingHook']
 
@@ -143,7 +143,7 @@ class SelfImprovingHook(Hook):
         if self.restart_schedule:
             check_schedules(runner)
         self._convert_lengths(runner)
-        model = _inner(runner)
+        model = unwrapped(runner)
         check_views(model, self.views)
         labeller = None
         if self.creation is not None:
@@ -151,6 +151,7 @@ class SelfImprovingHook(Hook):
             if self.state.stage != SELF_IMPROVING or self._recreate:  # else all is created
                 check_creation_stage(runner, model, self.creation, self._resumed)
             labeller = labeller_for(model, self.confidence, self.labelling)
+        log_latest(runner, ('loss_real', 'loss_synthetic'))
         self._log_interval = next(
             (hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)), 10)
         self._pass = BatchPass(model, labeller, self.views, seed_of_run(runner))
@@ -225,7 +226,7 @@ class SelfImprovingHook(Hook):
 
     def _end_warm_up(self, runner) -> None:
         """Both parameter sets start here: validated, and safe on disk before a long creation."""
-        model = _inner(runner)
+        model = unwrapped(runner)
         self.theta_c = ThetaC(model)
         self.state.start = runner.iter
         if runner.val_loop is not None:
@@ -249,7 +250,8 @@ class SelfImprovingHook(Hook):
         """Fills the store with this round and serves it."""
         self._clock.switch(CREATION)
         runner.logger.info(f'Creating synthetic samples, round {self.state.round}.')
-        made = create_round(runner, _inner(runner), self.theta_c, self.creation, self.state.round)
+        made = create_round(runner, unwrapped(runner), self.theta_c, self.creation,
+                            self.state.round)
         self._visits.round_began(mixed_dataset(runner))
         self.state.synthetic = dict(made, rounds=self.state.round + 1)
         self.state.stage = SELF_IMPROVING
@@ -261,7 +263,7 @@ class SelfImprovingHook(Hook):
         """Moves theta_C, and hands the figures of a measured batch to the log."""
         if self.state.stage == SELF_IMPROVING:
             if self._update_due(runner.iter, batch_idx):
-                self.theta_c.update(_inner(runner), self.momentum)
+                self.theta_c.update(unwrapped(runner), self.momentum)
             elif self.views.target_mode == 'train' and self.creation is not None:
                 self.theta_c.average_over_ranks()  # else each labels and validates another model
         if self._pass.measuring:
@@ -320,7 +322,7 @@ class SelfImprovingHook(Hook):
     def _swap(self, runner) -> None:
         # without theta_C the model already is it: warm-up, or a test of a checkpoint
         if self.theta_c is not None:
-            self.theta_c.swap(_inner(runner))
+            self.theta_c.swap(unwrapped(runner))
 
     # --- checkpoints ----------------------------------------------------------------------------
 
@@ -361,10 +363,6 @@ class SelfImprovingHook(Hook):
             weights = checkpoint['state_dict']
             self._resumed_theta_c = {name: weights[name] for name in own}
             weights.update(own)
-
-
-def _inner(runner):
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def _stopping(runner) -> bool:

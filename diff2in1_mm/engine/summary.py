@@ -4,7 +4,7 @@ import json
 import numbers
 import os.path as osp
 import time
-from typing import Mapping, Optional
+from typing import Mapping, Optional, Sequence
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
@@ -12,7 +12,8 @@ from mmengine.registry import HOOKS
 
 from ..files import write_atomic
 
-__all__ = ['RunSummary', 'Stopwatch', 'SummaryHook', 'plain_metrics', 'unreadable_files']
+__all__ = ['RunSummary', 'Stopwatch', 'SummaryHook', 'log_latest', 'plain_metrics',
+           'unreadable_files']
 
 
 def plain_metrics(metrics: Mapping) -> dict[str, float]:
@@ -20,6 +21,22 @@ def plain_metrics(metrics: Mapping) -> dict[str, float]:
     return {str(key): float(value) for key, value in metrics.items()
             if isinstance(value, numbers.Number) and not isinstance(value, bool)
             or getattr(value, 'ndim', None) == 0}
+
+
+def log_latest(runner, names: Sequence[str]) -> None:
+    """Logs figures as they were measured last.
+
+    MMEngine averages whatever has "loss" in its name over the last ten values. Of figures that are
+    measured once for each line of the log, these are ten lines.
+
+    Args:
+        runner: Of the training run; what its ``log_processor`` says of a figure stays.
+        names (Sequence[str]): Of the figures.
+    """
+    processor = runner.log_processor
+    told = {entry.get('log_name', entry['data_src']) for entry in processor.custom_cfg}
+    processor.custom_cfg = [*processor.custom_cfg, *(
+        dict(data_src=name, method_name='current') for name in names if name not in told)]
 
 
 class Stopwatch:
@@ -32,10 +49,6 @@ class Stopwatch:
         self._seconds = dict(seconds or {})
         self._part: Optional[str] = None
         self._since = 0.0
-
-    @property
-    def part(self) -> Optional[str]:
-        return self._part
 
     def switch(self, part: Optional[str]) -> Optional[str]:
         """Starts counting for ``part`` (None: for nothing) and returns what was counted before."""

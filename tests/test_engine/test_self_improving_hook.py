@@ -73,6 +73,17 @@ class TestRun:
             assert len(values) and all(v == v for v in values), name
         assert 0.3 < scalars['train/agreement'].data[0][0] <= 1
 
+    def test_losses_of_each_kind_are_logged_as_measured(self, images, tmp_path):
+        """Once for each line of the log: MMEngine's average would be that of ten lines."""
+        runner = train(config(images, tmp_path, iters=14, hook=dict(warm_up=4)))
+        lines = next(tmp_path.glob('*/vis_data/scalars.json')).read_text().splitlines()
+        for name in ('loss_real', 'loss_synthetic'):
+            logged = [line[name] for line in map(json.loads, lines) if name in line]
+            measured = runner.message_hub.log_scalars[f'train/{name}'].data[0]
+            # a batch of one kind alone leaves the figure of the other as it was
+            assert list(dict.fromkeys(logged)) == pytest.approx(list(measured))
+            assert len(measured) >= 4
+
     def test_checkpoint_is_theta_c_and_needs_no_hook(self, images, tmp_path):
         runner = train(config(images, tmp_path, iters=10, hook=dict(warm_up=4, momentum=0.1)))
         checkpoint = load(tmp_path / 'iter_10.pth')
@@ -249,7 +260,7 @@ class TestRun:
         assert load(tmp_path / 'iter_4.pth')['self_improving']['stage'] == 'creation'
         assert {record.round for record in SyntheticStore(tmp_path / 'store').records()} == {1}
 
-    def test_a_store_is_its_own_for_a_run_that_has_a_checkpoint(self, images, tmp_path, monkeypatch):
+    def test_a_store_is_its_own_for_a_run_with_a_checkpoint(self, images, tmp_path, monkeypatch):
         """``--resume`` alone says nothing: without a checkpoint the run starts anew."""
         train(config(images, tmp_path / 'run', iters=5, hook={}))
         looked = []

@@ -1,11 +1,12 @@
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from mmengine.runner import ValLoop
+from mmengine.runner import LogProcessor, ValLoop
 
-from diff2in1_mm.engine.summary import RunSummary, Stopwatch, plain_metrics
+from diff2in1_mm.engine.summary import RunSummary, Stopwatch, log_latest, plain_metrics
 
 from .tiny import config, make_images, train
 
@@ -49,6 +50,14 @@ def test_stopwatch_goes_on_after_a_resume(monkeypatch):
     assert clock.switch('validation') == 'warm_up'
     now[0] = 13.0
     assert clock.seconds() == dict(warm_up=7.0, validation=1.0)
+
+
+def test_what_the_config_says_of_a_figure_in_the_log_stays():
+    own = [dict(data_src='loss_real', method_name='max', window_size=5),
+           dict(data_src='loss', log_name='loss_long', method_name='mean', window_size=50)]
+    processor = LogProcessor(custom_cfg=list(own))
+    log_latest(SimpleNamespace(log_processor=processor), ('loss_real', 'loss_synthetic'))
+    assert processor.custom_cfg == [*own, dict(data_src='loss_synthetic', method_name='current')]
 
 
 def control(images, work_dir, resume=False):
