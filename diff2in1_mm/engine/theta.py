@@ -50,11 +50,6 @@ class ThetaC:
         """Memory that theta_C takes beside the model."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors.values())
 
-    @property
-    def names(self) -> dict[str, str]:
-        """Every name in the model -> the name that theta_C holds it by (they differ if tied)."""
-        return dict(self._aliases)
-
     @torch.no_grad()
     def update(self, model: nn.Module, momentum: float) -> None:
         """``theta_C <- (1 - momentum) theta_C + momentum theta_E``, without a host-device sync.

@@ -118,12 +118,6 @@ class SyntheticStore:
     def __len__(self) -> int:
         return len(self._records)
 
-    def has(self, id: str) -> bool:
-        """Whether the sample is on the disk, undamaged, now (other processes' samples included).
-
-        For many ids, one :meth:`refresh` and :meth:`records` are faster."""
-        return self._read_intact(id) is not None
-
     def image_path(self, record: SampleRecord) -> str:
         """Path of the sample's image."""
         return str(self.root / record.image)

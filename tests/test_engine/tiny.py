@@ -98,9 +98,10 @@ def tiny_create(model, dataset, settings, round, seed):
     rank, world_size = creation_stage.get_dist_info()
     root = dataset.store_root
     store = SyntheticStore.prepare(root, 'segmentation', CLASSES, 'tiny', {})
+    present = {record.id for record in store.records()}
     for source in range(rank, len(dataset.real), world_size):
         identity = store.sample_id(round, source, 0)
-        if store.has(identity):
+        if identity in present:
             continue
         info = dataset.source_info(source)
         image = cv2.imread(info['img_path'])[..., ::-1]
