@@ -47,7 +47,9 @@ def test_mmdets_train_with_a_switched_in_config(tmp_path, pipeline_folder):
          'train_cfg.max_epochs=2', 'custom_hooks.0.warm_up=1',
          'model.roi_head.bbox_head.num_classes=2', 'model.roi_head.bbox_head.fc_out_channels=64',
          'train_dataloader.dataset.dataset.pipeline.2.scale=(96,64)',
-         'val_dataloader.dataset.pipeline.1.scale=(96,64)', 'custom_hooks.0.creation.scale=(64,64)',
+         'val_dataloader.dataset.pipeline.1.scale=(96,64)',
+         'test_dataloader.dataset.pipeline.1.scale=(96,64)',  # at which theta_C labels
+         'custom_hooks.0.creation.scale=(64,64)',
          'custom_hooks.0.creation.steps=2', 'custom_hooks.0.confidence=0.0',
          'custom_hooks.0.labelling.allow_empty=True',
          # the small text encoder takes no caption of a scene
