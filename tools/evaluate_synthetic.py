@@ -20,10 +20,12 @@ from torch import Tensor
 from diff2in1_mm.datasets.image_folder import find_images
 from diff2in1_mm.diffusion import seeded_generators
 from diff2in1_mm.engine.student_views import strong_view
-from diff2in1_mm.evaluation.generated_images import (DiffusionFeatures, distances, diversity,
-                                                     inception_features)
+from diff2in1_mm.engine.tool_checks import check_writable
+from diff2in1_mm.evaluation.generated_images import (DiffusionFeatures, check_torchmetrics,
+                                                     distances, diversity, inception_features)
 from diff2in1_mm.files import write_atomic
-from diff2in1_mm.synthesis import SyntheticStore
+from diff2in1_mm.sentences import told_in_a_sentence
+from diff2in1_mm.synthesis import SampleRecord, SyntheticStore
 from diff2in1_mm.synthesis.sources import load_image
 from diff2in1_mm.visualization.sheets import contact_sheet, write_picture
 
@@ -152,8 +154,12 @@ def check_counts(args: argparse.Namespace, real: int, samples: int) -> None:
                          f'read, and has {samples}')
 
 
-def evaluate(args: argparse.Namespace) -> Dict[str, Dict[str, dict]]:
-    """The figures by network; writes them and the sheet."""
+def prepare(args: argparse.Namespace) -> Tuple[SyntheticStore, List[SampleRecord], List[str]]:
+    """The store, which of its samples and which real images are compared; before any work.
+
+    Raises:
+        OSError, ImportError, ValueError: One sentence that says what is missing.
+    """
     if not osp.isdir(args.store):
         raise FileNotFoundError(f'there is no store {args.store}: give the folder that '
                                 'tools/create_data.py or a training run wrote')
@@ -164,12 +170,21 @@ def evaluate(args: argparse.Namespace) -> Dict[str, Dict[str, dict]]:
     records = store.records()[:args.limit]
     if not records:
         raise ValueError(f'the store {args.store} holds no samples')
-    real_paths = find_images(args.real)[:args.limit]
+    real_paths = find_images(args.real, 'give another folder with --real')[:args.limit]
     check_counts(args, len(real_paths), len(records))
     lost = next((r.source_path for r in records if not osp.isfile(r.source_path)), None)
     if lost:
         raise FileNotFoundError(f'the source image {lost} is not there any more: run this where '
                                 'the samples were made')
+    check_torchmetrics()
+    args.out = args.out or osp.join(args.store, 'evaluation')
+    check_writable(args.out, '--out')
+    return store, records, real_paths
+
+
+def evaluate(args: argparse.Namespace, store: SyntheticStore, records: List[SampleRecord],
+             real_paths: List[str]) -> Dict[str, Dict[str, dict]]:
+    """The figures by network; writes them and the sheet."""
     networks = {'diffusion': DiffusionFeatures(args.diffusion)}
     if args.inception:
         networks['inception'] = inception_features(args.inception)
@@ -186,23 +201,25 @@ def evaluate(args: argparse.Namespace) -> Dict[str, Dict[str, dict]]:
     check_counts(args, len(real), len(pairs))
     sources, samples = zip(*pairs)
     result = {name: figures(network, real, samples, sources) for name, network in networks.items()}
-    out = args.out or osp.join(args.store, 'evaluation')
-    write_atomic(osp.join(out, 'figures.json'), json.dumps(result, indent=2).encode())
+    write_atomic(osp.join(args.out, 'figures.json'), json.dumps(result, indent=2).encode())
     rows = [[np.ascontiguousarray(image.permute(1, 2, 0).numpy()) for image in images[:12]]
             for images in (sources, samples)]
-    write_picture(osp.join(out, 'samples.png'), contact_sheet(rows, ('source', 'sample')))
+    write_picture(osp.join(args.out, 'samples.png'), contact_sheet(rows, ('source', 'sample')))
     print()
     for name, values in result.items():
         print(f'features of {name}:\n{table(values)}')
-    print(f'Written to {out}')
+    print(f'Written to {args.out}')
     return result
 
 
 def main(argv=None) -> None:
+    args = parse_args(argv)
     try:
-        evaluate(parse_args(argv))
+        prepared = prepare(args)
     except (OSError, ImportError, ValueError) as error:
         sys.exit(f'error: {error}')
+    with told_in_a_sentence('error'):
+        evaluate(args, *prepared)
 
 
 if __name__ == '__main__':

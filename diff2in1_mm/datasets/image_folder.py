@@ -57,7 +57,8 @@ class ImageFolder(Dataset):
             raise ValueError(f'crop {self.crop} is larger than size {self.size}: make it smaller')
         if self.scale[0] < 1 or self.scale[1] < self.scale[0]:
             raise ValueError(f'scale {self.scale} must be (low, high) with 1 <= low <= high')
-        files = find_images(osp.join(data_root, path))
+        files = find_images(osp.join(data_root, path), 'set data_root and images.path, for example '
+                            '--cfg-options data_root=/path/to/images')
         if ann_file is not None:
             files = listed(files, osp.join(data_root, ann_file))
         self.files = files[:limit]
@@ -172,8 +173,12 @@ def _cover(image: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
     return image[top:top + rows, left:left + cols]
 
 
-def find_images(path: str) -> List[str]:
+def find_images(path: str, mend: str) -> List[str]:
     """Sorted image files of a folder (recursively) or a glob.
+
+    Args:
+        path (str): The folder or glob.
+        mend (str): What to do where there are none, the end of the sentence.
 
     Raises:
         FileNotFoundError: There is no such folder, or it holds no image.
@@ -183,13 +188,11 @@ def find_images(path: str) -> List[str]:
     elif glob.has_magic(path):
         pattern = path
     else:
-        raise FileNotFoundError(f'there is no image folder {path!r}: set data_root and '
-                                'images.path, for example --cfg-options data_root=/path/to/images')
+        raise FileNotFoundError(f'there is no image folder {path!r}: {mend}')
     files = sorted(f for f in glob.glob(pattern, recursive=True)
                    if f.lower().endswith(IMAGE_SUFFIXES))
     if not files:
-        raise FileNotFoundError(f'{path!r} holds no image ({", ".join(IMAGE_SUFFIXES)}): set '
-                                'data_root and images.path to where they are')
+        raise FileNotFoundError(f'{path!r} holds no image ({", ".join(IMAGE_SUFFIXES)}): {mend}')
     return files
 
 

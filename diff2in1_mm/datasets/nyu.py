@@ -61,7 +61,8 @@ class NYUNormalsDataset(BaseSegDataset):
         path = _captions_path(self.data_root, self.split, self.captions)
         captions = None if path is None else Captions(path)
         data = []
-        for path in find_images(osp.join(folder, 'img')):
+        for path in find_images(osp.join(folder, 'img'),
+                                'put the photographs there, or set `data_root`'):
             stem = osp.splitext(osp.relpath(path, osp.join(folder, 'img')))[0]
             normals = osp.join(folder, 'norm', f'{stem}.png')
             if not osp.isfile(normals):

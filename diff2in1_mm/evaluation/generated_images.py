@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..models.backbones import DiffusionBackbone
 
-__all__ = ['DiffusionFeatures', 'distances', 'diversity', 'inception_features']
+__all__ = ['DiffusionFeatures', 'check_torchmetrics', 'distances', 'diversity',
+           'inception_features']
 
 
 class DiffusionFeatures(nn.Module):
@@ -56,6 +57,16 @@ def inception_features(weights: str) -> nn.Module:
                           '`pip install torch-fidelity`, or leave --inception out')
     from torchmetrics.image.fid import NoTrainInceptionV3
     return NoTrainInceptionV3('inception-v3-compat', ['2048'], weights).eval()
+
+
+def check_torchmetrics() -> None:
+    """To be called before the long work that :func:`distances` comes after.
+
+    Raises:
+        ImportError: It is not installed.
+    """
+    if importlib.util.find_spec('torchmetrics') is None:
+        raise ImportError('FID and KID need torchmetrics: run `pip install torchmetrics`')
 
 
 class _Given(nn.Module):

@@ -92,7 +92,7 @@ def test_nothing_readable(tmp_path):
 def test_missing_and_empty_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match='no image folder .*data_root'):
         ImageFolder('nowhere', size=(32, 32), data_root=str(tmp_path))
-    with pytest.raises(FileNotFoundError, match='holds no image'):
+    with pytest.raises(FileNotFoundError, match='holds no image .*images.path'):
         ImageFolder(str(tmp_path), size=(32, 32))
 
 

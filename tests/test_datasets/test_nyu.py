@@ -98,7 +98,7 @@ def test_an_image_without_normals_and_an_empty_folder(root):
         build(root)
     for path in (root / 'test/img').iterdir():
         path.unlink()
-    with pytest.raises(FileNotFoundError, match='holds no image'):
+    with pytest.raises(FileNotFoundError, match='holds no image .* or set `data_root`$'):
         build(root, split='test')
 
 

@@ -110,17 +110,39 @@ def test_an_unreadable_image_is_named_and_left_out(tool, folders, pipeline_folde
     (dict(few='real'), '--real needs at least 8 images that can be read, and .* has 7'),
     (dict(few='store/records'), 'needs at least 4 samples that can be read, and has 3'),
     (dict(limit='7'), '--limit 7 must be at least 8'),
+    (dict(few='real', left=0), 'real. holds no image .*: give another folder with --real'),
+    (dict(out='/proc/nothing'), '--out /proc/nothing cannot be written'),
 ])
 def test_bad_input(tool, folders, change, message):
     """Told before the diffusion model is loaded."""
     store, real = folders
     if 'few' in change:
-        left = dict(real=7).get(change['few'], 3)
+        left = change.get('left', dict(real=7).get(change['few'], 3))
         for path in sorted((store.parent / change['few']).iterdir())[left:]:
             path.unlink()
     if change.get('sources'):
         (store.parent / 'sources' / '3.png').unlink()
     arguments = [change.get('store', str(store)), '--real', change.get('real', str(real)),
-                 '--diffusion', 'nowhere', '--limit', change.get('limit', '2000')]
+                 '--diffusion', 'nowhere', '--limit', change.get('limit', '2000'),
+                 '--out', change.get('out', str(store.parent / 'out'))]
     with pytest.raises(SystemExit, match=message):
         tool.main(arguments)
+
+
+def test_a_diffusion_model_that_is_none_is_one_sentence(tool, folders, capsys):
+    with pytest.raises(SystemExit) as stop:
+        tool.main([str(folders[0]), '--real', str(folders[1]), '--diffusion', './nowhere'])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: './nowhere' is neither")
+
+
+def test_a_bug_keeps_its_traceback(tool, folders, monkeypatch, pipeline_folder):
+    monkeypatch.setattr(tool, 'figures', lambda *args: float('a number'))
+    with pytest.raises(ValueError, match='could not convert'):
+        tool.main([str(folders[0]), '--real', str(folders[1]), '--diffusion', pipeline_folder])
+
+
+def test_what_computes_the_distances_is_asked_for_first(tool, folders, monkeypatch):
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+    with pytest.raises(SystemExit, match='pip install torchmetrics'):
+        tool.main([str(folders[0]), '--real', str(folders[1]), '--diffusion', 'nowhere'])
