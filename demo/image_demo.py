@@ -14,18 +14,18 @@ from tqdm import tqdm
 
 from diff2in1_mm.diffusion import Source, check_channels
 from diff2in1_mm.diffusion.noise import stable_seed
-from diff2in1_mm.engine.launch import find_hook
+from diff2in1_mm.diffusion.path_table import IMAGE_SUFFIXES
+from diff2in1_mm.engine.launch import creation_of, give_preprocessor
 from diff2in1_mm.engine.tool_checks import (check_checkpoint, check_device, check_writable,
                                             load_weights, read_checkpoint)
 from diff2in1_mm.sentences import misspellings_named
 from diff2in1_mm.synthesis.create import diffusion_of
-from diff2in1_mm.synthesis.settings import CreationSettings, creation_of_hook
+from diff2in1_mm.synthesis.settings import CreationSettings
 from diff2in1_mm.synthesis.sources import load_image
 from diff2in1_mm.visualization.predictor import Predictor, predictor_for
 from diff2in1_mm.visualization.sheets import write_picture
 from diff2in1_mm.visualization.variants import Pair, variants_picture, with_legend
 
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.ppm', '.tif', '.tiff', '.webp')
 EXAMPLES = """\
 examples:
   python demo/image_demo.py photo.jpg configs/diff2in1_camvid.py work_dirs/diff2in1_camvid/iter_1200.pth
@@ -80,9 +80,9 @@ def find_images(pattern: str) -> List[str]:
     if osp.isdir(pattern):
         names = sorted(name for name in os.listdir(pattern) if _is_image(name))
         if not names:
-            raise FileNotFoundError(f'the folder {pattern} holds no images ({", ".join(SUFFIXES)}'
-                                    '); for folders inside it give a glob such as '
-                                    f"'{osp.join(pattern, '**', '*.jpg')}'")
+            raise FileNotFoundError(f'the folder {pattern} holds no images '
+                                    f'({", ".join(IMAGE_SUFFIXES)}); for folders inside it give a '
+                                    f"glob such as '{osp.join(pattern, '**', '*.jpg')}'")
         return [osp.join(pattern, name) for name in names]
     found = sorted(path for path in glob.glob(pattern, recursive=True)
                    if osp.isfile(path) and _is_image(path))
@@ -93,7 +93,7 @@ def find_images(pattern: str) -> List[str]:
 
 
 def _is_image(path: str) -> bool:
-    return path.lower().endswith(SUFFIXES) and not osp.basename(path).startswith('.')
+    return path.lower().endswith(IMAGE_SUFFIXES) and not osp.basename(path).startswith('.')
 
 
 def output_paths(images: Sequence[str], folder: str) -> Dict[str, str]:
@@ -120,6 +120,7 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg = Config.fromfile(diff2in1_mm.find_config(args.config))
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
+    give_preprocessor(cfg)
     return cfg
 
 
@@ -134,18 +135,13 @@ def given_checkpoint(checkpoint: Optional[str]) -> dict:
 
 def creation_settings(cfg: Config, args: argparse.Namespace) -> CreationSettings:
     """The config's own settings of the creation stage, or what the command line says instead."""
-    settings = creation_of_hook(find_hook(cfg, 'SelfImprovingHook') or {})
-    if args.solver is not None and args.solver != settings.get('solver'):
-        settings.pop('steps', None)  # they were chosen for the other solver
+    settings = creation_of(cfg, solver=args.solver, steps=args.steps)
     if args.prompt is not None:
         settings['condition'] = dict(type='Prompt', text=args.prompt)
     elif (settings.get('condition') or {}).get('type') == 'OwnCaption':
         # captions come with a data set; a file of its own has none
         print('The images are varied under the empty prompt: --prompt says what they show.')
         settings['condition'] = dict(type='Prompt')
-    for name in ('solver', 'steps'):
-        if getattr(args, name) is not None:
-            settings[name] = getattr(args, name)
     return CreationSettings.from_dict(dict(settings, T=args.T, copies_per_source=args.copies))
 
 

@@ -15,13 +15,12 @@ from mmengine.logging import print_log
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 
 from diff2in1_mm.engine.creation_stage import together
-from diff2in1_mm.engine.launch import (add_common_options, check_data, find_hook, load_config,
-                                       prepare_processes)
+from diff2in1_mm.engine.launch import (add_common_options, check_data, creation_of, load_config,
+                                       prepare_processes, type_name)
 from diff2in1_mm.engine.tool_checks import (check_checkpoint, check_device, check_writable,
                                             load_weights, read_checkpoint)
-from diff2in1_mm.sentences import misspellings_named
+from diff2in1_mm.sentences import misspellings_named, told_in_a_sentence
 from diff2in1_mm.synthesis import CreationReport, CreationSettings, SyntheticStore, create
-from diff2in1_mm.synthesis.settings import creation_of_hook
 
 EXAMPLES = """\
 examples:
@@ -70,13 +69,10 @@ def creation_settings(cfg: Config, args: argparse.Namespace) -> dict:
     Raises:
         ValueError: One of them is unknown or out of range.
     """
-    settings = creation_of_hook(find_hook(cfg, 'SelfImprovingHook') or {})
-    given = dict(T=args.T if args.T is None or len(args.T) > 1 else args.T[0], steps=args.steps,
-                 solver=args.solver, copies_per_source=args.copies, batch_size=args.batch_size,
-                 limit=args.limit, diffusion=args.diffusion)
-    if args.solver is not None and args.solver != settings.get('solver'):
-        settings.pop('steps', None)  # they were meant for the other solver
-    settings.update({name: value for name, value in given.items() if value is not None})
+    settings = creation_of(
+        cfg, T=args.T if args.T is None or len(args.T) > 1 else args.T[0], steps=args.steps,
+        solver=args.solver, copies_per_source=args.copies, batch_size=args.batch_size,
+        limit=args.limit, diffusion=args.diffusion)
     CreationSettings.from_dict(settings).build_generator()
     return settings
 
@@ -108,7 +104,7 @@ def build_model(cfg: Config, checkpoint: str) -> torch.nn.Module:
 def build_dataset(cfg: Config):
     """The real training data."""
     config = cfg.train_dataloader.dataset
-    if config.type == 'SyntheticMixDataset':
+    if type_name(config) == 'SyntheticMixDataset':
         config = config.dataset
     return DATASETS.build(config)
 
@@ -160,9 +156,11 @@ def main(argv=None) -> None:
     parser, args = parse_args(argv)
     try:
         with misspellings_named():
-            run(*prepare(args), args)
+            cfg, settings = prepare(args)
     except (OSError, ImportError, ValueError) as error:
         parser.exit(2, f'{parser.prog}: {error}\n')
+    with told_in_a_sentence(parser.prog):
+        run(cfg, settings, args)
 
 
 if __name__ == '__main__':

@@ -18,11 +18,12 @@ from ..datasets.checks import check_folders
 from ..diffusion.precision import cpu_has_bf16
 from ..optional import check_config
 from ..paths import find_config
+from ..synthesis.settings import CreationSettings, creation_of_hook
 from .run_checks import check_inputs
 
 __all__ = ['CheckInputsHook', 'add_common_options', 'check_data', 'check_hook_data',
-           'cpu_takes_bf16', 'find_hook', 'join_gloo', 'load_config', 'prepare_processes',
-           'replace_sync_bn']
+           'cpu_takes_bf16', 'creation_of', 'find_hook', 'give_preprocessor', 'join_gloo',
+           'load_config', 'prepare_processes', 'replace_sync_bn', 'type_name']
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +50,7 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     check_config(cfg)
+    give_preprocessor(cfg)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
@@ -57,14 +59,29 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
+def give_preprocessor(cfg: Config) -> None:
+    """Puts a ``data_preprocessor`` beside the model into it, as MMEngine's Runner does.
+
+    Who builds the model without a Runner (creation, the demo) would have none.
+    """
+    if isinstance(cfg.get('model'), dict) and cfg.get('data_preprocessor') is not None:
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+
+
 def prepare_processes(cfg: Config) -> None:
     """Lets ``torchrun`` start processes on a machine without a GPU.
 
     MMEngine asks CUDA for a device even under gloo, and gives DDP a device number. SyncBN refuses
     CPUs; batch norm takes its place there.
+
+    Raises:
+        ValueError: A launcher that MMEngine has for GPUs only.
     """
     if torch.cuda.is_available():
         return
+    if cfg.launcher in ('slurm', 'mpi'):
+        raise ValueError(f'--launcher {cfg.launcher} starts processes on GPUs, and torch sees none '
+                         'here: start them by torchrun, with --launcher pytorch')
     if cfg.launcher == 'pytorch':
         join_gloo(cfg)
         wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False,
@@ -133,8 +150,8 @@ def check_hook_data(cfg: Config) -> None:
     hook = find_hook(cfg, 'SelfImprovingHook')
     if hook is None or hook.get('creation') is None:
         return
-    kind = cfg.train_dataloader.dataset.get('type')
-    if getattr(kind, '__name__', kind) != 'SyntheticMixDataset':
+    kind = type_name(cfg.train_dataloader.dataset)
+    if kind != 'SyntheticMixDataset':
         raise ValueError(
             f'SelfImprovingHook mixes synthetic samples into the training data, but {kind} cannot '
             "serve them: set train_dataloader.dataset = dict(type='SyntheticMixDataset', "
@@ -144,11 +161,36 @@ def check_hook_data(cfg: Config) -> None:
 def find_hook(cfg: Config, name: str) -> Optional[dict]:
     """The settings of a custom hook, by its type."""
     for hook in cfg.get('custom_hooks') or []:
-        if isinstance(hook, dict):
-            kind = hook.get('type')
-            if getattr(kind, '__name__', str(kind)).rpartition('.')[2] == name:
-                return hook
+        if isinstance(hook, dict) and type_name(hook) == name:
+            return hook
     return None
+
+
+def type_name(node: dict) -> str:
+    """Name of the class that a part of a config builds, without scope; '' where it says none.
+
+    Configs of MMEngine's new style hold the class itself.
+    """
+    kind = node.get('type', '')
+    return getattr(kind, '__name__', str(kind)).rpartition('.')[2]
+
+
+def creation_of(cfg: Config, **given: Any) -> dict:
+    """What the config's ``SelfImprovingHook`` creates with, or a command line says instead.
+
+    Args:
+        cfg (Config): With that hook or without.
+        **given: Of :class:`CreationSettings`; None: not given.
+
+    Returns:
+        dict: For :meth:`CreationSettings.from_dict`.
+    """
+    settings = creation_of_hook(find_hook(cfg, 'SelfImprovingHook') or {})
+    given = {name: value for name, value in given.items() if value is not None}
+    solver = settings.get('solver', CreationSettings.solver)
+    if given.get('solver', solver) != solver:
+        settings.pop('steps', None)  # they were meant for the other solver
+    return dict(settings, **given)
 
 
 @HOOKS.register_module()

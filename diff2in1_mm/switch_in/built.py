@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-from ..engine.launch import replace_sync_bn
+from ..engine.launch import give_preprocessor, replace_sync_bn
 from ..sentences import first_line
 
 __all__ = ['build_model', 'load']
@@ -36,8 +36,7 @@ def load(base: str) -> Config:
                          'detector.')
     if model.backbone.type.endswith('DiffusionBackbone'):
         raise ValueError(f'{base} already has a DiffusionBackbone.')
-    if cfg.get('data_preprocessor') is not None:
-        model.setdefault('data_preprocessor', cfg.data_preprocessor)  # as MMEngine's Runner does
+    give_preprocessor(cfg)
     return cfg
 
 

@@ -115,6 +115,18 @@ def test_settings_of_the_config_are_the_defaults(demo, segmentor):
     assert other.condition == dict(type='Prompt', text='a lane')
 
 
+def test_a_data_preprocessor_beside_the_model(demo, segmentor, tmp_path):
+    """MMEngine's Runner puts it into the model, and nobody else."""
+    path = tmp_path / 'beside.py'
+    path.write_text(f"_base_ = [{segmentor.config!r}]\nmodel = dict(data_preprocessor=dict("
+                    "_delete_=True, mean=[1]))\ndata_preprocessor = dict(mean=[2])\n")
+    cfg = demo.load_config(demo.parse_args(['x', str(path), 'x']))
+    assert cfg.model.data_preprocessor.mean == [1]
+    path.write_text('model = dict()\ndata_preprocessor = dict(mean=[2])\n')
+    cfg = demo.load_config(demo.parse_args(['x', str(path), 'x']))
+    assert cfg.model.data_preprocessor.mean == [2]
+
+
 def test_files_without_captions_of_their_own(demo, segmentor, capsys):
     args = demo.parse_args(['x', segmentor.config, 'x'])
     cfg = demo.load_config(args)

@@ -1,8 +1,11 @@
+import argparse
+
 import pytest
 import torch
 from mmengine.config import Config
 
-from diff2in1_mm.engine.launch import cpu_takes_bf16, prepare_processes
+from diff2in1_mm.engine.launch import (add_common_options, cpu_takes_bf16, creation_of, find_hook,
+                                       load_config, prepare_processes, type_name)
 
 
 @pytest.mark.parametrize('sync_bn', [None, 'torch'])
@@ -19,3 +22,51 @@ def test_no_sync_bn_on_cpus(monkeypatch, sync_bn):
 def test_bfloat16_is_for_cpus_that_have_it(monkeypatch, capability, takes):
     monkeypatch.setattr(torch.backends.cpu, 'get_cpu_capability', lambda: capability)
     assert cpu_takes_bf16() == takes
+
+
+@pytest.mark.parametrize('launcher', ['slurm', 'mpi'])
+def test_launchers_for_gpus_only(monkeypatch, launcher):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with pytest.raises(ValueError, match=f'--launcher {launcher} .* by torchrun'):
+        prepare_processes(Config(dict(launcher=launcher, model={})))
+
+
+@pytest.mark.parametrize('own, pad', [('dict()', 3), ('dict(data_preprocessor=dict(pad=7))', 7)])
+def test_a_data_preprocessor_beside_the_model(tmp_path, own, pad):
+    """Who builds the model without a Runner finds it in the model, where that has none."""
+    path = tmp_path / 'config.py'
+    path.write_text(f'data_preprocessor = dict(pad=3)\nmodel = {own}\n')
+    parser = argparse.ArgumentParser()
+    add_common_options(parser)
+    args = parser.parse_args([])
+    args.config, args.work_dir = str(path), None
+    assert load_config(args).model.data_preprocessor.pad == pad
+    path.write_text('data_preprocessor = dict(pad=3)\nautoencoder = dict()\n')
+    assert 'model' not in load_config(args)
+
+
+class SelfImprovingHook:
+    """Of a config of MMEngine's new style, which names classes themselves."""
+
+
+@pytest.mark.parametrize('kind', ['SelfImprovingHook', 'mmengine.SelfImprovingHook',
+                                  SelfImprovingHook])
+def test_types_by_name_and_by_class(kind):
+    hook = dict(type=kind)
+    assert find_hook(Config(dict(custom_hooks=[dict(type='Other'), hook])), 'SelfImprovingHook')
+    assert type_name(hook) == 'SelfImprovingHook' and type_name({}) == ''
+
+
+@pytest.mark.parametrize('own, given, steps', [
+    (dict(steps=7), {}, 7),
+    (dict(steps=7), dict(solver='dpmsolver++'), 7),  # the default
+    (dict(steps=7), dict(solver='ddim'), None),
+    (dict(steps=7, solver='ddim'), dict(solver='ddim'), 7),
+    (dict(steps=7, solver='ddim'), dict(solver='dpmsolver++'), None),
+    (dict(steps=7), dict(solver='ddim', steps=9), 9),
+    (dict(steps=7), dict(solver=None, steps=None), 7)])
+def test_steps_are_for_their_solver(own, given, steps):
+    cfg = Config(dict(custom_hooks=[dict(type='SelfImprovingHook', creation=dict(T=300, **own))]))
+    settings = creation_of(cfg, **given)
+    assert settings.get('steps') == steps and settings['T'] == 300
+    assert settings.get('solver') == (given.get('solver') or own.get('solver'))

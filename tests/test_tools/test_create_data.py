@@ -168,6 +168,13 @@ def test_bad_input_is_one_sentence(tool, arguments, run_folder, tmp_path, capsys
     assert 'not a synthetic store but holds other files (notes.txt)' in said()
 
 
+def test_a_bug_keeps_its_traceback(tool, arguments, monkeypatch):
+    """Hours of work must not end in one line that nobody can follow."""
+    monkeypatch.setattr(tool, 'create', lambda *args, **settings: float('a number'))
+    with pytest.raises(ValueError, match='could not convert'):
+        tool.main(arguments)
+
+
 def test_help_teaches(tool, capsys):
     with pytest.raises(SystemExit):
         tool.parse_args(['--help'])
