@@ -1,12 +1,14 @@
 """Evaluates a checkpoint. Of a self-improving run it evaluates theta_C, which its weights are."""
 import argparse
+import os.path as osp
+from typing import Any, Sequence
 
 import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
 from diff2in1_mm.engine.launch import (add_common_options, check_data, load_config,
-                                       prepare_processes)
+                                       prepare_processes, type_name)
 from diff2in1_mm.engine.tool_checks import (check_checkpoint, check_writable, load_weights,
                                             read_checkpoint)
 from diff2in1_mm.sentences import told_in_a_sentence
@@ -29,10 +31,13 @@ def parse_args(argv=None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
                         'a .pkl file for detection')
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument('--show-dir', help='folder for pictures of the predictions, of every '
-                        "image unless the config's visualization hook has an interval of its own")
+                        "image unless the config's visualization hook has an interval of its own: "
+                        'SHOW_DIR/vis_data/vis_image, of detectors WORK_DIR/TIMESTAMP/SHOW_DIR '
+                        '(SHOW_DIR itself if it is an absolute path)')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds that --show waits')
     parser.add_argument('--tta', action='store_true',
-                        help="test-time augmentation (the config's tta_model and tta_pipeline)")
+                        help="test-time augmentation (the config's tta_model and tta_pipeline; "
+                        'boxes without them: the image and its mirror image)')
     add_common_options(parser)
     return parser, parser.parse_args(argv)
 
@@ -58,37 +63,73 @@ def _show(cfg: Config, args: argparse.Namespace) -> None:
     if hook is None:
         raise ValueError("--show and --show-dir need default_hooks.visualization (MMSegmentation's "
                          "SegVisualizationHook, MMDetection's DetVisualizationHook).")
+    if cfg.get('visualizer') is None:
+        raise ValueError("--show and --show-dir need a visualizer in the config (MMSegmentation's "
+                         "SegLocalVisualizer, MMDetection's DetLocalVisualizer) with vis_backends "
+                         "= [dict(type='LocalVisBackend')].")
     hook.update(draw=True, show=args.show, wait_time=args.wait_time)
     if args.show_dir and hook.get('interval', 50) == 50:  # the libraries' default
         hook.interval = 1
-    if args.show_dir and cfg.get('default_scope') == 'mmdet':
+    if args.show_dir and _is_detector(cfg):
         hook.test_out_dir = args.show_dir
     elif args.show_dir:
         cfg.visualizer.save_dir = args.show_dir
 
 
+def _is_detector(cfg: Config) -> bool:
+    return cfg.get('default_scope') == 'mmdet'
+
+
 def _use_tta(cfg: Config) -> None:
-    if cfg.model.get('type') in ('NormalEstimator', 'DepthMapEstimator'):
+    if type_name(cfg.model) in ('NormalEstimator', 'DepthMapEstimator'):
         raise ValueError('--tta votes on classes: for normals and depth average with the mirrored '
                          'image instead, by --cfg-options model.test_cfg.flip=True')
-    if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
-        raise ValueError('--tta needs tta_model and tta_pipeline in the config, as '
-                         "MMSegmentation's data set configs have them.")
     dataset = cfg.test_dataloader.dataset
     while 'dataset' in dataset:
         dataset = dataset.dataset
+    if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
+        if not _is_detector(cfg):
+            raise ValueError('--tta needs tta_model and tta_pipeline in the config, as '
+                             "MMSegmentation's data set configs have them.")
+        _mirror_boxes(cfg, dataset.pipeline)
     dataset.pipeline = cfg.tta_pipeline
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
 
 
+def _mirror_boxes(cfg: Config, pipeline: list) -> None:
+    """The default of MMDetection's own tool: boxes of the image and of its mirror image, joined."""
+    if _has_part(cfg.model, ('mask_head', 'panoptic_head')):
+        raise ValueError("--tta joins boxes, and MMDetection's DetTTAModel has nothing for masks: "
+                         'leave it out, or give tta_model and tta_pipeline in the config.')
+    if 'tta_model' not in cfg:
+        cfg.tta_model = dict(type='DetTTAModel', tta_cfg=dict(
+            nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
+    if 'tta_pipeline' not in cfg:
+        pack = dict(type='PackDetInputs', meta_keys=(
+            'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip',
+            'flip_direction'))
+        flips = [dict(type='RandomFlip', prob=1.), dict(type='RandomFlip', prob=0.)]
+        cfg.tta_pipeline = [*pipeline[:-1], dict(type='TestTimeAug', transforms=[flips, [pack]])]
+
+
+def _has_part(node: Any, names: Sequence[str]) -> bool:
+    """Whether a part of a config has one of these keys, at any depth."""
+    if isinstance(node, dict):
+        return any(value and key in names or _has_part(value, names)
+                   for key, value in node.items())
+    return isinstance(node, (list, tuple)) and any(_has_part(item, names) for item in node)
+
+
 def _write_predictions(cfg: Config, out: str) -> None:
-    if cfg.get('default_scope') == 'mmdet':
+    if _is_detector(cfg):
         if not out.endswith(('.pkl', '.pickle')):
             raise ValueError(f'--out {out} should be a .pkl file for a detector.')
+        check_writable(osp.dirname(out) or '.', '--out')
         metrics = cfg.test_evaluator
         metrics = list(metrics) if isinstance(metrics, (list, tuple)) else [metrics]
         cfg.test_evaluator = [*metrics, dict(type='DumpDetResults', out_file_path=out)]
         return
+    check_writable(out, '--out')
     metrics = cfg.test_evaluator
     for metric in metrics if isinstance(metrics, list) else [metrics]:
         metric.update(output_dir=out, keep_results=True)
@@ -101,8 +142,8 @@ def main(argv=None) -> None:
         content = read_checkpoint(args.checkpoint)
     except (OSError, ImportError, ValueError) as error:
         parser.exit(2, f'{parser.prog}: {error}\n')
-    prepare_processes(cfg)
     with told_in_a_sentence(parser.prog):
+        prepare_processes(cfg)
         runner = Runner.from_cfg(cfg)
         load_weights(runner.model, content, args.checkpoint)  # the Runner would only warn
         runner.test()

@@ -14,7 +14,8 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from diff2in1_mm.engine.launch import (add_common_options, check_data, check_hook_data,
-                                       cpu_takes_bf16, find_hook, load_config, prepare_processes)
+                                       cpu_takes_bf16, find_hook, load_config,
+                                       prepare_processes, type_name)
 from diff2in1_mm.engine.tool_checks import (check_checkpoint, check_writable, load_weights,
                                              read_checkpoint)
 from diff2in1_mm.sentences import told_in_a_sentence
@@ -89,15 +90,17 @@ def _latest(cfg: Config) -> Optional[str]:
 
 
 def _use_amp(cfg: Config) -> None:
-    if cfg.optim_wrapper.get('type', 'OptimWrapper') not in (
-            'OptimWrapper', 'AmpOptimWrapper', 'Bf16OptimWrapper'):
-        raise ValueError(f'--amp cannot change optim_wrapper.type = {cfg.optim_wrapper.type!r}: '
-                         'set the precision in the config.')
+    kind = type_name(cfg.optim_wrapper)
+    if kind not in ('', 'OptimWrapper', 'AmpOptimWrapper', 'Bf16OptimWrapper'):
+        raise ValueError(f'--amp cannot change optim_wrapper.type = {kind!r}: set the precision in '
+                         'the config.')
     if torch.cuda.is_available():
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     elif cpu_takes_bf16():
         cfg.optim_wrapper.type = 'Bf16OptimWrapper'
+        for name in ('dtype', 'loss_scale'):  # it has neither
+            cfg.optim_wrapper.pop(name, None)
 
 
 def _look_at_resumed(runner: Runner, cfg: Config) -> None:
@@ -118,8 +121,8 @@ def main(argv=None) -> None:
         cfg = prepare(args)
     except (OSError, ImportError, ValueError) as error:
         parser.exit(2, f'{parser.prog}: {error}\n')
-    prepare_processes(cfg)
     with told_in_a_sentence(parser.prog):
+        prepare_processes(cfg)
         if 'runner_type' in cfg:
             from mmengine.registry import RUNNERS
             runner = RUNNERS.build(cfg)

@@ -62,6 +62,24 @@ def test_test(trained, tmp_path):
     assert len(list(tmp_path.glob('*/shown/*.png'))) == 4
 
 
+def test_boxes_of_the_mirror_image(trained, tmp_path, capsys):
+    """What MMDetection's own tool does where the config says nothing of --tta."""
+    arguments = [trained.config, trained.checkpoint, '--work-dir', str(tmp_path), '--tta']
+    if trained.kind != 'boxes':
+        with pytest.raises(SystemExit):
+            tool('test').main(arguments)
+        assert 'DetTTAModel has nothing for masks: leave it out' in capsys.readouterr().err
+        return
+    found = tmp_path / 'new' / 'found.pkl'
+    tool('test').main([*arguments, '--out', str(found)])
+    log, = tmp_path.glob('*/*.json')
+    assert json.loads(log.read_text())['coco/bbox_mAP'] >= 0
+    assert len(pickle.loads(found.read_bytes())) == 4
+    with pytest.raises(SystemExit):
+        tool('test').main([*arguments, '--out', '/proc/nothing/found.pkl'])
+    assert '--out /proc/nothing cannot be written' in capsys.readouterr().err
+
+
 def test_demo(trained, tmp_path):
     spec = importlib.util.spec_from_file_location('image_demo', tool_path('demo/image_demo.py'))
     demo = importlib.util.module_from_spec(spec)

@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS, init_default_scope
 
 from diff2in1_mm.paths import tool_path
@@ -105,6 +107,21 @@ def test_pictures_of_every_image(images, tmp_path, interval, count):  # noqa: F8
     assert len(list((tmp_path / 'shown').rglob('*.png'))) == count
 
 
+@pytest.mark.parametrize('kind', ['OptimWrapper', OptimWrapper, 'AmpOptimWrapper'])
+def test_mixed_precision_on_a_cpu(monkeypatch, kind):
+    """Classes themselves are what configs of MMEngine's new style name."""
+    train = tool('train')
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(train, 'cpu_takes_bf16', lambda: True)
+    cfg = Config(dict(optim_wrapper=dict(type=kind, loss_scale='dynamic', dtype='float16',
+                                         optimizer=dict(type='SGD', lr=0.1))))
+    train._use_amp(cfg)
+    assert cfg.optim_wrapper == dict(type='Bf16OptimWrapper', optimizer=dict(type='SGD', lr=0.1))
+    cfg.optim_wrapper.type = dict
+    with pytest.raises(ValueError, match="optim_wrapper.type = 'dict'"):
+        train._use_amp(cfg)
+
+
 def test_a_run_without_the_hook_has_a_summary_too(images, tmp_path):  # noqa: F811
     path = write(config(images, tmp_path, iters=2, mix=False), tmp_path)
     tool('train').main([path, '--work-dir', str(tmp_path / 'run')])
@@ -181,7 +198,16 @@ class TestBadInput:
         path = write(config(images, tmp_path), tmp_path)
         checkpoint = tmp_path / 'any.pth'
         checkpoint.touch()
-        assert 'tta_pipeline' in self.said(capsys, 'test', path, str(checkpoint), '--tta')
+        test = ['test', path, str(checkpoint), '--work-dir', str(tmp_path / 'work')]
+        assert 'tta_pipeline' in self.said(capsys, *test, '--tta')
+        assert 'default_hooks.visualization' in self.said(capsys, *test, '--show-dir', 'shown')
+        assert 'need a visualizer in the config' in self.said(
+            capsys, *test, '--show-dir', 'shown', '--cfg-options',
+            'default_hooks.visualization.type=SegVisualizationHook')
+        assert '--out /proc/nothing cannot be written' in self.said(
+            capsys, *test, '--out', '/proc/nothing')
+        assert '--launcher slurm starts processes on GPUs' in self.said(
+            capsys, 'train', path, '--work-dir', str(tmp_path / 'work'), '--launcher', 'slurm')
         assert 'base_batch_size' in self.said(capsys, 'train', path, '--auto-scale-lr')
 
     @pytest.mark.parametrize('split', ['train', 'val'])
