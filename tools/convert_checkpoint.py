@@ -9,6 +9,8 @@ import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 
 from diff2in1_mm.conversion import check_target, convert, summary, write_folder
 from diff2in1_mm.diffusion.original_layout import read_tensors
+from diff2in1_mm.engine.tool_checks import check_writable
+from diff2in1_mm.sentences import told_in_a_sentence
 
 EXAMPLES = """\
 examples:
@@ -41,16 +43,22 @@ def parse_args(argv=None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     return parser, parser.parse_args(argv)
 
 
-def run(args: argparse.Namespace) -> dict:
-    """Read, convert, write.
+def prepare(args: argparse.Namespace) -> None:
+    """Looks at what is given before anything is read.
 
     Raises:
-        FileNotFoundError, ImportError, ValueError: One sentence that says the mend.
+        OSError, ValueError: One sentence that says the mend.
     """
     check_target(args.out, args.force)
+    check_writable(args.out, '--out')
     for path in args.inputs:
         if not osp.isfile(path):
             raise FileNotFoundError(f'there is no file {path!r}: give the checkpoints to convert')
+        open(path, 'rb').close()  # without the right to, this says so
+
+
+def run(args: argparse.Namespace) -> dict:
+    """Read, convert, write."""
     states = {path: read_tensors(path) for path in args.inputs}
     source, converted = convert(states, args.prediction_type)
     return write_folder(args.out, source, args.inputs, converted, args.diffusion)
@@ -59,9 +67,11 @@ def run(args: argparse.Namespace) -> dict:
 def main(argv=None) -> None:
     parser, args = parse_args(argv)
     try:
-        content = run(args)
+        prepare(args)
     except (OSError, ImportError, ValueError) as error:
         parser.exit(2, f'{parser.prog}: {error}\n')
+    with told_in_a_sentence(parser.prog):
+        content = run(args)
     print(f'{summary(content)}\nEvery name is in {osp.join(args.out, "report.json")}.')
     if osp.isfile(osp.join(args.out, 'config.py')):
         print(f'Evaluate: python tools/test.py {osp.join(args.out, "config.py")} '

@@ -359,18 +359,6 @@ def test_bad_input_is_told_in_one_sentence(small, tmp_path, capsys):
     assert not list(tmp_path.glob('.out*'))  # nothing half done
 
 
-def test_nothing_is_overwritten_unasked(tmp_path, capsys):
-    save_file(original_state(*small_sd()), tmp_path / 'sd.safetensors')
-    command = (tmp_path / 'sd.safetensors', '--out', tmp_path / 'out')
-    (tmp_path / 'out').mkdir()
-    (tmp_path / 'out' / 'letter.txt').write_text('mine')
-    assert 'is not the result of a conversion' in refusal(capsys, *command, '--force')
-    (tmp_path / 'out' / 'letter.txt').unlink()
-    convert(*command)
-    assert 'or --force to replace it' in refusal(capsys, *command)
-    convert(*command, '--force')
-
-
 def test_two_checkpoints_at_once_are_refused(small, tmp_path, capsys):
     save_file(original_state(*small_sd()), tmp_path / 'sd.safetensors')
     head = built(dict(type='VPDDepthHead', **published.DEPTH_HEAD), 3)
