@@ -1,8 +1,8 @@
 """Which synthetic sample fills a slot: all take turns, those of upright images apart from the rest.
 
-MMDetection's ``AspectRatioBatchSampler`` forms batches by the annotated size of a slot's real image.
-A sample of the other orientation would pad such a batch to a square, which takes memory that the
-warm-up did not need.
+MMDetection's ``AspectRatioBatchSampler`` forms batches by the annotated size of a slot's real
+image. A sample of the other orientation would pad such a batch to a square, which takes memory that
+the warm-up did not need.
 """
 from typing import Any, List, Tuple
 
