@@ -48,8 +48,7 @@ def test_mmdets_train_with_a_switched_in_config(tmp_path, pipeline_folder):
          'model.roi_head.bbox_head.num_classes=2', 'model.roi_head.bbox_head.fc_out_channels=64',
          'train_dataloader.dataset.dataset.pipeline.2.scale=(96,64)',
          'val_dataloader.dataset.pipeline.1.scale=(96,64)',
-         'test_dataloader.dataset.pipeline.1.scale=(96,64)',  # at which theta_C labels
-         'custom_hooks.0.creation.scale=(64,64)',
+         'custom_hooks.0.creation.scale=(64,64)', 'custom_hooks.0.creation.label_scale=(96,64)',
          'custom_hooks.0.creation.steps=2', 'custom_hooks.0.confidence=0.0',
          'custom_hooks.0.labelling.allow_empty=True',
          # the small text encoder takes no caption of a scene
@@ -66,6 +65,7 @@ def test_mmdets_train_with_a_switched_in_config(tmp_path, pipeline_folder):
     checkpoint = work_dir / 'epoch_2.pth'
     assert 'theta_E' in torch.load(checkpoint, weights_only=True)
     model = init_detector(str(tmp_path / 'mine.py'), str(checkpoint), device='cpu', cfg_options={
-        'model.roi_head.bbox_head.num_classes': 2, 'model.roi_head.bbox_head.fc_out_channels': 64})
+        'model.roi_head.bbox_head.num_classes': 2, 'model.roi_head.bbox_head.fc_out_channels': 64,
+        'test_dataloader.dataset.pipeline.1.scale': (96, 64)})
     found = inference_detector(model, str(coco / 'val2017' / '0.png'))
     assert found.pred_instances.bboxes.shape[1] == 4
