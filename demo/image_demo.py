@@ -162,11 +162,13 @@ class VariantMaker:
         """Take the diffusion model and the labels from a predictor, and look at all conditions.
 
         Raises:
-            ValueError: It has no diffusion model, or an image's prompt is missing or too long.
+            ValueError: It has no diffusion model, or one without such noise steps, or an image's
+                prompt is missing or too long.
         """
         self.predictor = predictor
         try:
             self.diffusion = diffusion_of(predictor.model, self.settings)
+            self.generator.check_model(self.diffusion)
             with self.diffusion.text.kept():
                 for path in paths if self.generator.condition.per_image else ['']:
                     self._embed(Source(path))
