@@ -68,7 +68,7 @@ def init_processes(cfg: Config) -> None:
     """Join the other processes before any stage, so that only the first writes shared files."""
     if cfg.launcher == 'none' or is_distributed():
         return
-    if torch.cuda.is_available() or cfg.launcher != 'pytorch':
+    if torch.cuda.is_available():
         init_dist(cfg.launcher, **cfg.env_cfg.get('dist_cfg', {}))
         return
     # MMEngine asks for a CUDA device, also where there is none

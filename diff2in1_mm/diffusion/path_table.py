@@ -3,7 +3,7 @@ import os.path as osp
 from typing import Any, Dict, Iterable, Optional, Tuple
 
 #: What image files may end in, in lower case.
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.ppm', '.webp', '.tif', '.tiff')
 
 
 class PathTable:

@@ -79,10 +79,7 @@ def prepare_processes(cfg: Config) -> None:
     """
     if torch.cuda.is_available():
         return
-    if cfg.launcher in ('slurm', 'mpi'):
-        raise ValueError(f'--launcher {cfg.launcher} starts processes on GPUs, and torch sees none '
-                         'here: start them by torchrun, with --launcher pytorch')
-    if cfg.launcher == 'pytorch':
+    if cfg.launcher != 'none':
         join_gloo(cfg)
         wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False,
                        find_unused_parameters=cfg.get('find_unused_parameters', False))
@@ -96,7 +93,14 @@ def prepare_processes(cfg: Config) -> None:
 
 
 def join_gloo(cfg: Config) -> None:
-    """Meets the other processes on CPUs, unless that has been done."""
+    """Meets the other processes on CPUs, unless that has been done.
+
+    Raises:
+        ValueError: A launcher that MMEngine has for GPUs only.
+    """
+    if cfg.launcher != 'pytorch':
+        raise ValueError(f'--launcher {cfg.launcher} starts processes on GPUs, and torch sees none '
+                         'here: start them by torchrun, with --launcher pytorch')
     if not is_distributed():
         timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 1800)
         torch.distributed.init_process_group('gloo', timeout=timedelta(seconds=timeout))

@@ -224,7 +224,7 @@ class CreationJob:
             entry = source_entry(self.dataset, sample.source)
             try:
                 image = load_image(entry['img_path'], self.settings.scale, self.settings.keep_ratio,
-                                   self._turn)
+                                   self._turn, entry['backend_args'])
             except Exception as error:  # whatever a decoder raises on a broken file
                 failures[entry['img_path']] = error
                 continue

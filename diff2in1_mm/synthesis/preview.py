@@ -33,7 +33,7 @@ def write_preview(store: SyntheticStore, dataset: Any, batches: Sequence[Batch],
         entry = source_entry(dataset, sample.source)
         image, annotation = store.read(record)
         real = load_image(entry['img_path'], settings.scale, settings.keep_ratio,
-                          turns_images(dataset))
+                          turns_images(dataset), entry['backend_args'])
         rows.append([real, image, draw_annotation(image, annotation, colours, entry)])
         titles.append(f'{record.id}  T={record.T}  {_quality(record.quality)}{record.caption}')
     if rows:

@@ -4,12 +4,13 @@ import pytest
 from mmengine.registry import DATASETS
 
 from diff2in1_mm.datasets import SyntheticMixDataset
+from diff2in1_mm.synthesis import SyntheticStore, create
 from diff2in1_mm.synthesis.labellers.source_maps import source_map
 from diff2in1_mm.synthesis.plan import source_entry
 from diff2in1_mm.synthesis.sources import load_image
 
 from ..archive import archived, from_archive
-from .segmentation import build_dataset, dataset_config, make_images
+from .segmentation import FAST, build_dataset, dataset_config, make_images
 
 pytest.importorskip('mmseg')
 
@@ -30,3 +31,12 @@ def test_files_that_only_backend_args_know(tmp_path, wrap):
     np.testing.assert_array_equal(image, load_image(local['img_path']))
     np.testing.assert_array_equal(source_map(entry, (8, 8)).annotation,
                                   source_map(local, (8, 8)).annotation)
+
+
+@pytest.mark.parametrize('label_from', ['fresh', 'source'])
+def test_creation_from_an_archive(tmp_path, model, label_from):
+    make_images(tmp_path / 'set', 3)
+    archive = DATASETS.build(from_archive(dataset_config('set'), tmp_path))
+    report = create(model, archive, tmp_path / 's', label_from=label_from, **FAST)
+    assert report.samples == 3 and not report.skipped
+    assert len(SyntheticStore(tmp_path / 's')) == 3 and (tmp_path / 's/preview.png').is_file()

@@ -277,6 +277,11 @@ def test_the_seed_is_that_of_the_run(place):
     assert seen[0].model.seed == 3
 
 
+def test_a_launcher_for_gpus_only(place, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    assert '--launcher slurm starts processes on GPUs' in train(place, '--launcher', 'slurm')
+
+
 def test_a_config_of_another_kind(place):
     (place / 'config.py').write_text('model = dict()')
     assert 'begin from configs/diffusion_camvid.py' in train(place)
