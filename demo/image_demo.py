@@ -65,6 +65,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     group.add_argument('--steps', type=int, help='U-Net passes per variant')
     group.add_argument('--solver', help='dpmsolver++ or ddim')
     group.add_argument('--prompt', help='what the image shows, for the diffusion model')
+    group.add_argument('--guidance-scale', type=float,
+                       help='above 1: follow the prompt more closely, for twice the time')
     group.add_argument('--seed', type=int, default=0, help='of the noise; default 0')
     return parser.parse_args(argv)
 
@@ -135,13 +137,16 @@ def given_checkpoint(checkpoint: Optional[str]) -> dict:
 
 def creation_settings(cfg: Config, args: argparse.Namespace) -> CreationSettings:
     """The config's own settings of the creation stage, or what the command line says instead."""
-    settings = creation_of(cfg, solver=args.solver, steps=args.steps)
+    settings = creation_of(cfg, solver=args.solver, steps=args.steps,
+                           guidance_scale=args.guidance_scale)
     if args.prompt is not None:
         settings['condition'] = dict(type='Prompt', text=args.prompt)
     elif (settings.get('condition') or {}).get('type') == 'OwnCaption':
         # captions come with a data set; a file of its own has none
         print('The images are varied under the empty prompt: --prompt says what they show.')
         settings['condition'] = dict(type='Prompt')
+        if args.guidance_scale is None:  # it would have nothing to lead to
+            settings.update(guidance_scale=1.0, negative_prompt='')
     return CreationSettings.from_dict(dict(settings, T=args.T, copies_per_source=args.copies))
 
 
@@ -235,8 +240,12 @@ class VariantMaker:
         text = condition.text(source) if hasattr(condition, 'text') else type(condition).__name__
         steps = sorted({self.generator.steps_for(T) for T in self.settings.T})
         return (f'{osp.basename(source.img_path)}, {image.shape[1]} x {image.shape[0]}, '
-                f'{self.generator.solver}, {"/".join(map(str, steps))} steps, '
+                f'{self.generator.solver}, {"/".join(map(str, steps))} steps, {self._guidance()}'
                 f'seed {self.seed}, prompt "{text}"')
+
+    def _guidance(self) -> str:
+        scale = self.settings.guidance_scale
+        return '' if scale == 1 else f'guidance {scale:g}, '
 
 
 def run(args: argparse.Namespace, paths: Dict[str, str], predictor: Predictor,

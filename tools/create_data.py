@@ -50,6 +50,8 @@ def parse_args(argv=None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser.add_argument('--steps', type=int, help='U-Net passes per sample')
     parser.add_argument('--solver', choices=['dpmsolver++', 'ddim'],
                         help='dpmsolver++ needs about 10 steps, ddim 50 (the released code)')
+    parser.add_argument('--guidance-scale', type=float,
+                        help='above 1: follow the captions more closely, for twice the time')
     parser.add_argument('--copies', type=int, help='samples from each image')
     parser.add_argument('--batch-size', type=int, help='samples that are made together')
     parser.add_argument('--limit', type=int, help='only the first so many images')
@@ -71,8 +73,8 @@ def creation_settings(cfg: Config, args: argparse.Namespace) -> dict:
     """
     settings = creation_of(
         cfg, T=args.T if args.T is None or len(args.T) > 1 else args.T[0], steps=args.steps,
-        solver=args.solver, copies_per_source=args.copies, batch_size=args.batch_size,
-        limit=args.limit, diffusion=args.diffusion)
+        solver=args.solver, guidance_scale=args.guidance_scale, copies_per_source=args.copies,
+        batch_size=args.batch_size, limit=args.limit, diffusion=args.diffusion)
     CreationSettings.from_dict(settings).build_generator()
     return settings
 

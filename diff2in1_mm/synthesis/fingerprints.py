@@ -61,7 +61,9 @@ def creation_settings(dataset: Any, labels: BatchLabels, diffusion: LatentDiffus
         labelling=settings.labelling or {}, scale=settings.scale, keep_ratio=settings.keep_ratio,
         copies_per_source=settings.copies_per_source, seed=seed,
         diffusion=diffusion.digest(), images=_images_digest(dataset), checkpoint=checkpoint)
-    if settings.label_scale is not None:  # else stores of before this setting still fit
+    # where they are not set, stores of before these settings still fit
+    described.update(settings.guidance)
+    if settings.label_scale is not None:
         described['label_scale'] = settings.label_scale
     return json.loads(json.dumps(described))
 

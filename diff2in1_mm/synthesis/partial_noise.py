@@ -1,12 +1,14 @@
 """The partial-noise generator: a training image, noised to a middle step and denoised again."""
+import math
+from numbers import Real
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from ..diffusion import (LatentDiffusion, PartialSchedule, check_strength, partial_noise_schedule,
-                         sample_noise)
+from ..diffusion import (LatentDiffusion, PartialSchedule, Prompt, check_strength,
+                         partial_noise_schedule, sample_noise)
 from ..diffusion.noise import stable_seed
 from ..diffusion.schedules import SOLVERS
 
@@ -42,14 +44,20 @@ class PartialNoiseGenerator:
             ``dict(type='Captions', path=...)``. None: the empty prompt.
         sample_posterior (bool): Sample the image's latent, as the released code does, rather than
             take the mean. Default False.
+        guidance_scale (float): Classifier-free guidance (Ho & Salimans 2022), as diffusers counts
+            it: 1 is none, which the released code has; more follows the condition more closely, for
+            a second U-Net pass per step. Default 1.
+        negative_prompt (str): What guidance leads away from. Default ''.
 
     Raises:
-        ValueError: ``T`` or ``steps`` is out of range, or the solver is unknown.
+        ValueError: ``T``, ``steps`` or ``guidance_scale`` is out of range, the solver is unknown,
+            or guidance has nothing to lead to.
     """
 
     def __init__(self, T: Union[int, Sequence[int]] = 400, steps: Optional[int] = None,
                  solver: str = 'dpmsolver++', condition: Optional[dict] = None,
-                 sample_posterior: bool = False) -> None:
+                 sample_posterior: bool = False, guidance_scale: float = 1.0,
+                 negative_prompt: str = '') -> None:
         self.strengths = _whole_numbers('T', T if isinstance(T, (list, tuple)) else [T])
         if solver not in SOLVERS:
             raise ValueError(f'solver must be one of {SOLVERS}, but got {solver!r}')
@@ -59,18 +67,23 @@ class PartialNoiseGenerator:
             check_strength(strength, self.steps_for(strength))
         self.condition = MODELS.build(condition or dict(type='Prompt'))
         self.sample_posterior = sample_posterior
+        self.guidance_scale, self.negative_prompt = guidance_scale, negative_prompt
+        self._check_guidance()
 
     def check_model(self, diffusion: LatentDiffusion) -> None:
-        """Make the schedules that :meth:`generate` will need of a diffusion model.
+        """Ask a diffusion model for what :meth:`generate` will need of it.
 
         Args:
             diffusion (LatentDiffusion): What is to generate.
 
         Raises:
-            ValueError: Its noise schedule has no such step.
+            ValueError: Its noise schedule has no such step, or its text encoder does not take the
+                negative prompt.
         """
         for strength in self.strengths:
             self._schedule(diffusion, strength)
+        if self._guided:
+            diffusion.text.check_lengths([self.negative_prompt])
 
     def _schedule(self, diffusion: LatentDiffusion, T: int) -> PartialSchedule:
         return partial_noise_schedule(diffusion.schedule, T, self.steps_for(T), self.solver)
@@ -114,19 +127,56 @@ class PartialNoiseGenerator:
         latents = diffusion.add_noise(latents, noise, schedule.start)
         # Once: a copy from the CPU's memory would wait for the device in every step.
         embeddings = embeddings.to(diffusion.device, diffusion.dtype)
+        negative = self._negative(diffusion)
         maps: Dict[str, Tensor] = {}
         last = len(schedule.timesteps) - 1
         for step, timestep in enumerate(schedule.timesteps):
             wanted = taps if step == last else ()
-            output, maps = self._predict(diffusion, latents, timestep, embeddings, wanted)
+            output, maps = self._predict(diffusion, latents, timestep, embeddings, negative, wanted)
             latents = schedule.scheduler.step(output, timestep, latents, return_dict=False)[0]
         return Generated(diffusion.decode(latents, tuple(images.shape[-2:])), maps)
 
+    @property
+    def _guided(self) -> bool:
+        return self.guidance_scale != 1
+
+    def _check_guidance(self) -> None:
+        scale = self.guidance_scale
+        if isinstance(scale, bool) or not isinstance(scale, Real) or not 1 <= scale < math.inf:
+            raise ValueError(f'guidance_scale = {scale!r} must be a number of at least 1 (1: no '
+                             'guidance)')
+        if not isinstance(self.negative_prompt, str):
+            raise ValueError(f'negative_prompt = {self.negative_prompt!r} must be a text')
+        same = isinstance(self.condition, Prompt) and self.condition.prompt == self.negative_prompt
+        if self._guided and same:
+            raise ValueError(f'guidance_scale = {scale} changes nothing where the condition is the '
+                             f'negative prompt, {self.negative_prompt!r}: set condition to what '
+                             'images show')
+        if self.negative_prompt and not self._guided:
+            raise ValueError(f'negative_prompt = {self.negative_prompt!r} has no effect without '
+                             'guidance: set guidance_scale above 1')
+
+    def _negative(self, diffusion: LatentDiffusion) -> Optional[Tensor]:
+        """What guidance leads away from, shape (1, L, C); None without guidance."""
+        if not self._guided:
+            return None
+        embedding = diffusion.text.sequences([self.negative_prompt])  # encoded once, then kept
+        return embedding.to(diffusion.device, diffusion.dtype)
+
     def _predict(self, diffusion: LatentDiffusion, latents: Tensor, timestep: int,
-                 embeddings: Tensor, taps: Sequence[str]) -> Tuple[Tensor, Dict[str, Tensor]]:
-        """What the scheduler is told at one step; the place where guidance would join in."""
+                 embeddings: Tensor, negative: Optional[Tensor],
+                 taps: Sequence[str]) -> Tuple[Tensor, Dict[str, Tensor]]:
+        """What the scheduler is told at one step, and the maps of the pass that saw the condition.
+
+        The passes are two, not one of twice the batch: that would take twice the memory, and
+        conditions may have another number of tokens.
+        """
         output, maps = diffusion.predict(latents, timestep, embeddings, taps)
-        return output.float(), maps
+        output = output.float()
+        if negative is not None:
+            free = diffusion.predict(latents, timestep, negative)[0].float()
+            output = free + self.guidance_scale * (output - free)
+        return output, maps
 
 
 def _whole_numbers(name: str, values: Sequence[int]) -> List[int]:

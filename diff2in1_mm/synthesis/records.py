@@ -24,7 +24,8 @@ class SampleRecord:
         source: Index of the source image in the real data set (the one that the mix wraps).
         source_path: Its path, for people.
         copy: Which of the samples made from this source in this round, from 0.
-        seed: Seed of the sample's noise; with the rest of the record it makes the sample again.
+        seed: Seed of the sample's noise; with the record and the store's settings it makes the sample
+            again.
         T: Timestep to which the source was noised, 1..1000.
         steps: Denoising steps.
         solver: Name of the solver.

@@ -30,7 +30,9 @@ class CreationSettings:
     """Settings of the creation stage, in a config ``creation=dict(T=400, ...)``.
 
     Attributes:
-        T, steps, solver, condition, sample_posterior: See :class:`PartialNoiseGenerator`.
+        T, steps, solver, condition, sample_posterior, guidance_scale, negative_prompt: See
+            :class:`PartialNoiseGenerator`. Generators of one's own get the last two where they
+            are set.
         diffusion: Source of the latent diffusion model (str, or the arguments of
             ``LatentDiffusion.from_pretrained``) where the model's backbone is not a
             ``DiffusionBackbone``; else None, and the backbone's serves.
@@ -62,6 +64,8 @@ class CreationSettings:
     solver: str = 'dpmsolver++'
     condition: Optional[dict] = None
     sample_posterior: bool = False
+    guidance_scale: float = 1.0
+    negative_prompt: str = ''
     diffusion: Union[str, dict, None] = None
     copies_per_source: int = 1
     batch_size: int = 4
@@ -105,7 +109,14 @@ class CreationSettings:
         """The generator that these settings describe."""
         return MODELS.build(dict(
             type=self.generator, T=self.T, steps=self.steps, solver=self.solver,
-            condition=self.condition, sample_posterior=self.sample_posterior))
+            condition=self.condition, sample_posterior=self.sample_posterior, **self.guidance))
+
+    @property
+    def guidance(self) -> dict:
+        """dict: The settings of guidance that are not the defaults."""
+        return {name: value for name, value in (('guidance_scale', self.guidance_scale),
+                                                ('negative_prompt', self.negative_prompt))
+                if value != getattr(type(self), name)}
 
 
 def _check_scale(name: str, value: Any) -> None:

@@ -113,6 +113,7 @@ def test_settings_of_the_config_are_the_defaults(demo, segmentor):
     other = settings('--solver', 'ddim', '--prompt', 'a lane')
     assert other.steps is None and other.solver == 'ddim'
     assert other.condition == dict(type='Prompt', text='a lane')
+    assert settings('--guidance-scale', '2.5').guidance == dict(guidance_scale=2.5)
 
 
 def test_a_data_preprocessor_beside_the_model(demo, segmentor, tmp_path):
@@ -133,6 +134,12 @@ def test_files_without_captions_of_their_own(demo, segmentor, capsys):
     cfg.custom_hooks[0].creation.condition = dict(type='OwnCaption')
     assert demo.creation_settings(cfg, args).condition == dict(type='Prompt')
     assert '--prompt' in capsys.readouterr().out
+    # guidance of the config has nothing to lead to, until a prompt is given
+    cfg.custom_hooks[0].creation.update(guidance_scale=3.0, negative_prompt='blurred')
+    assert demo.creation_settings(cfg, args).guidance == {}
+    args.prompt = 'a lane'
+    assert demo.creation_settings(cfg, args).guidance == dict(guidance_scale=3.0,
+                                                              negative_prompt='blurred')
 
 
 def test_caption_names_predicted_classes(demo, segmentor, tmp_path):
@@ -195,6 +202,7 @@ def test_what_is_no_checkpoint_of_the_model(refused, segmentor, tmp_path):
     (('--generate', '--solver', 'euler'), 'solver'),
     (('--generate', '--T', '90', '--steps', '91'), 'steps = 91'),
     (('--generate', '--prompt', 'x' * 200), 'token'),
+    (('--generate', '--prompt', '', '--guidance-scale', '3'), 'guidance_scale = 3.0 changes'),
     (('--cfg-options', 'default_scope=mmpose'), 'mmpose')])
 def test_options_out_of_range(refused, segmentor, tmp_path, options, words):
     photo = tiny.write_photo(tmp_path / 'p.png')

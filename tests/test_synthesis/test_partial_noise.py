@@ -5,6 +5,7 @@ from diffusers import DDIMScheduler
 from mmengine.registry import MODELS
 
 import diff2in1_mm  # noqa: F401
+from diff2in1_mm.diffusion import partial_noise_schedule
 from diff2in1_mm.synthesis import PartialNoiseGenerator
 
 from ..small_models import assert_same
@@ -72,6 +73,52 @@ def test_a_sample_alone_equals_that_of_a_batch(diffusion, options):
     assert (other.images[0] - whole.images[0]).abs().max() > 0.01 and not other.taps
 
 
+@pytest.mark.parametrize('negative', ['', 'a blurred picture'])
+@torch.no_grad()
+def test_guidance_is_that_of_diffusers(diffusion, pipeline, negative):
+    """Each pass, against the formula in StableDiffusionPipeline, one image at a time."""
+    condition = dict(type='Prompt', text='a street')
+    generator = PartialNoiseGenerator(T=300, steps=4, solver='ddim', condition=condition,
+                                      guidance_scale=4.0, negative_prompt=negative)
+    prompt, free = diffusion.text.sequences(['a street', negative])
+    batch = images(32, 48, count=2)
+    names = ['mid_block']
+    made = generator.generate(diffusion, batch, prompt[None], SEEDS[:2], 300, names)
+    schedule = partial_noise_schedule(diffusion.schedule, 300, 4, 'ddim')
+    for i in range(2):
+        latents = diffusion.encode(batch[i:i + 1])
+        noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(SEEDS[i]))
+        latents = diffusion.add_noise(latents, noise, schedule.start)
+        for timestep in schedule.timesteps:
+            output = pipeline.unet(torch.cat([latents] * 2), timestep,
+                                   torch.stack([free, prompt])).sample
+            free_output, text_output = output.chunk(2)
+            output = free_output + 4.0 * (text_output - free_output)
+            maps = diffusion.predict(latents, timestep, prompt[None], names)[1]
+            latents = schedule.scheduler.step(output, timestep, latents).prev_sample
+        assert_same(made.images[i:i + 1], diffusion.decode(latents, (32, 48)), 1e-4)
+        assert_same(made.taps['mid_block'][i:i + 1], maps['mid_block'], 1e-4)
+
+
+def test_guidance_with_another_number_of_tokens(diffusion):
+    """As of class names, one token each; the negative prompt has the text encoder's number."""
+    guided = PartialNoiseGenerator(T=300, steps=2, guidance_scale=2.0,
+                                   condition=dict(type='OwnCaption'))
+    plain = PartialNoiseGenerator(T=300, steps=2)
+    embeddings = diffusion.text.sequences(['a street'])[:, :5]
+    made = [g.generate(diffusion, images(), embeddings, SEEDS, 300).images
+            for g in (guided, plain)]
+    assert made[0].isfinite().all() and (made[0] - made[1]).abs().max() > 1e-3
+
+
+def test_a_negative_prompt_that_is_too_long(diffusion):
+    generator = PartialNoiseGenerator(
+        T=300, condition=dict(type='Prompt', text='a street'), guidance_scale=2.0,
+        negative_prompt='blurred ' * 200)
+    with pytest.raises(ValueError, match='token'):
+        generator.check_model(diffusion)
+
+
 def test_taps_are_those_of_the_last_pass(diffusion, prompt, monkeypatch):
     passes = []
     predict = diffusion.predict
@@ -117,6 +164,14 @@ def test_several_strengths_are_drawn_by_the_seed():
     (dict(T=20, steps=21), 'steps = 21 is out of range'),
     (dict(steps=2.5), r'steps = \[2.5\] must be a whole number'),
     (dict(solver='euler'), "solver must be one of .*'euler'"),
+    (dict(guidance_scale=0.5), 'guidance_scale = 0.5 must be a number of at least 1'),
+    (dict(guidance_scale=float('nan')), 'guidance_scale = nan must be a number'),
+    (dict(guidance_scale='3'), "guidance_scale = '3' must be a number"),
+    (dict(guidance_scale=3), "guidance_scale = 3 changes nothing .*: set condition to what"),
+    (dict(guidance_scale=3, condition=dict(type='Prompt', text='x'), negative_prompt='x'),
+     "negative prompt, 'x': set condition"),
+    (dict(negative_prompt='blurred'), "'blurred' has no effect .*: set guidance_scale above 1"),
+    (dict(guidance_scale=3, negative_prompt=None), 'negative_prompt = None must be a text'),
 ])
 def test_bad_settings_are_told_at_construction(options, message):
     with pytest.raises(ValueError, match=message):

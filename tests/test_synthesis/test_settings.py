@@ -4,7 +4,7 @@ import torch
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 
 from diff2in1_mm.synthesis import (CreationSettings, Generated, PartialNoiseGenerator,
-                                    SyntheticStore, create)
+                                    StoreMismatch, SyntheticStore, create)
 
 from .segmentation import build_model, dataset_config, make_images
 
@@ -36,6 +36,27 @@ def test_another_generator_makes_the_images(tmp_path, pipeline_folder, grey_gene
 
 def test_the_default_is_partial_noise():
     assert type(CreationSettings().build_generator()) is PartialNoiseGenerator
+
+
+def test_guidance_is_named_where_it_is_set(tmp_path, pipeline_folder):
+    """Stores and generators of before it still fit."""
+    assert CreationSettings(guidance_scale=1.0).guidance == {}
+    init_default_scope('mmseg')
+    make_images(tmp_path / 'data')
+    dataset = DATASETS.build(dataset_config(tmp_path / 'data'))
+    model = build_model(pipeline_folder)
+    settings = dict(seed=0, T=300, steps=2, condition=dict(type='Prompt', text='a street'), limit=1)
+    for name, guidance in (('plain', {}), ('guided', dict(guidance_scale=3.0)),
+                           ('negative', dict(guidance_scale=3.0, negative_prompt='a tree'))):
+        create(model, dataset, tmp_path / name, **settings, **guidance)
+        found = SyntheticStore(tmp_path / name).settings
+        assert {k: v for k, v in found.items() if k in ('guidance_scale', 'negative_prompt')} \
+            == guidance
+    stores = [SyntheticStore(tmp_path / name) for name in ('plain', 'guided', 'negative')]
+    pictures = [store.read(store.records()[0])[0] for store in stores]
+    assert all((pictures[i] != pictures[j]).any() for i, j in ((0, 1), (0, 2), (1, 2)))
+    with pytest.raises(StoreMismatch, match='guidance_scale'):
+        create(model, dataset, tmp_path / 'plain', guidance_scale=3.0, **settings)
 
 
 def test_more_copies_than_ids_have_room_for():

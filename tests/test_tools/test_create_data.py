@@ -140,6 +140,8 @@ def test_bad_input_is_one_sentence(tool, arguments, run_folder, tmp_path, capsys
     assert "creation has no setting 'speed'" in said(
         '--cfg-options', 'custom_hooks.0.creation.speed=3')
     assert 'copies_per_source = 0' in said('--copies', '0')
+    # the config has no captions
+    assert 'guidance_scale = 3.0 changes nothing' in said('--guidance-scale', '3')
     assert 'nowhere.pth does not exist' in said(checkpoint='nowhere.pth')
     assert 'nowhere.py' in said(config='nowhere.py')
     assert 'does not exist: put the data set there' in said(
