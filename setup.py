@@ -42,7 +42,7 @@ EXTRAS = {
 }
 COMMANDS = [f'diff2in1-{name} = diff2in1_mm.cli:{name.replace("-", "_")}'
             for name in ('train', 'test', 'create-data', 'train-diffusion', 'evaluate-synthetic',
-                          'switch-in', 'convert-checkpoint', 'demo')]
+                          'switch-in', 'convert-checkpoint', 'prepare-data', 'demo')]
 
 
 class BuildWithFolders(build_py):

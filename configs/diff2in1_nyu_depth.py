@@ -45,7 +45,7 @@ train_dataloader = dict(
         ratio=1.0,
         dataset=dict(
             type='NYUDataset',
-            data_root='data/nyu',
+            data_root={{_base_.data_root}},
             data_prefix=dict(img_path='images/train', depth_map_path='annotations/train'),
             pipeline=train_pipeline)))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))

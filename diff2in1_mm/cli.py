@@ -51,6 +51,11 @@ def convert_checkpoint() -> None:
     _run('tools/convert_checkpoint.py')
 
 
+def prepare_data() -> None:
+    """``diff2in1-prepare-data``: published copies of CamVid and BCCD in our layout."""
+    _run('tools/prepare_data.py')
+
+
 def demo() -> None:
     """``diff2in1-demo``: predictions as pictures."""
     _run('demo/image_demo.py')

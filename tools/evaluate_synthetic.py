@@ -57,7 +57,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--inception', metavar='FILE', help="Inception's weights, for comparable "
                         'figures; needs torch-fidelity')
     parser.add_argument('--limit', type=int, default=2000, help='at most so many images of each '
-                        'set (default: %(default)s)')
+                        'set, which are all in memory (default: %(default)s); FID needs more '
+                        'images than the network has features: 2,049 for Inception')
     parser.add_argument('--out', help='default: STORE/evaluation')
     return parser.parse_args(argv)
 
@@ -115,22 +116,23 @@ def figures(network: nn.Module, real: List[Tensor], samples: List[Tensor],
         'jittered copies to real': (of_real, extract(network, jittered(distinct))),
         'sources to real': (of_real, of_distinct)}
     return {
-        **{name: dict(distances(*sets), images=min(map(len, sets)))
+        **{name: dict(distances(*sets), images=min(map(len, sets)),
+                      fid_needs=of_real.shape[1] + 1)
            for name, sets in pairs.items() if min(map(len, sets)) >= LEAST // 2},
         'diversity': diversity(sources, samples, of_distinct[[place[id(s)] for s in sources]],
                                of_samples)}
 
 
 def table(result: Dict[str, dict]) -> str:
-    lines = [f'{"":32}{"KID":>20}{"FID":>10}']
+    lines = [f'{"":32}{"KID":>20}{"FID":>14}']
     few = False
     for name, values in result.items():
         if 'kid' in values:
-            fid = f'{values["fid"]:.2f}' if 'fid' in values else 'too few'
+            fid = f'{values["fid"]:.2f}' if 'fid' in values else f'needs {values["fid_needs"]:,}'
             mark = ' *' if values['images'] < FEW else ''
             few = few or bool(mark)
             kid = f'{values["kid"]:>10.4f} +- {values["kid_std"]:.4f}'
-            lines.append(f'{name:32}{kid}{fid:>10}{mark}')
+            lines.append(f'{name:32}{kid}{fid:>14}{mark}')
     if few:
         lines.append(f'* fewer than {FEW} images in a set: this KID says little')
     found = ', '.join(f'{value:.3f} in {name}' for name, value in result['diversity'].items())

@@ -27,7 +27,10 @@ examples:
   python tools/train.py configs/diff2in1_camvid.py --resume
   # another length, another seed, another folder
   python tools/train.py configs/diff2in1_camvid.py --work-dir work_dirs/long \\
-      --cfg-options train_cfg.max_iters=2000 custom_hooks.0.warm_up=1000 randomness.seed=1
+      --cfg-options train_cfg.max_iters=2000 train_cfg.val_interval=500 \\
+      param_scheduler.1.end=2000 custom_hooks.0.warm_up=1000 randomness.seed=1
+  # the data lie elsewhere
+  python tools/train.py configs/diff2in1_camvid.py --cfg-options data_root=/path/to/camvid
   # two processes, on GPUs or CPUs
   torchrun --nproc_per_node=2 tools/train.py configs/diff2in1_camvid.py --launcher pytorch"""
 

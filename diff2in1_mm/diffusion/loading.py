@@ -77,18 +77,20 @@ def check_source(source: str) -> None:
 
 
 def trained_side(source: str) -> int:
-    """Height and width in pixels that a diffusion model was made for, as its files say.
+    """Side in pixels of the images that a diffusion model was made for, as its files say.
 
     Args:
         source (str): As :func:`load_parts` takes it.
 
     Returns:
-        int: 512, as most Stable Diffusion 1.x and 2.x models, where nothing is on disk to say it.
+        int: The shorter side. 512, as most Stable Diffusion 1.x and 2.x models have, where nothing
+        is on disk to say it.
     """
     try:
         unet, vae = (json.loads(Path(source, part, 'config.json').read_text())
                      for part in ('unet', 'vae'))
-        return int(unet['sample_size']) * 2 ** (len(vae['block_out_channels']) - 1)
+        sides = unet['sample_size']
+        return int(min(sides if isinstance(sides, list) else [sides])) * 2 ** (len(vae['block_out_channels']) - 1)
     except (OSError, ValueError, KeyError, TypeError):
         return 512
 

@@ -19,7 +19,7 @@ from ..diffusion.precision import cpu_has_bf16
 from ..optional import check_config
 from ..paths import find_config
 from ..synthesis.settings import CreationSettings, creation_of_hook
-from .run_checks import check_inputs
+from .run_checks import check_inputs, warn_of_ended_schedules
 
 __all__ = ['CheckInputsHook', 'add_common_options', 'check_data', 'check_hook_data',
            'cpu_takes_bf16', 'creation_of', 'find_hook', 'give_preprocessor', 'join_gloo',
@@ -40,15 +40,21 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
 def load_config(args: argparse.Namespace) -> Config:
     """The config with what the command line says of it; ``work_dir`` and ``launcher`` are set.
 
+    A ``data_root`` that is given moves every path of the config that begins with the former one:
+    MMEngine writes it into the data sets when it reads the file, and would change the name alone.
+
     Raises:
         FileNotFoundError: No such config.
         ImportError: It needs a library that is not installed.
+        ValueError: A ``data_root`` is given to a config that has none.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     path = find_config(args.config)
     cfg = Config.fromfile(path)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    options = dict(args.cfg_options or {})
+    if 'data_root' in options:
+        _move_data(cfg, str(options.pop('data_root')))
+    cfg.merge_from_dict(options)
     check_config(cfg)
     give_preprocessor(cfg)
     cfg.launcher = args.launcher
@@ -57,6 +63,29 @@ def load_config(args: argparse.Namespace) -> Config:
     elif cfg.get('work_dir') is None:
         cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(path))[0])
     return cfg
+
+
+def _move_data(cfg: Config, root: str) -> None:
+    """Puts ``root`` in place of the config's ``data_root``, wherever a path begins with that."""
+    former = cfg.get('data_root')
+    if not isinstance(former, str) or not former.rstrip('/'):
+        raise ValueError('--cfg-options data_root: the config has no top-level `data_root`; name '
+                         'the data set, such as train_dataloader.dataset.data_root')
+    former, root = former.rstrip('/'), root.rstrip('/') or '/'
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, str) and (value + '/').startswith(former + '/'):
+            return osp.join(root, value[len(former):].lstrip('/'))
+        if type(value) is tuple:
+            return tuple(map(moved, value))
+        # `dict`'s own methods: those of ConfigDict would import what new-style configs name
+        places = dict.items(value) if isinstance(value, dict) else \
+            enumerate(value) if isinstance(value, list) else ()
+        for key, inner in list(places):
+            (dict if isinstance(value, dict) else list).__setitem__(value, key, moved(inner))
+        return value
+
+    moved(cfg._cfg_dict)
 
 
 def give_preprocessor(cfg: Config) -> None:
@@ -210,3 +239,4 @@ class CheckInputsHook(Hook):
 
     def before_train(self, runner) -> None:
         check_inputs(runner, self.num_samples)
+        warn_of_ended_schedules(runner)

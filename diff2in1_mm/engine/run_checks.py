@@ -17,7 +17,7 @@ from .checkpoint_hook import AtomicCheckpointHook
 from .unwrapped import unwrapped
 
 __all__ = ['check_class_weights', 'check_hooks', 'check_inputs', 'check_interval', 'check_run',
-           'check_views', 'to_iterations']
+           'check_views', 'to_iterations', 'warn_of_ended_schedules']
 
 # They hold parameters in pieces, or in an engine of their own, where theta_C cannot reach them.
 _STRATEGIES = ('FSDPStrategy', 'DeepSpeedStrategy', 'ColossalAIStrategy')
@@ -68,6 +68,31 @@ def check_inputs(runner, num_samples: int = 64) -> None:
     backbone = getattr(model, 'backbone', None)
     if hasattr(backbone, 'check_normalisation'):
         backbone.check_normalisation(model.data_preprocessor)
+
+
+def warn_of_ended_schedules(runner) -> None:
+    """Warns of a learning rate that is 0 before the run ends, as where only its length was changed.
+
+    Looked at are schedules that fall to ``eta_min`` and stay there.
+    """
+    for schedules in _schedules_by_optimizer(runner):
+        last = max((s for s in schedules if s.param_name == 'lr'),
+                   key=lambda s: (s.by_epoch, s.end), default=None)
+        if last is None or getattr(last, 'eta_min', None) != 0 \
+                or getattr(last, 'eta_min_ratio', None):
+            continue
+        total = runner.max_epochs if last.by_epoch else runner.max_iters
+        if total and last.end < total:
+            unit = 'epochs' if last.by_epoch else 'iterations'
+            runner.logger.warning(
+                f'{type(last).__name__} brings the learning rate to 0 after {last.end} of {total} '
+                f'{unit}, and nothing is learned in the rest: set `end` of that param_scheduler '
+                f'to {total}, or its eta_min above 0.')
+
+
+def _schedules_by_optimizer(runner) -> list:
+    schedules = runner.param_schedulers or []
+    return list(schedules.values()) if isinstance(schedules, dict) else [schedules]
 
 
 def check_hooks(runner) -> None:

@@ -14,7 +14,7 @@ from .batch_pass import BatchPass, ViewSettings
 from .creation_stage import check_creation_stage, create_round, mixed_dataset, seed_of_run
 from .restarts import check_schedules, forget_state, restart_schedules, restart_timer
 from .run_checks import (check_class_weights, check_inputs, check_interval, check_run, check_views,
-                         to_iterations)
+                         to_iterations, warn_of_ended_schedules)
 from .slot_visits import SlotVisits
 from .stage_state import CREATION, SELF_IMPROVING, WARM_UP, StageState, rounds_in
 from .summary import RunSummary, Stopwatch, log_latest, plain_metrics, unreadable_files
@@ -140,8 +140,10 @@ class SelfImprovingHook(Hook):
         check_run(runner)
         check_inputs(runner)
         check_interval(runner, self.interval, self.interval_from)
-        if self.restart_schedule:
+        if self.restart_schedule:  # their ends count within a stage
             check_schedules(runner)
+        else:
+            warn_of_ended_schedules(runner)
         self._convert_lengths(runner)
         model = unwrapped(runner)
         check_views(model, self.views)

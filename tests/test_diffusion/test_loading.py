@@ -11,6 +11,7 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 from diff2in1_mm.diffusion import LatentDiffusion, original_layout
+from diff2in1_mm.diffusion.loading import trained_side
 
 from ..original_layout import original_state, small_sd
 from ..small_models import assert_same, save_tiny_pipeline, write_json
@@ -248,3 +249,13 @@ def test_unknown_options_are_named(pipeline_folder):
         LatentDiffusion.from_pretrained(pipeline_folder, dtype='int8')
     with pytest.raises(ValueError, match='prediction_type must be one of'):
         LatentDiffusion.from_pretrained(pipeline_folder, prediction_type='x0')
+
+
+@pytest.mark.parametrize('size, side', [(32, 128), ([48, 64], 192), ('large', 512), (None, 512)])
+def test_the_size_that_a_model_was_made_for(tmp_path, size, side):
+    for part in ('unet', 'vae'):
+        (tmp_path / part).mkdir()
+        write_json(tmp_path / part / 'config.json',
+                   dict(sample_size=size, block_out_channels=[1, 2, 3]))
+    assert trained_side(str(tmp_path)) == side
+    assert trained_side('owner/of-the-hub') == 512

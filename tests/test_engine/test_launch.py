@@ -45,6 +45,36 @@ def test_a_data_preprocessor_beside_the_model(tmp_path, own, pad):
     assert 'model' not in load_config(args)
 
 
+DATA = """
+data_root = {root!r}
+train_dataloader = dict(dataset=dict(data_root=data_root, pipeline=[dict(path='other/x')]))
+val_evaluator = [dict(ann_file=data_root + {slash!r} + 'annotations/val.json')]
+other, sizes = {root!r} + '2', (1, 2)
+work_dir = 'work_dirs/x'
+"""
+
+
+@pytest.mark.parametrize('root, slash', [('data/set', '/'), ('data/set/', '')])
+@pytest.mark.parametrize('given', ['/elsewhere/set', '/elsewhere/set/'])
+def test_data_that_lie_elsewhere(tmp_path, root, slash, given):
+    path = tmp_path / 'config.py'
+    path.write_text(DATA.format(root=root, slash=slash))
+    parser = argparse.ArgumentParser()
+    add_common_options(parser)
+    args = parser.parse_args(['--cfg-options', f'data_root={given}', 'val_evaluator.0.metric=bbox'])
+    args.config, args.work_dir = str(path), None
+    cfg = load_config(args)
+    assert cfg.data_root.rstrip('/') == '/elsewhere/set'
+    assert cfg.train_dataloader.dataset.data_root == cfg.data_root
+    assert cfg.val_evaluator[0] == dict(ann_file='/elsewhere/set/annotations/val.json',
+                                        metric='bbox')
+    assert cfg.train_dataloader.dataset.pipeline == [dict(path='other/x')]
+    assert cfg.other == ('data/set2' if slash else '/elsewhere/set/2') and cfg.sizes == (1, 2)
+    path.write_text('train_dataloader = dict(dataset=dict(data_root="x"))\n')
+    with pytest.raises(ValueError, match='no top-level `data_root`'):
+        load_config(args)
+
+
 class SelfImprovingHook:
     """Of a config of MMEngine's new style, which names classes themselves."""
 

@@ -84,11 +84,11 @@ def test_a_source_of_several_samples_counts_once(tool):
 
 
 def test_the_kid_of_many_images_is_not_marked(tool):
-    figures = dict(kid=0.1, kid_std=0.1, images=50)
+    figures = dict(kid=0.1, kid_std=0.1, images=50, fid_needs=2049)
     result = {'samples to real': figures, 'diversity': dict(features=0.5, pixels=0.1)}
-    assert '*' not in tool.table(result)
+    assert '*' not in tool.table(result) and 'needs 2,049' in tool.table(result)
     assert '0.1000 *' in tool.table(dict(result, few=dict(figures, images=49))).replace(
-        '   too few', '')
+        '   needs 2,049', '')
 
 
 def test_an_unreadable_image_is_named_and_left_out(tool, folders, pipeline_folder, capsys):
