@@ -1,5 +1,6 @@
 # Stable Diffusion 1.5 adapted to photographs of your own, fully: its autoencoder stays, its U-Net
-# is trained on at a small learning rate (with captions also the text encoder). One GPU, 24 GB.
+# is trained on at a small learning rate (with captions also the text encoder). One GPU; not measured:
+# weights, gradients, moments and the average alone are about 20 GB.
 #
 #   python tools/train_diffusion.py configs/diffusion_sd15_adapt.py --amp \
 #       --cfg-options data_root=/path/to/photos images.captions=sidecar
