@@ -15,9 +15,10 @@ from tqdm import tqdm
 from diff2in1_mm.diffusion import Source, check_channels
 from diff2in1_mm.diffusion.noise import stable_seed
 from diff2in1_mm.diffusion.path_table import IMAGE_SUFFIXES
-from diff2in1_mm.engine.launch import creation_of, give_preprocessor
+from diff2in1_mm.engine.launch import creation_of, give_preprocessor, type_name
 from diff2in1_mm.engine.tool_checks import (check_checkpoint, check_device, check_writable,
                                             load_weights, read_checkpoint)
+from diff2in1_mm.optional import scope_of
 from diff2in1_mm.sentences import misspellings_named
 from diff2in1_mm.synthesis.create import diffusion_of
 from diff2in1_mm.synthesis.settings import CreationSettings
@@ -141,7 +142,7 @@ def creation_settings(cfg: Config, args: argparse.Namespace) -> CreationSettings
                            guidance_scale=args.guidance_scale)
     if args.prompt is not None:
         settings['condition'] = dict(type='Prompt', text=args.prompt)
-    elif (settings.get('condition') or {}).get('type') == 'OwnCaption':
+    elif type_name(settings.get('condition') or {}) == 'OwnCaption':
         # captions come with a data set; a file of its own has none
         print('The images are varied under the empty prompt: --prompt says what they show.')
         settings['condition'] = dict(type='Prompt')
@@ -285,7 +286,7 @@ def prepare(args: argparse.Namespace) -> Tuple[Dict[str, str], Predictor, Option
     if not 0 <= args.opacity <= 1:
         raise ValueError(f'--opacity {args.opacity} must be between 0 and 1')
     cfg = load_config(args)
-    if 'meta' not in weights and cfg.get('default_scope') == 'mmseg':  # which asks for it
+    if 'meta' not in weights and scope_of(cfg) == 'mmseg':  # which asks for it
         raise ValueError(f'{args.checkpoint} holds weights alone, without the names of the classes '
                          '(`meta`): give the file that tools/train.py wrote')
     maker = VariantMaker(creation_settings(cfg, args), args.seed) if args.generate else None

@@ -48,6 +48,25 @@ def _placeholder(module: str, name: str) -> type:
     return type(name, (), {'__init__': __init__, '__doc__': f'Needs {module}.'})
 
 
+def scope_of(cfg: Any) -> str:
+    """Which library a config is for.
+
+    Args:
+        cfg: The config.
+
+    Returns:
+        str: Its ``default_scope``; where it has none, as configs of MMEngine's new style, which
+        name classes themselves, the library of its model. '' where nothing says it.
+    """
+    model = cfg.get('model') or {}
+    scope = cfg.get('default_scope') or model.get('_scope_')
+    if scope:
+        return scope
+    kind = model.get('type', '')
+    names = [kind] if isinstance(kind, str) else [base.__module__ for base in kind.__mro__]
+    return next((name for name in (n.partition('.')[0] for n in names) if name in LIBRARIES), '')
+
+
 def check_config(cfg: Any) -> None:
     """Stops before any work where a config asks for a library that is not installed.
 

@@ -72,3 +72,16 @@ def test_scopes_are_found_wherever_they_are(cfg, monkeypatch):
 
 def test_config_of_installed_libraries_passes():
     optional.check_config(dict(default_scope='mmseg', model=dict(type='EncoderDecoder')))
+
+
+def test_the_library_of_a_config():
+    """By its scope; configs of MMEngine's new style have none and name classes."""
+    assert optional.scope_of(Config(dict(default_scope='mmdet', model=dict(type='X')))) == 'mmdet'
+    assert optional.scope_of(Config(dict(model=dict(type='X', _scope_='mmseg')))) == 'mmseg'
+    assert optional.scope_of(Config(dict(model=dict(type='mmdet.FasterRCNN')))) == 'mmdet'
+    assert optional.scope_of(Config(dict(model=dict(type='Own')))) == ''
+    assert optional.scope_of(Config(dict(default_scope=None))) == ''
+    segmentors = pytest.importorskip('mmseg.models.segmentors')
+    from diff2in1_mm.models import NormalEstimator  # of this package, and MMSegmentation's kind
+    for kind in (segmentors.EncoderDecoder, NormalEstimator):
+        assert optional.scope_of(Config(dict(default_scope=None, model=dict(type=kind)))) == 'mmseg'

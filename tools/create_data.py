@@ -19,6 +19,7 @@ from diff2in1_mm.engine.launch import (add_common_options, check_data, creation_
                                        prepare_processes, type_name)
 from diff2in1_mm.engine.tool_checks import (check_checkpoint, check_device, check_writable,
                                             load_weights, read_checkpoint)
+from diff2in1_mm.optional import scope_of
 from diff2in1_mm.sentences import misspellings_named, told_in_a_sentence
 from diff2in1_mm.synthesis import CreationReport, CreationSettings, SyntheticStore, create
 
@@ -82,7 +83,7 @@ def creation_settings(cfg: Config, args: argparse.Namespace) -> dict:
 def prepare(args: argparse.Namespace) -> tuple[Config, dict]:
     """Config and settings, checked before anything is built."""
     cfg = load_config(args)
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    init_default_scope(scope_of(cfg) or 'mmengine')
     settings = creation_settings(cfg, args)
     check_checkpoint(args.checkpoint)
     check_device(args.device)

@@ -11,6 +11,7 @@ from diff2in1_mm.engine.launch import (add_common_options, check_data, load_conf
                                        prepare_processes, type_name)
 from diff2in1_mm.engine.tool_checks import (check_checkpoint, check_writable, load_weights,
                                             read_checkpoint)
+from diff2in1_mm.optional import scope_of
 from diff2in1_mm.sentences import told_in_a_sentence
 
 EXAMPLES = """\
@@ -70,14 +71,10 @@ def _show(cfg: Config, args: argparse.Namespace) -> None:
     hook.update(draw=True, show=args.show, wait_time=args.wait_time)
     if args.show_dir and hook.get('interval', 50) == 50:  # the libraries' default
         hook.interval = 1
-    if args.show_dir and _is_detector(cfg):
+    if args.show_dir and scope_of(cfg) == 'mmdet':
         hook.test_out_dir = args.show_dir
     elif args.show_dir:
         cfg.visualizer.save_dir = args.show_dir
-
-
-def _is_detector(cfg: Config) -> bool:
-    return cfg.get('default_scope') == 'mmdet'
 
 
 def _use_tta(cfg: Config) -> None:
@@ -88,7 +85,7 @@ def _use_tta(cfg: Config) -> None:
     while 'dataset' in dataset:
         dataset = dataset.dataset
     if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
-        if not _is_detector(cfg):
+        if scope_of(cfg) != 'mmdet':
             raise ValueError('--tta needs tta_model and tta_pipeline in the config, as '
                              "MMSegmentation's data set configs have them.")
         _mirror_boxes(cfg, dataset.pipeline)
@@ -121,7 +118,7 @@ def _has_part(node: Any, names: Sequence[str]) -> bool:
 
 
 def _write_predictions(cfg: Config, out: str) -> None:
-    if _is_detector(cfg):
+    if scope_of(cfg) == 'mmdet':
         if not out.endswith(('.pkl', '.pickle')):
             raise ValueError(f'--out {out} should be a .pkl file for a detector.')
         check_writable(osp.dirname(out) or '.', '--out')

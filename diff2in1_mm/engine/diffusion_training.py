@@ -31,6 +31,7 @@ from ..models.diffusion_training.tokenizer import check_lengths, cut_tokenizer
 from .averaged_model import averaged_model
 from .creation_stage import together
 from .diffusion_checks import check_length
+from .launch import type_name
 
 # What a config need not say.
 _DEFAULTS = dict(data_root='', truncate_captions=False, mirror=False, keep_latents=True,
@@ -235,11 +236,11 @@ class DiffusionTraining:
         section.train_dataloader.dataset = dataset
         out_dir = osp.join(self.work_dir, 'pipeline')
         hooks = section.get('custom_hooks') or []
-        if not any(hook['type'] == 'SavePipelineHook' for hook in hooks):
+        if not any(type_name(hook) == 'SavePipelineHook' for hook in hooks):
             hooks = [*hooks, dict(type='SavePipelineHook')]
         section.custom_hooks = hooks
         for hook in section.custom_hooks:
-            if hook['type'] == 'SavePipelineHook':
+            if type_name(hook) == 'SavePipelineHook':
                 hook['out_dir'] = out_dir
         self._runner('denoiser', section).train()
         return out_dir
@@ -272,7 +273,7 @@ class DiffusionTraining:
         for key, value in section.items():
             cfg[key] = value
         for hook in cfg.get('custom_hooks', []):
-            if hook['type'] == 'SampleGridHook':
+            if type_name(hook) == 'SampleGridHook':
                 hook['dataset'] = dict(type='ImageFolder', **self.images)
         cfg.experiment_name = f'{osp.basename(self.work_dir)}_{name}'
         return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)

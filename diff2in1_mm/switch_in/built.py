@@ -8,6 +8,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from ..engine.launch import give_preprocessor, replace_sync_bn
+from ..optional import scope_of
 from ..sentences import first_line
 
 __all__ = ['build_model', 'load']
@@ -91,7 +92,7 @@ def build_model(cfg: Config, with_backbone: bool) -> nn.Module:
     replace_sync_bn(model)
     if not with_backbone:
         model.backbone = dict(type=nn.Identity)
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
+    with DefaultScope.overwrite_default_scope(scope_of(cfg) or 'mmengine'):
         try:
             return MODELS.build(model)
         except Exception as error:  # whatever a library raises that misses something

@@ -4,6 +4,7 @@ import json
 import os.path as osp
 from typing import Any, Dict, Union
 
+import numpy as np
 import torch
 from mmengine.dist import broadcast_object_list, get_world_size
 from torch import nn
@@ -65,7 +66,14 @@ def creation_settings(dataset: Any, labels: BatchLabels, diffusion: LatentDiffus
     described.update(settings.guidance)
     if settings.label_scale is not None:
         described['label_scale'] = settings.label_scale
-    return json.loads(json.dumps(described))
+    return json.loads(json.dumps(described, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    """What JSON lacks. Configs of MMEngine's new style hold classes, elsewhere their names stand."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    return getattr(value, '__name__', None) or repr(value)
 
 
 def open_store(store: Union[str, SyntheticStore], dataset: Any, labels: BatchLabels,

@@ -6,7 +6,7 @@ import numpy as np
 from mmengine.config import Config, ConfigDict
 from mmengine.structures import BaseDataElement
 
-from ..optional import check_config
+from ..optional import check_config, scope_of
 from .sheets import label_colours
 
 __all__ = ['Detector', 'Segmentor', 'predictor_for']
@@ -190,7 +190,7 @@ def predictor_for(cfg: Config, checkpoint: str, device: str = 'cpu', opacity: fl
         ImportError: The library is not installed.
     """
     check_config(cfg)
-    scope = cfg.get('default_scope') or cfg.get('model', {}).get('_scope_')
+    scope = scope_of(cfg)
     if scope not in _PREDICTORS:
         raise ValueError(f'the config is of the scope {scope!r}, but pictures are drawn for '
                          f'{" and ".join(_PREDICTORS)}: set `default_scope` in it to one of these')
@@ -206,7 +206,7 @@ def inference_pipeline(cfg: Config) -> List[ConfigDict]:
     Raises:
         ValueError: The config has none.
     """
-    dataset = cfg.get('test_dataloader', {}).get('dataset', {})
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset', {})  # None: no testing
     while 'pipeline' not in dataset and 'dataset' in dataset:
         dataset = dataset['dataset']
     pipeline = dataset.get('pipeline') or cfg.get('test_pipeline')

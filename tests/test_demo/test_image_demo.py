@@ -5,6 +5,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
+
+from diff2in1_mm.visualization.predictor import inference_pipeline
 
 from . import tiny
 
@@ -126,6 +129,13 @@ def test_a_data_preprocessor_beside_the_model(demo, segmentor, tmp_path):
     path.write_text('model = dict()\ndata_preprocessor = dict(mean=[2])\n')
     cfg = demo.load_config(demo.parse_args(['x', str(path), 'x']))
     assert cfg.model.data_preprocessor.mean == [2]
+
+
+def test_a_config_without_testing():
+    """None is MMEngine's word for it; the test pipeline says how images are read."""
+    pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
+    cfg = Config(dict(test_dataloader=None, test_pipeline=pipeline))
+    assert inference_pipeline(cfg) == pipeline[:1]
 
 
 def test_files_without_captions_of_their_own(demo, segmentor, capsys):

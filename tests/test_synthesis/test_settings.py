@@ -3,6 +3,7 @@ import pytest
 import torch
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 
+from diff2in1_mm.diffusion import Prompt
 from diff2in1_mm.synthesis import (CreationSettings, Generated, PartialNoiseGenerator,
                                     StoreMismatch, SyntheticStore, create)
 
@@ -57,6 +58,21 @@ def test_guidance_is_named_where_it_is_set(tmp_path, pipeline_folder):
     assert all((pictures[i] != pictures[j]).any() for i, j in ((0, 1), (0, 2), (1, 2)))
     with pytest.raises(StoreMismatch, match='guidance_scale'):
         create(model, dataset, tmp_path / 'plain', guidance_scale=3.0, **settings)
+
+
+def test_a_config_of_the_new_style_names_classes(tmp_path, pipeline_folder):
+    """A store made by it is that of the same config with names."""
+    init_default_scope('mmseg')
+    make_images(tmp_path / 'data')
+    dataset = DATASETS.build(dataset_config(tmp_path / 'data'))
+    model = build_model(pipeline_folder)
+    settings = dict(seed=0, T=300, steps=1, scale=(32, 32))
+    classes = dict(condition=dict(type=Prompt, text='a street'), generator=PartialNoiseGenerator)
+    create(model, dataset, tmp_path / 's', limit=1, **settings, **classes)
+    names = dict(condition=dict(type='Prompt', text='a street'), generator='PartialNoiseGenerator')
+    assert create(model, dataset, tmp_path / 's', limit=2, **settings, **names).present == 1
+    found = SyntheticStore(tmp_path / 's').settings
+    assert (found['generator'], found['condition']['type']) == ('PartialNoiseGenerator', 'Prompt')
 
 
 def test_more_copies_than_ids_have_room_for():
