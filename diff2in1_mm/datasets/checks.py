@@ -5,7 +5,7 @@ import io
 import os
 import os.path as osp
 import traceback
-from typing import Any, Optional
+from typing import Any, Mapping, Optional
 
 import mmcv
 import numpy as np
@@ -112,12 +112,17 @@ def _check_folder(folder: str, key: str, suffix: str) -> None:
                                 f'or correct {where}{" or `img_suffix`" if suffix else ""}.')
 
 
-def check_labels(dataset: Any, num_samples: int = 8) -> int:
+def check_labels(dataset: Any, num_samples: int = 8,
+                 ignored: Optional[Mapping[str, int]] = None) -> int:
     """Reads a few annotation maps as training will, and looks for labels outside the classes.
 
     Args:
         dataset: Built data set, wrapped or not.
         num_samples: How many maps, spread evenly over the data set; all of them if fewer.
+        ignored: The label that each reader of the maps ignores, by the name of its option, such as
+            ``{'model.decode_head.ignore_index': 255}``; a label outside the classes is right where
+            all of them ignore it. None or empty: the data set's own ``ignore_index``, which
+            MMSegmentation only keeps.
 
     Returns:
         Number of maps read (0 for a data set without segmentation maps).
@@ -134,10 +139,10 @@ def check_labels(dataset: Any, num_samples: int = 8) -> int:
     except TypeError:  # no data set of MMEngine's: nothing is known of its labels
         return 0
     chosen = np.unique(np.linspace(0, len(sources) - 1, num_samples).round().astype(int))
-    return sum(_check_map(*resolve(dataset, sources[i])[1:]) for i in chosen)
+    return sum(_check_map(*resolve(dataset, sources[i])[1:], ignored) for i in chosen)
 
 
-def _check_map(base: BaseDataset, index: int) -> bool:
+def _check_map(base: BaseDataset, index: int, ignored: Optional[Mapping[str, int]]) -> bool:
     info = base.get_data_info(index)
     path = info.get('seg_map_path')
     classes = base.metainfo.get('classes')
@@ -148,17 +153,22 @@ def _check_map(base: BaseDataset, index: int) -> bool:
                                 'correct `data_prefix` or `seg_map_suffix`.')
     loader = copy.deepcopy(map_loader(base.pipeline.transforms))
     values = np.unique(loader(info)['gt_seg_map']).astype(int)
-    ignored = getattr(base, 'ignore_index', 255)
-    wrong = values[(values >= len(classes)) & (values != ignored)].tolist()
-    if wrong:
-        more = ', ...' if len(wrong) > _NAMED_AT_MOST else ''
+    ignored = ignored or {"the data set's `ignore_index`": getattr(base, 'ignore_index', 255)}
+    by_all = len(set(ignored.values())) == 1
+    wrong = values >= len(classes)
+    if by_all:
+        wrong &= values != next(iter(ignored.values()))
+    if wrong.any():
+        named = values[wrong].tolist()
+        more = ', ...' if len(named) > _NAMED_AT_MOST else ''
         changed = (' (after reduce_zero_label or label_map)'
                    if info['reduce_zero_label'] or info.get('label_map') else '')
+        ignoring = ' and '.join(f'{label} by {name}' for name, label in ignored.items())
         raise ValueError(
-            f'{path} holds the label values {str(wrong[:_NAMED_AT_MOST])[1:-1]}{more}{changed}, '
-            f'but {type(base).__name__} has the classes 0 to {len(classes) - 1} and ignores '
-            f'{ignored}: correct the file, or the data set\'s `metainfo`, `reduce_zero_label` or '
-            '`ignore_index`.')
+            f'{path} holds the label values {str(named[:_NAMED_AT_MOST])[1:-1]}{more}{changed}, '
+            f'but {type(base).__name__} has the classes 0 to {len(classes) - 1}, and ignored is '
+            f'{ignoring}{"" if by_all else ", which differ"}: correct the file, the data set\'s '
+            '`metainfo` or `reduce_zero_label`, or what is ignored.')
     return True
 
 

@@ -1,7 +1,7 @@
 """What a run with :class:`SelfImprovingHook` must be like, told in one sentence where it is not."""
 
 import math
-from typing import Sequence, Union
+from typing import Dict, Iterable, Sequence, Union
 
 import torch.nn as nn
 from mmengine.dataset import InfiniteSampler
@@ -50,7 +50,8 @@ def check_inputs(runner, num_samples: int = 64) -> None:
     """Looks at labels, boxes and normalisation before the first iteration.
 
     A label outside the classes otherwise shows as a device-side assertion hours later, or never;
-    images outside [-1, 1] only as poor features.
+    images outside [-1, 1] only as poor features. Training ignores what the heads' ``ignore_index``
+    says, and validation what the metrics' says; the data set's own counts where there is none.
 
     Args:
         runner: Of the training run.
@@ -59,15 +60,35 @@ def check_inputs(runner, num_samples: int = 64) -> None:
     Raises:
         FileNotFoundError, ValueError: One sentence that names the file or setting.
     """
-    dataset = runner.train_dataloader.dataset
-    check_labels(dataset, num_samples)
+    dataset, model = runner.train_dataloader.dataset, unwrapped(runner)
+    check_labels(dataset, num_samples, _ignored_by_heads(model))
     check_boxes(dataset)
     if runner.val_loop is not None:
-        check_labels(runner.val_dataloader.dataset, num_samples)
-    model = unwrapped(runner)
+        metrics = getattr(getattr(runner.val_loop, 'evaluator', None), 'metrics', ())
+        check_labels(runner.val_dataloader.dataset, num_samples,
+                     _ignore_options('val_evaluator', metrics))
     backbone = getattr(model, 'backbone', None)
     if hasattr(backbone, 'check_normalisation'):
         backbone.check_normalisation(model.data_preprocessor)
+
+
+def _ignored_by_heads(model: nn.Module) -> Dict[str, int]:
+    """The labels that MMSegmentation's heads ignore, by option; cascades keep a list of heads."""
+    options: Dict[str, int] = {}
+    for name in ('decode_head', 'auxiliary_head'):
+        head = getattr(model, name, None)
+        heads = head if isinstance(head, nn.ModuleList) else [head]
+        options.update(_ignore_options(f'model.{name}', heads))
+    return options
+
+
+def _ignore_options(name: str, owners: Iterable) -> Dict[str, int]:
+    """``ignore_index`` of those that have one, by the option that sets it; None leaves it open."""
+    owners = list(owners)
+    places = [f'[{i}]' for i in range(len(owners))] if len(owners) > 1 else ['']
+    return {f'`{name}{place}.ignore_index`': owner.ignore_index
+            for place, owner in zip(places, owners)
+            if getattr(owner, 'ignore_index', None) is not None}
 
 
 def warn_of_ended_schedules(runner) -> None:

@@ -31,9 +31,21 @@ def test_good_labels(tmp_path):
 def test_labels_outside_the_classes(tmp_path):
     write_pair(make_folder(tmp_path, 5), '02', 0, np.array([[0, 3, 200, 255]]))
     with pytest.raises(ValueError, match=r'02\.png holds the label values 3, 200, but '
-                       r'BaseSegDataset has the classes 0 to 2 and ignores 255'):
+                       r'BaseSegDataset has the classes 0 to 2, and ignored is 255 by the data '
+                       r"set's `ignore_index`"):
         check_labels(build(tmp_path))
     assert check_labels(build(tmp_path, ignore_index=200, indices=[0])) == 1
+
+
+def test_what_is_ignored_is_what_the_readers_of_the_maps_ignore(tmp_path):
+    """MMSegmentation's data sets only keep their `ignore_index`."""
+    write_pair(make_folder(tmp_path, 1), '00', 0, np.array([[0, 1, 2, 3]]))
+    assert check_labels(build(tmp_path), ignored=dict(head=3, other=3)) == 1
+    with pytest.raises(ValueError, match='label values 3, but.*ignored is 255 by head:'):
+        check_labels(build(tmp_path, ignore_index=3), ignored=dict(head=255))
+    with pytest.raises(ValueError, match='ignored is 3 by head and 255 by other, which differ:'):
+        check_labels(build(tmp_path), ignored=dict(head=3, other=255))
+    assert check_labels(build(tmp_path, ignore_index=3), ignored={}) == 1
 
 
 def test_labels_as_training_sees_them(tmp_path):
