@@ -12,6 +12,7 @@ from typing import Iterator, Optional, Sequence
 import torch
 import torch.nn as nn
 from mmengine.dist import all_reduce, get_world_size
+from mmengine.logging import print_log
 from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
@@ -19,7 +20,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from ..diffusion.noise import channel_dropout, seeded_generators, stable_seed
 from ..synthesis.batch_labels import modes_kept
 from .student_views import pixel_statistics, strong_view
-from .theta import ThetaC
+from .theta import ThetaC, some
 
 __all__ = ['BatchPass', 'ViewSettings', 'shares_features']
 
@@ -49,7 +50,9 @@ class BatchPass:
         seed (int): Of the run.
 
     Attributes:
-        theta_c (ThetaC | None): Set for as long as the stage lasts; None: nothing is done.
+        theta_c (ThetaC | None): What labels, for as long as the stage lasts; None: nothing does.
+        kept (ThetaC | None): What follows the training, labelling or not. It takes up parameters
+            that have become trainable here, after all hooks and before the step.
         iteration (int): Of the run; part of every seed.
         measuring (bool): Whether this iteration's figures will be logged.
         figures (dict[str, Tensor]): 0-dim tensors of the last measured batch.
@@ -58,6 +61,7 @@ class BatchPass:
     def __init__(self, model: nn.Module, labeller, views: ViewSettings, seed: int) -> None:
         self.model, self.labeller, self.views, self.seed = model, labeller, views, seed
         self.theta_c: Optional[ThetaC] = None
+        self.kept: Optional[ThetaC] = None
         self.iteration = 0
         self.measuring = False
         self.figures: dict[str, Tensor] = {}
@@ -75,10 +79,14 @@ class BatchPass:
             handle.remove()
 
     def _before(self, model: nn.Module, args: tuple, kwargs: dict):
-        if self.theta_c is None or not model.training:
+        if not model.training:
             return None
         call = self._signature.bind(*args, **kwargs)
         if call.arguments.get('mode') != 'loss':
+            return None
+        if self.kept is not None:
+            _take_up(self.kept)
+        if self.theta_c is None:
             return None
         self.figures = {}
         samples = call.arguments['data_samples']
@@ -203,6 +211,12 @@ class BatchPass:
     def _name(samples: Sequence, row: int) -> str:
         """What tells a sample apart; by its place in the batch where the data set gives no id."""
         return samples[row].metainfo.get('sample_id') or f'row {row}'
+
+
+def _take_up(theta_c: ThetaC) -> None:
+    names = theta_c.take_up()
+    if names:
+        print_log(f'theta_C follows {some(names)} from now on, which became trainable.', 'current')
 
 
 def _index(rows: Sequence[int], device: torch.device) -> Tensor:

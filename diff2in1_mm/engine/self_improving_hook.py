@@ -1,6 +1,6 @@
 """Self-improving learning as a hook: warm-up, creation, self-improvement in one run."""
 
-from typing import Mapping, Optional, Sequence, Union
+from typing import Mapping, Optional, Sequence, Set, Tuple, Union
 
 from mmengine.dist import barrier
 from mmengine.hooks import CheckpointHook, Hook, LoggerHook
@@ -130,7 +130,7 @@ class SelfImprovingHook(Hook):
         self._part_before_val: Optional[str] = None
         self._visits = SlotVisits()
         self._resumed = False
-        self._resumed_theta_c: Optional[Mapping] = None
+        self._resumed_theta_c: Optional[Tuple[Mapping, Set[str]]] = None
         self._resumed_visits: Optional[Mapping] = None
 
     # --- life cycle -----------------------------------------------------------------------------
@@ -158,8 +158,7 @@ class SelfImprovingHook(Hook):
             (hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)), 10)
         self._pass = BatchPass(model, labeller, self.views, seed_of_run(runner))
         if self._resumed_theta_c is not None:
-            self.theta_c = ThetaC(model)
-            self.theta_c.load_state_dict(self._resumed_theta_c)
+            self.theta_c = ThetaC.restored(model, *self._resumed_theta_c)
             self._resumed_theta_c = None
         if self.state.stage != WARM_UP and self.creation is not None:
             self._serve_again(runner)
@@ -205,6 +204,7 @@ class SelfImprovingHook(Hook):
     def _activate(self) -> None:
         active = self.state.stage == SELF_IMPROVING and self.creation is not None
         self._pass.theta_c = self.theta_c if active else None
+        self._pass.kept = self.theta_c
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Changes stage where it is time; tells the batch pass which iteration this is."""
@@ -244,6 +244,7 @@ class SelfImprovingHook(Hook):
             forget_state(runner.optim_wrapper)
         if self.restart_schedule:
             restart_schedules(runner)
+        self._activate()
         self._save(runner)
         self._clock.switch(self.state.stage)
         restart_timer(runner)
@@ -363,7 +364,7 @@ class SelfImprovingHook(Hook):
         self._resumed_visits = checkpoint.get('slot_visits')
         if own is not None:
             weights = checkpoint['state_dict']
-            self._resumed_theta_c = {name: weights[name] for name in own}
+            self._resumed_theta_c = dict(weights), set(own)
             weights.update(own)
 
 

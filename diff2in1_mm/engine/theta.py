@@ -1,14 +1,14 @@
 """theta_C, the parameter set that creates: labels of synthetic samples, and the final model."""
 
 from contextlib import contextmanager
-from typing import Iterator, Mapping, NamedTuple
+from typing import Collection, Iterator, Mapping, NamedTuple
 
 import torch
 import torch.nn as nn
 from mmengine.dist import all_reduce, get_world_size
 from torch import Tensor
 
-__all__ = ['ThetaC']
+__all__ = ['ThetaC', 'some']
 
 
 class _Slot(NamedTuple):
@@ -32,11 +32,16 @@ class ThetaC:
 
     Args:
         model (nn.Module): The model, without wrapper.
+        also (Collection[str]): Names of parameters to hold although they are frozen now.
+
+    Raises:
+        ValueError: There is no parameter to hold.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, also: Collection[str] = ()) -> None:
         self._model = model
-        self._slots, self._aliases, self._temporary = _collect(model)
+        self._slots, self._aliases, self._temporary = _collect(model, also)
+        self._frozen = self._parameters_left_out()
         if not any(slot.store == '_parameters' for slot in self._slots.values()):
             raise ValueError(f'{type(model).__name__} has no trainable parameter, so there is '
                              'nothing for theta_C to average: unfreeze the head.')
@@ -45,10 +50,57 @@ class ThetaC:
         # Each process's batch norms saw other images; all must label alike.
         self.average_over_ranks()
 
+    @classmethod
+    def restored(cls, model: nn.Module, weights: Mapping[str, Tensor],
+                 held: Collection[str]) -> 'ThetaC':
+        """The set that a checkpoint has.
+
+        Hooks that freeze or unfreeze modules on the way have not acted yet where a run resumes, so
+        what is trainable in ``model`` may be more or less than what the set held.
+
+        Args:
+            model (nn.Module): The model, without wrapper.
+            weights (Mapping): The checkpoint's ``state_dict``: theta_C, and frozen parameters.
+            held (Collection[str]): Names of what is theta_C's in there.
+
+        Raises:
+            ValueError: As :meth:`load_state_dict`.
+        """
+        theta = cls(model, also=held)
+        names = sorted({*held, *theta.state_dict()})
+        theta.load_state_dict({name: weights[name] for name in names if name in weights})
+        return theta
+
     @property
     def bytes(self) -> int:
         """Memory that theta_C takes beside the model."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors.values())
+
+    @torch.no_grad()
+    def take_up(self) -> list[str]:
+        """Holds from now on, with their present values, parameters that have become trainable.
+
+        To be called before the step that changes them first: until then they are the same in both
+        sets. No host-device sync; a look at each frozen parameter.
+
+        Returns:
+            list[str]: Their names, mostly none.
+        """
+        if self._in_model or not any(_trainable(slot) for slot in self._frozen):
+            return []
+        slots, aliases, _ = _collect(self._model, self._aliases)
+        new = {name: slot for name, slot in slots.items()
+               if slot.store == '_parameters' and name not in self._slots}
+        self._slots.update(new)
+        self.tensors.update((name, slot.tensor.detach().clone()) for name, slot in new.items())
+        self._aliases.update((name, first) for name, first in aliases.items() if first in new)
+        self._frozen = self._parameters_left_out()
+        return list(new)
+
+    def _parameters_left_out(self) -> list[_Slot]:
+        return [_Slot(module, '_parameters', key) for module in self._model.modules()
+                for key, tensor in module._parameters.items()
+                if tensor is not None and not tensor.requires_grad]
 
     @torch.no_grad()
     def update(self, model: nn.Module, momentum: float) -> None:
@@ -138,8 +190,8 @@ class ThetaC:
         unexpected = sorted(set(state) - set(expected))
         if missing or unexpected:
             raise ValueError(
-                f'the checkpoint does not fit the model: it lacks {_some(missing)} and has '
-                f'{_some(unexpected)} too many; resume with the config it was made with.')
+                f'the checkpoint does not fit the model: it lacks {some(missing)} and has '
+                f'{some(unexpected)} too many; resume with the config it was made with.')
         wrong = [name for name, tensor in state.items() if tensor.shape != expected[name].shape]
         if wrong:
             name = wrong[0]
@@ -156,8 +208,12 @@ class ThetaC:
                              'made from, without wrapper.')
 
 
-def _collect(model: nn.Module) -> tuple[dict[str, _Slot], dict[str, str], set[str]]:
-    """The slots by first name, the first name for every name, and what no checkpoint holds."""
+def _collect(model: nn.Module,
+             also: Collection[str]) -> tuple[dict[str, _Slot], dict[str, str], set[str]]:
+    """The slots by first name, the first name for every name, and what no checkpoint holds.
+
+    Frozen parameters are left out but for those named by ``also``.
+    """
     slots: dict[str, _Slot] = {}
     aliases: dict[str, str] = {}
     temporary: set[str] = set()
@@ -165,9 +221,10 @@ def _collect(model: nn.Module) -> tuple[dict[str, _Slot], dict[str, str], set[st
     for prefix, module in model.named_modules(remove_duplicate=False):
         for store in ('_parameters', '_buffers'):
             for key, tensor in getattr(module, store).items():
-                if tensor is None or (store == '_parameters' and not tensor.requires_grad):
-                    continue
                 name = f'{prefix}.{key}' if prefix else key
+                if tensor is None or (store == '_parameters' and not tensor.requires_grad
+                                      and name not in also):
+                    continue
                 first = first_names.setdefault(id(tensor), name)
                 aliases[name] = first
                 if first == name:
@@ -177,7 +234,13 @@ def _collect(model: nn.Module) -> tuple[dict[str, _Slot], dict[str, str], set[st
     return slots, aliases, temporary
 
 
-def _some(names: list[str]) -> str:
+def _trainable(slot: _Slot) -> bool:
+    tensor = slot.owner._parameters.get(slot.key)  # a module may have dropped it
+    return tensor is not None and tensor.requires_grad
+
+
+def some(names: list[str]) -> str:
+    """The first three names, and how many there are beyond, for a message."""
     if not names:
         return 'nothing'
     return f'{", ".join(names[:3])}{f" and {len(names) - 3} more" if len(names) > 3 else ""}'

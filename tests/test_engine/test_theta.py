@@ -96,6 +96,47 @@ def test_gradients_flow_to_theta_e_after_a_pass_of_theta_c_under_autocast():
         torch.testing.assert_close(out, model(x))
 
 
+def test_takes_up_what_becomes_trainable():
+    model = net()
+    model[2].requires_grad_(False)  # its weight is tied to that of the next one
+    theta = ThetaC(model)
+    assert '2.weight' not in theta.tensors and theta.take_up() == []
+    model[0].bias.requires_grad_(True)
+    model[2].weight.requires_grad_(True)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    assert theta.take_up() == ['0.bias', '2.weight'] and theta.take_up() == []
+    step(model)
+    theta.update(model, momentum=0.25)
+    assert {'0.bias', '2.weight', '3.weight'} <= set(theta.state_dict())
+    for name in ('0.bias', '3.weight'):
+        torch.testing.assert_close(theta.state_dict()[name], before[name] + 0.25)
+    own, averaged = model[2].weight.clone(), theta.tensors['2.weight'].clone()
+    with theta.applied(model):
+        assert torch.equal(model[3].weight, averaged)
+    assert torch.equal(model[3].weight, own)
+
+
+def test_a_checkpoint_says_what_was_trainable():
+    held = net()
+    theta = ThetaC(held)
+    weights = {name: t.clone() for name, t in held.state_dict().items()}
+    weights.update({name: t.clone() + 1 for name, t in theta.state_dict().items()})
+    model = net()
+    model[1].requires_grad_(False)
+    model[0].bias.requires_grad_(True)
+    restored = ThetaC.restored(model, weights, set(theta.state_dict()))
+    assert set(restored.tensors) == set(theta.tensors) | {'0.bias'}
+    assert all(torch.equal(t, weights[name]) for name, t in restored.state_dict().items())
+    model[1].requires_grad_(True)
+    assert restored.take_up() == []
+    with pytest.raises(ValueError, match='it lacks 0.bias and has nothing too many'):
+        ThetaC.restored(model, {k: v for k, v in weights.items() if k != '0.bias'},
+                        set(theta.state_dict()))
+    with pytest.raises(ValueError, match='has 4.weight too many'):
+        ThetaC.restored(model, {**weights, '4.weight': weights['2.weight']},
+                        {*theta.state_dict(), '4.weight'})
+
+
 def test_loading_says_what_does_not_fit():
     theta = ThetaC(net())
     state = {name: t.clone() + 1 for name, t in theta.state_dict().items()}
