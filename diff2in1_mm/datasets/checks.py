@@ -202,6 +202,5 @@ def unreadable_file(info: dict, error: Exception, backend_args: Optional[dict] =
                 return path
         except Exception:  # whatever a decoder raises on a broken file
             return path
-    # Another decoder may refuse what cv2 accepts (PIL: truncated files), and a mixing wrapper's
-    # other images are not in `info`.
+    # Another decoder may refuse what cv2 accepts (PIL: truncated files).
     return paths[0] if paths and isinstance(error, OSError) else ''

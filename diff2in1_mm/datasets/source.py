@@ -33,27 +33,46 @@ def resolve(dataset: Any, index: int) -> Source:
         raise IndexError(f'{type(dataset).__name__} has {len(dataset)} samples, no index {index}.')
     mixers = []
     while not isinstance(dataset, BaseDataset):
-        if hasattr(dataset, 'datasets') and hasattr(dataset, '_get_ori_dataset_idx'):
-            member, index = dataset._get_ori_dataset_idx(index)
-            dataset = dataset.datasets[member]
-        elif hasattr(dataset, 'dataset') and hasattr(dataset, '_get_ori_dataset_idx'):
-            index, dataset = dataset._get_ori_dataset_idx(index), dataset.dataset
-        elif hasattr(dataset, 'dataset') and is_mixer(dataset):
+        if is_mixer(dataset):
             mixers.append(dataset)
             dataset = dataset.dataset
-        elif hasattr(dataset, 'dataset') and hasattr(dataset, 'indices'):
-            index, dataset = int(dataset.indices[index]), dataset.dataset
         else:
-            raise TypeError(
-                f'{type(dataset).__name__} cannot be mixed with synthetic samples: it must be an '
-                'MMEngine BaseDataset, or ConcatDataset, RepeatDataset, ClassBalancedDataset or '
-                'MultiImageMixDataset around one.')
+            dataset, index = _choose(dataset, index)
     return Source(tuple(mixers), dataset, int(index))
+
+
+def outermost_mixer(dataset: Any, index: int) -> Tuple[Any, int]:
+    """The first mixing wrapper that :func:`resolve` would meet, and the sample's index in it.
+
+    Where there is none, that is the data set that loads the sample.
+
+    Raises:
+        TypeError: As :func:`resolve`.
+    """
+    while not isinstance(dataset, BaseDataset) and not is_mixer(dataset):
+        dataset, index = _choose(dataset, index)
+    return dataset, int(index)
+
+
+def _choose(dataset: Any, index: int) -> Tuple[Any, int]:
+    """One step inwards, through a wrapper that only chooses."""
+    if hasattr(dataset, 'datasets') and hasattr(dataset, '_get_ori_dataset_idx'):
+        member, index = dataset._get_ori_dataset_idx(index)
+        return dataset.datasets[member], index
+    if hasattr(dataset, 'dataset') and hasattr(dataset, '_get_ori_dataset_idx'):
+        return dataset.dataset, dataset._get_ori_dataset_idx(index)
+    if hasattr(dataset, 'dataset') and hasattr(dataset, 'indices'):
+        return dataset.dataset, int(dataset.indices[index])
+    raise TypeError(
+        f'{type(dataset).__name__} cannot be mixed with synthetic samples: it must be an '
+        'MMEngine BaseDataset, or ConcatDataset, RepeatDataset, ClassBalancedDataset or '
+        'MultiImageMixDataset around one.')
 
 
 def is_mixer(dataset: Any) -> bool:
     """Whether this wrapper joins several images into one."""
-    return hasattr(dataset, 'pipeline_types') and hasattr(dataset, 'update_skip_type_keys')
+    return all(hasattr(dataset, name)
+               for name in ('dataset', 'pipeline_types', 'update_skip_type_keys'))
 
 
 def distinct_sources(dataset: Any) -> List[int]:

@@ -3,7 +3,7 @@ import copy
 import logging
 import math
 from pathlib import Path
-from typing import Any, Callable, List, Optional, Union
+from typing import Any, List, Optional, Union
 
 import torch
 from mmengine.dataset import force_full_init
@@ -16,12 +16,11 @@ from ..synthesis.codecs.instances import masks_to_polygons
 from ..synthesis.records import SampleRecord
 from ..synthesis.store import SyntheticStore
 from .checks import build_checked, unreadable_file
+from .readable import NoSample, ReadableView
 from .shared_state import NamedOnce, SharedRound, SharedTensor, SharedText
-from .source import resolve
+from .source import outermost_mixer, resolve
 from .synthetic_pipelines import SyntheticPipelines, wants_polygons
 from .turns import Turns, upright_images
-
-_MAX_FAILURES = 50  # in a row; then it is not one file that is broken
 
 
 @DATASETS.register_module()
@@ -296,32 +295,27 @@ class SyntheticMixDataset:
             self._pipelines.forget()
         return self._turns
 
-    def _real(self, first: int) -> dict:
-        failed: List[str] = []
-        for index in _in_turn(first, self._n_real):
-            try:
-                results = self.dataset[index]
-            except Exception as error:
-                _, base, local = resolve(self.dataset, index)
-                failed.append(self._name_unreadable(error, base.get_data_info(local),
-                                                    _backend_args(base)))
-                continue
-            if results is not None:
-                return _mark(results, synthetic=False, sample_id='')
-        raise _all_failed('real', self._n_real, failed)
+    def _real(self, index: int) -> dict:
+        return _mark(self._view_of_real(self.dataset)[index], synthetic=False, sample_id='')
+
+    def _view_of_real(self, dataset: Any, first: Optional[int] = None) -> ReadableView:
+        return ReadableView('real', lambda i: self._load_real(dataset, i), len(dataset), first,
+                            dataset)
+
+    def _load_real(self, dataset: Any, index: int) -> Optional[dict]:
+        mixers, base, local = resolve(dataset, index)
+        if mixers:
+            mixer, index = outermost_mixer(dataset, index)
+            return _over(mixer, self._view_of_real(mixer.dataset, index))[index]
+        try:
+            return dataset[index]
+        except Exception as error:
+            path = self._name_unreadable(error, base.get_data_info(local), _backend_args(base))
+            raise NoSample(path) from error
 
     def _synthetic(self, first: int, samples: List[SampleRecord]) -> dict:
-        failed: List[str] = []
-        for index in _in_turn(first, len(samples)):
-            sample = samples[index]
-            try:
-                results = self._load(samples, index)
-            except Exception as error:
-                failed.append(self._name_unreadable(error, self._synthetic_info(sample)))
-                continue
-            if results is not None:
-                return _mark(results, synthetic=True, sample_id=sample.id)
-        raise _all_failed('synthetic', len(samples), failed)
+        index, results = self._view_of_synthetic(samples).read(first)
+        return _mark(results, synthetic=True, sample_id=samples[index].id)
 
     def _name_unreadable(self, error: Exception, info: dict,
                          backend_args: Optional[dict] = None) -> str:
@@ -344,49 +338,34 @@ class SyntheticMixDataset:
             masks_to_polygons(info)
         return info
 
-    def _load(self, samples: List[SampleRecord], index: int, depth: int = 0) -> Optional[dict]:
+    def _view_of_synthetic(self, samples: List[SampleRecord], depth: int = 0,
+                           first: Optional[int] = None) -> ReadableView:
+        return ReadableView('synthetic', lambda i: self._load_synthetic(samples, i, depth),
+                            len(samples), first)
+
+    def _load_synthetic(self, samples: List[SampleRecord], index: int,
+                        depth: int) -> Optional[dict]:
         """Sample ``index`` through the pipelines inside the ``depth`` outermost mixing wrappers."""
         mixers, base, _ = resolve(self.dataset, samples[index].source)
-        if depth == len(mixers):
+        if depth < len(mixers):
+            return _over(mixers[depth],
+                         self._view_of_synthetic(samples, depth + 1, index))[index]
+        try:
             return self._pipelines.of(base)(self._synthetic_info(samples[index]))
-        mixer = copy.copy(mixers[depth])  # its transforms, but over synthetic images
-        mixer.dataset = _View(lambda i: self._load(samples, i, depth + 1), len(samples))
-        return mixer[index]
+        except Exception as error:
+            path = self._name_unreadable(error, self._synthetic_info(samples[index]))
+            raise NoSample(path) from error
+
+
+def _over(mixer: Any, view: ReadableView) -> Any:
+    """A mixing wrapper with its transforms, but over the samples of a view."""
+    mixer = copy.copy(mixer)
+    mixer.dataset = view
+    return mixer
 
 
 def _backend_args(base: Any) -> Optional[dict]:
     return getattr(base, 'backend_args', None)
-
-
-class _View:
-    """The synthetic samples as a data set, for the transforms of a mixing wrapper."""
-
-    def __init__(self, load: Callable[[int], Optional[dict]], length: int) -> None:
-        self._load = load
-        self._length = length
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __getitem__(self, index: int) -> dict:
-        # MMSegmentation's transforms draw the index `len(dataset)` too.
-        for i in _in_turn(index, self._length):
-            results = self._load(i)
-            if results is not None:
-                return results
-        raise RuntimeError('the pipeline of the wrapped data set filtered out every synthetic '
-                           'sample that was tried: check the pipeline.')
-
-
-def _all_failed(kind: str, total: int, failed: List[str]) -> RuntimeError:
-    tried = min(total, _MAX_FAILURES)
-    what = f'could be read (the last file: {failed[-1]})' if failed else 'came out of the pipeline'
-    return RuntimeError(f'none of {tried} {kind} samples in a row {what}: check the files and the '
-                        'pipeline.')
-
-
-def _in_turn(first: int, total: int) -> List[int]:
-    return [(first + k) % total for k in range(min(total, _MAX_FAILURES))]
 
 
 def _mark(results: dict, **metainfo: Any) -> dict:

@@ -1,13 +1,11 @@
 """The mix: what is served when, through which pipeline, in which process."""
 import copy
-import logging
 import pickle
 
 import numpy as np
 import pytest
 import torch
 from mmengine.dataset import DefaultSampler, pseudo_collate
-from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS
 from torch.utils.data import DataLoader, Subset
 
@@ -30,15 +28,6 @@ def make_mix(tmp_path, number=4, dataset=None, **options):
 def state(sample):
     meta = sample['data_samples'].metainfo
     return grey(sample), meta['synthetic'], meta['sample_id']
-
-
-@pytest.fixture
-def logged():
-    messages = []
-    handler = logging.Handler()
-    handler.emit = lambda record: messages.append(record.getMessage())
-    MMLogger.get_current_instance().addHandler(handler)
-    return messages
 
 
 def test_real_only_until_served(tmp_path):
