@@ -12,6 +12,7 @@ import torch
 import torch.nn as nn
 from mmengine.dist import (all_reduce, barrier, broadcast_object_list, get_dist_info, get_rank,
                            is_main_process)
+from mmengine.runner.runner import _SlicedDataset
 
 from ..synthesis.create import check_creation, create
 from ..synthesis.store import SyntheticStore
@@ -30,15 +31,22 @@ def mixed_dataset(runner) -> Any:
     """The training data set, which must be able to serve synthetic samples.
 
     Raises:
-        ValueError: One sentence that says what to wrap.
+        ValueError: One sentence that says what to wrap, or that no synthetic sample is drawn.
     """
-    dataset = runner.train_dataloader.dataset
+    drawn = runner.train_dataloader.dataset
+    # MMEngine's wrapper for num_batch_per_epoch passes reading on, but not setting attributes
+    dataset = drawn._dataset if isinstance(drawn, _SlicedDataset) else drawn
     if not (hasattr(dataset, 'serve') and hasattr(dataset, 'store_root')):
         raise ValueError(
             'SelfImprovingHook mixes synthetic samples into the training data, but '
             f'{type(dataset).__name__} cannot serve them: set train_dataloader.dataset = '
             "dict(type='SyntheticMixDataset', dataset=<your data set>), or creation=None to keep "
             'to real data.')
+    if drawn is not dataset and len(drawn) <= len(dataset.real) < len(dataset):
+        raise ValueError(
+            f'num_batch_per_epoch of train_dataloader draws only the first {len(drawn)} samples, '
+            f'and the synthetic ones come after the {len(dataset.real)} real ones: leave it out, '
+            'and for a quick trial set `indices` of the data set that SyntheticMixDataset wraps.')
     if dataset.store_root is None:
         dataset.store_root = osp.join(runner.work_dir, 'synthetic')
     return dataset

@@ -6,6 +6,8 @@ import pytest
 from diff2in1_mm.engine import creation_stage
 from diff2in1_mm.engine.creation_stage import seed_of_run, together
 
+from .tiny import config, hook_of, train
+
 
 @pytest.fixture
 def two_ranks(monkeypatch):
@@ -80,3 +82,25 @@ def test_one_process_leaves_no_file(tmp_path):
     with together(tmp_path / 'none'):
         pass
     assert not (tmp_path / 'none').exists()
+
+
+@pytest.mark.usefixtures('tiny_create')
+class TestNumBatchPerEpoch:
+    """MMEngine's setting for a quick trial, which wraps the data set."""
+
+    def test_a_slice_with_synthetic_slots_trains_on_them(self, images, tmp_path):
+        cfg = config(images, tmp_path, hook={})
+        cfg.train_dataloader.num_batch_per_epoch = 3  # 12 of 8 + 8 samples
+        del cfg.train_dataloader.dataset.store  # so that the hook names the folder
+        runner = train(cfg)
+        assert runner.train_dataloader.dataset.visits.bool().tolist() == [True] * 4 + [False] * 4
+        assert hook_of(runner).state.synthetic['samples'] == 8
+        assert (tmp_path / 'synthetic' / 'store.json').exists()
+
+    def test_a_slice_without_any_is_refused_at_the_start(self, images, tmp_path):
+        cfg = config(images, tmp_path, hook={})
+        cfg.train_dataloader.num_batch_per_epoch = 2
+        with pytest.raises(ValueError, match='draws only the first 8 samples.* the 8 real ones'):
+            train(cfg)
+        cfg.custom_hooks[0].creation = None
+        train(cfg)
