@@ -5,7 +5,7 @@ import io
 import os
 import os.path as osp
 import traceback
-from typing import Any, Mapping, Optional
+from typing import Any, Callable, Mapping, Optional
 
 import mmcv
 import numpy as np
@@ -13,7 +13,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.fileio import get, get_file_backend
 from mmengine.registry import DATASETS
 
-from ..synthesis.sources import map_loader
+from ..synthesis.sources import map_loader, transforms_of
 from .source import distinct_sources, resolve
 
 _IMAGE_KEYS = ('img_path', 'img')
@@ -125,11 +125,14 @@ def check_labels(dataset: Any, num_samples: int = 8,
             MMSegmentation only keeps.
 
     Returns:
-        Number of maps read (0 for a data set without segmentation maps).
+        Number of maps read. Not read are those of a data set without segmentation maps, or with a
+        loader for them that is no ``LoadAnnotations``, and files that cannot be read, where the
+        data set will name them and go on.
 
     Raises:
         FileNotFoundError: The data set is empty, or a map is missing.
-        ValueError: Names a file and the values that are neither a class nor ignored.
+        ValueError: Names a file and the values that are neither a class nor ignored, or one that
+            cannot be read.
     """
     if not len(dataset):
         raise FileNotFoundError(f'{type(dataset).__name__} holds no samples: check its `data_root`,'
@@ -139,10 +142,12 @@ def check_labels(dataset: Any, num_samples: int = 8,
     except TypeError:  # no data set of MMEngine's: nothing is known of its labels
         return 0
     chosen = np.unique(np.linspace(0, len(sources) - 1, num_samples).round().astype(int))
-    return sum(_check_map(*resolve(dataset, sources[i])[1:], ignored) for i in chosen)
+    skip = replaces_unreadable(dataset)
+    return sum(_check_map(*resolve(dataset, sources[i])[1:], ignored, skip) for i in chosen)
 
 
-def _check_map(base: BaseDataset, index: int, ignored: Optional[Mapping[str, int]]) -> bool:
+def _check_map(base: BaseDataset, index: int, ignored: Optional[Mapping[str, int]],
+               skip: bool) -> bool:
     info = base.get_data_info(index)
     path = info.get('seg_map_path')
     classes = base.metainfo.get('classes')
@@ -151,8 +156,10 @@ def _check_map(base: BaseDataset, index: int, ignored: Optional[Mapping[str, int
     if not file_exists(path, base):
         raise FileNotFoundError(f'the annotation {path} of {info["img_path"]} does not exist: '
                                 'correct `data_prefix` or `seg_map_suffix`.')
-    loader = copy.deepcopy(map_loader(base.pipeline.transforms))
-    values = np.unique(loader(info)['gt_seg_map']).astype(int)
+    loaded = _load_map(base, info, skip)
+    if loaded is None:
+        return False
+    values = np.unique(loaded).astype(int)
     ignored = ignored or {"the data set's `ignore_index`": getattr(base, 'ignore_index', 255)}
     by_all = len(set(ignored.values())) == 1
     wrong = values >= len(classes)
@@ -170,6 +177,55 @@ def _check_map(base: BaseDataset, index: int, ignored: Optional[Mapping[str, int
             f'{ignoring}{"" if by_all else ", which differ"}: correct the file, the data set\'s '
             '`metainfo` or `reduce_zero_label`, or what is ignored.')
     return True
+
+
+def _load_map(base: BaseDataset, info: dict, skip: bool) -> Optional[np.ndarray]:
+    """Labels (H, W) as training sees them; None where only training itself can tell."""
+    loader = copy.deepcopy(map_loader(transforms_of(base)))
+    if loader is None:
+        return None
+    try:
+        loaded = load_or_skip(loader, info, dict(seg_map_path=info['seg_map_path']), base, skip)
+    except KeyError:
+        # a loader of one's own may want what the transforms before it add
+        if type(loader).__name__ == 'LoadAnnotations':
+            raise
+        return None
+    return None if loaded is None else loaded.get('gt_seg_map')
+
+
+def replaces_unreadable(dataset: Any) -> bool:
+    """Whether a data set names files that it cannot read, counts them, and goes on."""
+    return hasattr(dataset, 'unreadable')
+
+
+def load_or_skip(load: Callable[[dict], Any], info: dict, files: dict, base: BaseDataset,
+                 skip: bool) -> Any:
+    """Loads what is looked at before training.
+
+    Args:
+        load: A transform.
+        info: What it is called with.
+        files: The paths that it reads, by their keys in an annotation entry.
+        base: The data set that they are of.
+        skip: Whether a file that cannot be read is left to the training, which goes on without it.
+
+    Returns:
+        What ``load`` gives; None for a file that is skipped.
+
+    Raises:
+        ValueError: A file cannot be read, and the training would end there.
+    """
+    try:
+        return load(info)
+    except Exception as error:
+        path = unreadable_file(files, error, getattr(base, 'backend_args', None))
+        if not path:
+            raise
+        if skip:
+            return None
+        raise ValueError(f'{path} cannot be read ({type(error).__name__}: {error}): repair the '
+                         'file, or take it out of the data set.') from error
 
 
 def file_exists(path: str, base: BaseDataset) -> bool:

@@ -77,7 +77,8 @@ class SourceDescriber:
     def _areas(self, info: Dict[str, Any]) -> np.ndarray:
         """Pixels per class; of panoptic maps' stuff only whether it is there."""
         if info.get('seg_map_path') and 'segments_info' not in info:
-            self._loader = self._loader or map_loader(transforms_of(self._dataset))
+            self._loader = self._loader or map_loader(transforms_of(self._dataset)) or \
+                TRANSFORMS.build(dict(type='mmseg.LoadAnnotations'))
             # It writes into what it is given and keeps state.
             labels = copy.copy(self._loader)(copy.deepcopy(info))['gt_seg_map']
             counts = np.bincount(labels[labels < len(self.classes)].ravel().astype(int))
@@ -91,19 +92,17 @@ class SourceDescriber:
         return areas
 
 
-def map_loader(transforms: Sequence[Any]) -> Any:
+def map_loader(transforms: Sequence[Any]) -> Optional[Any]:
     """What reads the label maps of a data set with this pipeline.
 
     Args:
         transforms (Sequence): Of the pipeline.
 
     Returns:
-        The transform among them that does, which keeps state, or MMSegmentation's.
+        The first among them that is a ``LoadAnnotations`` or of a class made from one, which keeps
+        state; None where the maps are read by something else.
     """
-    for transform in transforms:
-        if type(transform).__name__ == 'LoadAnnotations' and hasattr(transform, '_load_seg_map'):
-            return transform
-    return TRANSFORMS.build(dict(type='mmseg.LoadAnnotations'))
+    return next((t for t in transforms if hasattr(t, '_load_seg_map')), None)
 
 
 def read_by(dataset: Any) -> Optional[dict]:

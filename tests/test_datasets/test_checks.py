@@ -1,6 +1,8 @@
 """Bad data is told in one sentence before training."""
 from types import SimpleNamespace
 
+import cv2
+import mmcv
 import numpy as np
 import pytest
 from mmengine.fileio import BaseStorageBackend, register_backend
@@ -12,7 +14,7 @@ from diff2in1_mm.datasets.checks import file_exists
 from ..archive import from_archive
 from .folders import base_config, make_folder, write_pair
 
-pytest.importorskip('mmseg')
+LoadAnnotations = pytest.importorskip('mmseg.datasets.transforms').LoadAnnotations
 
 
 def build(root, **options):
@@ -53,6 +55,46 @@ def test_labels_as_training_sees_them(tmp_path):
     write_pair(make_folder(tmp_path, 1), '00', 0, np.array([[0, 1, 2, 3]]))
     assert check_labels(build(tmp_path, reduce_zero_label=True)) == 1
     with pytest.raises(ValueError, match='holds the label values 3, but'):
+        check_labels(build(tmp_path))
+
+
+class ColourLoading(LoadAnnotations):
+    """Classes as colours."""
+
+    def _load_seg_map(self, results):
+        colours = mmcv.imread(results['seg_map_path'], channel_order='rgb')
+        results['gt_seg_map'] = colours[..., 0] // 100 + (colours[..., 1] > 0)
+        results['seg_fields'].append('gt_seg_map')
+
+
+class LoadingAfterTheImage(LoadAnnotations):
+    """Asks for what LoadImageFromFile adds."""
+
+    def _load_seg_map(self, results):
+        results['gt_seg_map'] = np.full(results['img_shape'], 9)
+
+
+@pytest.mark.parametrize('loader, read', [(ColourLoading, 1), (LoadingAfterTheImage, 0), (dict, 0)])
+def test_loaders_of_ones_own(tmp_path, loader, read):
+    """What they make of a file is right, not what MMSegmentation's would."""
+    write_pair(make_folder(tmp_path, 1), '00', 0, np.array([[[0, 0, 0], [0, 0, 200]]]))
+    dataset = build(tmp_path)
+    dataset.pipeline.transforms[1] = loader()
+    assert check_labels(dataset) == read
+    write_pair(tmp_path, '00', 0, np.array([[[0, 0, 0], [0, 20, 200]]]))
+    if read:
+        with pytest.raises(ValueError, match=r'00\.png holds the label values 3, but'):
+            check_labels(dataset)
+
+
+@pytest.mark.parametrize('content', [b'', b'not an image', 'cut'])
+def test_a_map_that_cannot_be_read(tmp_path, content):
+    """SyntheticMixDataset goes on without it, validation would end there."""
+    path = make_folder(tmp_path, 3) / 'annotations/01.png'
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 3, (60, 80)).astype(np.uint8))
+    path.write_bytes(path.read_bytes()[:300] if content == 'cut' else content)
+    assert check_labels(SyntheticMixDataset(build(tmp_path))) == 2
+    with pytest.raises(ValueError, match=r'annotations/01\.png cannot be read .*repair the file'):
         check_labels(build(tmp_path))
 
 

@@ -4,15 +4,16 @@ import pytest
 from mmengine.registry import DATASETS
 
 from diff2in1_mm.datasets import SyntheticMixDataset
+from diff2in1_mm.diffusion import ComposedCaption
 from diff2in1_mm.synthesis import SyntheticStore, create
 from diff2in1_mm.synthesis.labellers.source_maps import source_map
 from diff2in1_mm.synthesis.plan import source_entry
-from diff2in1_mm.synthesis.sources import load_image
+from diff2in1_mm.synthesis.sources import SourceDescriber, load_image, map_loader
 
 from ..archive import archived, from_archive
 from .segmentation import FAST, build_dataset, dataset_config, make_images
 
-pytest.importorskip('mmseg')
+LoadAnnotations = pytest.importorskip('mmseg.datasets.transforms').LoadAnnotations
 
 
 def repeated(dataset):
@@ -31,6 +32,23 @@ def test_files_that_only_backend_args_know(tmp_path, wrap):
     np.testing.assert_array_equal(image, load_image(local['img_path']))
     np.testing.assert_array_equal(source_map(entry, (8, 8)).annotation,
                                   source_map(local, (8, 8)).annotation)
+
+
+def test_maps_are_read_as_the_pipeline_reads_them(tmp_path):
+    """A class made from LoadAnnotations tells what is in an image."""
+    class Shifted(LoadAnnotations):
+
+        def _load_seg_map(self, results):
+            results['gt_seg_map'] = np.full((4, 4), 1, np.uint8)
+
+    make_images(tmp_path, 1)
+    dataset = build_dataset(tmp_path)
+    place = [type(t).__name__ for t in dataset.pipeline.transforms].index('LoadAnnotations')
+    dataset.pipeline.transforms[place] = Shifted()
+    assert map_loader(dataset.pipeline.transforms) is dataset.pipeline.transforms[place]
+    source = SourceDescriber(dataset, ComposedCaption())(dataset.get_data_info(0))
+    assert source.classes == (dataset.metainfo['classes'][1], )
+    assert map_loader([]) is None
 
 
 @pytest.mark.parametrize('label_from', ['fresh', 'source'])
