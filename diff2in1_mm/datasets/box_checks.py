@@ -1,5 +1,6 @@
 """Bad boxes told in one sentence, before any long work."""
 import json
+import logging
 import re
 from typing import Any, List
 
@@ -7,8 +8,10 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.dist import broadcast_object_list, get_rank
 from mmengine.fileio import get_text
+from mmengine.logging import print_log
 
-from .checks import file_exists
+from ..synthesis.sources import transforms_of
+from .checks import file_exists, load_or_skip, replaces_unreadable
 from .source import base_datasets
 
 __all__ = ['check_boxes']
@@ -30,19 +33,25 @@ def check_boxes(dataset: Any, num_images: int = 8) -> int:
 
     Raises:
         ValueError: Classes that the annotation file does not have or numbers in another order,
-            category ids of objects that it does not list, no object at all, or an image whose size
-            is not what its annotation says.
+            category ids of objects that it does not list, no object at all, an image whose size is
+            not what its annotation says, or one that cannot be read where the data set does not go
+            on without it.
     """
-    checked = 0
+    with_boxes = []
     for base in base_datasets(dataset):
         base.full_init()
         if len(base) and 'instances' in base.get_data_info(0):
             _check_categories(base)
-            _check_objects(base)
-            for index in np.unique(np.linspace(0, len(base) - 1, num_images).astype(int)):
-                _check_size(base, int(index))
-            checked += 1
-    return checked
+            with_boxes.append(base)
+    _check_objects(with_boxes)
+    for base in with_boxes:
+        for index in _spread(len(base), num_images):
+            _check_size(base, index, replaces_unreadable(dataset))
+    return len(with_boxes)
+
+
+def _spread(total: int, number: int) -> List[int]:
+    return np.unique(np.linspace(0, total - 1, min(total, number)).astype(int)).tolist()
 
 
 def _check_categories(base: BaseDataset) -> None:
@@ -57,6 +66,8 @@ def _check_categories(base: BaseDataset) -> None:
     read = [_categories(base) if get_rank() == 0 else None]
     broadcast_object_list(read)
     names = {category['id']: category['name'] for category in read[0]}
+    if not known and not names:  # images of background only, see _check_objects
+        return
     if len(known) != len(classes):
         missing = [name for name in classes if name not in names.values()]
         raise ValueError(
@@ -92,24 +103,39 @@ def _categories(base: BaseDataset) -> List[dict]:
     return []
 
 
-def _check_objects(base: BaseDataset) -> None:
-    entries = (base.get_data_info(i) for i in range(min(len(base), _ENTRIES)))
-    if not any(entry['instances'] or entry.get('segments_info') for entry in entries):
+def _check_objects(bases: List[BaseDataset]) -> None:
+    """Images of background only are of use beside others, as a member of a ConcatDataset."""
+    without = [base for base in bases if not _has_objects(base, _ENTRIES)]
+    if len(without) == len(bases):  # all images, before a run is refused
+        without = [base for base in bases if not _has_objects(base, len(base))]
+    if bases and len(without) == len(bases):
+        kinds = ', '.join(sorted({type(base).__name__ for base in bases}))
         raise ValueError(
-            f'none of the first {min(len(base), _ENTRIES)} images of {type(base).__name__} has an '
-            f'object of the classes {_short(base.metainfo.get("classes") or ())}: check `ann_file` '
-            'and the class names in `metainfo`.')
+            f'none of the {sum(map(len, bases))} images of {kinds} has an object of the classes '
+            f'{_short(bases[0].metainfo.get("classes") or ())}: check `ann_file` and the class '
+            'names in `metainfo`.')
+    for base in without:
+        print_log(
+            f'No object of the classes was found in {getattr(base, "ann_file", "") or type(base)} '
+            f'({len(base)} images), which teaches background only: if that is not meant, check its '
+            '`ann_file` and the class names in `metainfo`.', 'current', level=logging.WARNING)
 
 
-def _check_size(base: BaseDataset, index: int) -> None:
+def _has_objects(base: BaseDataset, number: int) -> bool:
+    entries = (base.get_data_info(i) for i in _spread(len(base), number))
+    return any(entry['instances'] or entry.get('segments_info') for entry in entries)
+
+
+def _check_size(base: BaseDataset, index: int, skip: bool) -> None:
     """Boxes of a photograph that is turned by its EXIF tag lie elsewhere than its pixels."""
     entry = base.get_data_info(index)
-    loader = next((t for t in base.pipeline.transforms
-                   if type(t).__name__ == 'LoadImageFromFile'), None)
+    loader = next((t for t in transforms_of(base) if type(t).__name__ == 'LoadImageFromFile'),
+                  None)
     if loader is None or not {'height', 'width'} <= set(entry) \
             or not file_exists(entry['img_path'], base):
         return  # a missing file is named when it is read
-    loaded = loader.transform(dict(img_path=entry['img_path']))
+    files = dict(img_path=entry['img_path'])
+    loaded = load_or_skip(loader.transform, dict(files), files, base, skip)
     size = loaded['img'].shape[:2] if loaded else None
     wanted = entry['height'], entry['width']
     if size is None or size == wanted:

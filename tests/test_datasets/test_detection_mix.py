@@ -218,8 +218,46 @@ def test_no_object_at_all(coco):
     content = json.loads((coco / 'instances.json').read_text())
     content['annotations'] = []
     (coco / 'instances.json').write_text(json.dumps(content))
-    with pytest.raises(ValueError, match='none of the first 4 images'):
+    with pytest.raises(ValueError, match='none of the 4 images'):
         check_boxes(DATASETS.build(real_config('faster_rcnn', coco)))
+
+
+def without_objects(root, keep=(), categories=True):
+    """Images of which only some have objects."""
+    content = json.loads((make_coco(root) / 'instances.json').read_text())
+    content['annotations'] = [a for a in content['annotations'] if a['image_id'] in keep]
+    if not categories:
+        content['categories'] = []
+    (root / 'instances.json').write_text(json.dumps(content))
+    return dict(real_config('faster_rcnn', root), filter_cfg=dict(filter_empty_gt=False))
+
+
+@pytest.mark.parametrize('categories', [True, False])
+def test_images_of_background_only_beside_others(coco, tmp_path, logged, categories):
+    negatives = without_objects(tmp_path / 'negatives', categories=categories)
+    members = [negatives, real_config('faster_rcnn', coco)]
+    assert check_boxes(DATASETS.build(dict(type='ConcatDataset', datasets=members))) == 2
+    warned = [message for message in logged if 'No object' in message]
+    assert len(warned) == 1 and 'negatives/instances.json (4 images)' in warned[0]
+    with pytest.raises(ValueError, match='none of the 8 images of CocoDataset has an object'):
+        check_boxes(DATASETS.build(dict(type='ConcatDataset', datasets=[negatives] * 2)))
+
+
+@pytest.mark.parametrize('image', range(4))
+def test_objects_are_looked_for_everywhere(tmp_path, monkeypatch, logged, image):
+    """As in videos, where nothing happens at first."""
+    monkeypatch.setattr('diff2in1_mm.datasets.box_checks._ENTRIES', 2)
+    assert check_boxes(DATASETS.build(without_objects(tmp_path / 'set', keep=[image]))) == 1
+    assert not any('No object' in message for message in logged)
+
+
+def test_an_image_that_cannot_be_read(coco):
+    """SyntheticMixDataset goes on without it, others would end there."""
+    (coco / '0.png').write_bytes(b'not an image')
+    config = real_config('faster_rcnn', coco)
+    assert check_boxes(DATASETS.build(dict(type='SyntheticMixDataset', dataset=config))) == 1
+    with pytest.raises(ValueError, match='set/0.png cannot be read .*repair the file'):
+        check_boxes(DATASETS.build(config))
 
 
 def test_a_turned_photograph(coco):
