@@ -172,6 +172,8 @@ class SelfImprovingHook(Hook):
         dataset = mixed_dataset(runner)
         rounds = rounds_in(dataset.store_root)
         barrier()  # all have looked before one creates
+        if creating and self.state.round and served not in rounds and self.state.round in rounds:
+            served = self.state.round  # complete: only then the former one is removed
         if served in rounds or not (creating or self._recreate):
             self._visits.serve(dataset, served, self._resumed_visits)
         elif creating:

@@ -242,6 +242,32 @@ class TestRun:
         assert same(whole['theta_E'], parts['theta_E'])
         assert same(whole['state_dict'], parts['state_dict'])
 
+    def test_a_run_killed_after_a_later_creation_draws_the_new_round(self, images, tmp_path):
+        """Not real samples, although the round that its checkpoint trains on is gone."""
+        class Look(Hook):
+            priority = 'VERY_HIGH'
+
+            def before_train_iter(self, runner, batch_idx, data_batch=None):
+                drawn[runner.iter] = {s.sample_id[:4] for s in data_batch['data_samples']}
+
+            def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+                if killed and runner.iter == 6:  # round 1 is created before this iteration
+                    raise KeyboardInterrupt
+
+        drawn, killed = {}, True
+        for resume in (False, True):
+            runner = Runner.from_cfg(config(images, tmp_path, iters=8, resume=resume,
+                                            hook=dict(warm_up=2, recreate_every=4)))
+            runner.register_hook(Look())
+            if killed:
+                with pytest.raises(KeyboardInterrupt):
+                    runner.train()
+                assert drawn[6] == {'', 'r000'}  # drawn before
+                killed = False
+            else:
+                runner.train()
+        assert drawn[6] == {'', 'r001'}
+
     def test_a_checkpoint_whose_round_was_replaced_says_so(self, images, tmp_path):
         hook = dict(warm_up=2, recreate_every=4, momentum=0.3)
 
