@@ -18,6 +18,7 @@ from ..synthesis.store import SyntheticStore
 from ..visualization.sheets import contact_sheet, label_colours, write_picture
 from .creation_stage import mixed_dataset
 from .self_improving_hook import SelfImprovingHook
+from .stage_state import CREATION
 from .unwrapped import unwrapped
 
 _TITLES = ('real image', 'prediction', 'synthetic image made of it', 'its label')
@@ -43,7 +44,8 @@ class GalleryHook(Hook):
     def after_train(self, runner: Runner) -> None:
         """Draw the picture and log where it is."""
         hook = next((h for h in runner.hooks if isinstance(h, SelfImprovingHook)), None)
-        if hook is None or hook.creation is None or hook.theta_c is None:
+        if hook is None or hook.creation is None or hook.theta_c is None \
+                or hook.state.stage == CREATION:  # stopped early, before anything was created
             return
         dataset = mixed_dataset(runner)
         store = SyntheticStore(dataset.store_root)
