@@ -17,7 +17,8 @@ from .run_checks import (check_class_weights, check_inputs, check_interval, chec
                          to_iterations, warn_of_ended_schedules)
 from .slot_visits import SlotVisits
 from .stage_state import CREATION, SELF_IMPROVING, WARM_UP, StageState, rounds_in
-from .summary import RunSummary, Stopwatch, log_latest, plain_metrics, unreadable_files
+from .summary import (RunSummary, Stopwatch, log_latest, logs_after, plain_metrics,
+                      unreadable_files)
 from .theta import ThetaC
 from .unwrapped import unwrapped
 
@@ -154,8 +155,7 @@ class SelfImprovingHook(Hook):
                 check_creation_stage(runner, model, self.creation, self._resumed)
             labeller = labeller_for(model, self.confidence, self.labelling)
         log_latest(runner, ('loss_real', 'loss_synthetic'))
-        self._log_interval = next(
-            (hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)), 10)
+        self._logger = next((h for h in runner.hooks if isinstance(h, LoggerHook)), LoggerHook())
         self._pass = BatchPass(model, labeller, self.views, seed_of_run(runner))
         if self._resumed_theta_c is not None:
             self.theta_c = ThetaC.restored(model, *self._resumed_theta_c)
@@ -220,7 +220,7 @@ class SelfImprovingHook(Hook):
         if self.state.stage == CREATION and not _stopping(runner):
             self._create(runner)
         self._pass.iteration = runner.iter
-        self._pass.measuring = self.every_n_inner_iters(batch_idx, self._log_interval)
+        self._pass.measuring = logs_after(runner, self._logger, batch_idx)
 
     def _due_round(self, iteration: int) -> int:
         """The round that ``iteration`` is to train on."""

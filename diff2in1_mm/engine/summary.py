@@ -7,13 +7,13 @@ import time
 from typing import Mapping, Optional, Sequence
 
 from mmengine.dist import is_main_process
-from mmengine.hooks import Hook
+from mmengine.hooks import Hook, LoggerHook
 from mmengine.registry import HOOKS
 
 from ..files import write_atomic
 
-__all__ = ['RunSummary', 'Stopwatch', 'SummaryHook', 'log_latest', 'plain_metrics',
-           'unreadable_files']
+__all__ = ['RunSummary', 'Stopwatch', 'SummaryHook', 'log_latest', 'logs_after',
+           'plain_metrics', 'unreadable_files']
 
 
 def plain_metrics(metrics: Mapping) -> dict[str, float]:
@@ -37,6 +37,24 @@ def log_latest(runner, names: Sequence[str]) -> None:
     told = {entry.get('log_name', entry['data_src']) for entry in processor.custom_cfg}
     processor.custom_cfg = [*processor.custom_cfg, *(
         dict(data_src=name, method_name='current') for name in names if name not in told)]
+
+
+def logs_after(runner, logger: LoggerHook, batch_idx: int) -> bool:
+    """Whether a ``LoggerHook`` writes a line after this iteration.
+
+    It does so at its interval, and at the end of an epoch that is not longer than that (or of each
+    epoch, with ``ignore_last=False``).
+
+    Args:
+        runner: Of the training run.
+        logger (LoggerHook): One of its hooks.
+        batch_idx (int): As hooks are told.
+    """
+    if logger.every_n_inner_iters(batch_idx, logger.interval):
+        return True
+    short = len(runner.train_dataloader) <= logger.interval
+    return logger.end_of_epoch(runner.train_dataloader, batch_idx) and (
+        short or not logger.ignore_last)
 
 
 class Stopwatch:

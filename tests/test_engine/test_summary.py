@@ -4,9 +4,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from mmengine.hooks import LoggerHook
 from mmengine.runner import LogProcessor, ValLoop
 
-from diff2in1_mm.engine.summary import RunSummary, Stopwatch, log_latest, plain_metrics
+from diff2in1_mm.engine.summary import RunSummary, Stopwatch, log_latest, logs_after, plain_metrics
 
 from .tiny import config, make_images, train
 
@@ -50,6 +51,26 @@ def test_stopwatch_goes_on_after_a_resume(monkeypatch):
     assert clock.switch('validation') == 'warm_up'
     now[0] = 13.0
     assert clock.seconds() == dict(warm_up=7.0, validation=1.0)
+
+
+@pytest.mark.parametrize('interval, ignore_last, at', [
+    (2, True, [1, 3]), (2, False, [1, 3, 4]), (5, True, [4]), (50, True, [4])])
+def test_figures_are_measured_where_they_are_logged(interval, ignore_last, at):
+    runner = SimpleNamespace(train_dataloader=range(5))
+    logger = LoggerHook(interval=interval, ignore_last=ignore_last)
+    assert [i for i in range(5) if logs_after(runner, logger, i)] == at
+
+
+@pytest.mark.usefixtures('tiny_create')
+def test_epochs_shorter_than_the_log_interval_have_their_figures(tmp_path):
+    cfg = config(make_images(tmp_path / 'data'), tmp_path, hook=dict(warm_up=1))
+    cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=3)
+    cfg.train_dataloader.sampler.type = 'DefaultSampler'
+    cfg.default_hooks.logger.interval = 50
+    scalars = train(cfg).message_hub.log_scalars
+    assert scalars['train/stage'].data[0].tolist() == [0, 1, 1]
+    lines = next(tmp_path.glob('*/vis_data/scalars.json')).read_text().splitlines()
+    assert {'stage', 'agreement', 'ignored', 'loss_synthetic'} <= set(json.loads(lines[2]))
 
 
 def test_what_the_config_says_of_a_figure_in_the_log_stays():
