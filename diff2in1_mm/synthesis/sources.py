@@ -78,7 +78,7 @@ class SourceDescriber:
         """Pixels per class; of panoptic maps' stuff only whether it is there."""
         if info.get('seg_map_path') and 'segments_info' not in info:
             self._loader = self._loader or map_loader(transforms_of(self._dataset)) or \
-                TRANSFORMS.build(dict(type='mmseg.LoadAnnotations'))
+                map_loader([])
             # It writes into what it is given and keeps state.
             labels = copy.copy(self._loader)(copy.deepcopy(info))['gt_seg_map']
             counts = np.bincount(labels[labels < len(self.classes)].ravel().astype(int))
@@ -100,8 +100,11 @@ def map_loader(transforms: Sequence[Any]) -> Optional[Any]:
 
     Returns:
         The first among them that is a ``LoadAnnotations`` or of a class made from one, which keeps
-        state; None where the maps are read by something else.
+        state; MMSegmentation's where there are no transforms; None where the maps are read by
+        something else.
     """
+    if not transforms:
+        return TRANSFORMS.build(dict(type='mmseg.LoadAnnotations'))
     return next((t for t in transforms if hasattr(t, '_load_seg_map')), None)
 
 

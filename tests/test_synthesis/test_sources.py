@@ -48,7 +48,8 @@ def test_maps_are_read_as_the_pipeline_reads_them(tmp_path):
     assert map_loader(dataset.pipeline.transforms) is dataset.pipeline.transforms[place]
     source = SourceDescriber(dataset, ComposedCaption())(dataset.get_data_info(0))
     assert source.classes == (dataset.metainfo['classes'][1], )
-    assert map_loader([]) is None
+    assert map_loader(dataset.pipeline.transforms[:place]) is None
+    assert type(map_loader([])) is LoadAnnotations
 
 
 @pytest.mark.parametrize('label_from', ['fresh', 'source'])
