@@ -1,9 +1,12 @@
 """Checkpoints that survive ``kill -9`` at any moment."""
 
 import contextlib
+import functools
+import os
 import os.path as osp
+import uuid
 from pathlib import Path
-from typing import Iterator, Union
+from typing import Callable, Iterator, Union
 
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
@@ -26,6 +29,28 @@ class AtomicLocalBackend(LocalBackend):
 
 
 register_backend('atomic_local', AtomicLocalBackend, force=True)
+
+
+# Strategies of a FlexibleRunner whose checkpoint is a file; those of the others are folders.
+_ONE_FILE = ('SingleDeviceStrategy', 'DDPStrategy')
+
+
+def _written_whole(save: Callable) -> Callable:
+    """A strategy's ``save_checkpoint``, which knows of no file backend, under a temporary name."""
+    @functools.wraps(save)
+    def wrapped(filename: str, **kwargs) -> None:
+        if '://' in filename:  # a remote store
+            save(filename=filename, **kwargs)
+            return
+        folder, name = osp.split(filename)
+        temporary = osp.join(folder, f'.{name}.{uuid.uuid4().hex}.tmp')  # a leftover if killed
+        save(filename=temporary, **kwargs)
+        if is_main_process():
+            with open(temporary, 'rb+') as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, filename)
+
+    return wrapped
 
 
 class _RemovalsLast:
@@ -59,6 +84,9 @@ class AtomicCheckpointHook(CheckpointHook):
     when it is complete and on disk, and outdated ones go afterwards, so a loadable checkpoint is
     there at any moment. What a killed run left half-written is removed when training starts again.
 
+    Under a ``FlexibleRunner`` with the strategy of one process or DDP all this holds too, and its
+    checkpoints say rightly at which epoch and iteration they are.
+
     Takes all arguments of ``CheckpointHook``. A remote store, named by ``backend_args`` or by the
     prefix of ``out_dir`` (``s3://...``), writes the files itself, and the order (write, then
     remove) still holds.
@@ -70,10 +98,14 @@ class AtomicCheckpointHook(CheckpointHook):
         remote = '://' in str(self.out_dir)  # MMEngine finds the store by the prefix
         if self.file_client_args is None and local and not remote:
             self.backend_args = dict(backend='atomic_local')
+        self._position: dict = {}
 
     def before_train(self, runner) -> None:
         """Removes what a killed run left behind, then does what the stock hook does."""
         super().before_train(runner)
+        strategy = getattr(runner, 'strategy', None)  # of a FlexibleRunner
+        if type(strategy).__name__ in _ONE_FILE and 'save_checkpoint' not in vars(strategy):
+            strategy.save_checkpoint = _written_whole(strategy.save_checkpoint)
         if not is_main_process():
             return
         for folder in {str(self.out_dir), str(runner.work_dir)}:
@@ -84,22 +116,41 @@ class AtomicCheckpointHook(CheckpointHook):
         outdated = self._note_step(runner, step)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
-        runner.save_checkpoint(
-            self.out_dir,
-            self.filename_tmpl.format(step),
-            self.file_client_args,
-            save_optimizer=self.save_optimizer,
-            save_param_scheduler=self.save_param_scheduler,
-            meta=meta,
-            by_epoch=self.by_epoch,
-            backend_args=self.backend_args,
-            **self.args)
+        with self._saying(epoch=meta['epoch'], iter=meta['iter']):
+            runner.save_checkpoint(
+                self.out_dir,
+                self.filename_tmpl.format(step),
+                self.file_client_args,
+                save_optimizer=self.save_optimizer,
+                save_param_scheduler=self.save_param_scheduler,
+                meta=meta,
+                by_epoch=self.by_epoch,
+                backend_args=self.backend_args,
+                **self.args)
         if is_main_process():
             write_atomic(osp.join(runner.work_dir, 'last_checkpoint'), self.last_ckpt.encode())
             for old in outdated:
                 self._remove(old)
         if self.max_keep_ckpts > 0:
             runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Says at which epoch and iteration this checkpoint is.
+
+        A ``FlexibleRunner`` counts one more, whatever it is told, and so resumes from checkpoints
+        of a validation or between two iterations one epoch or iteration too late.
+        """
+        checkpoint['meta'].update(self._position)
+
+    @contextlib.contextmanager
+    def _saying(self, **position: int) -> Iterator[None]:
+        """Within, checkpoints are at this epoch and iteration; the outermost block decides."""
+        before = self._position
+        self._position = before or position
+        try:
+            yield
+        finally:
+            self._position = before
 
     def _note_step(self, runner, step: int) -> list[int]:
         """Notes ``step`` as kept and returns the steps that are one too many now.
@@ -124,7 +175,7 @@ class AtomicCheckpointHook(CheckpointHook):
             self.file_backend.rmtree(path)
 
     def _save_best_checkpoint(self, runner, metrics: dict) -> None:
-        with self._removals_last():
+        with self._removals_last(), self._saying(epoch=runner.epoch, iter=runner.iter):
             super()._save_best_checkpoint(runner, metrics)
 
     @contextlib.contextmanager

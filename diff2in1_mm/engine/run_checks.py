@@ -7,7 +7,7 @@ import torch.nn as nn
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_world_size
 from mmengine.hooks import CheckpointHook, EMAHook
-from mmengine.runner import EpochBasedTrainLoop
+from mmengine.runner import EpochBasedTrainLoop, FlexibleRunner
 
 from ..datasets.box_checks import check_boxes
 from ..datasets.checks import check_labels
@@ -16,8 +16,8 @@ from .batch_pass import ViewSettings, shares_features
 from .checkpoint_hook import AtomicCheckpointHook
 from .unwrapped import unwrapped
 
-__all__ = ['check_class_weights', 'check_hooks', 'check_inputs', 'check_interval', 'check_run',
-           'check_views', 'to_iterations', 'warn_of_ended_schedules']
+__all__ = ['check_checkpoints', 'check_class_weights', 'check_hooks', 'check_inputs',
+           'check_interval', 'check_run', 'check_views', 'to_iterations', 'warn_of_ended_schedules']
 
 # They hold parameters in pieces, or in an engine of their own, where theta_C cannot reach them.
 _STRATEGIES = ('FSDPStrategy', 'DeepSpeedStrategy', 'ColossalAIStrategy')
@@ -40,6 +40,7 @@ def check_run(runner) -> None:
         raise ValueError(f'SelfImprovingHook does not work with {wrapper}: use '
                          "model_wrapper_cfg=dict(type='MMDistributedDataParallel').")
     check_hooks(runner)
+    check_checkpoints(runner)
     if runner._randomness_cfg.get('seed') is None:
         runner.logger.warning(
             'This run draws a seed of its own, and would draw another one when it resumes, so that '
@@ -131,6 +132,21 @@ def check_hooks(runner) -> None:
             runner.logger.warning(
                 'A kill while CheckpointHook writes can leave no loadable checkpoint: set '
                 "default_hooks.checkpoint.type = 'AtomicCheckpointHook'.")
+
+
+def check_checkpoints(runner) -> None:
+    """Refuses checkpoints from which a run would not go on where it was.
+
+    Raises:
+        ValueError: A FlexibleRunner with MMEngine's own hook, see ``AtomicCheckpointHook``.
+    """
+    stock = [hook for hook in runner.hooks
+             if isinstance(hook, CheckpointHook) and not isinstance(hook, AtomicCheckpointHook)]
+    if stock and isinstance(runner, FlexibleRunner):
+        raise ValueError(
+            f'{type(runner).__name__} notes one epoch too many in the checkpoint that '
+            f'{type(stock[0]).__name__} writes before the creation, so that a resumed run would '
+            "skip one: set default_hooks.checkpoint.type = 'AtomicCheckpointHook'.")
 
 
 def check_views(model: nn.Module, views: ViewSettings) -> None:
