@@ -11,6 +11,7 @@ from .condition_checks import check_condition
 from .fingerprints import open_store, parameters_digest
 from .job import CreationJob, CreationReport
 from .plan import make_plan
+from .read_back import check_read_back
 from .settings import CreationSettings
 from .sources import transforms_of
 from .store import SyntheticStore
@@ -71,6 +72,7 @@ def _labels_of(model: nn.Module, settings: CreationSettings, dataset: Any) -> Ba
     labels = BatchLabels(model, settings.label_from, settings.confidence, settings.labelling,
                          settings.label_scale, transforms_of(dataset))
     labels.check_classes(dataset.metainfo.get('classes'))
+    check_read_back(labels, dataset)
     return labels
 
 

@@ -2,13 +2,16 @@
 import json
 import shutil
 
+import mmcv
+import numpy as np
 import pytest
+from mmseg.datasets.transforms import LoadAnnotations
 
 from diff2in1_mm.synthesis import StoreMismatch, SyntheticStore, check_creation, create
 from diff2in1_mm.synthesis.job import CreationJob
 
 from ..small_models import write_json
-from .segmentation import FAST, build_model
+from .segmentation import FAST, PALETTE, build_dataset, build_model, make_images
 
 
 def test_bad_input_is_told_before_the_first_sample(model, dataset, pipeline_folder, tmp_path,
@@ -41,6 +44,38 @@ def test_bad_input_is_told_before_the_first_sample(model, dataset, pipeline_fold
     monkeypatch.setattr(type(dataset), '__len__', lambda self: 0)
     with pytest.raises(ValueError, match='holds no images to create samples from'):
         create(model, dataset, tmp_path / 's', **FAST)
+
+
+class ColourAnnotations(LoadAnnotations):
+    """Label maps as pictures in the palette's colours."""
+
+    def _load_seg_map(self, results):
+        picture = mmcv.imread(results['seg_map_path'], channel_order='rgb')
+        same = (picture[:, :, None] == np.array(PALETTE)).all(-1)
+        results['gt_seg_map'] = np.where(same.any(-1), same.argmax(-1), 255).astype(np.uint8)
+        results['seg_fields'].append('gt_seg_map')
+
+
+class ShiftedAnnotations(LoadAnnotations):
+    """Files count classes from 10."""
+
+    def _load_seg_map(self, results):
+        super()._load_seg_map(results)
+        results['gt_seg_map'] = results['gt_seg_map'] - 10
+
+
+@pytest.mark.parametrize('loader', [ColourAnnotations, ShiftedAnnotations])
+def test_a_loader_that_would_read_the_stores_labels_as_others(model, tmp_path, loader):
+    make_images(tmp_path / 'data')
+    dataset = build_dataset(tmp_path / 'data')
+    check_creation(model, FAST, dataset)
+    dataset.pipeline.transforms[1] = loader()
+    for check in (lambda **s: check_creation(model, s, dataset),
+                  lambda **s: create(model, dataset, tmp_path / 's', **s)):
+        with pytest.raises(ValueError, match=f'which the data set.s {loader.__name__} reads as'):
+            check(**FAST)
+    # maps of source images stay as they are
+    check_creation(model, dict(FAST, label_from='source'), dataset)
 
 
 def with_schedule(folder, root, **changes):
