@@ -206,11 +206,12 @@ def main() -> None:
     args.out = args.out or f'work_dirs/rooms_{args.task}_experiment'
     if not args.table:
         keep_settings(args.out, args)  # of the centre, around which factors vary
-    cache = FeatureCache(20000)
+    cache, cached_of = None, None
     points = [(f, v) for f in args.vary for v in values(args, f)] or [(None, None)]
     for factor, value in points:
-        if factor == 'pipeline':
-            cache = FeatureCache(20000)  # pixels are its keys: features of one model only
+        pipeline = value if factor == 'pipeline' else None
+        if cache is None or pipeline != cached_of:  # pixels are its keys: features of one model
+            cache, cached_of = FeatureCache(20000), pipeline
         title = 'central setting' if factor is None else f'{factor} = {value}'
         for metric in TASKS[args.task][1]:
             found = experiment(args, factor, value, cache, metric)

@@ -223,6 +223,8 @@ def creation_of(cfg: Config, **given: Any) -> dict:
     solver = settings.get('solver', CreationSettings.solver)
     if given.get('solver', solver) != solver:
         settings.pop('steps', None)  # they were meant for the other solver
+    if given.get('guidance_scale') == 1:
+        settings.pop('negative_prompt', None)  # it was meant for guidance
     return dict(settings, **given)
 
 

@@ -2,7 +2,9 @@
 import hashlib
 import json
 import os.path as osp
-from typing import Any, Dict, Union
+from glob import escape, glob
+from pathlib import Path
+from typing import Any, Dict, Optional, Union
 
 import numpy as np
 import torch
@@ -14,6 +16,13 @@ from .batch_labels import BatchLabels
 from .plan import source_entry, source_indices
 from .settings import CreationSettings
 from .store import StoreMismatch, SyntheticStore
+
+
+# What of a noise schedule decides how a sample comes out; weights do not show it.
+_SCHEDULE = ('prediction_type', 'num_train_timesteps', 'beta_schedule', 'beta_start', 'beta_end',
+             'trained_betas', 'rescale_betas_zero_snr')
+# Named by newer versions only: a store of an older one is continued without them.
+_LATER = ('schedule', 'condition_content')
 
 
 def parameters_digest(model: nn.Module) -> str:
@@ -61,7 +70,9 @@ def creation_settings(dataset: Any, labels: BatchLabels, diffusion: LatentDiffus
         label_from=settings.label_from, confidence=labels.labeller.confidence,
         labelling=settings.labelling or {}, scale=settings.scale, keep_ratio=settings.keep_ratio,
         copies_per_source=settings.copies_per_source, seed=seed,
-        diffusion=diffusion.digest(), images=_images_digest(dataset), checkpoint=checkpoint)
+        diffusion=diffusion.digest(), images=_images_digest(dataset), checkpoint=checkpoint,
+        schedule={key: diffusion.schedule.get(key) for key in _SCHEDULE},
+        condition_content=_content_digest((settings.condition or {}).get('path')))
     # where they are not set, stores of before these settings still fit
     described.update(settings.guidance)
     if settings.label_scale is not None:
@@ -89,9 +100,12 @@ def open_store(store: Union[str, SyntheticStore], dataset: Any, labels: BatchLab
     """
     root = store.root if isinstance(store, SyntheticStore) else store
     wanted = creation_settings(dataset, labels, diffusion, settings, seed, checkpoint)
-    if round > 0 and osp.exists(osp.join(root, 'store.json')):
-        found = SyntheticStore(root, warn=False)
-        wanted['checkpoint'] = found.settings.get('checkpoint')
+    if osp.exists(osp.join(root, 'store.json')):
+        found = SyntheticStore(root, warn=False).settings
+        if round > 0:
+            wanted['checkpoint'] = found.get('checkpoint')
+        wanted = {key: value for key, value in wanted.items()
+                  if key in found or key not in _LATER}
     text = json.dumps(wanted, sort_keys=True)
     opened = SyntheticStore.prepare(root, labels.task, dataset.metainfo.get('classes') or (),
                                     hashlib.sha256(text.encode()).hexdigest(), wanted)
@@ -100,6 +114,18 @@ def open_store(store: Union[str, SyntheticStore], dataset: Any, labels: BatchLab
         raise StoreMismatch(f'{root} already holds samples of round {round} that other parameters '
                             f'labelled ({others[0]}): give another folder, or remove this one.')
     return opened
+
+
+def _content_digest(path: Optional[str]) -> str:
+    """Hash of the captions or embeddings in a file or folder; '' for a condition without one."""
+    if not path or not osp.exists(path):
+        return ''
+    digest = hashlib.sha256()
+    files = [path] if osp.isfile(path) else sorted(
+        glob(osp.join(escape(path), '**', '*.txt'), recursive=True))
+    for file in files:
+        digest.update(Path(file).read_bytes() + b'\0')
+    return digest.hexdigest()[:16]
 
 
 def _images_digest(dataset: Any) -> str:

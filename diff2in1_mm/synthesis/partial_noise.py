@@ -82,8 +82,13 @@ class PartialNoiseGenerator:
         """
         for strength in self.strengths:
             self._schedule(diffusion, strength)
-        if self._guided:
+        if not self._guided:
+            return
+        try:
             diffusion.text.check_lengths([self.negative_prompt])
+        except ValueError as error:
+            raise ValueError(f'{error}; guidance embeds the negative prompt, and guidance_scale=1 '
+                             'does without it') from error
 
     def _schedule(self, diffusion: LatentDiffusion, T: int) -> PartialSchedule:
         return partial_noise_schedule(diffusion.schedule, T, self.steps_for(T), self.solver)
@@ -117,6 +122,9 @@ class PartialNoiseGenerator:
 
         Returns:
             Generated: Images of the same size, and the maps.
+
+        Raises:
+            ValueError: The model gave values that are not numbers, as some do in half precision.
         """
         schedule = self._schedule(diffusion, T)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -134,7 +142,12 @@ class PartialNoiseGenerator:
             wanted = taps if step == last else ()
             output, maps = self._predict(diffusion, latents, timestep, embeddings, negative, wanted)
             latents = schedule.scheduler.step(output, timestep, latents, return_dict=False)[0]
-        return Generated(diffusion.decode(latents, tuple(images.shape[-2:])), maps)
+        made = diffusion.decode(latents, tuple(images.shape[-2:]))
+        if not made.isfinite().all():  # as black pictures they would be labelled and trained on
+            raise ValueError(f'{diffusion.source!r} gave pictures of values that are not numbers in '
+                             f'{diffusion.dtype}: load it with '
+                             "dtype='bf16' or 'fp32', whose range is larger than that of fp16")
+        return Generated(made, maps)
 
     @property
     def _guided(self) -> bool:

@@ -114,7 +114,9 @@ class CreationSettings:
     @property
     def guidance(self) -> dict:
         """dict: The settings of guidance that are not the defaults."""
-        return {name: value for name, value in (('guidance_scale', self.guidance_scale),
+        scale = self.guidance_scale
+        scale = float(scale) if type(scale) is int else scale  # 3 and 3.0 are one store
+        return {name: value for name, value in (('guidance_scale', scale),
                                                 ('negative_prompt', self.negative_prompt))
                 if value != getattr(type(self), name)}
 

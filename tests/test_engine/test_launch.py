@@ -87,6 +87,15 @@ def test_types_by_name_and_by_class(kind):
     assert type_name(hook) == 'SelfImprovingHook' and type_name({}) == ''
 
 
+@pytest.mark.parametrize('given, left', [(1, {}), (2.0, dict(negative_prompt='blurred'))])
+def test_guidance_of_a_config_can_be_switched_off(given, left):
+    hook = dict(type='SelfImprovingHook', creation=dict(guidance_scale=3,
+                                                        negative_prompt='blurred'))
+    settings = creation_of(Config(dict(custom_hooks=[hook])), guidance_scale=given)
+    assert settings.pop('guidance_scale') == given
+    assert {k: v for k, v in settings.items() if k == 'negative_prompt'} == left
+
+
 @pytest.mark.parametrize('own, given, steps', [
     (dict(steps=7), {}, 7),
     (dict(steps=7), dict(solver='dpmsolver++'), 7),  # the default

@@ -111,11 +111,19 @@ def test_guidance_with_another_number_of_tokens(diffusion):
     assert made[0].isfinite().all() and (made[0] - made[1]).abs().max() > 1e-3
 
 
+def test_pictures_that_are_no_numbers(diffusion, prompt, monkeypatch):
+    """As in half precision, where a model's values are too large for it."""
+    decode = diffusion.decode
+    monkeypatch.setattr(diffusion, 'decode', lambda *a: decode(*a) / torch.tensor(0.).log().exp())
+    with pytest.raises(ValueError, match="not numbers in torch.float32: load it with dtype='bf16'"):
+        PartialNoiseGenerator(T=300, steps=1).generate(diffusion, images(), prompt, SEEDS, 300)
+
+
 def test_a_negative_prompt_that_is_too_long(diffusion):
     generator = PartialNoiseGenerator(
         T=300, condition=dict(type='Prompt', text='a street'), guidance_scale=2.0,
         negative_prompt='blurred ' * 200)
-    with pytest.raises(ValueError, match='token'):
+    with pytest.raises(ValueError, match='tokens.*; guidance embeds the negative prompt'):
         generator.check_model(diffusion)
 
 

@@ -1,4 +1,7 @@
 """Settings of the creation that name a generator of one's own."""
+import hashlib
+import json
+
 import pytest
 import torch
 from mmengine.registry import DATASETS, MODELS, init_default_scope
@@ -7,6 +10,7 @@ from diff2in1_mm.diffusion import Prompt
 from diff2in1_mm.synthesis import (CreationSettings, Generated, PartialNoiseGenerator,
                                     StoreMismatch, SyntheticStore, create)
 
+from ..small_models import write_json
 from .segmentation import build_model, dataset_config, make_images
 
 
@@ -56,6 +60,7 @@ def test_guidance_is_named_where_it_is_set(tmp_path, pipeline_folder):
     stores = [SyntheticStore(tmp_path / name) for name in ('plain', 'guided', 'negative')]
     pictures = [store.read(store.records()[0])[0] for store in stores]
     assert all((pictures[i] != pictures[j]).any() for i, j in ((0, 1), (0, 2), (1, 2)))
+    create(model, dataset, tmp_path / 'guided', guidance_scale=3, **settings)  # the same number
     with pytest.raises(StoreMismatch, match='guidance_scale'):
         create(model, dataset, tmp_path / 'plain', guidance_scale=3.0, **settings)
 
@@ -73,6 +78,32 @@ def test_a_config_of_the_new_style_names_classes(tmp_path, pipeline_folder):
     assert create(model, dataset, tmp_path / 's', limit=2, **settings, **names).present == 1
     found = SyntheticStore(tmp_path / 's').settings
     assert (found['generator'], found['condition']['type']) == ('PartialNoiseGenerator', 'Prompt')
+
+
+def test_a_store_knows_schedule_and_captions(tmp_path, pipeline_folder):
+    """What was made before they were corrected is not taken for what would be made now."""
+    init_default_scope('mmseg')
+    make_images(tmp_path / 'data')
+    dataset = DATASETS.build(dataset_config(tmp_path / 'data'))
+    path = write_json(tmp_path / 'c.json', {f'{i}.png': 'a street' for i in range(7)})
+    settings = dict(seed=0, T=300, steps=1, condition=dict(type='Captions', path=path))
+    model = build_model(pipeline_folder)
+    create(model, dataset, tmp_path / 's', limit=1, **settings)
+    other = build_model(pipeline_folder)
+    other.backbone.diffusion.schedule['prediction_type'] = 'v_prediction'
+    with pytest.raises(StoreMismatch, match='schedule: there .*epsilon.*, here .*v_prediction'):
+        create(other, dataset, tmp_path / 's', **settings)
+    write_json(tmp_path / 'c.json', {f'{i}.png': 'a tree' for i in range(7)})
+    with pytest.raises(StoreMismatch, match='condition_content'):
+        create(model, dataset, tmp_path / 's', **settings)
+    # a store of before they were noted is continued
+    found = json.loads((tmp_path / 's/store.json').read_text())
+    for name in ('schedule', 'condition_content'):
+        found['settings'].pop(name)
+    text = json.dumps(found['settings'], sort_keys=True)
+    found['fingerprint'] = hashlib.sha256(text.encode()).hexdigest()
+    write_json(tmp_path / 's/store.json', found)
+    assert create(model, dataset, tmp_path / 's', limit=2, **settings).present == 1
 
 
 def test_more_copies_than_ids_have_room_for():
