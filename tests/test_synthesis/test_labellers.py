@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn as nn
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData, PixelData
 from mmseg.registry import MODELS
@@ -115,6 +116,30 @@ def boxes(*rows):
     return InstanceData(bboxes=rows[:, :4], scores=rows[:, 4], labels=rows[:, 5].long())
 
 
+def predicted(labeller, *found):
+    """What a labeller makes of a detector that finds this."""
+    from mmdet.structures import DetDataSample
+    model = nn.Module()
+    model.predict = lambda inputs, samples, rescale: [
+        DetDataSample(pred_instances=instances) for instances in found]
+    samples = labeller.new_samples(len(found), (9, 9))
+    return labeller.predict(model, torch.zeros(len(found), 3, 9, 9), samples)
+
+
+def of_head(head, features):
+    """A detector of these features, whatever the image."""
+    model = nn.Module()
+
+    def predict(inputs, samples, rescale):
+        results = head.eval().predict(features, samples, rescale=rescale)
+        for sample, found in zip(samples, results):
+            sample.pred_instances = found
+        return samples
+
+    model.predict = predict
+    return model
+
+
 class TestDetection:
 
     def test_sure_boxes_become_targets(self):
@@ -211,6 +236,46 @@ class TestDetection:
         found.masks[1, :3] = True
         label, = DetectionLabeller(nn.Module()).labels([found], (9, 9), [{}])
         assert label.annotation.labels.tolist() == [2]
+
+    def test_heads_of_masks_alone_get_boxes(self):
+        found = InstanceData(bboxes=torch.zeros(2, 4), scores=torch.ones(2),
+                             labels=torch.tensor([1, 0]),
+                             masks=torch.zeros(2, 9, 9, dtype=torch.bool))
+        found.masks[0, 2:5, 3:9] = True
+        found.masks[1, 7:, :2] = True
+        empty = InstanceData(bboxes=torch.zeros(0, 4), scores=torch.ones(0),
+                             labels=torch.ones(0), masks=torch.zeros(0, 9, 9))
+        labeller = DetectionLabeller(nn.Module(), allow_empty=True)
+        found, empty = predicted(labeller, found, empty)
+        assert found.bboxes.tolist() == [[3, 2, 9, 5], [0, 7, 2, 9]]
+        assert empty.labels.dtype == torch.int64 and empty.masks.dtype == torch.bool
+        whole, nothing = labeller.labels([found, empty], (9, 9), [{}] * 2)
+        assert whole.annotation.labels.tolist() == [1, 0]
+        assert np.issubdtype(nothing.annotation.labels.dtype, np.integer)
+
+    def test_boxes_of_heads_that_predict_both_stay(self):
+        found = boxes([0, 0, 9, 9, 0.95, 1])
+        found.masks = torch.zeros(1, 9, 9, dtype=torch.bool)
+        found.masks[0, :3] = True
+        assert predicted(DetectionLabeller(nn.Module()), found)[0].bboxes.tolist() == [[0, 0, 9, 9]]
+
+    def test_solo_gets_labels(self):
+        heads = pytest.importorskip('mmdet.models.dense_heads')
+        torch.manual_seed(0)
+        head = heads.SOLOHead(
+            2, 8, feat_channels=8, stacked_convs=1, strides=(8, 8), num_grids=(4, 2),
+            scale_ranges=((1, 32), (16, 64)), cls_down_index=0, norm_cfg=None,
+            loss_mask=dict(type='DiceLoss'), loss_cls=dict(type='FocalLoss'),
+            test_cfg=Config(dict(nms_pre=9, score_thr=0.1, mask_thr=0.3, filter_thr=0.01,
+                                 kernel='gaussian', sigma=2.0, max_per_img=5)))
+        head.conv_cls.bias.data.fill_(4.0)  # everything is sure
+        model = of_head(head, [torch.randn(1, 8, 16, 16), torch.randn(1, 8, 8, 8)])
+        labeller = DetectionLabeller(model, confidence=0.05)
+        found = labeller.predict(model, torch.zeros(1, 3, 64, 64),
+                                 labeller.new_samples(1, (64, 64)))
+        assert len(found[0])
+        label, = labeller.labels(found, (64, 64), [{}])
+        assert len(label.annotation.labels)
 
 
 class TestPanoptic:

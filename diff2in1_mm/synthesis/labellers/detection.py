@@ -72,7 +72,7 @@ class DetectionLabeller(Labeller):
             list[InstanceData]: ``bboxes`` (n, 4) as x1 y1 x2 y2, ``scores`` (n,), ``labels`` (n,),
             and bool ``masks`` (n, h, w) of the images without the batch's padding.
         """
-        return [sample.pred_instances
+        return [_with_boxes(sample.pred_instances)
                 for sample in predict_samples(model, inputs, data_samples)]
 
     @torch.no_grad()
@@ -234,6 +234,25 @@ def _has_nms(model: nn.Module) -> bool:
 
     test_cfg = getattr(model, 'test_cfg', None)
     return test_cfg is None or names(test_cfg)
+
+
+def _with_boxes(prediction: InstanceData) -> InstanceData:
+    """Boxes (n, 4) around the masks where a head predicts masks alone, changed in place.
+
+    SOLO's heads leave boxes of zeros, which would all be too small to learn from, and where they
+    find nothing, labels and masks that are float.
+    """
+    prediction.labels = prediction.labels.long()
+    if 'masks' not in prediction:
+        return prediction
+    from mmdet.structures.mask import mask2bbox
+    prediction.masks = prediction.masks.bool()
+    flat = (prediction.bboxes[:, 2:] <= prediction.bboxes[:, :2]).any(dim=1)
+    if flat.any():
+        boxes = prediction.bboxes.clone()
+        boxes[flat] = mask2bbox(prediction.masks[flat]).to(boxes)
+        prediction.bboxes = boxes
+    return prediction
 
 
 def _resized(prediction: InstanceData, size: Sequence[int], to: Sequence[int]) -> InstanceData:
