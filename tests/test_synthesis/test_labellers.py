@@ -277,6 +277,21 @@ class TestDetection:
         label, = labeller.labels(found, (64, 64), [{}])
         assert len(label.annotation.labels)
 
+    @pytest.mark.parametrize('metainfo', [{}, dict(border=(3, 40, 5, 40))])
+    def test_centernet_predicts_in_the_pixels_of_the_batch(self, metainfo):
+        heads = pytest.importorskip('mmdet.models.dense_heads')
+        torch.manual_seed(0)
+        head = heads.CenterNetHead(8, 8, 2, test_cfg=Config(dict(
+            topk=4, local_maximum_kernel=3, max_per_img=4)))
+        model = of_head(head, [torch.randn(1, 8, 8, 8)])
+        labeller = DetectionLabeller(model)
+        samples = labeller.new_samples(1, (32, 32))
+        whole, = labeller.predict(model, torch.zeros(1, 3, 32, 32), samples)
+        samples[0].set_metainfo(metainfo)
+        found, = labeller.predict(model, torch.zeros(1, 3, 32, 32), samples)
+        assert len(found) and torch.equal(found.bboxes, whole.bboxes)
+        assert samples[0].metainfo.get('border') == metainfo.get('border')
+
 
 class TestPanoptic:
 

@@ -173,13 +173,15 @@ def predict_samples(model: nn.Module, inputs: Tensor, data_samples: Sequence) ->
     """A detector's predictions in the pixels of the batch, on samples of their own.
 
     ``predict`` writes into the samples it is given, some heads read their annotations, and mask
-    heads scale by ``scale_factor`` even without ``rescale``. Autocast is off: non-maximum suppression
-    knows no bfloat16.
+    heads scale by ``scale_factor`` even without ``rescale``. ``border``, which CenterNet's head demands
+    and takes off the boxes, is 0 in the pixels of the batch. Autocast is off: non-maximum
+    suppression knows no bfloat16.
     """
     own = []
     for sample in data_samples:
         metainfo = dict(sample.metainfo)
-        metainfo.update(ori_shape=metainfo['img_shape'], scale_factor=(1., 1.))
+        metainfo.update(ori_shape=metainfo['img_shape'], scale_factor=(1., 1.),
+                        border=(0, 0, 0, 0))
         metainfo.setdefault('batch_input_shape', tuple(inputs.shape[-2:]))
         own.append(type(sample)(metainfo=metainfo))
     with torch.autocast(inputs.device.type, enabled=False):
