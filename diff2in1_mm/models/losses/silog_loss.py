@@ -1,4 +1,5 @@
 """The scale-invariant loss of depth, with a gradient for every input."""
+import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -34,14 +35,15 @@ class MaskedSiLogLoss(nn.Module):
 
         Args:
             pred (Tensor): Metres, (N, 1, H, W).
-            target (Tensor): Metres, (N, 1, H, W); 0 is invalid.
+            target (Tensor): Metres, (N, 1, H, W); 0 and what is no finite number are invalid.
 
         Returns:
             Tensor: Scalar.
         """
         pred, target = pred.float().flatten(1), target.flatten(1)
-        valid = target > self.eps
-        difference = (target.clamp_min(self.eps).log() - pred.clamp_min(self.eps).log()) * valid
+        valid = (target > self.eps) & target.isfinite()
+        target = torch.where(valid, target, 1)  # before the logarithm: NaN times 0 is NaN
+        difference = (target.log() - pred.clamp_min(self.eps).log()) * valid
         number = valid.sum(1).clamp_min(1)
         mean_square = difference.square().sum(1) / number
         squared_mean = (difference.sum(1) / number).square()

@@ -22,6 +22,19 @@ def test_no_valid_pixel_and_perfect_agreement_have_a_gradient_of_zero():
     assert loss < 1e-3 and (pred.grad == 0).all()
 
 
+@pytest.mark.parametrize('hole', [float('nan'), float('inf'), -1.0])
+def test_holes_of_any_kind_are_invalid(hole):
+    pred = (torch.rand(2, 1, 4, 4) + 1).requires_grad_()
+    target = torch.rand(2, 1, 4, 4) + 1
+    target[0, 0, 0] = 0
+    expected = MaskedSiLogLoss()(pred, target)
+    target[0, 0, 0] = hole
+    loss = MaskedSiLogLoss()(pred, target)
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    assert pred.grad.isfinite().all() and (pred.grad[0, 0, 0] == 0).all()
+
+
 def test_an_image_without_depth_does_not_count():
     pred, target = torch.rand(2, 1, 4, 4) + 1, torch.rand(2, 1, 4, 4) + 1
     alone = MaskedSiLogLoss()(pred[:1], target[:1])
