@@ -1,3 +1,4 @@
+import copy
 from types import SimpleNamespace
 
 import numpy as np
@@ -212,6 +213,20 @@ class TestDetection:
         assert label.annotation.masks[0].sum() == 80
         with pytest.raises(ValueError, match='has none'):
             DetectionLabeller(nn.Module()).source_labels((8, 8), [dict(img_path='a')])
+
+    @pytest.mark.parametrize('useless', [[5, 5], [5, 5, 15, 10], [5, 5, 15, 5, 15, 10, 5]])
+    def test_polygons_without_area_are_left_out_as_mmdetection_does(self, useless):
+        transforms = pytest.importorskip('mmdet.datasets.transforms')
+        good = [2, 0, 10, 0, 10, 5, 2, 5]
+        masks = [[useless], [useless, good], [good, useless], [good], dict(counts=None, size=None)]
+        entry = dict(img_path='a', height=20, width=20, ori_shape=(20, 20), instances=[
+            dict(bbox=[2, 0, 10, 5], bbox_label=1, ignore_flag=0, mask=mask) for mask in masks])
+        label, = DetectionLabeller(nn.Module()).source_labels((20, 20), [entry])
+        read = transforms.LoadAnnotations(with_mask=True)(copy.deepcopy(entry))
+        assert label.annotation.ignored.tolist() == [True, False, False, False, True]
+        assert label.annotation.ignored.tolist() == read['gt_ignore_flags'].tolist()
+        np.testing.assert_array_equal(label.annotation.masks, read['gt_masks'].to_ndarray() > 0)
+        assert label.quality['ignored'] == pytest.approx(0.4)
 
     def test_agreement_needs_class_and_place(self):
         labeller = DetectionLabeller(nn.Module(), confidence=0.5)

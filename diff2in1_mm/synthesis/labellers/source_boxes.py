@@ -1,5 +1,5 @@
 """The source image's own boxes and masks as the label of what was made from it."""
-from typing import Any, List, Mapping, Tuple
+from typing import Any, Mapping, Tuple
 
 import numpy as np
 
@@ -18,7 +18,8 @@ def source_label(entry: Mapping[str, Any], size: Tuple[int, int]) -> Label:
         size (tuple[int, int]): Height and width of the generated picture.
 
     Returns:
-        Label: With confidence 1; crowds and difficult objects are to be ignored.
+        Label: With confidence 1; crowds, difficult objects and those whose mask says nothing are to
+            be ignored.
 
     Raises:
         ValueError: The entry has no instances to take.
@@ -29,10 +30,12 @@ def source_label(entry: Mapping[str, Any], size: Tuple[int, int]) -> Label:
     found = entry['instances']
     height, width = entry['height'], entry['width']
     scale = np.array([size[1] / width, size[0] / height] * 2)
-    masks = None
+    masks, broken = None, np.zeros(len(found), bool)
     if found and all('mask' in instance for instance in found):
-        masks = np.stack([_mask(i['mask'], (height, width), size) for i in found])
-    ignored = np.array([i['ignore_flag'] for i in found], bool)
+        usable = [_usable(instance['mask']) for instance in found]
+        masks = np.stack([_mask(mask, (height, width), size) for mask in usable])
+        broken = np.array([not mask for mask in usable])
+    ignored = np.array([i['ignore_flag'] for i in found], bool) | broken
     annotation = Instances(
         np.array([i['bbox'] for i in found], float).reshape(-1, 4) * scale,
         np.array([i['bbox_label'] for i in found], int), np.ones(len(found)), ignored, masks)
@@ -40,13 +43,25 @@ def source_label(entry: Mapping[str, Any], size: Tuple[int, int]) -> Label:
                                   instances=float(len(found))))
 
 
+def _usable(mask: Any) -> Any:
+    """What MMDetection's ``LoadAnnotations`` takes of COCO's polygons or run lengths; maybe nothing.
+
+    Hand-drawn data sets have polygons of one or two points, which are no area.
+    """
+    if isinstance(mask, (list, tuple)):
+        return [list(map(float, p)) for p in mask if len(p) >= 6 and len(p) % 2 == 0]
+    whole = isinstance(mask, Mapping) and mask.get('counts') and mask.get('size')
+    return mask if whole else []
+
+
 def _mask(mask: Any, shape: Tuple[int, int], size: Tuple[int, int]) -> np.ndarray:
-    """COCO's polygons or run lengths on an image of ``shape``, as bool array of ``size``."""
+    """What :func:`_usable` gives, on an image of ``shape``, as bool array of ``size``."""
     import cv2
     from pycocotools import mask as coco_mask
-    if isinstance(mask, (list, tuple)):
-        polygons: List[Any] = [list(map(float, polygon)) for polygon in mask]
-        mask = coco_mask.merge(coco_mask.frPyObjects(polygons, *shape))
+    if not mask:
+        return np.zeros(size, bool)
+    if isinstance(mask, list):
+        mask = coco_mask.merge(coco_mask.frPyObjects(mask, *shape))
     elif isinstance(mask['counts'], (list, tuple)):
         mask = coco_mask.frPyObjects(mask, *shape)
     decoded = coco_mask.decode(mask)
