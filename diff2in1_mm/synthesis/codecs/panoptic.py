@@ -38,7 +38,9 @@ class PanopticCodec(AnnotationCodec):
     def encode(self, annotation: PanopticMap, record: SampleRecord,
                image_shape: Tuple[int, int]) -> Dict[str, bytes]:
         """Segments to COCO's two files."""
-        ids, labels = np.asarray(annotation.ids), np.asarray(annotation.labels)
+        # 256 fits no integer of 8 bits
+        ids = np.asarray(annotation.ids).astype(np.int64)
+        labels = np.asarray(annotation.labels)
         self.check_shape(ids, image_shape)
         if ids.min() < 0 or ids.max() > len(labels):
             raise ValueError(f'the annotation has segments {ids.min()} to {ids.max()}, but says '

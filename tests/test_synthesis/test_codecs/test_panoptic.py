@@ -41,6 +41,13 @@ def test_many_segments_take_more_than_one_colour(tmp_path):
     assert int(red) + 256 * int(green) == 600
 
 
+@pytest.mark.parametrize('kind', [np.uint8, np.int8, np.int16, np.uint16])
+def test_maps_of_small_integers(tmp_path, kind):
+    ids = np.array([[0, 1], [2, 2]], kind)
+    path = files(tmp_path, PanopticMap(ids, np.array([0, 2], kind), 2), (2, 2))
+    np.testing.assert_array_equal(CODEC.decode(path).ids, ids)
+
+
 def test_a_segment_that_nobody_names():
     with pytest.raises(ValueError, match='segments 0 to 2, but says what 1 are'):
         CODEC.encode(PanopticMap(np.array([[0, 2]]), np.array([1]), 2), record(), (1, 2))
