@@ -18,12 +18,14 @@ class BatchLabels:
         model (nn.Module): A segmentor or detector, with the values that are to label, in eval mode.
         label_from (str): 'fresh', 'last_step' or 'source', see :class:`CreationSettings`.
         confidence, labelling, label_scale: See :class:`CreationSettings`.
-        transforms (Sequence): Of the data set's pipeline, for 'source'.
+        transforms (Sequence): Of the data set's pipeline, for 'source', and to see whether it reads
+            a store's depth. Default: none, nothing is looked at.
 
     Raises:
         TypeError: No labeller knows this kind of model.
         ValueError: The labeller does not know an option, the backbone has no features of the last
-            denoising step, or the pipeline does not load what 'source' needs.
+            denoising step, the pipeline does not load what 'source' needs, or reads a
+            store's depth wrongly.
     """
 
     def __init__(self, model: nn.Module, label_from: str = 'fresh',
@@ -42,6 +44,8 @@ class BatchLabels:
                              f"{self.task} labels: set it to 'fresh'")
         if self.of_source and hasattr(self.labeller, 'read_sources'):
             self.labeller.read_sources(transforms)
+        if hasattr(self.labeller, 'check_loader'):
+            self.labeller.check_loader(transforms)
         if self.last_step and not getattr(self.backbone, 'frozen', False):
             raise ValueError("creation.label_from='last_step' takes the features of the denoising "
                              f'pass, which {type(model.backbone).__name__} does not use: set it to '

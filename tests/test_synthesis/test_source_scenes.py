@@ -7,6 +7,7 @@ from mmengine.registry import init_default_scope
 
 from diff2in1_mm.datasets import LoadDepth, LoadNormals
 from diff2in1_mm.synthesis.batch_labels import BatchLabels
+from diff2in1_mm.synthesis.codecs import annotation_codec
 from diff2in1_mm.synthesis.codecs.scenes import encode_normals
 from diff2in1_mm.synthesis.labellers.source_scenes import scene_loader, source_scene
 
@@ -39,3 +40,48 @@ def test_a_pipeline_that_does_not_load_the_labels():
     model.backbone, model.label_task = torch.nn.Identity(), 'depth'
     with pytest.raises(ValueError, match="has no LoadDepth: add it, or set it to 'fresh'"):
         BatchLabels(model, 'source', transforms=[LoadNormals()])
+
+
+def mmsegmentations(factor, backend='cv2'):
+    transforms = pytest.importorskip('mmseg.datasets.transforms')
+    return transforms.LoadDepthAnnotation(backend, depth_rescale_factor=factor)
+
+
+def depth_model():
+    init_default_scope('mmseg')
+    model = Model()
+    model.backbone, model.label_task = torch.nn.Identity(), 'depth'
+    return model
+
+
+@pytest.mark.parametrize('file, factor, backend', [
+    ('png', 1 / 256, 'cv2'), ('png', 1.0, 'cv2'), ('npy', 0.001, 'cv2'), ('npy', 1.0, 'cv2')])
+def test_a_loader_that_reads_other_depth_from_the_store_is_refused(file, factor, backend):
+    loader = mmsegmentations(factor, backend)
+    for label_from in ('fresh', 'last_step'):
+        with pytest.raises(ValueError, match=r"holds depth as .*type='LoadDepth', scale=[0-9.]+\),"
+                           ' .*in place of it$'):
+            BatchLabels(depth_model(), label_from, labelling=dict(file=file), transforms=[loader])
+
+
+@pytest.mark.parametrize('file, factor, backend', [('png', 1e-3, 'cv2'), ('npy', 1.0, 'numpy')])
+def test_mmsegmentations_loader_may_read_the_store_rightly(file, factor, backend, tmp_path):
+    loader = mmsegmentations(factor, backend)
+    labels = BatchLabels(depth_model(), labelling=dict(file=file), transforms=[loader])
+    codec = annotation_codec(labels.task, [])
+    depth = np.array([[0, 1.25], [2.5, 60]], np.float32)
+    path = tmp_path / f'a{codec.suffix}'
+    path.write_bytes(codec.encode(depth, None, (2, 2))[codec.suffix])
+    entry = dict(seg_fields=[])
+    codec.point_at(entry, path)
+    np.testing.assert_allclose(loader(entry)['gt_depth_map'], depth, rtol=1e-6)
+
+
+def test_loaders_that_take_the_unit_of_the_entry_are_not_refused():
+    class Own(LoadDepth):
+        """Reads the data set's own files in its own way."""
+
+    for transforms in ([LoadDepth(scale=1 / 256)], [Own()], [],
+                       [mmsegmentations(1 / 256), LoadDepth(scale=1 / 256)]):
+        BatchLabels(depth_model(), transforms=transforms)
+    assert isinstance(scene_loader([Own()], 'LoadDepth'), Own)

@@ -10,7 +10,7 @@ from ...uncertainty import expected_angular_error
 from ..codecs.scenes import MAX_PNG_DEPTH
 from .base import Label
 from .dense import DenseLabeller, inside
-from .source_scenes import scene_loader, source_scene
+from .source_scenes import check_depth_loader, scene_loader, source_scene
 
 __all__ = ['DepthLabeller', 'NormalsLabeller']
 
@@ -145,6 +145,11 @@ class DepthLabeller(_MapLabeller):
             fits = getattr(model.decode_head, 'max_depth', 0) <= MAX_PNG_DEPTH
             file = 'png' if fits else 'npy'
         self.task = dict(png='depth', npy='depth_npy')[file]
+
+    def check_loader(self, transforms: Sequence[Any]) -> None:
+        """Whether a data set with this pipeline reads a store's depth, see
+        :func:`check_depth_loader`."""
+        check_depth_loader(transforms, self.task)
 
     @torch.no_grad()
     def assign(self, data_samples: Sequence, predictions: Sequence[Tensor]) -> Dict[str, Tensor]:

@@ -7,7 +7,10 @@ import numpy as np
 
 from .base import Label
 
-__all__ = ['scene_loader', 'source_scene']
+__all__ = ['check_depth_loader', 'scene_loader', 'source_scene']
+
+# What MMSegmentation's `LoadDepthAnnotation` must be told for the files of each task.
+_READS_STORE = dict(depth=('cv2', 0.001), depth_npy=('numpy', 1.0))
 
 
 def scene_loader(transforms: Sequence[Any], name: str) -> Callable[[dict], dict]:
@@ -20,12 +23,38 @@ def scene_loader(transforms: Sequence[Any], name: str) -> Callable[[dict], dict]
     Raises:
         ValueError: There is none among them.
     """
-    found = next((t for t in transforms if type(t).__name__ == name), None)
+    found = _loader(transforms, name)
     if found is None:
         raise ValueError(f"creation.label_from='source' reads the labels of the source images as "
                          f'the pipeline of the data set does, but that has no {name}: add it, or '
                          "set it to 'fresh'")
     return found
+
+
+def check_depth_loader(transforms: Sequence[Any], task: str) -> None:
+    """Whether a pipeline reads the depth of a store as metres.
+
+    Only ``LoadDepth`` takes the unit from the entry; MMSegmentation's ``LoadDepthAnnotation`` has
+    one for all files, which may be another than the store's. Loaders of one's own are not judged.
+
+    Args:
+        transforms (Sequence): Of the data set's pipeline.
+        task (str): 'depth' (PNG of millimetres) or 'depth_npy' (arrays of metres).
+
+    Raises:
+        ValueError: It reads something else.
+    """
+    found = _loader(transforms, 'LoadDepthAnnotation')
+    if found is None or _loader(transforms, 'LoadDepth') is not None:
+        return
+    backend, scale = _READS_STORE[task]
+    given = found.depth_rescale_factor
+    if found.decode_backend != backend or not np.isclose(given, scale, rtol=1e-6, atol=0):
+        kind = dict(depth='PNG of millimetres', depth_npy='arrays of metres')[task]
+        raise ValueError(f"a store holds depth as {kind}, which the data set's "
+                         f'{type(found).__name__}(depth_rescale_factor={given:g}) reads as other '
+                         f"depth or not at all: take dict(type='LoadDepth', scale={given:.9g}), and "
+                         'PackSceneInputs at the end of the pipeline, in place of it')
 
 
 def source_scene(entry: Mapping[str, Any], size: Tuple[int, int],
@@ -47,3 +76,8 @@ def source_scene(entry: Mapping[str, Any], size: Tuple[int, int],
     maps = cv2.resize(maps, size[::-1], interpolation=cv2.INTER_NEAREST)
     invalid = maps == 0 if maps.ndim == 2 else (maps == 0).all(2)
     return Label(maps, dict(ignored=float(invalid.mean())))
+
+
+def _loader(transforms: Sequence[Any], name: str) -> Any:
+    """The first transform of a class of this name, or of one made from it; None without one."""
+    return next((t for t in transforms if name in (k.__name__ for k in type(t).__mro__)), None)
