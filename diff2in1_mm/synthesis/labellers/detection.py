@@ -173,8 +173,8 @@ def predict_samples(model: nn.Module, inputs: Tensor, data_samples: Sequence) ->
     """A detector's predictions in the pixels of the batch, on samples of their own.
 
     ``predict`` writes into the samples it is given, some heads read their annotations, and mask
-    heads scale by ``scale_factor`` even without ``rescale``. ``border``, which CenterNet's head demands
-    and takes off the boxes, is 0 in the pixels of the batch. Autocast is off: non-maximum
+    heads scale by ``scale_factor`` even without ``rescale``. ``border``, which CenterNet's head
+    demands and takes off the boxes, is 0 in the pixels of the batch. Autocast is off: non-maximum
     suppression knows no bfloat16.
     """
     own = []

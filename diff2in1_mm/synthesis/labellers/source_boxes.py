@@ -44,7 +44,7 @@ def source_label(entry: Mapping[str, Any], size: Tuple[int, int]) -> Label:
 
 
 def _usable(mask: Any) -> Any:
-    """What MMDetection's ``LoadAnnotations`` takes of COCO's polygons or run lengths; maybe nothing.
+    """What MMDetection's ``LoadAnnotations`` takes of COCO's polygons or run lengths, or nothing.
 
     Hand-drawn data sets have polygons of one or two points, which are no area.
     """
