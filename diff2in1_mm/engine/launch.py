@@ -68,6 +68,9 @@ def load_config(args: argparse.Namespace) -> Config:
 def _move_data(cfg: Config, root: str) -> None:
     """Puts ``root`` in place of the config's ``data_root``, wherever a path begins with that."""
     former = cfg.get('data_root')
+    if former is None and 'train_dataloader' not in cfg:  # of a diffusion model's training
+        cfg.data_root = root
+        return
     if not isinstance(former, str) or not former.rstrip('/'):
         raise ValueError('--cfg-options data_root: the config has no top-level `data_root`; name '
                          'the data set, such as train_dataloader.dataset.data_root')

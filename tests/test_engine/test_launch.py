@@ -73,6 +73,9 @@ def test_data_that_lie_elsewhere(tmp_path, root, slash, given):
     path.write_text('train_dataloader = dict(dataset=dict(data_root="x"))\n')
     with pytest.raises(ValueError, match='no top-level `data_root`'):
         load_config(args)
+    path.write_text('images = dict(path="x")\n')  # as of a diffusion model's training
+    args.cfg_options.pop('val_evaluator.0.metric')
+    assert load_config(args).data_root == given
 
 
 class SelfImprovingHook:
