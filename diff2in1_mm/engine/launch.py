@@ -78,7 +78,8 @@ def _move_data(cfg: Config, root: str) -> None:
 
     def moved(value: Any) -> Any:
         if isinstance(value, str) and (value + '/').startswith(former + '/'):
-            return osp.join(root, value[len(former):].lstrip('/'))
+            rest = value[len(former):].lstrip('/')
+            return osp.join(root, rest) if rest else root
         if type(value) is tuple:
             return tuple(map(moved, value))
         # `dict`'s own methods: those of ConfigDict would import what new-style configs name

@@ -15,7 +15,7 @@ from ..diffusion import LatentDiffusion
 from .batch_labels import BatchLabels
 from .plan import source_entry, source_indices
 from .settings import CreationSettings
-from .store import StoreMismatch, SyntheticStore
+from .store import StoreMismatch, SyntheticStore, read_purpose
 
 
 # What of a noise schedule decides how a sample comes out; weights do not show it.
@@ -101,7 +101,7 @@ def open_store(store: Union[str, SyntheticStore], dataset: Any, labels: BatchLab
     root = store.root if isinstance(store, SyntheticStore) else store
     wanted = creation_settings(dataset, labels, diffusion, settings, seed, checkpoint)
     if osp.exists(osp.join(root, 'store.json')):
-        found = SyntheticStore(root, warn=False).settings
+        found = read_purpose(Path(root))['settings']
         if round > 0:
             wanted['checkpoint'] = found.get('checkpoint')
         wanted = {key: value for key, value in wanted.items()

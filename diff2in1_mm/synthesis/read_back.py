@@ -32,19 +32,25 @@ def check_read_back(labels: BatchLabels, dataset: Any) -> None:
     indices = source_indices(dataset)
     if labels.task != 'segmentation' or labels.of_source or loader is None or not indices:
         return
+    if hasattr(loader, 'backend_args'):
+        loader.backend_args = None  # a store lies on the disk, wherever the data set's files are
     entry = source_entry(dataset, indices[0])
     # twice in both directions: loaders drop sides of length 1
     classes = np.tile(np.arange(labels.labeller.count_classes(labels.model)), (2, 2))
     with tempfile.TemporaryDirectory() as folder:
         path = osp.join(folder, 'labels.png')
         Path(path).write_bytes(encode_png(labels.labeller.to_raw(classes, entry)))
+        refusal = ValueError(
+            "a store holds label maps of one channel with class indices, which the data set's "
+            f'{type(loader).__name__} reads as other labels or not at all: let the data set\'s '
+            "pipeline load such maps (MMSegmentation's LoadAnnotations), converting its own files "
+            'once')
         try:
             read = loader(dict(entry, seg_map_path=path, seg_fields=[]))
         except KeyError:  # it may want what the transforms before it add
             return
+        except Exception as error:  # whatever a loader says of a map with one channel
+            raise refusal from error
     found = None if read is None else read.get('gt_seg_map')
     if found is None or not np.array_equal(found, classes):
-        raise ValueError(
-            f"a store holds label maps of one channel with class indices, which the data set's "
-            f'{type(loader).__name__} reads as other labels: let the data set\'s pipeline load '
-            "such maps (MMSegmentation's LoadAnnotations), converting its own files once")
+        raise refusal

@@ -61,7 +61,7 @@ class SyntheticStore:
     def __init__(self, root: Union[str, Path], classes: Optional[Sequence[str]] = None,
                  task: Optional[str] = None, warn: bool = True) -> None:
         self.root = Path(root)
-        made_for = _read_purpose(self.root)
+        made_for = read_purpose(self.root)
         self.task: str = made_for['task']
         self.classes: Tuple[str, ...] = tuple(made_for['classes'])
         self.fingerprint: str = made_for['fingerprint']
@@ -301,7 +301,16 @@ def _damage(record: SampleRecord, sizes: Dict[str, int]) -> str:
     return ''
 
 
-def _read_purpose(root: Path) -> Dict[str, Any]:
+def read_purpose(root: Path) -> Dict[str, Any]:
+    """What a store was made for, without a look at its samples.
+
+    Returns:
+        dict: ``version``, ``task``, ``classes``, ``fingerprint`` and ``settings``.
+
+    Raises:
+        FileNotFoundError: No store there.
+        StoreMismatch: Of another version, or damaged.
+    """
     path = root / 'store.json'
     if not path.is_file():
         raise FileNotFoundError(f'{root} is not a synthetic store (it has no store.json): make one '
@@ -323,7 +332,7 @@ def _read_purpose(root: Path) -> Dict[str, Any]:
 def _begin_or_continue(root: Path, purpose: Dict[str, Any]) -> None:
     path = root / 'store.json'
     if path.exists():
-        found = _read_purpose(root)
+        found = read_purpose(root)
         # `classes` decides what label values mean, whatever the caller put into the fingerprint.
         if all(found[key] == purpose[key] for key in ('fingerprint', 'task', 'classes')):
             return

@@ -64,8 +64,7 @@ def test_data_that_lie_elsewhere(tmp_path, root, slash, given):
     args = parser.parse_args(['--cfg-options', f'data_root={given}', 'val_evaluator.0.metric=bbox'])
     args.config, args.work_dir = str(path), None
     cfg = load_config(args)
-    assert cfg.data_root.rstrip('/') == '/elsewhere/set'
-    assert cfg.train_dataloader.dataset.data_root == cfg.data_root
+    assert cfg.data_root == cfg.train_dataloader.dataset.data_root == '/elsewhere/set'
     assert cfg.val_evaluator[0] == dict(ann_file='/elsewhere/set/annotations/val.json',
                                         metric='bbox')
     assert cfg.train_dataloader.dataset.pipeline == [dict(path='other/x')]

@@ -64,7 +64,14 @@ class ShiftedAnnotations(LoadAnnotations):
         results['gt_seg_map'] = results['gt_seg_map'] - 10
 
 
-@pytest.mark.parametrize('loader', [ColourAnnotations, ShiftedAnnotations])
+class ThirdChannel(LoadAnnotations):
+    """Classes are in the blue channel."""
+
+    def _load_seg_map(self, results):
+        results['gt_seg_map'] = mmcv.imread(results['seg_map_path'], 'unchanged')[:, :, 2]
+
+
+@pytest.mark.parametrize('loader', [ColourAnnotations, ShiftedAnnotations, ThirdChannel])
 def test_a_loader_that_would_read_the_stores_labels_as_others(model, tmp_path, loader):
     make_images(tmp_path / 'data')
     dataset = build_dataset(tmp_path / 'data')
@@ -74,6 +81,10 @@ def test_a_loader_that_would_read_the_stores_labels_as_others(model, tmp_path, l
                   lambda **s: create(model, dataset, tmp_path / 's', **s)):
         with pytest.raises(ValueError, match=f'which the data set.s {loader.__name__} reads as'):
             check(**FAST)
+    # where the data set's own files are plays no part
+    dataset.pipeline.transforms[1] = LoadAnnotations(backend_args=dict(backend='http'))
+    check_creation(model, FAST, dataset)
+    dataset.pipeline.transforms[1] = loader()
     # maps of source images stay as they are
     check_creation(model, dict(FAST, label_from='source'), dataset)
 
