@@ -179,7 +179,7 @@ def keep_settings(folder: str, args: argparse.Namespace) -> None:
     Raises:
         SystemExit: They differ.
     """
-    per_call = ('arms', 'out', 'pipelines', 'plots', 'seeds', 'table', 'vary')
+    per_call = ('arms', 'cached_images', 'out', 'pipelines', 'plots', 'seeds', 'table', 'vary')
     settings = {name: value for name, value in vars(args).items() if name not in per_call}
     settings['diffusion model'] = LatentDiffusion.from_pretrained(args.pipeline).digest()
     path = osp.join(folder, 'settings.json')

@@ -6,7 +6,7 @@
     python benchmarks/rooms_experiment.py --vary pipeline --pipelines young old diff2in1_mm/rooms
     python benchmarks/rooms_experiment.py --task normals --seeds 0 1 2  # or depth
 
-Frozen features of images that come again are kept over all runs of a process.
+Frozen features of images that come again are kept over all runs of a process, 1.2 MB an image.
 """
 import argparse
 import copy
@@ -76,7 +76,7 @@ def configure(args: argparse.Namespace, arm: Arm, seed: int) -> Config:
     data.ratio = args.ratio
     data.dataset.update(num_labelled=args.num_labelled, seed=seed)
     options = {'model.backbone.diffusion': args.pipeline, 'randomness.seed': seed,
-               'model.backbone.cached_images': 20000,
+               'model.backbone.cached_images': args.cached_images,
                'model.neck.out_channels': args.channels,
                'model.decode_head.in_channels': [args.channels] * 4,
                'model.decode_head.channels': args.channels}
@@ -199,8 +199,12 @@ def main() -> None:
                         help='run these factors instead of the central setting')
     parser.add_argument('--pipelines', nargs='+', default=['diff2in1_mm/rooms'],
                         help='diffusion models for --vary pipeline, for example of several ages')
+    parser.add_argument('--cached-images', type=int, default=6000, help='images whose features are '
+                        'kept in memory, 1.2 GB for 1,000 (default: %(default)s)')
     parser.add_argument('--plots', help='folder for a plot of each factor in --vary')
     args = parser.parse_args()
+    if args.task != 'segmentation' and args.no_class_weights:
+        parser.error(f'the losses of {args.task} have no class weights: drop --no-class-weights')
     if args.task != 'segmentation':
         args.arms = [name for name in args.arms if name not in SEGMENTATION_ONLY]
     args.out = args.out or f'work_dirs/rooms_{args.task}_experiment'
@@ -211,7 +215,7 @@ def main() -> None:
     for factor, value in points:
         pipeline = value if factor == 'pipeline' else None
         if cache is None or pipeline != cached_of:  # pixels are its keys: features of one model
-            cache, cached_of = FeatureCache(20000), pipeline
+            cache, cached_of = FeatureCache(args.cached_images), pipeline
         title = 'central setting' if factor is None else f'{factor} = {value}'
         for metric in TASKS[args.task][1]:
             found = experiment(args, factor, value, cache, metric)

@@ -29,10 +29,10 @@ def locate(source: str) -> str:
         path = FOLDER / name
         if not path.is_file() or checksum(path) != wanted:
             raise ValueError(
-                f'{path} is {"damaged" if path.is_file() else "missing"}: restore it with '
-                '`pip install --force-reinstall --no-deps diff2in1_mm`, in a checkout with '
-                '`git checkout -- diff2in1_mm/assets`, or train the model again with '
-                '`python tools/train_diffusion.py configs/diffusion_rooms.py --amp`')
+                f'{path} is {"damaged" if path.is_file() else "missing"}: restore it in a checkout '
+                'with `git checkout -- diff2in1_mm/assets`, elsewhere by installing the package from '
+                'a checkout again (`pip install --force-reinstall --no-deps PATH_TO_CHECKOUT`); '
+                '`make rooms-model` trains the model again')
     return str(FOLDER)
 
 

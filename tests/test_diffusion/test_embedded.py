@@ -39,7 +39,7 @@ def test_damage_is_named_with_the_mend(folder):
     content = bytearray(weights.read_bytes())
     content[len(content) // 2] ^= 1
     weights.write_bytes(content)
-    with pytest.raises(ValueError, match=r'unet.*is damaged: restore it with .pip install'):
+    with pytest.raises(ValueError, match=r'unet.*is damaged: restore it in a checkout'):
         LatentDiffusion.from_pretrained('diff2in1_mm/rooms')
     weights.unlink()
     with pytest.raises(ValueError, match='is missing.*git checkout.*train_diffusion.py'):

@@ -5,13 +5,14 @@ import os.path as osp
 import shutil
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
+from multiprocessing import Pool
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
 from filelock import FileLock
 from mmengine.logging import print_log
-from mmengine.utils import track_parallel_progress, track_progress
+from mmengine.utils import track_iter_progress, track_progress
 
 from ...diffusion import stable_seed
 from ...files import write_atomic
@@ -139,11 +140,7 @@ def _make_split(root: str, split: str, spec: dict, workers: int) -> None:
     tasks = [(root, split, index, spec['seed'], tuple(spec['size']), labelled)
              for index in range(spec['count'])]
     try:
-        if workers > 1:
-            with _no_cv2_threads():
-                records = track_parallel_progress(_write_room, tasks, workers, chunksize=4)
-        else:
-            records = track_progress(_write_room, tasks)
+        records = _write_rooms(tasks, workers)
         files = dict(captions={r['name']: r['caption'] for r in records})
         if labelled:
             files['instances'] = _coco(records, spec['size'])
@@ -156,6 +153,18 @@ def _make_split(root: str, split: str, spec: dict, workers: int) -> None:
         if osp.exists(osp.join(root, f'rooms_{split}.json')) or not any(
                 map(osp.exists, _paths(root, split))):
             _forget(root, split)
+
+
+def _write_rooms(tasks: List[tuple], workers: int) -> List[dict]:
+    """Records of all rooms, in order; after a failure no process is left that writes rooms."""
+    if workers == 1:
+        return track_progress(_write_room, tasks)
+    with _no_cv2_threads(), Pool(workers) as pool:
+        try:
+            return list(track_iter_progress((pool.imap(_write_room, tasks, 4), len(tasks))))
+        finally:  # leaving the pool's block would not wait for the processes' ends
+            pool.terminate()
+            pool.join()
 
 
 @contextmanager

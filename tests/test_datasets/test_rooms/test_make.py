@@ -1,5 +1,6 @@
 """The world on disk: layout, first use, and what must not be left behind."""
 import json
+import multiprocessing
 import shutil
 import subprocess
 import sys
@@ -159,6 +160,23 @@ def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
     assert not [path for path in tmp_path.rglob('*') if path.is_file() and path.suffix != '.lock']
     monkeypatch.setattr(make, '_write', real)
     make_rooms(str(tmp_path), ['train'], **OPTIONS)  # and the next attempt succeeds
+
+
+def test_a_failure_of_one_process_ends_the_others_and_leaves_nothing(tmp_path, monkeypatch):
+    real = make._write
+
+    def full(path, array):
+        if path.endswith('000005.jpg'):
+            raise OSError(f'{path} cannot be written: is the disk full?')
+        real(path, array)
+
+    monkeypatch.setattr(make, '_write', full)
+    options = dict(OPTIONS, counts=dict(unlabelled=200), workers=2)
+    with pytest.raises(OSError, match='is the disk full'):
+        make_rooms(str(tmp_path), ['unlabelled'], **options)
+    assert not multiprocessing.active_children()  # they would write on
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ['.unlabelled.lock']
+    assert not (tmp_path / 'images' / 'unlabelled').exists()
 
 
 def test_a_missing_library_is_named(tmp_path, monkeypatch):
