@@ -1,5 +1,6 @@
 import shutil
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -77,11 +78,26 @@ def test_any_normalisation_is_undone(build):
 def test_a_normalisation_that_misses_the_range_is_named(build):
     with pytest.raises(ValueError, match=r'in \[-1.00, 200.00\] instead of \[-1, 1\]: set'):
         build()(torch.full((1, 3, 16, 16), 200.) * torch.linspace(-0.005, 1, 16))
+    with pytest.raises(ValueError, match=r'in \[-2.1'):  # ImageNet's
+        build()(torch.linspace(-2.1, 2.6, 16).expand(1, 3, 16, 16))
     preprocessor = nn.Module()
     preprocessor.mean, preprocessor.std = torch.full((3, 1, 1), 120.), torch.full((3, 1, 1), 60.)
     with pytest.raises(ValueError, match=r'backbone.input_mean is \[127.5, 127.5, 127.5\]'):
         build().check_normalisation(preprocessor)
     build(input_mean=120., input_std=60.).check_normalisation(preprocessor)
+
+
+def test_what_augmentation_does_not_cut_is_cut(build):
+    """MMDetection's distortion makes numbers that no 8-bit image has."""
+    transforms = pytest.importorskip('mmdet.datasets.transforms')
+    np.random.seed(0)
+    distort = transforms.PhotoMetricDistortion()
+    photos = [np.random.randint(0, 256, (16, 16, 3), dtype=np.uint8) for _ in range(40)]
+    pixels = torch.from_numpy(np.stack([distort(dict(img=photo))['img'] for photo in photos]))
+    batch = pixels.permute(0, 3, 1, 2) / 127.5 - 1
+    assert batch.min() < -1.1 and batch.max() > 1.5
+    for a, b in zip(build()(batch), build()(batch.clamp(-1, 1))):
+        assert_same(a, b)
 
 
 @pytest.mark.parametrize('bgr_to_rgb, input_bgr', [(True, False), (False, True), (False, False),

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...diffusion.padding import crop_to_stride
 from .head_losses import sum_losses
-from .targets import depth_target, resized
+from .targets import batch_size_of, depth_target, resized
 
 
 @MODELS.register_module()
@@ -45,7 +45,7 @@ class DepthHead(VPDDepthHead):
     def predict(self, inputs: Sequence[Tensor], batch_img_metas: List[dict],
                 test_cfg: Any) -> Tensor:
         """Depth (N, 1, H, W) in metres at the size of the batch."""
-        size = batch_img_metas[0]['pad_shape'][:2]
+        size = batch_size_of(batch_img_metas)
         return self.predict_by_feat(self(inputs, size), batch_img_metas)
 
     def forward(self, inputs: Sequence[Tensor],
@@ -86,4 +86,4 @@ class DepthHead(VPDDepthHead):
 
     def predict_by_feat(self, seg_logits: Tensor, batch_img_metas) -> Tensor:
         """Depth (N, 1, H, W) at the size of the batch."""
-        return resized(seg_logits, batch_img_metas[0]['pad_shape'][:2], self.align_corners)
+        return resized(seg_logits, batch_size_of(batch_img_metas), self.align_corners)

@@ -9,7 +9,7 @@ from mmseg.models.decode_heads import FPNHead
 from torch import Tensor
 
 from .head_losses import check_without_kappa, cosine_and_l1, sum_losses
-from .targets import depth_target, normal_target, resized
+from .targets import batch_size_of, depth_target, normal_target, resized
 
 __all__ = ['FPNDepthHead', 'FPNNormalHead']
 
@@ -26,7 +26,7 @@ class _FPNMapHead(FPNHead):
 
     def predict_by_feat(self, seg_logits: Tensor, batch_img_metas: Sequence[dict]) -> Tensor:
         """Maps (N, C, H, W) at the size of the batch."""
-        return self.finish(resized(seg_logits, batch_img_metas[0]['pad_shape'][:2],
+        return self.finish(resized(seg_logits, batch_size_of(batch_img_metas),
                                    self.align_corners))
 
     def finish(self, maps: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from .head_losses import check_without_kappa, cosine_and_l1, sum_losses
-from .targets import depth_target, normal_target, resized
+from .targets import batch_size_of, depth_target, normal_target, resized
 
 _TASKS = dict(normals=3, depth=1)
 
@@ -142,7 +142,7 @@ class IDiscHead(BaseModule):
     def predict(self, inputs: Sequence[Tensor], batch_img_metas: Sequence[dict],
                 test_cfg: Any) -> Tensor:
         """Unit normals (N, 3, H, W) or metres (N, 1, H, W) at the size of the batch."""
-        return self._finish(resized(self(inputs), batch_img_metas[0]['pad_shape'][:2]))
+        return self._finish(resized(self(inputs), batch_size_of(batch_img_metas)))
 
     def _finish(self, maps: Tensor) -> Tensor:
         if self.task == 'normals':

@@ -8,7 +8,7 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from .normal_decoder import NormalDecoder
-from .targets import normal_target, resized
+from .targets import batch_size_of, normal_target, resized
 
 
 @MODELS.register_module()
@@ -60,5 +60,5 @@ class NormalHead(BaseModule):
     def predict(self, inputs: Sequence[Tensor], batch_img_metas: List[dict],
                 test_cfg: Any) -> Tensor:
         """Unit normals and kappa, (N, 4, H, W), at the size of the batch."""
-        maps = resized(self(inputs), batch_img_metas[0]['pad_shape'][:2])
+        maps = resized(self(inputs), batch_size_of(batch_img_metas))
         return torch.cat([F.normalize(maps[:, :3], dim=1), maps[:, 3:]], dim=1)

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ['depth_target', 'normal_target', 'resized']
+__all__ = ['batch_size_of', 'depth_target', 'normal_target', 'resized']
 
 
 def normal_target(data_samples: Sequence[Any]) -> Tuple[Tensor, Tensor]:
@@ -29,6 +29,17 @@ def normal_target(data_samples: Sequence[Any]) -> Tuple[Tensor, Tensor]:
     weights = [sample.gt_normal_weight.data[0] if 'gt_normal_weight' in sample
                else torch.ones_like(maps[0, 0]) for sample in data_samples]
     return maps, valid * torch.stack(weights)
+
+
+def batch_size_of(metas: Sequence[dict]) -> Tuple[int, int]:
+    """Height and width at which predictions are wanted, as MMSegmentation's heads take them.
+
+    Args:
+        metas (Sequence[dict]): Of the images. In slide inference their ``img_shape`` is the window,
+            a ``torch.Size``; else ``pad_shape`` counts, where anything was padded.
+    """
+    size, padded = (metas[0].get(name) for name in ('img_shape', 'pad_shape'))
+    return tuple(padded if padded and not isinstance(size, torch.Size) else size)[:2]
 
 
 def depth_target(data_samples: Sequence[Any]) -> Tensor:

@@ -10,7 +10,8 @@ pytest.importorskip('mmseg')
 from mmseg.structures import SegDataSample  # noqa: E402
 
 from diff2in1_mm.models.decode_heads.idisc_head import Discretisation, Partitioning  # noqa: E402
-from diff2in1_mm.models.decode_heads.targets import depth_target, normal_target  # noqa: E402
+from diff2in1_mm.models.decode_heads.targets import (batch_size_of, depth_target,  # noqa: E402
+                                                      normal_target)
 
 FPN = dict(in_channels=[8] * 3, in_index=[0, 1, 2], feature_strides=[4, 8, 16], channels=16,
            norm_cfg=dict(type='BN'), align_corners=False, dropout_ratio=0.0)
@@ -34,6 +35,14 @@ def normals(size=(16, 24), weight=None):
 
 def maps(count=2, size=(16, 24), channels=8):
     return [torch.randn(count, channels, size[0] // 2**k, size[1] // 2**k) for k in range(3)]
+
+
+@pytest.mark.parametrize('meta', [
+    dict(img_shape=(30, 40), pad_shape=(32, 48, 3)), dict(img_shape=(32, 48, 3), pad_shape=None),
+    dict(img_shape=(32, 48)), dict(pad_shape=(32, 48)),
+    dict(img_shape=torch.Size((32, 48)), pad_shape=(64, 96))])  # a window of slide inference
+def test_predictions_are_wanted_at(meta):
+    assert batch_size_of([meta]) == (32, 48)
 
 
 class TestFPN:
