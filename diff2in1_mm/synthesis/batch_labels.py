@@ -54,7 +54,11 @@ class BatchLabels:
             raise ValueError("creation.label_from='last_step' gives attention maps of the "
                              "generator's condition, but backbone.attention_maps means the tokens "
                              "of backbone.condition: set it to 'fresh'")
-
+        if self.last_step and (getattr(self.backbone, 'keep_padding', False)
+                               or not getattr(self.backbone, 'scale_latents', True)):
+            raise ValueError("creation.label_from='last_step' takes features of scaled latents and "
+                             'of images without padding, but backbone.scale_latents=False or '
+                             "keep_padding=True asks for others: set it to 'fresh'")
         self._check_scale(label_from)
 
     def _check_scale(self, label_from: str) -> None:

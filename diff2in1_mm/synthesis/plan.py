@@ -7,6 +7,7 @@ import os.path as osp
 from typing import Any, Dict, Hashable, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
+from mmcv.image import rescale_size
 from PIL import Image, UnidentifiedImageError
 
 from ..diffusion.noise import stable_seed
@@ -108,9 +109,7 @@ def make_plan(dataset: Any, generator: PartialNoiseGenerator, settings: Creation
         round (int): Of creation, from 0.
     """
     sources = source_indices(dataset)[:settings.limit]
-    fixed_size = settings.scale is not None and not settings.keep_ratio
-    sizes = {index: None if fixed_size else _header_size(source_entry(dataset, index)['img_path'])
-             for index in sources}
+    sizes = {index: _size(source_entry(dataset, index)['img_path'], settings) for index in sources}
 
     def sample(source: int, copy: int) -> Sample:
         own = stable_seed(seed, 'creation', round, source, copy)
@@ -136,6 +135,14 @@ def _fill(samples: Sequence[Sample], keys: Iterable[Hashable], size: int) -> Lis
         if len(waiting[key]) == size:
             batches.append(tuple(waiting.pop(key)))
     return batches + [tuple(part) for part in waiting.values()]
+
+
+def _size(path: str, settings: CreationSettings) -> Optional[Tuple[int, int]]:
+    """(w, h) at which an image is varied; None where all have one, or its file cannot be read."""
+    if settings.scale is not None and not settings.keep_ratio:
+        return None
+    size = _header_size(path)
+    return size if None in (size, settings.scale) else rescale_size(size, tuple(settings.scale))
 
 
 def _header_size(path: str) -> Optional[Tuple[int, int]]:

@@ -15,7 +15,8 @@ from diff2in1_mm.synthesis.plan import make_plan, source_indices
 from diff2in1_mm.synthesis.settings import CreationSettings
 
 from ..small_models import write_json
-from .segmentation import CLASSES, FAST, build_dataset, build_model, dataset_config
+from .segmentation import (CLASSES, FAST, build_dataset, build_model, dataset_config,
+                           make_images)
 
 
 def contents(store):
@@ -98,6 +99,17 @@ def test_the_shares_are_the_plan(dataset):
     sizes = [len(share.samples) for share in shares]
     assert max(sizes) - min(sizes) <= 2 and shares[0].preview == plan.preview
     assert not shares[1].preview
+
+
+def test_images_that_become_one_size_share_batches(tmp_path):
+    root = make_images(tmp_path)
+    for index, path in enumerate(sorted((root / 'img').iterdir())):
+        height, width = [(64, 96), (32, 48), (40, 60), (96, 64)][index % 4]
+        cv2.imwrite(str(path), np.zeros((height, width, 3), np.uint8))
+    dataset = build_dataset(root)
+    settings = CreationSettings(batch_size=8, T=100, scale=(48, 48))
+    plan = make_plan(dataset, settings.build_generator(), settings, 0, 0)
+    assert len(plan.preview) == 2  # upright ones, and the others
 
 
 def test_an_interrupted_creation_continues(model, dataset, tmp_path, monkeypatch):
@@ -256,6 +268,13 @@ def test_labels_from_the_last_step_save_a_pass(model, dataset, tmp_path, monkeyp
         np.testing.assert_array_equal(last.read(a)[0], fresh.read(b)[0])
         # an untrained head decides by small differences; the two views agree all the same
         assert (last.read(a)[1] == fresh.read(b)[1]).mean() > 0.5
+
+
+@pytest.mark.parametrize('option', [dict(scale_latents=False), dict(keep_padding=True)])
+def test_the_last_step_has_no_features_of_other_inputs(pipeline_folder, dataset, option):
+    model = build_model(pipeline_folder, **option)
+    with pytest.raises(ValueError, match="scaled latents.*set it to 'fresh'"):
+        check_creation(model, dict(FAST, label_from='last_step'), dataset)
 
 
 def test_labels_of_the_source_image(model, dataset, root, tmp_path):
