@@ -218,7 +218,7 @@ class VariantMaker:
         scale, keep_ratio = self.settings.scale, self.settings.keep_ratio
         if scale is None:
             scale, keep_ratio = tuple(prediction.metainfo['img_shape'][1::-1]), False
-        return load_image(path, scale, keep_ratio)
+        return load_image(path, scale, keep_ratio, self.predictor.turns)
 
     def _variants(self, image: np.ndarray, source: Source, T: int) -> List[np.ndarray]:
         """uint8 (H, W, 3) RGB images; how many fit into a batch changes nothing."""
@@ -259,7 +259,7 @@ def run(args: argparse.Namespace, paths: Dict[str, str], predictor: Predictor,
     written, skipped = 0, []
     for path, target in tqdm(paths.items(), unit='image'):
         try:
-            image = load_image(path)
+            image = load_image(path, turn=predictor.turns)
         except Exception as error:  # whatever a decoder raises on a broken file
             skipped.append(path)
             tqdm.write(f'{path} cannot be read and is left out: {error}', file=sys.stderr)

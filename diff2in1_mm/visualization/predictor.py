@@ -25,6 +25,8 @@ class Predictor:
         model (nn.Module): In eval mode.
         classes (list[str]): Class names.
         colours (ndarray): uint8 (classes, 3), RGB.
+        turns (bool): The model's loader applies an image's EXIF orientation; predictions fit to an
+            image that was read the same way.
         writes_names (bool): Class names are in the pictures of :meth:`draw`.
     """
 
@@ -37,6 +39,8 @@ class Predictor:
         cfg.test_pipeline = inference_pipeline(cfg)
         self.model = self._load(cfg, checkpoint, device)
         self.opacity = opacity
+        loader = cfg.test_pipeline[0] if cfg.test_pipeline else {}
+        self.turns = not str(loader.get('color_type', '')).endswith('ignore_orientation')
         meta = self.model.dataset_meta or {}
         self.classes: List[str] = list(meta.get('classes') or ())
         palette = meta.get('palette')
@@ -106,7 +110,8 @@ class Segmentor(Predictor):
         """Classes that a prediction shows, largest area first."""
         if 'pred_sem_seg' not in prediction:
             return []
-        labels = prediction.pred_sem_seg.data.cpu().numpy().ravel()
+        # binary heads predict floats
+        labels = prediction.pred_sem_seg.data.long().cpu().numpy().ravel()
         areas = np.bincount(labels[(labels >= 0) & (labels < len(self.classes))])
         return [int(i) for i in np.argsort(-areas, kind='stable') if areas[i]]
 
@@ -126,6 +131,9 @@ class Detector(Predictor):
 
     def _load(self, cfg, checkpoint, device):
         from mmdet.apis import init_detector
+        # The data set is built to ask for its palette, and would look for its files, or make them.
+        dataset = dict(type='mmdet.BaseDetDataset', metainfo=_own_palette(cfg))
+        cfg.test_dataloader = ConfigDict(dataset=dataset)
         return init_detector(cfg, checkpoint, device=device)
 
     def _predict(self, image):
@@ -166,6 +174,16 @@ class Detector(Predictor):
         sides = (boxes.bboxes[:, 2:] - boxes.bboxes[:, :2]).numpy()
         areas = np.bincount(boxes.labels.numpy(), weights=sides.prod(1))
         return [int(i) for i in np.argsort(-areas, kind='stable') if areas[i]]
+
+
+def _own_palette(cfg: Config) -> dict:
+    """The palette of the config's test data set as a ``metainfo``, empty where it names none."""
+    from mmdet.registry import DATASETS
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+    kind = dataset.get('type')
+    kind = DATASETS.get(kind) if isinstance(kind, str) else kind
+    metainfo = {**getattr(kind, 'METAINFO', {}), **(dataset.get('metainfo') or {})}
+    return {name: value for name, value in metainfo.items() if name == 'palette'}
 
 
 #: Transforms that load truth and are not called annotation.

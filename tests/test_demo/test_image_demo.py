@@ -1,11 +1,14 @@
 """demo/image_demo.py: pictures of predictions and of variants, and its sentences."""
 import os
+from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from PIL import Image
 
 from diff2in1_mm.visualization.predictor import inference_pipeline
 
@@ -136,6 +139,46 @@ def test_a_config_without_testing():
     pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
     cfg = Config(dict(test_dataloader=None, test_pipeline=pipeline))
     assert inference_pipeline(cfg) == pipeline[:1]
+
+
+def write_turned(path):
+    """A photograph of 90 x 60 pixels that its EXIF data turn by a quarter."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(tiny.write_photo(path.with_suffix('.png'))).save(path, exif=exif)
+    path.with_suffix('.png').unlink()
+    return path
+
+
+@pytest.mark.parametrize('color_type, shape', [('color', (90, 60)),
+                                               ('color_ignore_orientation', (60, 90))])
+def test_pictures_are_turned_as_the_loader_turns(run, segmentor, tmp_path, color_type, shape):
+    path = tmp_path / 'turned.py'
+    path.write_text(Path(segmentor.config).read_text().replace(
+        "type='LoadImageFromFile'", f"type='LoadImageFromFile', color_type={color_type!r}"))
+    photo = write_turned(tmp_path / 'photo.jpg')
+    model = SimpleNamespace(config=str(path), checkpoint=segmentor.checkpoint)
+    out, names, _ = run(photo, '--no-legend', model=model)
+    assert names == ['photo.png'] and cv2.imread(str(out / names[0])).shape[:2] == shape
+
+
+def test_a_binary_segmentor(run, pipeline_folder, tmp_path):
+    """Whose predictions are numbers of another type."""
+    text = tiny.SEGMENTOR.replace('num_classes=3', 'num_classes=2, out_channels=1')
+    config = tiny.write_config(tmp_path, pipeline_folder, text)
+    model = SimpleNamespace(config=config,
+                            checkpoint=tiny.write_checkpoint(config, tmp_path / 'w.pth'))
+    assert run(tiny.write_photo(tmp_path / 'p' / 'photo.png'), model=model)[1] == ['photo.png']
+
+
+def test_a_detector_needs_no_data_set(demo, detector):
+    """MMDetection builds the test data set for its palette; Rooms would begin to render."""
+    cfg = demo.load_config(demo.parse_args(['x', detector.config, 'x']))
+    palette = [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    cfg.test_dataloader.dataset.update(ann_file='absent.json', metainfo=dict(palette=palette))
+    assert demo.predictor_for(cfg, detector.checkpoint).colours.tolist() == palette
+    cfg.test_pipeline, cfg.test_dataloader = cfg.test_dataloader.dataset.pipeline, None
+    assert demo.predictor_for(cfg, detector.checkpoint).colours.tolist() == tiny.PALETTE
 
 
 def test_files_without_captions_of_their_own(demo, segmentor, capsys):
