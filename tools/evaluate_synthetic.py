@@ -59,6 +59,9 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--limit', type=int, default=2000, help='at most so many images of each '
                         'set, which are all in memory (default: %(default)s); FID needs more '
                         'images than the network has features: 2,049 for Inception')
+    parser.add_argument('--ignore-orientation', action='store_true',
+                        help='read sources and real images without their EXIF orientation, as '
+                        "loaders with color_type='color_ignore_orientation' do")
     parser.add_argument('--out', help='default: STORE/evaluation')
     return parser.parse_args(argv)
 
@@ -72,12 +75,12 @@ def image_size(path: str) -> Optional[Tuple[int, int]]:
         return None
 
 
-def read_images(paths: Sequence[str], size) -> Dict[str, Tensor]:
+def read_images(paths: Sequence[str], size, turn: bool = True) -> Dict[str, Tensor]:
     """uint8 RGB images (3, H, W) of one size (width, height) by path; the unreadable are named."""
     images = {}
     for path in paths:
         try:
-            image = load_image(path, size, keep_ratio=False)
+            image = load_image(path, size, keep_ratio=False, turn=turn)
         except OSError as error:
             print(f'{path} cannot be read ({error}) and is left out', file=sys.stderr)
             continue
@@ -103,8 +106,8 @@ def jittered(images: Sequence[Tensor]) -> List[Tensor]:
             for image, generator in zip(images, generators)]
 
 
-def figures(network: nn.Module, real: List[Tensor], samples: List[Tensor],
-            sources: List[Tensor]) -> Dict[str, dict]:
+def figures(network: nn.Module, real: List[Tensor], samples: List[Tensor], sources: List[Tensor],
+            standardise: bool = True) -> Dict[str, dict]:
     """All distances and the diversity, in the features of one network."""
     of_real, of_samples = extract(network, real), extract(network, samples)
     distinct = list({id(source): source for source in sources}.values())  # one for all its samples
@@ -116,7 +119,7 @@ def figures(network: nn.Module, real: List[Tensor], samples: List[Tensor],
         'jittered copies to real': (of_real, extract(network, jittered(distinct))),
         'sources to real': (of_real, of_distinct)}
     return {
-        **{name: dict(distances(*sets), images=min(map(len, sets)),
+        **{name: dict(distances(*sets, standardise=standardise), images=min(map(len, sets)),
                       fid_needs=of_real.shape[1] + 1)
            for name, sets in pairs.items() if min(map(len, sets)) >= LEAST // 2},
         'diversity': diversity(sources, samples, of_distinct[[place[id(s)] for s in sources]],
@@ -194,15 +197,17 @@ def evaluate(args: argparse.Namespace, store: SyntheticStore, records: List[Samp
     if size is None:
         raise ValueError(f'none of the images of {args.store} can be read')
     of_store = read_images([store.image_path(r) for r in records], size)
-    of_sources = read_images(dict.fromkeys(r.source_path for r in records), size)
+    turn = not args.ignore_orientation
+    of_sources = read_images(dict.fromkeys(r.source_path for r in records), size, turn)
     pairs = [(of_sources[r.source_path], of_store[store.image_path(r)]) for r in records
              if r.source_path in of_sources and store.image_path(r) in of_store]
-    real = list(read_images(real_paths, size).values())
+    real = list(read_images(real_paths, size, turn).values())
     if not (pairs and real):
         raise ValueError(f'none of the images of {args.real if pairs else args.store} can be read')
     check_counts(args, len(real), len(pairs))
     sources, samples = zip(*pairs)
-    result = {name: figures(network, real, samples, sources) for name, network in networks.items()}
+    result = {name: figures(network, real, samples, sources, standardise=name != 'inception')
+              for name, network in networks.items()}
     write_atomic(osp.join(args.out, 'figures.json'), json.dumps(result, indent=2).encode())
     rows = [[np.ascontiguousarray(image.permute(1, 2, 0).numpy()) for image in images[:12]]
             for images in (sources, samples)]

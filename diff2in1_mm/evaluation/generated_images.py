@@ -1,5 +1,6 @@
 """How good generated images are: distances between sets, and diversity against their sources."""
 import importlib.util
+import inspect
 import os.path as osp
 from typing import Dict, Sequence
 
@@ -56,7 +57,10 @@ def inception_features(weights: str) -> nn.Module:
         raise ImportError('Inception\'s features need torch-fidelity: run '
                           '`pip install torch-fidelity`, or leave --inception out')
     from torchmetrics.image.fid import NoTrainInceptionV3
-    return NoTrainInceptionV3('inception-v3-compat', ['2048'], weights).eval()
+    # resized as in the papers, where newer versions of torchmetrics would smooth
+    known = inspect.signature(NoTrainInceptionV3).parameters
+    options = dict(antialias=False) if 'antialias' in known else {}
+    return NoTrainInceptionV3('inception-v3-compat', ['2048'], weights, **options).eval()
 
 
 def check_torchmetrics() -> None:
@@ -81,19 +85,21 @@ class _Given(nn.Module):
 
 
 def distances(first: Tensor, second: Tensor, subsets: int = 100,
-              seed: int = 0) -> Dict[str, float]:
+              seed: int = 0, standardise: bool = True) -> Dict[str, float]:
     """FID and KID between two sets of features, by torchmetrics.
 
     FID is the Frechet distance of Gaussians (Heusel et al. 2017); it needs more samples than
     features, so it is left out for smaller sets. KID is the unbiased squared MMD with a cubic
-    kernel (Binkowski et al. 2018), averaged over random subsets. Features are standardised by
-    ``first`` for KID's kernel.
+    kernel (Binkowski et al. 2018), averaged over random subsets.
 
     Args:
         first (Tensor): Of real images, (M, d).
         second (Tensor): Of the images to judge, (N, d).
         subsets (int): Random subsets that KID averages over. Default 100.
         seed (int): Of their draw. Default 0.
+        standardise (bool): Whether KID's kernel sees features standardised by ``first``: their
+            scale differs from network to network, but for Inception's, which papers take as they
+            are. Default True.
 
     Returns:
         dict[str, float]: ``kid``, ``kid_std`` (over the subsets) and, where there are enough
@@ -107,7 +113,7 @@ def distances(first: Tensor, second: Tensor, subsets: int = 100,
     smallest = min(len(first), len(second))
     if smallest < 4:
         raise ValueError(f'a set of {smallest} images has no distribution: give at least 4')
-    mean, std = first.mean(0), first.std(0).clamp_min(1e-6)
+    mean, std = (first.mean(0), first.std(0).clamp_min(1e-6)) if standardise else (0, 1)
     kid = KernelInceptionDistance(feature=_Given(first.shape[1]), subsets=subsets,
                                   subset_size=max(smallest // 2, 2))
     kid.update((first - mean) / std, real=True)

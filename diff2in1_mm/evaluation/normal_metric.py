@@ -5,6 +5,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 from torch import Tensor
@@ -54,8 +55,8 @@ class NormalMetric(MetricWithFiles):
             pred = sample['pred_normal_map']['data']
             errors = angular_error(pred, sample['gt_normal_map']['data']).cpu().numpy()
             if self.files is not None:
-                self.files.write(sample['img_path'],
-                                 pred.permute(1, 2, 0).float().cpu().numpy())
+                unit = F.normalize(pred[:3].float(), dim=0)
+                self.files.write(sample['img_path'], unit.permute(1, 2, 0).cpu().numpy())
             bins, counts = np.unique(np.minimum(errors / _BIN, 2**16 - 1).astype(np.uint16),
                                      return_counts=True)
             self.results.append(dict(

@@ -34,6 +34,24 @@ def test_kid_does_not_depend_on_the_scale_of_single_features():
                                                                      rel=1e-3)
 
 
+def mmd(first, second):
+    """The unbiased squared MMD of the kernel (x y / d + 1)^3 between sets of equal size."""
+    def kernel(a, b):
+        return (a @ b.T / a.shape[1] + 1)**3
+
+    count = len(first)
+    within = [(kernel(x, x).sum() - kernel(x, x).trace()) / (count * (count - 1))
+              for x in (first, second)]
+    return float(sum(within) - 2 * kernel(first, second).mean())
+
+
+def test_kid_of_inception_is_of_features_as_they_are():
+    first, second = 3 * gaussian(100), 3 * gaussian(100, shift=1.0, seed=1)
+    found = distances(first, second, standardise=False)['kid']
+    assert found == pytest.approx(mmd(first.double(), second.double()), rel=0.2)
+    assert distances(first, second)['kid'] < found / 5
+
+
 def test_few_images_have_no_fid():
     assert 'fid' not in distances(gaussian(5), gaussian(5, seed=1))
     with pytest.raises(ValueError, match='at least 4'):

@@ -6,6 +6,7 @@ from mmengine.registry import METRICS
 
 import diff2in1_mm  # noqa: F401
 from diff2in1_mm.evaluation.normal_metric import angular_error
+from diff2in1_mm.synthesis.codecs import NormalsCodec
 
 
 def unit(generator, *shape):
@@ -44,6 +45,20 @@ def test_figures_equal_the_formulas():
     assert found['rmse'] == pytest.approx(np.sqrt((errors**2).mean()), abs=1e-6)
     for limit in (5, 7.5, 11.25, 22.5, 30):
         assert found[f'a{limit:g}'] == pytest.approx(100 * (errors < limit).mean(), abs=1e-6)
+
+
+def test_files_hold_directions(tmp_path):
+    """Of predictions of any length, with or without a fourth channel."""
+    found = sample(0, spread=0.0)
+    for name, extra in (('long', 0), ('kappa', 1)):
+        data = found['pred_normal_map']['data']
+        data = torch.cat([data, torch.ones(extra, *data.shape[1:])])
+        metric = METRICS.build(dict(type='NormalMetric', output_dir=str(tmp_path)))
+        metric.process({}, [dict(found, pred_normal_map=dict(data=data), img_path=f'{name}.jpg')])
+        metric.evaluate(1)
+        direction = data[:3].permute(1, 2, 0).numpy() / 2
+        stored = NormalsCodec().decode(tmp_path / f'{name}.png')
+        np.testing.assert_allclose(stored, direction, atol=1e-3)
 
 
 def test_the_median_is_of_pixels_and_not_of_images():
