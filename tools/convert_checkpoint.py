@@ -8,6 +8,8 @@ import os.path as osp
 import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 
 from diff2in1_mm.conversion import check_target, convert, summary, write_folder
+from diff2in1_mm.diffusion.embedded import locate
+from diff2in1_mm.diffusion.loading import check_source
 from diff2in1_mm.diffusion.original_layout import read_tensors
 from diff2in1_mm.engine.tool_checks import check_writable
 from diff2in1_mm.sentences import told_in_a_sentence
@@ -51,6 +53,13 @@ def prepare(args: argparse.Namespace) -> None:
     """
     check_target(args.out, args.force)
     check_writable(args.out, '--out')
+    if osp.ismount(args.out):
+        raise ValueError(f'--out {args.out} is a mounted volume, which cannot be replaced as a '
+                         f'whole: give a folder in it, such as {osp.join(args.out, "converted")}')
+    # where the new folder is made before it takes the place of the old one
+    check_writable(osp.dirname(osp.abspath(args.out)), '--out, the folder above it:')
+    if args.diffusion is not None:
+        check_source(locate(args.diffusion))
     for path in args.inputs:
         if not osp.isfile(path):
             raise FileNotFoundError(f'there is no file {path!r}: give the checkpoints to convert')

@@ -71,7 +71,8 @@ def write_folder(folder: str, source: str, files: Iterable[str], converted: Conv
             save_parts(converted.parts, path, text)
         else:
             require('mmseg', f'What {source} becomes')
-            _write_model(Path(path), source, converted, diffusion)
+            name = osp.basename(osp.abspath(folder))
+            _write_model(Path(path), name, source, converted, diffusion)
         content.update(report(source, files, converted))
         (Path(path) / REPORT).write_bytes(dump(content))
 
@@ -79,8 +80,9 @@ def write_folder(folder: str, source: str, files: Iterable[str], converted: Conv
     return content
 
 
-def _write_model(path: Path, source: str, converted: Converted, diffusion: Optional[str]) -> None:
-    (path / 'config.py').write_text(config_text(source, converted, diffusion))
+def _write_model(path: Path, name: str, source: str, converted: Converted,
+                 diffusion: Optional[str]) -> None:
+    (path / 'config.py').write_text(config_text(name, source, converted, diffusion))
     weights = complete_weights(converted, Config.fromfile(path / 'config.py'))
     model = _frozen_model(converted, diffusion)
     if model is not None:
@@ -96,10 +98,12 @@ def _write_model(path: Path, source: str, converted: Converted, diffusion: Optio
                path / 'checkpoint.pth')
 
 
-def config_text(source: str, converted: Converted, diffusion: Optional[str] = None) -> str:
+def config_text(name: str, source: str, converted: Converted,
+                diffusion: Optional[str] = None) -> str:
     """A config that inherits ours and changes what the source has otherwise.
 
     Args:
+        name (str): Of the folder: every config is called config.py, and each needs a work dir.
         source (str): What was converted, for a comment.
         converted (Converted): The conversion.
         diffusion (str | None): As :func:`write_folder` takes it.
@@ -108,7 +112,7 @@ def config_text(source: str, converted: Converted, diffusion: Optional[str] = No
         str: Python source; the paths in it are relative to the config's own folder.
     """
     generator = osp.abspath(diffusion) if diffusion and osp.exists(diffusion) else diffusion
-    changed = dict(model=converted.model)
+    changed = dict(model=converted.model, work_dir=f'work_dirs/{name}')
     if converted.parts is None and diffusion is not None:
         changed['model'] = dict(converted.model, backbone=dict(
             diffusion=dict(source=generator)))

@@ -22,7 +22,7 @@ def official(golden):
 
 def fitted(source, converted, tmp_path):
     path = tmp_path / 'config.py'
-    path.write_text(config_text(source, converted))
+    path.write_text(config_text('converted', source, converted))
     cfg = Config.fromfile(path)
     return cfg, complete_weights(converted, cfg)
 
