@@ -76,12 +76,18 @@ def _checkpoint(cfg: Config) -> str:
 def _creation(cfg: Config, options: SwitchOptions, task: str) -> List[str]:
     """Arguments of ``creation``: T and sizes by the kind of labels."""
     side = trained_side(locate(options.diffusion))
-    default, scale, labelled = 300, (side * 3 // 2, side), _test_scale(cfg)
+    default, scale, keep_ratio, labelled = 300, (side * 3 // 2, side), True, None
     if task == 'segmentation':
-        default, scale, labelled = 400, _crop_scale(cfg, side), None
+        default, scale = 400, _crop_scale(cfg, side)
+    else:
+        labelled, keep_ratio = _test_scale(cfg)
+    if not keep_ratio:  # images of the ratio that the detector squeezes all images to
+        scale = _enlarged(labelled, side)
     lines = [f'T={options.T or default}',
              "condition=dict(type='ComposedCaption', scene='scene')",
              '# (w, h), about what the diffusion model was trained at', f'scale={scale}']
+    if not keep_ratio:
+        lines += ['# not within it: the detector looks at images of this ratio', 'keep_ratio=False']
     if labelled:
         lines += ['# at which the detector looks at them, as in testing', f'label_scale={labelled}']
     return lines
@@ -91,15 +97,20 @@ def _crop_scale(cfg: Config, side: int) -> Tuple[int, int]:
     """(w, h) of the training crops, enlarged where the diffusion model knows larger images."""
     size = part(cfg.model, 'data_preprocessor').get('size') or cfg.get('crop_size') or side
     height, width = (size, size) if isinstance(size, int) else size
-    larger = max(1.0, side / min(height, width))
-    return round(width * larger), round(height * larger)
+    return _enlarged((width, height), side)
 
 
-def _test_scale(cfg: Config) -> Optional[Tuple[int, int]]:
-    """(w, h) of ``Resize`` in the validation pipeline."""
+def _enlarged(scale: Tuple[int, int], side: int) -> Tuple[int, int]:
+    """(w, h) with the shorter of them at least ``side``."""
+    larger = max(1.0, side / min(scale))
+    return round(scale[0] * larger), round(scale[1] * larger)
+
+
+def _test_scale(cfg: Config) -> Tuple[Optional[Tuple[int, int]], bool]:
+    """(w, h) of ``Resize`` in the validation pipeline, and whether it keeps an image's ratio."""
     dataset = part(part(cfg, 'val_dataloader'), 'dataset')
     for step in dataset.get('pipeline') or []:
         scale = step.get('scale')
         if str(step['type']).endswith('Resize') and isinstance(scale, (list, tuple)):
-            return tuple(scale)
-    return None
+            return tuple(scale), bool(step.get('keep_ratio', False))
+    return None, True

@@ -180,6 +180,17 @@ def test_a_detector_of_its_library(tmp_path):
     assert hook.creation.scale == (768, 512) and hook.creation.label_scale == (1333, 800)
 
 
+def test_a_detector_that_squeezes_images(tmp_path):
+    """It is shown stored images of the ratio that it knows, at the size that it knows."""
+    pytest.importorskip('mmdet')
+    out = tmp_path / 'out.py'
+    options = SwitchOptions(maps=given_maps([512, 1024], [8, 16]))
+    out.write_text(switch_in('mmdet::ssd/ssd300_coco.py', str(out), options))
+    creation = Config.fromfile(out).custom_hooks[-1].creation
+    assert creation.scale == (512, 512) and creation.label_scale == (300, 300)
+    assert not creation.keep_ratio
+
+
 def test_links_between_the_base_and_the_new_file(tmp_path):
     """MMEngine goes up from a linked folder by its name and by where it leads, and wants both."""
     (tmp_path / 'project').mkdir()
