@@ -42,7 +42,7 @@ def test_damage_is_named_with_the_mend(folder):
     with pytest.raises(ValueError, match=r'unet.*is damaged: restore it in a checkout'):
         LatentDiffusion.from_pretrained('diff2in1_mm/rooms')
     weights.unlink()
-    with pytest.raises(ValueError, match='is missing.*git checkout.*train_diffusion.py'):
+    with pytest.raises(ValueError, match='is missing.*git checkout.*make rooms-model'):
         LatentDiffusion.from_pretrained('diff2in1_mm/rooms')
     shutil.rmtree(folder)
     with pytest.raises(ValueError, match='checksums.json is missing'):
