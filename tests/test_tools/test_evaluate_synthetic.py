@@ -137,7 +137,7 @@ def test_a_diffusion_model_that_is_none_is_one_sentence(tool, folders, capsys):
 
 
 def test_a_bug_keeps_its_traceback(tool, folders, monkeypatch, pipeline_folder):
-    monkeypatch.setattr(tool, 'figures', lambda *args: float('a number'))
+    monkeypatch.setattr(tool, 'figures', lambda *args, **options: float('a number'))
     with pytest.raises(ValueError, match='could not convert'):
         tool.main([str(folders[0]), '--real', str(folders[1]), '--diffusion', pipeline_folder])
 
