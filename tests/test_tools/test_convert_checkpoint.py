@@ -1,7 +1,6 @@
 """Published layouts, converted and run by tools/test.py."""
 import importlib.util
 import json
-import os
 from pathlib import Path
 
 import cv2
@@ -324,15 +323,6 @@ def test_a_converted_model_does_not_generate_by_itself(small, folder, tmp_path):
     assert cfg.custom_hooks[0].creation.diffusion == str(folder)
     assert cfg.work_dir == 'work_dirs/out'  # and no other's, though each is called config.py
     assert load_file(tmp_path / 'out' / 'embeddings.safetensors')['tokens'].shape == (1, 64)
-
-
-def test_bad_options_are_told_before_anything_is_read(tmp_path, capsys, monkeypatch):
-    (tmp_path / 'w.pth').write_bytes(b'no checkpoint')
-    given = (tmp_path / 'w.pth', '--out', tmp_path / 'out')
-    assert 'neither an existing folder nor a hub id' in refusal(
-        capsys, *given, '--diffusion', './typo')
-    monkeypatch.setattr(os.path, 'ismount', lambda path: True)
-    assert 'a mounted volume, which cannot be replaced' in refusal(capsys, *given)
 
 
 def test_bad_input_is_told_in_one_sentence(small, tmp_path, capsys):

@@ -1,4 +1,6 @@
 """tools/convert_checkpoint.py: what it does with its target and its files, and with a bug."""
+import os
+
 import pytest
 from safetensors.torch import save_file
 
@@ -22,6 +24,15 @@ def test_a_target_that_cannot_be_written_is_told_before_the_work(tmp_path, capsy
     (tmp_path / 'any.pth').touch()
     assert '--out /proc/nothing cannot be written' in refusal(
         capsys, tmp_path / 'any.pth', '--out', '/proc/nothing')
+
+
+def test_bad_options_are_told_before_anything_is_read(tmp_path, capsys, monkeypatch):
+    (tmp_path / 'w.pth').write_bytes(b'no checkpoint')
+    given = (tmp_path / 'w.pth', '--out', tmp_path / 'out')
+    assert 'neither an existing folder nor a hub id' in refusal(
+        capsys, *given, '--diffusion', './typo')
+    monkeypatch.setattr(os.path, 'ismount', lambda path: True)
+    assert 'a mounted volume, which cannot be replaced' in refusal(capsys, *given)
 
 
 def test_a_bug_keeps_its_traceback(tmp_path, monkeypatch):
