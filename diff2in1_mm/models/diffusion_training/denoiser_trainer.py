@@ -1,5 +1,5 @@
 """Trains the denoiser (U-Net, and the text encoder where there are captions)."""
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -13,11 +13,11 @@ from torch import Tensor
 from ...diffusion import partial_noise_schedule, sample_noise, seeded_generators
 from .images import to_unit_range
 from .pipeline_files import load_pipeline, save_pipeline
-from .random_numbers import step_generator
+from .random_numbers import step_generator, step_noise
 
-
-# Stable Diffusion's embedding of a text takes 236 kB.
-_KEPT_TEXTS = 4096
+# Stable Diffusion's embedding of a text takes 236 kB, its token ids 616 bytes.
+_KEPT_EMBEDDINGS = 4096
+_KEPT_TOKENS = 32768
 
 
 class _Frozen:
@@ -31,6 +31,18 @@ class _Frozen:
 
     def __deepcopy__(self, memo: dict) -> '_Frozen':
         return self
+
+
+def _looked_up(texts: Sequence[str], kept: Dict[str, Tensor],
+               make: Callable[[List[str]], Tensor], limit: int) -> Tensor:
+    """A row per text, stacked; what is not kept is made, and the latest ``limit`` stay kept."""
+    missing = [text for text in dict.fromkeys(texts) if text not in kept]
+    if missing:
+        kept.update(zip(missing, make(missing)))
+    found = torch.stack([kept[text] for text in texts])
+    for text in list(kept)[:max(0, len(kept) - limit)]:
+        del kept[text]
+    return found
 
 
 @MODELS.register_module()
@@ -55,6 +67,9 @@ class DenoiserTrainer(BaseModel):
             its backward pass takes more time than plain matrix products over latents as small as
             these (measured: 0.75 s against 0.61 s for a step of the Rooms model). Default None.
         gradient_checkpointing (bool): Less memory for more time. Default False.
+        compile (bool | dict): ``torch.compile`` the U-Net's training passes; a dict gives its
+            options. Small U-Nets on GPUs, whose kernels take less time than their launches, gain
+            most; the first steps take minutes. Default False.
         data_preprocessor (dict | None): As in MMEngine; moves the batch to the device.
     """
 
@@ -64,7 +79,7 @@ class DenoiserTrainer(BaseModel):
                  crop_batch_repeat: int = 1, seed: int = 0,
                  sample_strengths: Sequence[int] = (200, 400, 600), sample_steps: int = 25,
                  channels_last: bool = False, fused_attention: Optional[bool] = None,
-                 gradient_checkpointing: bool = False,
+                 gradient_checkpointing: bool = False, compile: Union[bool, dict] = False,
                  data_preprocessor: Optional[dict] = None) -> None:
         super().__init__(data_preprocessor=data_preprocessor)
         parts = load_pipeline(pipeline)
@@ -75,11 +90,13 @@ class DenoiserTrainer(BaseModel):
             self.unet.enable_gradient_checkpointing()
         if channels_last:
             self.unet.to(memory_format=torch.channels_last)
+        if compile:
+            self.unet.compile(**({} if compile is True else compile))
         self.text_encoder = parts.text_encoder.train() if train_text_encoder else None
         self.frozen = _Frozen(
             vae=parts.vae.requires_grad_(False).eval(), tokenizer=parts.tokenizer,
             text_encoder=parts.text_encoder.requires_grad_(train_text_encoder),
-            scheduler=parts.scheduler, embeddings={})
+            scheduler=parts.scheduler, embeddings={}, tokens={})
         self.noise_schedule = DDPMScheduler.from_config(parts.scheduler.config)
         if self.noise_schedule.config.prediction_type not in ('epsilon', 'v_prediction'):
             raise ValueError(
@@ -119,7 +136,7 @@ class DenoiserTrainer(BaseModel):
         caption = [''] * len(latents) if caption is None else list(caption)
         generator = step_generator(self.seed, 'denoiser')
         latents, caption = self._crop(latents, caption, generator)
-        noise = torch.randn(latents.shape, generator=generator).to(latents)
+        noise = step_noise(latents, generator)
         timesteps = self._timesteps(len(latents), generator)
         # decided on the CPU: a look at what is on a GPU would wait for it
         low = timesteps < self.noise_schedule.config.num_train_timesteps // 2
@@ -187,22 +204,22 @@ class DenoiserTrainer(BaseModel):
         """Text embeddings, shape (n, L, C); the latest are kept while the text encoder is frozen."""
         if self.text_encoder is not None:
             return self.text_encoder(self._tokens(texts))[0]
-        kept = self.frozen.embeddings
-        missing = [text for text in dict.fromkeys(texts) if text not in kept]
-        if missing:
-            encoder = self.frozen.text_encoder.to(self.device).eval()
-            with torch.no_grad():
-                kept.update(zip(missing, encoder(self._tokens(missing))[0].float().cpu()))
-        found = torch.stack([kept[text] for text in texts])
-        for text in list(kept)[:max(0, len(kept) - _KEPT_TEXTS)]:
-            del kept[text]
-        return found.to(self.device)
+        encoder = self.frozen.text_encoder
+
+        @torch.no_grad()
+        def encode(missing: List[str]) -> Tensor:
+            return encoder.to(self.device).eval()(self._tokens(missing))[0].float().cpu()
+
+        return _looked_up(texts, self.frozen.embeddings, encode, _KEPT_EMBEDDINGS).to(self.device)
 
     def _tokens(self, texts: Sequence[str]) -> Tensor:
-        length = self.frozen.text_encoder.config.max_position_embeddings
-        return self.frozen.tokenizer(
-            list(texts), padding='max_length', max_length=length, truncation=True,
-            return_tensors='pt')['input_ids'].to(self.device)
+        """Token ids, shape (n, L) int64, on the device."""
+        def tokenize(missing: List[str]) -> Tensor:
+            return self.frozen.tokenizer(
+                missing, padding='max_length', truncation=True, return_tensors='pt',
+                max_length=self.frozen.text_encoder.config.max_position_embeddings)['input_ids']
+
+        return _looked_up(texts, self.frozen.tokens, tokenize, _KEPT_TOKENS).to(self.device)
 
     @property
     def device(self) -> torch.device:
@@ -241,7 +258,8 @@ class DenoiserTrainer(BaseModel):
         start = torch.full((len(latents), ), schedule.start, device=latents.device)
         latents = self.noise_schedule.add_noise(latents, noise, start)
         for timestep in schedule.timesteps:
-            output = self.unet(latents, timestep, embeddings).sample.float()
+            # not what `compile` made: another batch size would be compiled anew
+            output = self.unet.forward(latents, timestep, embeddings).sample.float()
             latents = schedule.scheduler.step(output, timestep, latents).prev_sample
         return latents
 

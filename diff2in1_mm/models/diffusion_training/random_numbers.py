@@ -18,3 +18,20 @@ def step_generator(seed: int, stage: str) -> torch.Generator:
     """
     iteration = MessageHub.get_current_instance().get_info('iter', 0)
     return torch.Generator().manual_seed(stable_seed(seed, stage, iteration, get_rank()))
+
+
+def step_noise(like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Standard normal noise, drawn where it is needed: on a CPU a large batch takes a GPU's step.
+
+    Args:
+        like (Tensor): Gives shape, dtype and device.
+        generator (torch.Generator): On the CPU. It draws the noise of CPUs, and the seed of that
+            of other devices, whose numbers differ.
+
+    Returns:
+        Tensor: Noise.
+    """
+    if like.device.type != 'cpu':
+        seed = int(torch.randint(2**62, (), generator=generator))
+        generator = torch.Generator(like.device).manual_seed(seed)
+    return torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)
