@@ -16,6 +16,18 @@ if importlib.util.find_spec('panopticapi') is None:
     sys.path.append(str(ROOT / 'tests' / 'stand_ins'))
 
 
+def pytest_addoption(parser) -> None:
+    parser.addoption('--gpu', action='store_true',
+                     help='leave GPUs visible: what is trained in tests is trained on one')
+
+
+def pytest_configure(config) -> None:
+    # before torch asks for it, and for the processes that tests start: figures that two runs share
+    # to the bit, and gloo processes, are for CPUs
+    if not config.getoption('--gpu'):
+        os.environ['CUDA_VISIBLE_DEVICES'] = ''
+
+
 def _folder(variable: str, default: Path, *parts: str) -> Path:
     folder = Path(os.environ.get(variable, default)).joinpath(*parts)
     if not folder.is_dir():

@@ -14,8 +14,8 @@ from diff2in1_mm.engine.diffusion_checks import (check_crops, check_fresh, check
                                                  check_options, mark_finished, says_finished,
                                                  warn_if_nothing_to_resume)
 from diff2in1_mm.engine.diffusion_training import DiffusionTraining
-from diff2in1_mm.engine.launch import (add_common_options, cpu_takes_bf16, join_gloo,
-                                       load_config)
+from diff2in1_mm.engine.launch import (add_common_options, check_launched, cpu_takes_bf16,
+                                       join_gloo, load_config)
 from diff2in1_mm.engine.tool_checks import check_writable
 from diff2in1_mm.sentences import misspellings_named, told_in_a_sentence
 
@@ -69,6 +69,7 @@ def init_processes(cfg: Config) -> None:
     if cfg.launcher == 'none' or is_distributed():
         return
     if torch.cuda.is_available():
+        check_launched(cfg.launcher)
         init_dist(cfg.launcher, **cfg.env_cfg.get('dist_cfg', {}))
         return
     # MMEngine asks for a CUDA device, also where there is none

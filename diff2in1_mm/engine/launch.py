@@ -22,8 +22,13 @@ from ..synthesis.settings import CreationSettings, creation_of_hook
 from .run_checks import check_inputs, warn_of_ended_schedules
 
 __all__ = ['CheckInputsHook', 'add_common_options', 'check_data', 'check_hook_data',
-           'cpu_takes_bf16', 'creation_of', 'find_hook', 'give_preprocessor', 'join_gloo',
+           'check_launched', 'cpu_takes_bf16', 'creation_of', 'find_hook', 'give_preprocessor', 'join_gloo',
            'load_config', 'prepare_processes', 'replace_sync_bn', 'type_name']
+
+
+# launcher -> what starts its processes, and the variable that it gives them
+_STARTERS = dict(pytorch=('torchrun', 'RANK'), slurm=('srun', 'SLURM_PROCID'),
+                 mpi=('mpirun', 'OMPI_COMM_WORLD_LOCAL_RANK'))
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -108,9 +113,10 @@ def prepare_processes(cfg: Config) -> None:
     CPUs; batch norm takes its place there.
 
     Raises:
-        ValueError: A launcher that MMEngine has for GPUs only.
+        ValueError: A launcher that MMEngine has for GPUs only, or that did not start this process.
     """
     if torch.cuda.is_available():
+        check_launched(cfg.launcher)
         return
     if cfg.launcher != 'none':
         join_gloo(cfg)
@@ -129,14 +135,28 @@ def join_gloo(cfg: Config) -> None:
     """Meets the other processes on CPUs, unless that has been done.
 
     Raises:
-        ValueError: A launcher that MMEngine has for GPUs only.
+        ValueError: A launcher that MMEngine has for GPUs only, or that did not start this process.
     """
     if cfg.launcher != 'pytorch':
         raise ValueError(f'--launcher {cfg.launcher} starts processes on GPUs, and torch sees none '
                          'here: start them by torchrun, with --launcher pytorch')
+    check_launched(cfg.launcher)
     if not is_distributed():
         timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 1800)
         torch.distributed.init_process_group('gloo', timeout=timedelta(seconds=timeout))
+
+
+def check_launched(launcher: str) -> None:
+    """Whether the process was started as ``--launcher`` says.
+
+    Raises:
+        ValueError: It was not, and would know neither its number nor the other processes.
+    """
+    starter, variable = _STARTERS.get(launcher, ('', ''))
+    if variable and not is_distributed() and variable not in os.environ:
+        raise ValueError(f'--launcher {launcher} is for processes that {starter} starts, and '
+                         f'{variable}, which it sets, is missing: start the tool by {starter}, or '
+                         'leave --launcher out')
 
 
 def cpu_takes_bf16() -> bool:

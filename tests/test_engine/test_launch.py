@@ -31,6 +31,17 @@ def test_launchers_for_gpus_only(monkeypatch, launcher):
         prepare_processes(Config(dict(launcher=launcher, model={})))
 
 
+@pytest.mark.parametrize('launcher, starter, gpus', [
+    ('pytorch', 'torchrun', False), ('pytorch', 'torchrun', True), ('slurm', 'srun', True),
+    ('mpi', 'mpirun', True)])
+def test_a_process_that_the_launcher_did_not_start(monkeypatch, launcher, starter, gpus):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpus)
+    for variable in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_LOCAL_RANK'):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(ValueError, match=f'is missing: start the tool by {starter}, or leave'):
+        prepare_processes(Config(dict(launcher=launcher, model={})))
+
+
 @pytest.mark.parametrize('own, pad', [('dict()', 3), ('dict(data_preprocessor=dict(pad=7))', 7)])
 def test_a_data_preprocessor_beside_the_model(tmp_path, own, pad):
     """Who builds the model without a Runner finds it in the model, where that has none."""

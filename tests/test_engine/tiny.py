@@ -71,7 +71,8 @@ class FrozenBackbone(nn.Module):
     @torch.no_grad()
     def features(self, images):
         self.images_seen += len(images)
-        maps = nn.functional.conv2d(images, *self.frozen_weights, stride=2, padding=1)
+        weights = self.frozen_weights[0].to(images.device)
+        maps = nn.functional.conv2d(images, weights, stride=2, padding=1)
         return (maps.tanh(), )
 
     def serve(self, features):
@@ -108,14 +109,15 @@ def tiny_create(model, dataset, settings, round, seed):
         noise = np.random.default_rng([seed, source]).normal(0, 10, image.shape)
         image = (image + noise).clip(0, 255).astype(np.uint8)
         with modes_kept(model), torch.no_grad():
-            inputs = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float()
+            inputs = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float().to(
+                next(model.parameters()).device)
             meta = dict(img_shape=image.shape[:2], pad_shape=image.shape[:2])
             logits = model.eval().encode_decode((inputs - 127.5) / 127.5, [meta])
         time.sleep(float(os.environ.get('TINY_CREATE_SECONDS', 0)))
         store.add(SampleRecord(id=identity, round=round, source=source,
                                source_path=info['img_path'], copy=0, seed=seed, T=1, steps=1,
                                solver='noise', caption='', checkpoint='', quality={}),
-                  image, logits.argmax(1)[0].to(torch.uint8).numpy())
+                  image, logits.argmax(1)[0].to(torch.uint8).cpu().numpy())
     return 0
 
 

@@ -1,5 +1,5 @@
 """Trains the denoiser (U-Net, and the text encoder where there are captions)."""
-from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -67,9 +67,6 @@ class DenoiserTrainer(BaseModel):
             its backward pass takes more time than plain matrix products over latents as small as
             these (measured: 0.75 s against 0.61 s for a step of the Rooms model). Default None.
         gradient_checkpointing (bool): Less memory for more time. Default False.
-        compile (bool | dict): ``torch.compile`` the U-Net's training passes; a dict gives its
-            options. Small U-Nets on GPUs, whose kernels take less time than their launches, gain
-            most; the first steps take minutes. Default False.
         data_preprocessor (dict | None): As in MMEngine; moves the batch to the device.
     """
 
@@ -79,7 +76,7 @@ class DenoiserTrainer(BaseModel):
                  crop_batch_repeat: int = 1, seed: int = 0,
                  sample_strengths: Sequence[int] = (200, 400, 600), sample_steps: int = 25,
                  channels_last: bool = False, fused_attention: Optional[bool] = None,
-                 gradient_checkpointing: bool = False, compile: Union[bool, dict] = False,
+                 gradient_checkpointing: bool = False,
                  data_preprocessor: Optional[dict] = None) -> None:
         super().__init__(data_preprocessor=data_preprocessor)
         parts = load_pipeline(pipeline)
@@ -90,8 +87,6 @@ class DenoiserTrainer(BaseModel):
             self.unet.enable_gradient_checkpointing()
         if channels_last:
             self.unet.to(memory_format=torch.channels_last)
-        if compile:
-            self.unet.compile(**({} if compile is True else compile))
         self.text_encoder = parts.text_encoder.train() if train_text_encoder else None
         self.frozen = _Frozen(
             vae=parts.vae.requires_grad_(False).eval(), tokenizer=parts.tokenizer,
@@ -258,8 +253,7 @@ class DenoiserTrainer(BaseModel):
         start = torch.full((len(latents), ), schedule.start, device=latents.device)
         latents = self.noise_schedule.add_noise(latents, noise, start)
         for timestep in schedule.timesteps:
-            # not what `compile` made: another batch size would be compiled anew
-            output = self.unet.forward(latents, timestep, embeddings).sample.float()
+            output = self.unet(latents, timestep, embeddings).sample.float()
             latents = schedule.scheduler.step(output, timestep, latents).prev_sample
         return latents
 
