@@ -11,7 +11,7 @@ help:
 	@echo 'make set-up   environment in .venv (mmcv is compiled once; its wheel is kept in ~/.cache)'
 	@echo 'make test     set-up, then the tests       (ARGS="tests/test_versions.py -k ops")'
 	@echo 'make train    set-up, then the main job    (CONFIG=$(CONFIG), ARGS="--resume")'
-	@echo 'make rooms-model  trains the diffusion model of Rooms that the package ships again (hours)'
+	@echo 'make rooms-model  trains the diffusion model of Rooms that the package ships again (hours; a GPU for the last stage)'
 	@echo 'make clean    removes builds and caches of this checkout, not .venv'
 	@echo 'Variables: PYTHON=python3.11  TORCH=torch==2.11.0 or TORCH=system  OPS=cpu|cuda|auto  MAX_JOBS=2'
 
@@ -25,14 +25,15 @@ test: set-up
 train: set-up
 	$(PY) tools/train.py configs/$(CONFIG) $(ARGS)
 
-# the diffusion model of the package, again: hours
+# the diffusion model of the package, again: two hours of two CPU cores, then minutes of a GPU
 rooms-model: set-up
 	for config in diffusion_rooms diffusion_rooms_decoder; do \
-		$(PY) -m torch.distributed.run --nproc_per_node=2 tools/train_diffusion.py \
+		CUDA_VISIBLE_DEVICES= $(PY) -m torch.distributed.run --nproc_per_node=2 tools/train_diffusion.py \
 			configs/$$config.py --amp --launcher pytorch --resume || exit 1; \
 	done
+	$(PY) tools/train_diffusion.py configs/diffusion_rooms_gpu.py --amp --resume
 	$(PY) -m diff2in1_mm.models.diffusion_training.embed \
-		work_dirs/diffusion_rooms_decoder work_dirs/diffusion_rooms
+		work_dirs/diffusion_rooms_gpu work_dirs/diffusion_rooms
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .hypothesis

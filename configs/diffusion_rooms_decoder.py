@@ -1,9 +1,9 @@
-# The last step of the embedded model: its decoder learns to bear the errors of a denoiser.
+# The second step of the embedded model: its decoder learns to bear the errors of a denoiser.
 #
 #   python tools/train_diffusion.py configs/diffusion_rooms_decoder.py --amp
 #
 # Latents, U-Net and text encoder stay as configs/diffusion_rooms.py has made them. `make rooms-model`
-# runs both and puts the result into the package.
+# runs it before configs/diffusion_rooms_gpu.py.
 _base_ = ['./diffusion_rooms.py']
 
 pretrained = 'work_dirs/diffusion_rooms/pipeline'

@@ -77,7 +77,8 @@ def test_one_that_is_stopped_on_the_way_leaves_the_old_one_whole(
     with monkeypatch.context() as patch:
         patch.setattr(embed_module, last, Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            embed(save_tiny_pipeline(tmp_path / 'other', seed=1), folder, with_pictures(tmp_path))
+            embed(save_tiny_pipeline(tmp_path / 'other', seed=1), folder,
+                  [with_pictures(tmp_path)])
     assert contents(folder) == before
     LatentDiffusion.from_pretrained('diff2in1_mm/rooms')
 
@@ -85,7 +86,7 @@ def test_one_that_is_stopped_on_the_way_leaves_the_old_one_whole(
 def test_weights_checksums_and_pictures_come_together(folder, pipeline_folder, tmp_path):
     (folder / 'README.md').write_text('model card')
     (folder / 'samples.jpg').write_bytes(b'of the old one')
-    embed(pipeline_folder, folder, with_pictures(tmp_path))
+    embed(pipeline_folder, folder, [with_pictures(tmp_path)])
     assert cv2.imread(str(folder / 'samples.jpg')).shape == (8, 8, 3)
     assert cv2.imread(str(folder / 'losses.jpg')) is not None
     assert (folder / 'README.md').read_text() == 'model card'
@@ -105,12 +106,27 @@ def test_the_card_of_one_that_a_kill_left_aside_is_kept(folder, pipeline_folder)
 
 def test_the_cards_pictures_are_of_the_run_that_drew_them(tmp_path):
     with pytest.raises(FileNotFoundError, match='name the work dir in which the denoiser'):
-        last_grid(str(tmp_path))
+        last_grid([str(tmp_path)])
     samples = tmp_path / 'denoiser' / 'samples'
     samples.mkdir(parents=True)
     for number in (800, 1000, 90):
         (samples / f'iter_{number}.png').touch()
-    assert last_grid(str(tmp_path)).name == 'iter_1000.png'
+    assert last_grid([str(tmp_path / 'decoder'), str(tmp_path)]).name == 'iter_1000.png'
+
+
+def test_loss_curves_of_all_runs(tmp_path, monkeypatch):
+    from matplotlib.axes import Axes
+    for run, stage, name in (('one', 'autoencoder', 'loss_value'),
+                             ('one', 'denoiser', 'loss_denoising'),
+                             ('two', 'denoiser', 'loss_denoising')):
+        log = tmp_path / run / stage / '20261126' / 'vis_data' / 'scalars.json'
+        log.parent.mkdir(parents=True)
+        log.write_text(json.dumps({name: 0.3, 'iter': 50}) + '\n')
+    titles = []
+    monkeypatch.setattr(Axes, 'set', lambda self, **options: titles.append(options['title']))
+    embed_module._plot_losses([str(tmp_path / 'two'), str(tmp_path / 'one')], tmp_path / 'x.jpg')
+    assert titles == ['autoencoder (one)', 'denoiser (one)', 'denoiser (two)']
+    assert cv2.imread(str(tmp_path / 'x.jpg')) is not None
 
 
 def test_what_is_shipped():

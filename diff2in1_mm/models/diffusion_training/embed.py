@@ -1,8 +1,8 @@
 """Puts a trained pipeline into the package, in the place of the embedded model.
 
     python -m diff2in1_mm.models.diffusion_training.embed work_dirs/diffusion_rooms
-    # a model of several runs: the last one's weights, pictures of the one that trained its denoiser
-    python -m diff2in1_mm.models.diffusion_training.embed work_dirs/diffusion_rooms_decoder \
+    # a model of several runs, the last one first: its weights, and the loss curves of all
+    python -m diff2in1_mm.models.diffusion_training.embed work_dirs/diffusion_rooms_gpu \
         work_dirs/diffusion_rooms
 """
 import io
@@ -10,7 +10,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Dict, List, Sequence
 
 import cv2
 
@@ -22,7 +22,7 @@ from .pipeline_files import load_pipeline, replace_folder, write_pipeline
 _FOR_PEOPLE = ('README.md', 'samples.jpg', 'losses.jpg')
 
 
-def embed(pipeline: str, folder: Path = FOLDER, drawn_by: Optional[str] = None) -> None:
+def embed(pipeline: str, folder: Path = FOLDER, drawn_by: Sequence[str] = ()) -> None:
     """Replace the embedded model, its weights in fp16, with checksums, card and pictures.
 
     All of it is written beside the old one, which then gives its place at once: what is stopped on
@@ -31,7 +31,8 @@ def embed(pipeline: str, folder: Path = FOLDER, drawn_by: Optional[str] = None) 
     Args:
         pipeline (str): Folder that ``tools/train_diffusion.py`` wrote.
         folder (Path): Of the embedded model.
-        drawn_by (str | None): Work dir whose pictures go with it; None keeps those that are there.
+        drawn_by (Sequence[str]): Work dirs whose pictures go with it, the last run first; none
+            keep the pictures that are there.
     """
     parts = load_pipeline(pipeline)
 
@@ -41,7 +42,7 @@ def embed(pipeline: str, folder: Path = FOLDER, drawn_by: Optional[str] = None) 
         for name in _FOR_PEOPLE:
             if (folder / name).is_file():
                 shutil.copy(folder / name, fresh / name)
-        if drawn_by is not None:
+        if drawn_by:
             illustrate(drawn_by, fresh)
         _sign(fresh)
 
@@ -67,45 +68,50 @@ def _forget_place(path: Path) -> None:
         write_atomic(path, (json.dumps(config, indent=2) + '\n').encode())
 
 
-def last_grid(work_dir: str) -> Path:
-    """The last picture that the training of a denoiser drew.
+def last_grid(work_dirs: Sequence[str]) -> Path:
+    """The last picture that the training of a denoiser drew, in the first work dir with one.
 
     Raises:
         FileNotFoundError: There is none.
     """
-    folder = Path(work_dir) / 'denoiser' / 'samples'
-    grids = sorted(folder.glob('iter_*.png'), key=lambda path: int(path.stem.rpartition('_')[2]))
-    if not grids:
-        raise FileNotFoundError(f'{folder} holds no sample grids: name the work dir in which the '
-                                'denoiser was trained as well')
-    return grids[-1]
+    for work_dir in work_dirs:
+        grids = (Path(work_dir) / 'denoiser' / 'samples').glob('iter_*.png')
+        grids = sorted(grids, key=lambda path: int(path.stem.rpartition('_')[2]))
+        if grids:
+            return grids[-1]
+    raise FileNotFoundError(f'{" and ".join(work_dirs)} hold no sample grids: name the work dir in '
+                            'which the denoiser was trained as well')
 
 
-def illustrate(work_dir: str, folder: Path) -> None:
+def illustrate(work_dirs: Sequence[str], folder: Path) -> None:
     """Put the pictures of the model card beside the model: last sample grid and loss curves.
 
     Args:
-        work_dir (str): Of ``tools/train_diffusion.py``.
+        work_dirs (Sequence[str]): Of ``tools/train_diffusion.py``, the last run first.
         folder (Path): Of the model.
     """
-    last = last_grid(work_dir)
+    last = last_grid(work_dirs)
     quality = [cv2.IMWRITE_JPEG_QUALITY, 92]
     _, buffer = cv2.imencode('.jpg', cv2.imread(str(last)), quality)
     write_atomic(folder / 'samples.jpg', buffer.tobytes())
-    _plot_losses(work_dir, folder / 'losses.jpg')
+    _plot_losses(work_dirs, folder / 'losses.jpg')
 
 
-def _plot_losses(work_dir: str, path: Path) -> None:
+def _plot_losses(work_dirs: Sequence[str], path: Path) -> None:
+    """A panel for each stage of each run that logged its loss, in the order of training."""
     import matplotlib
     matplotlib.use('agg')
     import matplotlib.pyplot as plt
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3))
     # the mean absolute error means the same whatever the other terms weigh
-    curves = (('autoencoder', 'loss_value'), ('denoiser', 'loss_denoising'))
-    for axis, (stage, name) in zip(axes, curves):
-        curve = _scalars(Path(work_dir) / stage, name)
+    stages = (('autoencoder', 'loss_value'), ('denoiser', 'loss_denoising'))
+    panels = [(Path(work_dir), stage, name, _scalars(Path(work_dir) / stage, name))
+              for work_dir in reversed(work_dirs) for stage, name in stages]
+    panels = [panel for panel in panels if panel[-1]] or panels
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.5 * len(panels), 3), squeeze=False)
+    for axis, (work_dir, stage, name, curve) in zip(axes[0], panels):
         axis.plot(list(curve), list(curve.values()))
-        axis.set(title=stage, xlabel='iteration', ylabel=name, ylim=(0, None))
+        axis.set(title=f'{stage} ({work_dir.name})', xlabel='iteration', ylabel=name,
+                 ylim=(0, None))
     figure.tight_layout()
     picture = io.BytesIO()
     figure.savefig(picture, format=path.suffix[1:], dpi=100)
@@ -126,10 +132,10 @@ def _scalars(folder: Path, name: str) -> Dict[int, float]:
 
 
 if __name__ == '__main__':
-    if len(sys.argv) not in (2, 3):
+    if len(sys.argv) < 2:
         sys.exit(__doc__)
     try:
-        last_grid(sys.argv[-1])  # before anything is replaced
+        last_grid(sys.argv[1:])  # before anything is replaced
     except FileNotFoundError as error:
         sys.exit(str(error))
-    embed(str(Path(sys.argv[1]) / 'pipeline'), drawn_by=sys.argv[-1])
+    embed(str(Path(sys.argv[1]) / 'pipeline'), drawn_by=sys.argv[1:])
