@@ -9,9 +9,9 @@ PY := .venv/bin/python
 
 help:
 	@echo 'make set-up   environment in .venv (mmcv is compiled once; its wheel is kept in ~/.cache)'
-	@echo 'make test     set-up, then the tests       (ARGS="tests/test_versions.py -k ops")'
+	@echo 'make test     set-up, then the tests       (ARGS="tests/test_versions.py -k ops"; ARGS=--gpu on a GPU)'
 	@echo 'make train    set-up, then the main job    (CONFIG=$(CONFIG), ARGS="--resume")'
-	@echo 'make rooms-model  trains the diffusion model of Rooms that the package ships again (hours; a GPU for the last stage)'
+	@echo 'make rooms-model  trains the diffusion model of Rooms that the package ships again (hours; its last stage wants a GPU)'
 	@echo 'make clean    removes builds and caches of this checkout, not .venv'
 	@echo 'Variables: PYTHON=python3.11  TORCH=torch==2.11.0 or TORCH=system  OPS=cpu|cuda|auto  MAX_JOBS=2'
 
@@ -25,7 +25,9 @@ test: set-up
 train: set-up
 	$(PY) tools/train.py configs/$(CONFIG) $(ARGS)
 
-# the diffusion model of the package, again: two hours of two CPU cores, then minutes of a GPU
+# The diffusion model of the package, again. Its first two stages are made for two processes on CPUs (two
+# hours of two cores with bfloat16 units, more without); the last takes minutes on a GPU, else 5 to 14 hours.
+# To begin anew, remove work_dirs/diffusion_rooms, work_dirs/diffusion_rooms_decoder and ..._gpu.
 rooms-model: set-up
 	for config in diffusion_rooms diffusion_rooms_decoder; do \
 		CUDA_VISIBLE_DEVICES= $(PY) -m torch.distributed.run --nproc_per_node=2 tools/train_diffusion.py \
@@ -33,7 +35,7 @@ rooms-model: set-up
 	done
 	$(PY) tools/train_diffusion.py configs/diffusion_rooms_gpu.py --amp --resume
 	$(PY) -m diff2in1_mm.models.diffusion_training.embed \
-		work_dirs/diffusion_rooms_gpu work_dirs/diffusion_rooms
+		work_dirs/diffusion_rooms_gpu work_dirs/diffusion_rooms_decoder work_dirs/diffusion_rooms
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .hypothesis

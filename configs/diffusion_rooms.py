@@ -1,4 +1,5 @@
-# The small latent diffusion model of Rooms that the package ships, from scratch.
+# The small latent diffusion model of Rooms that the package ships, from scratch: the first of three steps.
+# The others are configs/diffusion_rooms_decoder.py and configs/diffusion_rooms_gpu.py.
 #
 #   torchrun --nproc_per_node=2 tools/train_diffusion.py configs/diffusion_rooms.py --amp \
 #       --launcher pytorch

@@ -5,9 +5,14 @@ import os
 import sys
 from pathlib import Path
 
-import pytest
+# Before torch looks for GPUs, which diffusers has it do at import; for the processes that tests start
+# too. Runs that are equal to the bit, and gloo's processes, are for CPUs.
+if '--gpu' not in sys.argv and 'PYTEST_XDIST_WORKER' not in os.environ:
+    os.environ['CUDA_VISIBLE_DEVICES'] = ''
 
-from .small_models import save_tiny_pipeline, tiny_pipeline
+import pytest  # noqa: E402
+
+from .small_models import save_tiny_pipeline, tiny_pipeline  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -18,14 +23,8 @@ if importlib.util.find_spec('panopticapi') is None:
 
 def pytest_addoption(parser) -> None:
     parser.addoption('--gpu', action='store_true',
-                     help='leave GPUs visible: what is trained in tests is trained on one')
-
-
-def pytest_configure(config) -> None:
-    # before torch asks for it, and for the processes that tests start: figures that two runs share
-    # to the bit, and gloo processes, are for CPUs
-    if not config.getoption('--gpu'):
-        os.environ['CUDA_VISIBLE_DEVICES'] = ''
+                     help='leave GPUs visible: what is trained in tests is trained on one. Tests fail '
+                     'there that compare two runs to the bit')
 
 
 def _folder(variable: str, default: Path, *parts: str) -> Path:

@@ -22,7 +22,8 @@ from ..synthesis.settings import CreationSettings, creation_of_hook
 from .run_checks import check_inputs, warn_of_ended_schedules
 
 __all__ = ['CheckInputsHook', 'add_common_options', 'check_data', 'check_hook_data',
-           'check_launched', 'cpu_takes_bf16', 'creation_of', 'find_hook', 'give_preprocessor', 'join_gloo',
+           'check_launched', 'cpu_takes_bf16', 'creation_of', 'find_hook', 'give_preprocessor',
+           'join_gloo',
            'load_config', 'prepare_processes', 'replace_sync_bn', 'type_name']
 
 
@@ -147,7 +148,7 @@ def join_gloo(cfg: Config) -> None:
 
 
 def check_launched(launcher: str) -> None:
-    """Whether the process was started as ``--launcher`` says.
+    """Refuse a process that was not started as ``--launcher`` says.
 
     Raises:
         ValueError: It was not, and would know neither its number nor the other processes.

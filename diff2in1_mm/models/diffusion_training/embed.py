@@ -3,7 +3,7 @@
     python -m diff2in1_mm.models.diffusion_training.embed work_dirs/diffusion_rooms
     # a model of several runs, the last one first: its weights, and the loss curves of all
     python -m diff2in1_mm.models.diffusion_training.embed work_dirs/diffusion_rooms_gpu \
-        work_dirs/diffusion_rooms
+        work_dirs/diffusion_rooms_decoder work_dirs/diffusion_rooms
 """
 import io
 import json
@@ -79,7 +79,7 @@ def last_grid(work_dirs: Sequence[str]) -> Path:
         grids = sorted(grids, key=lambda path: int(path.stem.rpartition('_')[2]))
         if grids:
             return grids[-1]
-    raise FileNotFoundError(f'{" and ".join(work_dirs)} hold no sample grids: name the work dir in '
+    raise FileNotFoundError(f'no sample grids in {", ".join(work_dirs)}: name the work dir in '
                             'which the denoiser was trained as well')
 
 
@@ -139,3 +139,4 @@ if __name__ == '__main__':
     except FileNotFoundError as error:
         sys.exit(str(error))
     embed(str(Path(sys.argv[1]) / 'pipeline'), drawn_by=sys.argv[1:])
+    print(f'The model is in {FOLDER}; its card, README.md, still tells of the one before.')

@@ -21,7 +21,7 @@ def step_generator(seed: int, stage: str) -> torch.Generator:
 
 
 def step_noise(like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Standard normal noise, drawn where it is needed: on a CPU a large batch takes a GPU's step.
+    """Standard normal noise, drawn on its device: a CPU takes as long for it as a GPU for a step.
 
     Args:
         like (Tensor): Gives shape, dtype and device.
