@@ -20,7 +20,7 @@ custom_hooks = [
         # 0.002 would leave 14 % of the warm-up's weights in theta_C after these 990 updates
         momentum=0.01,
         interval=10,
-        student_view='same',  # other views cost more on Rooms (docs/rooms.md)
+        student_view='same',  # 'strong': better with 10 rooms (docs/rooms.md)
         labelling=dict(max_error=30.0),
         creation=dict(
             T=400,
