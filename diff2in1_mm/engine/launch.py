@@ -23,8 +23,7 @@ from .run_checks import check_inputs, warn_of_ended_schedules
 
 __all__ = ['CheckInputsHook', 'add_common_options', 'check_data', 'check_hook_data',
            'check_launched', 'cpu_takes_bf16', 'creation_of', 'find_hook', 'give_preprocessor',
-           'join_gloo',
-           'load_config', 'prepare_processes', 'replace_sync_bn', 'type_name']
+           'join_gloo', 'load_config', 'prepare_processes', 'replace_sync_bn', 'type_name']
 
 
 # launcher -> what starts its processes, and the variable that it gives them
