@@ -34,7 +34,7 @@ rooms-model: set-up
 			configs/$$config.py --amp --launcher pytorch --resume || exit 1; \
 	done
 	$(PY) tools/train_diffusion.py configs/diffusion_rooms_gpu.py --amp --resume
-	$(PY) -m diff2in1_mm.models.diffusion_training.embed \
+	$(PY) -m diff2in1_mm.pretraining.embed \
 		work_dirs/diffusion_rooms_gpu work_dirs/diffusion_rooms_decoder work_dirs/diffusion_rooms
 
 clean:

@@ -2,7 +2,7 @@
 
 The folders ``configs``, ``tools`` and ``demo`` lie beside the package in a checkout. A built wheel
 carries them as ``diff2in1_mm/.mim/``, where OpenMMLab's packages keep theirs; an editable install
-reads them from the checkout (``diff2in1_mm.paths`` knows both).
+reads them from the checkout (``diff2in1_mm.utils.resources`` knows both).
 """
 
 import shutil
@@ -40,9 +40,20 @@ EXTRAS = {
     'eval': ['torchmetrics>=1.4'],  # FID and KID of tools/evaluate_synthetic.py
     'dev': ['pytest>=8', 'pytest-xdist>=3', 'hypothesis>=6', 'psutil', 'wheel'],
 }
-COMMANDS = [f'diff2in1-{name} = diff2in1_mm.cli:{name.replace("-", "_")}'
-            for name in ('train', 'test', 'create-data', 'train-diffusion', 'evaluate-synthetic',
-                          'switch-in', 'convert-checkpoint', 'prepare-data', 'demo')]
+COMMANDS = [
+    f'diff2in1-{name} = diff2in1_mm.launch.commands:{name.replace("-", "_")}'
+    for name in (
+        'train',
+        'test',
+        'create-data',
+        'train-diffusion',
+        'evaluate-synthetic',
+        'switch-in',
+        'convert-checkpoint',
+        'prepare-data',
+        'demo',
+    )
+]
 
 
 class BuildWithFolders(build_py):
@@ -56,8 +67,7 @@ class BuildWithFolders(build_py):
         shutil.rmtree(target, ignore_errors=True)  # an older build may have left more
         for folder in SHIPPED:
             if (ROOT / folder).is_dir():
-                shutil.copytree(ROOT / folder, target / folder,
-                                ignore=shutil.ignore_patterns(*NOT_SHIPPED))
+                shutil.copytree(ROOT / folder, target / folder, ignore=shutil.ignore_patterns(*NOT_SHIPPED))
 
 
 def version() -> str:
@@ -74,8 +84,7 @@ def long_description() -> str:
 setup(
     name='diff2in1_mm',
     version=version(),
-    description='Diff-2-in-1 for OpenMMLab: one diffusion model for dense perception and for '
-                'making its training data',
+    description='Diff-2-in-1 for OpenMMLab: one diffusion model for dense perception and for making its training data',
     long_description=long_description(),
     long_description_content_type='text/markdown',
     license='Apache-2.0',

@@ -7,13 +7,14 @@
 
 Frozen features of images that come again are kept over all runs of a process.
 """
+
 from experiment import Arm, Experiment, experiment_arguments, set_lengths
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
 import diff2in1_mm
+from diff2in1_mm.creation.generator import Generated, PartialNoiseGenerator
 from diff2in1_mm.models.backbones.feature_cache import FeatureCache
-from diff2in1_mm.synthesis import Generated, PartialNoiseGenerator
 
 # What regularises the real images, as much as on Rooms: channel dropout on the frozen features of
 # every sample, and photometric copies of the photographs.
@@ -23,25 +24,28 @@ JITTER = dict(type='PhotometricCopies', copies=4)
 ARMS = {
     'real': Arm('plain', dict(creation=None, momentum=1.0), 'real images only'),
     'real + EMA': Arm('plain', dict(creation=None), 'theta_C averages theta_E'),
-    'frozen labels': Arm('plain', dict(targets='creation', student_view='same'),
-                         'labels of synthetic images as they were created'),
-    'source labels': Arm('plain', dict(targets='creation', student_view='same'),
-                         'synthetic images, labels of the photographs that they were made from',
-                         {'custom_hooks.0.creation.label_from': 'source'}),
+    'frozen labels': Arm(
+        'plain', dict(targets='creation', student_view='same'), 'labels of synthetic images as they were created'
+    ),
+    'source labels': Arm(
+        'plain',
+        dict(targets='creation', student_view='same'),
+        'synthetic images, labels of the photographs that they were made from',
+        {'custom_hooks.0.creation.label_from': 'source'},
+    ),
     'same view': Arm('plain', dict(student_view='same'), 'the method as published'),
-    'feature dropout': Arm('plain', dict(student_view='feature_dropout'),
-                           'channel dropout on synthetic samples'),
-    'strong real + EMA': Arm('strong', dict(creation=None),
-                             'photometric copies, channel dropout on all samples'),
-    'strong real, synthetic': Arm('strong', dict(student_view='same'),
-                                  'the last, with synthetic images under the same dropout'),
-    'strong view': Arm('plain', dict(student_view='strong'),
-                       'photometric view of synthetic samples'),
-    'photometric real': Arm('plain', dict(targets='creation', student_view='strong'),
-                            'the photographs and their labels in place of synthetic ones, '
-                            'photometric view',
-                            {'custom_hooks.0.creation.generator': 'Photographs',
-                             'custom_hooks.0.creation.label_from': 'source'}),
+    'feature dropout': Arm('plain', dict(student_view='feature_dropout'), 'channel dropout on synthetic samples'),
+    'strong real + EMA': Arm('strong', dict(creation=None), 'photometric copies, channel dropout on all samples'),
+    'strong real, synthetic': Arm(
+        'strong', dict(student_view='same'), 'the last, with synthetic images under the same dropout'
+    ),
+    'strong view': Arm('plain', dict(student_view='strong'), 'photometric view of synthetic samples'),
+    'photometric real': Arm(
+        'plain',
+        dict(targets='creation', student_view='strong'),
+        'the photographs and their labels in place of synthetic ones, photometric view',
+        {'custom_hooks.0.creation.generator': 'Photographs', 'custom_hooks.0.creation.label_from': 'source'},
+    ),
 }
 BASELINE = 'real + EMA'
 
@@ -57,8 +61,7 @@ class Photographs(PartialNoiseGenerator):
 def configure(args, arm: Arm, seed: int) -> Config:
     """The shipped config with the data, the pipeline and the settings of one arm."""
     cfg = Config.fromfile(diff2in1_mm.config_path('diff2in1_camvid.py'))
-    options = {'model.backbone.diffusion': args.pipeline, 'randomness.seed': seed,
-               'model.backbone.cached_images': 4000}
+    options = {'model.backbone.diffusion': args.pipeline, 'randomness.seed': seed, 'model.backbone.cached_images': 4000}
     if arm.family == 'strong':
         options.update(DROPOUT)
         cfg.train_dataloader.dataset.dataset.pipeline.insert(3, JITTER)
@@ -77,12 +80,26 @@ def configure(args, arm: Arm, seed: int) -> Config:
 
 def main() -> None:
     args = experiment_arguments(
-        __doc__, ARMS, data_root='data/camvid', pipeline='work_dirs/diffusion_camvid/pipeline',
-        out='work_dirs/camvid_experiment', num_labelled=50, warm_up=800, self_improving=400,
-        T=300).parse_args()
-    experiment = Experiment(args.out, ARMS, BASELINE, 'mIoU',
-                            lambda arm, seed: configure(args, arm, seed), args.warm_up,
-                            cache=FeatureCache(4000), args=args)
+        __doc__,
+        ARMS,
+        data_root='data/camvid',
+        pipeline='work_dirs/diffusion_camvid/pipeline',
+        out='work_dirs/camvid_experiment',
+        num_labelled=50,
+        warm_up=800,
+        self_improving=400,
+        T=300,
+    ).parse_args()
+    experiment = Experiment(
+        args.out,
+        ARMS,
+        BASELINE,
+        'mIoU',
+        lambda arm, seed: configure(args, arm, seed),
+        args.warm_up,
+        cache=FeatureCache(4000),
+        args=args,
+    )
     if not args.table:
         experiment.run(args.arms, args.seeds)
     print(experiment.table(args.seeds))

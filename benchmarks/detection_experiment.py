@@ -9,6 +9,7 @@
 
 Frozen features of images that come again are kept over all runs of a process.
 """
+
 from experiment import Arm, Experiment, experiment_arguments, set_lengths
 from mmengine.config import Config
 
@@ -20,19 +21,23 @@ _DROPOUT = {'model.backbone.feature_dropout': 0.5}
 ARMS = {
     'real': Arm('plain', dict(creation=None, momentum=1.0), 'real images, flips'),
     'real + EMA': Arm('plain', dict(creation=None), 'theta_C averages theta_E'),
-    'half batch': Arm('plain', dict(creation=None),
-                      'the last, as few labelled images per step as with synthetic ones', _HALF),
-    'dropout': Arm('plain', dict(creation=None),
-                   'real + EMA with the channel dropout of the last arm on all samples', _DROPOUT),
-    'frozen labels': Arm('plain', dict(targets='creation', student_view='same'),
-                         'synthetic images, labels as they were created'),
+    'half batch': Arm(
+        'plain', dict(creation=None), 'the last, as few labelled images per step as with synthetic ones', _HALF
+    ),
+    'dropout': Arm(
+        'plain', dict(creation=None), 'real + EMA with the channel dropout of the last arm on all samples', _DROPOUT
+    ),
+    'frozen labels': Arm(
+        'plain', dict(targets='creation', student_view='same'), 'synthetic images, labels as they were created'
+    ),
     'same view': Arm('plain', dict(student_view='same'), 'the full method'),
-    'feature dropout': Arm('plain', dict(student_view='feature_dropout'),
-                           'the full method, channel dropout on synthetic samples'),
-    'dropout, half batch': Arm('plain', dict(creation=None), '"dropout" with half batches',
-                               {**_HALF, **_DROPOUT}),
-    'dropout, synthetic': Arm('plain', dict(student_view='same'),
-                              'the full method, channel dropout on all samples', _DROPOUT),
+    'feature dropout': Arm(
+        'plain', dict(student_view='feature_dropout'), 'the full method, channel dropout on synthetic samples'
+    ),
+    'dropout, half batch': Arm('plain', dict(creation=None), '"dropout" with half batches', {**_HALF, **_DROPOUT}),
+    'dropout, synthetic': Arm(
+        'plain', dict(student_view='same'), 'the full method, channel dropout on all samples', _DROPOUT
+    ),
 }
 BASELINE = 'real + EMA'
 
@@ -40,8 +45,14 @@ BASELINE = 'real + EMA'
 def configure(args, arm: Arm, seed: int) -> Config:
     """The shipped config with the data, the pipeline and the settings of one arm."""
     cfg = Config.fromfile(diff2in1_mm.config_path(args.config))
-    cfg.merge_from_dict({'model.backbone.diffusion': args.pipeline, 'randomness.seed': seed,
-                         'model.backbone.cached_images': 4000, **arm.options})
+    cfg.merge_from_dict(
+        {
+            'model.backbone.diffusion': args.pipeline,
+            'randomness.seed': seed,
+            'model.backbone.cached_images': 4000,
+            **arm.options,
+        }
+    )
     set_lengths(cfg, args.warm_up, args.self_improving)
     usual = cfg.val_dataloader.dataset.data_root
     for loader in (cfg.train_dataloader.dataset, cfg.val_dataloader):
@@ -58,8 +69,16 @@ def configure(args, arm: Arm, seed: int) -> Config:
 
 def main() -> None:
     parser = experiment_arguments(
-        __doc__, ARMS, data_root='data/bccd', pipeline='work_dirs/diffusion_bccd/pipeline',
-        out='work_dirs/bccd_experiment', num_labelled=50, warm_up=600, self_improving=300, T=300)
+        __doc__,
+        ARMS,
+        data_root='data/bccd',
+        pipeline='work_dirs/diffusion_bccd/pipeline',
+        out='work_dirs/bccd_experiment',
+        num_labelled=50,
+        warm_up=600,
+        self_improving=300,
+        T=300,
+    )
     parser.add_argument('--config', default='diff2in1_bccd.py', help='one of ours, for MMDetection')
     args = parser.parse_args()
     cache = FeatureCache(4000)
@@ -67,9 +86,17 @@ def main() -> None:
     if 'mask' in args.config:
         metrics.append('coco/segm_mAP')
     for metric in metrics:
-        experiment = Experiment(args.out, ARMS, BASELINE, metric,
-                                lambda arm, seed: configure(args, arm, seed), args.warm_up,
-                                cache=cache, scale=100, args=args)
+        experiment = Experiment(
+            args.out,
+            ARMS,
+            BASELINE,
+            metric,
+            lambda arm, seed: configure(args, arm, seed),
+            args.warm_up,
+            cache=cache,
+            scale=100,
+            args=args,
+        )
         if not args.table:
             experiment.run(args.arms, args.seeds)  # what is finished is not run again
         print(f'\n{metric}\n\n{experiment.table(args.seeds)}')

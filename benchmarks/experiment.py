@@ -4,12 +4,14 @@ Every run is a config through MMEngine's Runner and the hook, as `tools/train.py
 the same warm-up share it: the checkpoint that the first of them writes at the boundary is resumed
 by the others. Finished runs are not repeated.
 """
+
 import argparse
 import json
 import os
 import os.path as osp
 import statistics
-from typing import Callable, Dict, NamedTuple, Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,9 +20,10 @@ from mmengine.registry import TRANSFORMS
 from mmengine.runner import Runner
 from scipy.stats import ttest_rel
 
-from diff2in1_mm.diffusion import LatentDiffusion, stable_seed
-from diff2in1_mm.files import write_atomic
+from diff2in1_mm.diffusion.latent_diffusion import LatentDiffusion
 from diff2in1_mm.models.backbones.feature_cache import FeatureCache
+from diff2in1_mm.utils.atomic_files import write_atomic
+from diff2in1_mm.utils.randomness import stable_seed
 
 
 class Arm(NamedTuple):
@@ -51,6 +54,7 @@ class PhotometricCopies:
 
     def __init__(self, copies: int) -> None:
         from mmseg.datasets.transforms import PhotoMetricDistortion
+
         self.copies, self.distort = copies, PhotoMetricDistortion()
 
     def __call__(self, results: dict) -> dict:
@@ -83,10 +87,19 @@ class Experiment:
             experiment with others is refused.
     """
 
-    def __init__(self, out: str, arms: Dict[str, Arm], baseline: str, metric: str,
-                 configure: Callable[[Arm, int], Config], warm_up: int,
-                 shared: str = None, cache: FeatureCache = None, scale: float = 1.0,
-                 args: argparse.Namespace = None) -> None:
+    def __init__(
+        self,
+        out: str,
+        arms: dict[str, Arm],
+        baseline: str,
+        metric: str,
+        configure: Callable[[Arm, int], Config],
+        warm_up: int,
+        shared: str = None,
+        cache: FeatureCache = None,
+        scale: float = 1.0,
+        args: argparse.Namespace = None,
+    ) -> None:
         self.out, self.arms, self.baseline, self.metric = out, arms, baseline, metric
         self.configure, self.warm_up, self.shared = configure, warm_up, shared or out
         self.cache, self.scale, self.args = cache, scale, args
@@ -103,8 +116,9 @@ class Experiment:
             for name in names:
                 if not osp.exists(self._warm_up(name, seed)):
                     # the first arm of a family says how all of it warms up
-                    self._run(next(first for first, arm in self.arms.items()
-                                   if arm.family == self.arms[name].family), seed)
+                    self._run(
+                        next(first for first, arm in self.arms.items() if arm.family == self.arms[name].family), seed
+                    )
                 if not osp.exists(self._summary(name, seed)):
                     self._run(name, seed)
 
@@ -130,8 +144,7 @@ class Experiment:
         kind += '-' + creation.get('label_from', 'fresh')
         sure = cfg.custom_hooks[0].get('confidence')
         # what theta_C makes at the end of a shared warm-up is shared too
-        cfg.train_dataloader.dataset.store = osp.join(
-            self.out, f'synthetic-{arm.family}-{kind}-{sure}-{seed}')
+        cfg.train_dataloader.dataset.store = osp.join(self.out, f'synthetic-{arm.family}-{kind}-{sure}-{seed}')
         warm_up = self._warm_up(name, seed)
         if osp.exists(warm_up):
             cfg.load_from, cfg.resume = warm_up, True
@@ -153,9 +166,12 @@ class Experiment:
 
     def table(self, seeds: Sequence[int]) -> str:
         """Markdown: every run, mean, deviation, and the paired difference to the baseline."""
-        lines = ['| arm | ' + ' | '.join(f'seed {s}' for s in seeds)
-                 + f' | mean | sd | minus "{self.baseline}" | p (paired t) |',
-                 '|---|' + '---|' * (len(seeds) + 4)]
+        lines = [
+            '| arm | '
+            + ' | '.join(f'seed {s}' for s in seeds)
+            + f' | mean | sd | minus "{self.baseline}" | p (paired t) |',
+            '|---|' + '---|' * (len(seeds) + 4),
+        ]
         for family in dict.fromkeys(arm.family for arm in self.arms.values()):
             for name, arm in self.arms.items():
                 scores = self.scores(name, seeds, 'warm_up') if arm.family == family else {}
@@ -190,8 +206,9 @@ def keep_settings(folder: str, args: argparse.Namespace) -> None:
         before = json.load(file)
     changed = [name for name in {**before, **settings} if before.get(name) != settings.get(name)]
     if changed:
-        raise SystemExit(f'{folder} holds runs with another {", ".join(changed)}: give another '
-                         '--out, or remove the folder')
+        raise SystemExit(
+            f'{folder} holds runs with another {", ".join(changed)}: give another --out, or remove the folder'
+        )
 
 
 def keep_warm_up(work_dir: str, path: str, iteration: int) -> None:
@@ -221,24 +238,28 @@ def _row(name: str, scores: dict, seeds: Sequence[int], base: dict) -> str:
     difference = '-' if mean is None else f'{mean:+.2f}'
     if spread is not None:
         difference += f' ± {spread:.2f}'
-    return f'| {name} | ' + ' | '.join([*cells, f'{statistics.mean(values):.2f}', deviation,
-                                        difference, '-' if p is None else f'{p:.3f}']) + ' |'
+    return (
+        f'| {name} | '
+        + ' | '.join(
+            [*cells, f'{statistics.mean(values):.2f}', deviation, difference, '-' if p is None else f'{p:.3f}']
+        )
+        + ' |'
+    )
 
 
 def set_lengths(cfg: Config, warm_up: int, self_improving: int) -> None:
     """Let a shipped config run so many iterations, with checkpoints at the boundary and the end."""
     total = warm_up + self_improving
-    cfg.merge_from_dict({'default_hooks.checkpoint.interval': total, 'train_cfg.max_iters': total,
-                         'train_cfg.val_interval': total})
+    cfg.merge_from_dict(
+        {'default_hooks.checkpoint.interval': total, 'train_cfg.max_iters': total, 'train_cfg.val_interval': total}
+    )
     cfg.param_scheduler[-1]['end'] = total
     cfg.custom_hooks[0].warm_up = warm_up
 
 
-def experiment_arguments(description: str, arms: Dict[str, Arm], **defaults) -> \
-        argparse.ArgumentParser:
+def experiment_arguments(description: str, arms: dict[str, Arm], **defaults) -> argparse.ArgumentParser:
     """The options that all experiments have; ``defaults`` as in ``set_defaults``."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--data-root')
     parser.add_argument('--pipeline', help='diffusion model')
     parser.add_argument('--out', help='folder of all runs')

@@ -1,15 +1,14 @@
 """New rooms of the renderer in place of generated ones: what perfect generation would give."""
+
 from functools import lru_cache
 from pathlib import Path
-from typing import Dict
 
 import torch
 from mmengine.registry import MODELS, TRANSFORMS
 
-from diff2in1_mm.datasets import render_room
-from diff2in1_mm.datasets.rooms.render import Room
-from diff2in1_mm.synthesis import Generated, PartialNoiseGenerator
-from diff2in1_mm.synthesis.store import SyntheticStore
+from diff2in1_mm.creation.generator import Generated, PartialNoiseGenerator
+from diff2in1_mm.datasets.rooms.render import Room, render_room
+from diff2in1_mm.store.store import SyntheticStore
 
 
 @MODELS.register_module()
@@ -31,8 +30,9 @@ class TrueLabels:
         if path.parents[1].name.startswith('synthetic'):
             seed = _seeds(path.parents[1])[path.name]
             room = _room(seed, results['img_shape'][:2])
-            for field, labels in dict(gt_seg_map=room.classes, gt_depth_map=room.depth,
-                                      gt_normal_map=room.normals).items():
+            for field, labels in dict(
+                gt_seg_map=room.classes, gt_depth_map=room.depth, gt_normal_map=room.normals
+            ).items():
                 if field in results:
                     results[field] = labels.copy()
         return results
@@ -44,7 +44,7 @@ def _room(seed: int, size: tuple) -> Room:
 
 
 @lru_cache(maxsize=1)
-def _seeds(root: Path) -> Dict[str, int]:
+def _seeds(root: Path) -> dict[str, int]:
     """File name -> seed of the samples of a store."""
     store = SyntheticStore(root)
     return {Path(store.image_path(record)).name: record.seed for record in store.records()}

@@ -6,6 +6,7 @@
 Creation (images read, generated, labelled, written) against the time inside U-Net and VAE, and
 DiffusionBackbone against a bare diffusers forward.
 """
+
 import os
 import tempfile
 import time
@@ -17,7 +18,7 @@ from common import ARCHITECTURES, alternate, arguments, random_pipeline, report,
 from mmengine.registry import DATASETS
 from PIL import Image
 
-from diff2in1_mm.synthesis.create import create
+from diff2in1_mm.creation.create import create
 
 
 def write_photographs(folder: str, count: int, size) -> None:
@@ -30,16 +31,17 @@ def write_photographs(folder: str, count: int, size) -> None:
         smooth = np.asarray(Image.fromarray(coarse).resize(size[::-1], Image.BICUBIC), np.int16)
         noisy = (smooth + generator.integers(-12, 13, smooth.shape)).clip(0, 255)
         Image.fromarray(noisy.astype(np.uint8)).save(f'{folder}/images/{i:04d}.jpg', quality=90)
-        Image.fromarray(coarse[..., 0] % 19).resize(size[::-1], Image.NEAREST).save(
-            f'{folder}/labels/{i:04d}.png')
+        Image.fromarray(coarse[..., 0] % 19).resize(size[::-1], Image.NEAREST).save(f'{folder}/labels/{i:04d}.png')
 
 
 @contextmanager
 def timed_model(diffusion, device: str):
     """Adds up the seconds spent inside U-Net and VAE; the device is waited for on both sides."""
-    spent = dict(seconds=0.)
-    originals = [(part, name, getattr(part, name)) for part, name in (
-        (diffusion.unet, 'forward'), (diffusion.vae, 'encode'), (diffusion.vae, 'decode'))]
+    spent = dict(seconds=0.0)
+    originals = [
+        (part, name, getattr(part, name))
+        for part, name in ((diffusion.unet, 'forward'), (diffusion.vae, 'encode'), (diffusion.vae, 'decode'))
+    ]
 
     def timer(function):
         def run(*args, **kwargs):
@@ -49,6 +51,7 @@ def timed_model(diffusion, device: str):
             wait(device)
             spent['seconds'] += time.perf_counter() - start
             return result
+
         return run
 
     for part, name, function in originals:
@@ -64,23 +67,38 @@ def creation(args, model, size) -> list:
     """Share of a creation's time outside U-Net and VAE."""
     with tempfile.TemporaryDirectory() as folder:
         write_photographs(folder, 4 * args.batch_size, size)
-        dataset = DATASETS.build(dict(
-            type='mmseg.BaseSegDataset', data_root=folder,
-            data_prefix=dict(img_path='images', seg_map_path='labels'), pipeline=[],
-            metainfo=dict(classes=[f'c{i}' for i in range(19)])))
+        dataset = DATASETS.build(
+            dict(
+                type='mmseg.BaseSegDataset',
+                data_root=folder,
+                data_prefix=dict(img_path='images', seg_map_path='labels'),
+                pipeline=[],
+                metainfo=dict(classes=[f'c{i}' for i in range(19)]),
+            )
+        )
         seconds = {}
         with timed_model(model.backbone.diffusion, args.device) as spent:
             for name in ('warm-up', 'measured'):
-                spent['seconds'] = 0.
+                spent['seconds'] = 0.0
                 start = time.perf_counter()
-                create(model, dataset, f'{folder}/store_{name}', seed=0, round=0, T=400, steps=10,
-                       batch_size=args.batch_size, progress=False)
+                create(
+                    model,
+                    dataset,
+                    f'{folder}/store_{name}',
+                    seed=0,
+                    round=0,
+                    T=400,
+                    steps=10,
+                    batch_size=args.batch_size,
+                    progress=False,
+                )
                 wait(args.device)
                 seconds[name] = time.perf_counter() - start
     total = seconds['measured']
-    return [('creation, per image', total / (4 * args.batch_size), 's'),
-            ('creation: share of time outside U-Net and VAE', 100 * (1 - spent['seconds'] / total),
-             '%')]
+    return [
+        ('creation, per image', total / (4 * args.batch_size), 's'),
+        ('creation: share of time outside U-Net and VAE', 100 * (1 - spent['seconds'] / total), '%'),
+    ]
 
 
 def backbone(args, model, size) -> list:
@@ -96,8 +114,10 @@ def backbone(args, model, size) -> list:
         diffusion.unet(latents * diffusion.vae.config.scaling_factor, 1, embeddings)
 
     seconds = alternate({'bare': bare, 'backbone': lambda: body(images)}, args.rounds, args.device)
-    return [('bare diffusers forward', seconds['bare'], 's'),
-            ('DiffusionBackbone: ratio to it', seconds['backbone'] / seconds['bare'], 'x')]
+    return [
+        ('bare diffusers forward', seconds['bare'], 's'),
+        ('DiffusionBackbone: ratio to it', seconds['backbone'] / seconds['bare'], 'x'),
+    ]
 
 
 def main() -> None:
@@ -105,8 +125,7 @@ def main() -> None:
     size = ARCHITECTURES[args.model]['size']
     with random_pipeline(args.model) as folder:
         model = segmentor(args.model, folder, args.device).eval()
-    report(f'Generation, {args.model}', backbone(args, model, size) + creation(args, model, size),
-           args)
+    report(f'Generation, {args.model}', backbone(args, model, size) + creation(args, model, size), args)
 
 
 if __name__ == '__main__':

@@ -6,38 +6,55 @@ Each caption is drawn from pure noise with the same seeds. Which of the nine wal
 for is guessed from the upper part of the picture, by what that part looks like in real rooms; chance
 is one in nine, and other real rooms show how well the guess can do.
 """
+
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import List, Sequence
 
 import cv2
 import numpy as np
 import torch
 from diffusers import StableDiffusionPipeline
 
-from diff2in1_mm.datasets import render_room
-from diff2in1_mm.diffusion.embedded import FOLDER
-from diff2in1_mm.models.diffusion_training.pipeline_files import load_pipeline
-from diff2in1_mm.visualization.sheets import contact_sheet, write_picture
+from diff2in1_mm.datasets.rooms.render import render_room
+from diff2in1_mm.diffusion.loading.embedded import FOLDER
+from diff2in1_mm.pretraining.pipeline_files import load_pipeline
+from diff2in1_mm.utils.pictures import contact_sheet, write_picture
 
 WALLS = ('white', 'beige', 'grey', 'blue', 'green', 'pink', 'yellow', 'teal', 'orange')
 ROOM = 'a room with a wooden floor and {} walls'
-SHOWN = [ROOM.format('blue'), ROOM.format('orange'),
-         ROOM.format('blue') + ', a red ball beside a blue cupboard',
-         ROOM.format('blue') + ', a yellow sofa']
+SHOWN = [
+    ROOM.format('blue'),
+    ROOM.format('orange'),
+    ROOM.format('blue') + ', a red ball beside a blue cupboard',
+    ROOM.format('blue') + ', a yellow sofa',
+]
 
 
-def draw(pipeline: StableDiffusionPipeline, captions: Sequence[str], args) -> List[np.ndarray]:
+def draw(pipeline: StableDiffusionPipeline, captions: Sequence[str], args) -> list[np.ndarray]:
     """A picture (128, 128, 3) uint8 for each caption, all from the same noise per place."""
     generators = [torch.Generator().manual_seed(i) for i in range(len(captions))]
-    return list((pipeline(list(captions), num_inference_steps=args.steps, generator=generators,
-                          guidance_scale=args.guidance, height=128, width=128,
-                          output_type='np').images * 255).round().astype(np.uint8))
+    return list(
+        (
+            pipeline(
+                list(captions),
+                num_inference_steps=args.steps,
+                generator=generators,
+                guidance_scale=args.guidance,
+                height=128,
+                width=128,
+                output_type='np',
+            ).images
+            * 255
+        )
+        .round()
+        .astype(np.uint8)
+    )
 
 
 def wall_colours(pictures: Sequence[np.ndarray]) -> np.ndarray:
     """Median of the upper 40 % of pictures, CIELAB (n, 3), lightness, which lamps change, less."""
-    upper = np.array([np.median(p[:len(p) * 2 // 5].reshape(-1, 3), 0) for p in pictures])
+    upper = np.array([np.median(p[: len(p) * 2 // 5].reshape(-1, 3), 0) for p in pictures])
     lab = cv2.cvtColor((upper[None] / 255).astype(np.float32), cv2.COLOR_RGB2LAB)[0]
     return lab * (0.3, 1, 1)
 
@@ -62,8 +79,7 @@ class WallGuess:
 def red_share(pictures: Sequence[np.ndarray]) -> float:
     """Share of clearly red pixels."""
     hsv = [cv2.cvtColor(p, cv2.COLOR_RGB2HSV) for p in pictures]
-    return float(np.mean([((h[..., 0] < 8) | (h[..., 0] > 172)) & (h[..., 1] > 140)
-                          & (h[..., 2] > 60) for h in hsv]))
+    return float(np.mean([((h[..., 0] < 8) | (h[..., 0] > 172)) & (h[..., 1] > 140) & (h[..., 2] > 60) for h in hsv]))
 
 
 def real_rooms(first: int, count: int):
@@ -74,8 +90,7 @@ def real_rooms(first: int, count: int):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--pipeline', default=str(FOLDER), help='diffusers folder')
     parser.add_argument('--guidance', type=float, default=3.0)
     parser.add_argument('--steps', type=int, default=25)
@@ -85,11 +100,12 @@ def main() -> None:
     pipeline = load_pipeline(args.pipeline)
     pipeline.set_progress_bar_config(disable=True)
     guess = WallGuess(*real_rooms(0, 200))
-    drawn = [picture for name in WALLS
-             for picture in draw(pipeline, [ROOM.format(name)] * args.count, args)]
+    drawn = [picture for name in WALLS for picture in draw(pipeline, [ROOM.format(name)] * args.count, args)]
     asked = [name for name in WALLS for _ in range(args.count)]
-    print(f'wall colour as asked for in {guess.right(drawn, asked):.0%} of {len(drawn)} pictures, '
-          f'as in the caption in {guess.right(*real_rooms(200, 100)):.0%} of 100 real rooms')
+    print(
+        f'wall colour as asked for in {guess.right(drawn, asked):.0%} of {len(drawn)} pictures, '
+        f'as in the caption in {guess.right(*real_rooms(200, 100)):.0%} of 100 real rooms'
+    )
     rows = [draw(pipeline, [caption] * args.count, args) for caption in SHOWN]
     print(f'red pixels: {red_share(rows[0]):.1%} without, {red_share(rows[2]):.1%} with a red ball')
     if args.out:

@@ -8,6 +8,7 @@
 
 Frozen features of images that come again are kept over all runs of a process, 1.2 MB an image.
 """
+
 import argparse
 import copy
 import os
@@ -28,43 +29,69 @@ _SURE = dict(confidence=0.8)
 ARMS = {
     'real': Arm('plain', dict(creation=None, momentum=1.0), 'real images, flips'),
     'real + EMA': Arm('plain', dict(creation=None), 'theta_C averages theta_E'),
-    'regularised': Arm('strong', dict(creation=None),
-                       'the last, photometric copies and channel dropout'),
-    'more real': Arm('strong', dict(creation=None),
-                     'the last, batches as large as with synthetic samples', _TWICE),
-    'fresh real': Arm('strong', dict(student_view='same'),
-                      'new rooms in place of synthetic ones', _FRESH),
-    'fresh real, true labels': Arm('strong', dict(targets='creation', student_view='same'),
-                                   'the last, labelled by the renderer', _FRESH),
-    'fresh real, sure': Arm('strong', dict(student_view='feature_dropout', **_SURE),
-                            'new rooms, sure pixels only, more dropout on them', _FRESH),
-    'frozen labels': Arm('strong', dict(targets='creation', student_view='same'),
-                         'synthetic images, labels as they were created', _TWICE),
-    'source labels': Arm('strong', dict(targets='creation', student_view='same'),
-                         'synthetic images, labels of the real ones that they were made from',
-                         {'custom_hooks.0.creation.label_from': 'source', **_TWICE}),
+    'regularised': Arm('strong', dict(creation=None), 'the last, photometric copies and channel dropout'),
+    'more real': Arm('strong', dict(creation=None), 'the last, batches as large as with synthetic samples', _TWICE),
+    'fresh real': Arm('strong', dict(student_view='same'), 'new rooms in place of synthetic ones', _FRESH),
+    'fresh real, true labels': Arm(
+        'strong', dict(targets='creation', student_view='same'), 'the last, labelled by the renderer', _FRESH
+    ),
+    'fresh real, sure': Arm(
+        'strong',
+        dict(student_view='feature_dropout', **_SURE),
+        'new rooms, sure pixels only, more dropout on them',
+        _FRESH,
+    ),
+    'frozen labels': Arm(
+        'strong', dict(targets='creation', student_view='same'), 'synthetic images, labels as they were created', _TWICE
+    ),
+    'source labels': Arm(
+        'strong',
+        dict(targets='creation', student_view='same'),
+        'synthetic images, labels of the real ones that they were made from',
+        {'custom_hooks.0.creation.label_from': 'source', **_TWICE},
+    ),
     'same view': Arm('strong', dict(student_view='same'), 'the full method', _TWICE),
-    'feature dropout': Arm('strong', dict(student_view='feature_dropout'),
-                           'the full method, more dropout on synthetic samples', _TWICE),
-    'strong view': Arm('strong', dict(student_view='strong'),
-                       'the full method, photometric view of synthetic samples', _TWICE),
-    'sure': Arm('strong', dict(student_view='feature_dropout', **_SURE),
-                'feature dropout, pixels of confidence 0.8 only', _TWICE),
-    'ceiling': Arm('ceiling', dict(creation=None), 'real + EMA with 5,000 labels',
-                   {'train_dataloader.dataset.dataset.split': 'ceiling',
-                    'train_dataloader.dataset.dataset.count': 5000,
-                    'train_dataloader.dataset.dataset.num_labelled': None}),
+    'feature dropout': Arm(
+        'strong', dict(student_view='feature_dropout'), 'the full method, more dropout on synthetic samples', _TWICE
+    ),
+    'strong view': Arm(
+        'strong', dict(student_view='strong'), 'the full method, photometric view of synthetic samples', _TWICE
+    ),
+    'sure': Arm(
+        'strong',
+        dict(student_view='feature_dropout', **_SURE),
+        'feature dropout, pixels of confidence 0.8 only',
+        _TWICE,
+    ),
+    'ceiling': Arm(
+        'ceiling',
+        dict(creation=None),
+        'real + EMA with 5,000 labels',
+        {
+            'train_dataloader.dataset.dataset.split': 'ceiling',
+            'train_dataloader.dataset.dataset.count': 5000,
+            'train_dataloader.dataset.dataset.num_labelled': None,
+        },
+    ),
 }
 BASELINE = 'regularised'
 # Their thresholds are those of class maps.
 SEGMENTATION_ONLY = ('fresh real, sure', 'sure')
 # Config, figures and their scale for each task; the first one is plotted. Errors: less is better.
-TASKS = dict(segmentation=('diff2in1_rooms.py', ['mIoU'], 1),
-             normals=('diff2in1_rooms_normals.py', ['mean', 'median'], 1),
-             depth=('diff2in1_rooms_depth.py', ['rmse', 'abs_rel'], 100))  # centimetres, per cent
+TASKS = dict(
+    segmentation=('diff2in1_rooms.py', ['mIoU'], 1),
+    normals=('diff2in1_rooms_normals.py', ['mean', 'median'], 1),
+    depth=('diff2in1_rooms_depth.py', ['rmse', 'abs_rel'], 100),
+)  # centimetres, per cent
 # One factor at a time around the central setting (the defaults of the options); None: --pipelines.
-FACTORS = dict(T=(200, 400, 600, 800), ratio=(0.5, 1.0, 2.0), num_labelled=(10, 25, 50, 100, 200),
-               channels=(32, 64, 128), warm_up=(400, 1600), pipeline=None)
+FACTORS = dict(
+    T=(200, 400, 600, 800),
+    ratio=(0.5, 1.0, 2.0),
+    num_labelled=(10, 25, 50, 100, 200),
+    channels=(32, 64, 128),
+    warm_up=(400, 1600),
+    pipeline=None,
+)
 _SHARE_WARM_UP = ('T', 'ratio')  # what the warm-up does not see
 
 
@@ -75,11 +102,14 @@ def configure(args: argparse.Namespace, arm: Arm, seed: int) -> Config:
     hook.creation.update(T=args.T, copies_per_source=max(1, round(args.ratio)))
     data.ratio = args.ratio
     data.dataset.update(num_labelled=args.num_labelled, seed=seed)
-    options = {'model.backbone.diffusion': args.pipeline, 'randomness.seed': seed,
-               'model.backbone.cached_images': args.cached_images,
-               'model.neck.out_channels': args.channels,
-               'model.decode_head.in_channels': [args.channels] * 4,
-               'model.decode_head.channels': args.channels}
+    options = {
+        'model.backbone.diffusion': args.pipeline,
+        'randomness.seed': seed,
+        'model.backbone.cached_images': args.cached_images,
+        'model.neck.out_channels': args.channels,
+        'model.decode_head.in_channels': [args.channels] * 4,
+        'model.decode_head.channels': args.channels,
+    }
     if args.norm == 'GN':
         options['model.decode_head.norm_cfg'] = dict(type='GN', num_groups=16, requires_grad=True)
     if args.no_class_weights:
@@ -101,8 +131,7 @@ def configure(args: argparse.Namespace, arm: Arm, seed: int) -> Config:
     return cfg
 
 
-def experiment(args: argparse.Namespace, factor: str, value, cache: FeatureCache,
-               metric: str) -> Experiment:
+def experiment(args: argparse.Namespace, factor: str, value, cache: FeatureCache, metric: str) -> Experiment:
     """The experiment at the central setting, or with one factor changed."""
     central = osp.join(args.out, 'central')
     own = copy.copy(args)
@@ -112,9 +141,18 @@ def experiment(args: argparse.Namespace, factor: str, value, cache: FeatureCache
         if value != getattr(args, factor):
             out = osp.join(args.out, f'{factor}-{folder_name(value)}')
     shared = central if factor in _SHARE_WARM_UP else out
-    return Experiment(out, ARMS, BASELINE, metric,
-                      lambda arm, seed: configure(own, arm, seed), own.warm_up, shared, cache,
-                      TASKS[args.task][2], own)
+    return Experiment(
+        out,
+        ARMS,
+        BASELINE,
+        metric,
+        lambda arm, seed: configure(own, arm, seed),
+        own.warm_up,
+        shared,
+        cache,
+        TASKS[args.task][2],
+        own,
+    )
 
 
 def folder_name(value) -> str:
@@ -130,8 +168,7 @@ def values(args: argparse.Namespace, factor: str) -> tuple:
 def summary(args: argparse.Namespace) -> str:
     """Markdown: a row for each value of the factors, a column for each arm, runs in brackets."""
     others = [name for name in args.arms if name != BASELINE]
-    lines = ['| factor | value | ' + ' | '.join([f'"{BASELINE}"', *others]) + ' |',
-             '|---' * (len(others) + 3) + '|']
+    lines = ['| factor | value | ' + ' | '.join([f'"{BASELINE}"', *others]) + ' |', '|---' * (len(others) + 3) + '|']
     for factor in args.vary:
         for value in values(args, factor):
             found = experiment(args, factor, value, None, TASKS[args.task][1][0])
@@ -142,8 +179,11 @@ def summary(args: argparse.Namespace) -> str:
                 if not scores or mean is None:
                     cells.append('-')
                     continue
-                figure = (f'{statistics.mean(scores.values()):.2f}' if name == BASELINE
-                          else f'{mean:+.2f}' + (f' ± {spread:.2f}' if spread is not None else ''))
+                figure = (
+                    f'{statistics.mean(scores.values()):.2f}'
+                    if name == BASELINE
+                    else f'{mean:+.2f}' + (f' ± {spread:.2f}' if spread is not None else '')
+                )
                 runs = ' '.join(f'{scores[s]:.2f}' if s in scores else '-' for s in args.seeds)
                 cells.append(f'{figure} ({runs})')
             lines.append(f'| {factor} | {osp.basename(str(value))} | ' + ' | '.join(cells) + ' |')
@@ -153,8 +193,10 @@ def summary(args: argparse.Namespace) -> str:
 def plot(args: argparse.Namespace, factor: str) -> None:
     """Arms over the values of a factor, with their deviation over the seeds."""
     import matplotlib
+
     matplotlib.use('agg')
     import matplotlib.pyplot as plt
+
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4))
     metric = TASKS[args.task][1][0]
     for name in args.arms:
@@ -184,23 +226,37 @@ def plot(args: argparse.Namespace, factor: str) -> None:
 
 def main() -> None:
     parser = experiment_arguments(
-        __doc__, ARMS, data_root='data/rooms', pipeline='diff2in1_mm/rooms',
-        num_labelled=100, warm_up=400, self_improving=200, T=400)
+        __doc__,
+        ARMS,
+        data_root='data/rooms',
+        pipeline='diff2in1_mm/rooms',
+        num_labelled=100,
+        warm_up=400,
+        self_improving=200,
+        T=400,
+    )
     parser.add_argument('--task', choices=list(TASKS), default='segmentation')
     parser.add_argument('--ratio', type=float, default=1.0, help='synthetic samples per real one')
     parser.add_argument('--channels', type=int, default=64, help='width of neck and head')
     parser.add_argument('--dropout', type=float, default=0.2, help='of feature channels')
     parser.add_argument('--copies', type=int, default=4, help='photometric copies of an image')
-    parser.add_argument('--norm', choices=['BN', 'GN'], default='BN',
-                        help='of the head; give another --out')
-    parser.add_argument('--no-class-weights', action='store_true',
-                        help='of the loss; give another --out')
-    parser.add_argument('--vary', nargs='+', choices=list(FACTORS), default=[],
-                        help='run these factors instead of the central setting')
-    parser.add_argument('--pipelines', nargs='+', default=['diff2in1_mm/rooms'],
-                        help='diffusion models for --vary pipeline, for example of several ages')
-    parser.add_argument('--cached-images', type=int, default=6000, help='images whose features are '
-                        'kept in memory, 1.2 GB for 1,000 (default: %(default)s)')
+    parser.add_argument('--norm', choices=['BN', 'GN'], default='BN', help='of the head; give another --out')
+    parser.add_argument('--no-class-weights', action='store_true', help='of the loss; give another --out')
+    parser.add_argument(
+        '--vary', nargs='+', choices=list(FACTORS), default=[], help='run these factors instead of the central setting'
+    )
+    parser.add_argument(
+        '--pipelines',
+        nargs='+',
+        default=['diff2in1_mm/rooms'],
+        help='diffusion models for --vary pipeline, for example of several ages',
+    )
+    parser.add_argument(
+        '--cached-images',
+        type=int,
+        default=6000,
+        help='images whose features are kept in memory, 1.2 GB for 1,000 (default: %(default)s)',
+    )
     parser.add_argument('--plots', help='folder for a plot of each factor in --vary')
     args = parser.parse_args()
     if args.task != 'segmentation' and args.no_class_weights:

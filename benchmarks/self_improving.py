@@ -6,6 +6,7 @@
 Both train the same FPN head on the same images with a frozen backbone. In the self-improving
 iteration half of the images are synthetic: theta_C labels them, and theta_E trains on the mix.
 """
+
 import copy
 
 import torch
@@ -14,9 +15,9 @@ from mmengine.optim import OptimWrapper
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
-from diff2in1_mm.engine.batch_pass import BatchPass, ViewSettings
-from diff2in1_mm.engine.theta import ThetaC
-from diff2in1_mm.synthesis.labellers import labeller_for
+from diff2in1_mm.self_improving.pseudo_labels import BatchPass, ViewSettings
+from diff2in1_mm.self_improving.theta_c import ThetaC
+from diff2in1_mm.tasks.labellers import labeller_for
 
 
 def batch(size, count: int, device: str, synthetic: bool, num_classes: int = 19) -> dict:
@@ -26,8 +27,9 @@ def batch(size, count: int, device: str, synthetic: bool, num_classes: int = 19)
     samples = []
     for i in range(count):
         labels = torch.randint(num_classes, (1, *size), generator=generator)
-        meta = dict(img_shape=size, pad_shape=size, ori_shape=size, sample_id=str(i),
-                    synthetic=synthetic and i % 2 == 1)
+        meta = dict(
+            img_shape=size, pad_shape=size, ori_shape=size, sample_id=str(i), synthetic=synthetic and i % 2 == 1
+        )
         sample = SegDataSample(metainfo=meta)
         sample.gt_sem_seg = PixelData(data=labels.to(device))
         samples.append(sample)
@@ -46,15 +48,16 @@ def main() -> None:
     size = ARCHITECTURES[args.model]['size']
     with random_pipeline(args.model) as folder:
         model = segmentor(args.model, folder, args.device).train()
-    optimizer = OptimWrapper(torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad], lr=1e-5))
+    optimizer = OptimWrapper(torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5))
     real = batch(size, args.batch_size, args.device, synthetic=False)
     mixed = batch(size, args.batch_size, args.device, synthetic=True)
     before = _allocated(args.device)
     theta_c = ThetaC(model)
     memory = _allocated(args.device) - before
-    passes = {view: BatchPass(model, labeller_for(model), ViewSettings(student_view=view), seed=0)
-              for view in ('same', 'feature_dropout', 'strong')}
+    passes = {
+        view: BatchPass(model, labeller_for(model), ViewSettings(student_view=view), seed=0)
+        for view in ('same', 'feature_dropout', 'strong')
+    }
 
     def self_improving(view):
         def run():
@@ -62,21 +65,27 @@ def main() -> None:
             iteration(model, copy.copy(mixed), optimizer)
             passes[view].theta_c = None
             theta_c.update(model, 0.002)
+
         return run
 
-    seconds = alternate({'supervised': lambda: iteration(model, real, optimizer),
-                         **{view: self_improving(view) for view in passes}}, args.rounds,
-                        args.device)
+    seconds = alternate(
+        {'supervised': lambda: iteration(model, real, optimizer), **{view: self_improving(view) for view in passes}},
+        args.rounds,
+        args.device,
+    )
     base = seconds['supervised']
     rows = [('supervised iteration', base, 's')]
-    rows += [(f'self-improving, student_view={view!r}: ratio to supervised', seconds[view] / base,
-              'x') for view in passes]
-    rows.append(('theta_C: tensors', theta_c.bytes / 2 ** 20, 'MiB'))
+    rows += [
+        (f'self-improving, student_view={view!r}: ratio to supervised', seconds[view] / base, 'x') for view in passes
+    ]
+    rows.append(('theta_C: tensors', theta_c.bytes / 2**20, 'MiB'))
     if args.device.startswith('cuda'):
-        rows += [('theta_C: memory taken on the device', memory / 2 ** 20, 'MiB'),
-                 ('peak memory', torch.cuda.max_memory_allocated() / 2 ** 30, 'GiB')]
+        rows += [
+            ('theta_C: memory taken on the device', memory / 2**20, 'MiB'),
+            ('peak memory', torch.cuda.max_memory_allocated() / 2**30, 'GiB'),
+        ]
     saved = sum(t.numel() * t.element_size() for t in model.state_dict().values())
-    rows.append(('weights in a checkpoint (theta_C and theta_E)', 2 * saved / 2 ** 20, 'MiB'))
+    rows.append(('weights in a checkpoint (theta_C and theta_E)', 2 * saved / 2**20, 'MiB'))
     report(f'Self-improving iteration, {args.model}', rows, args)
 
 

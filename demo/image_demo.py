@@ -1,30 +1,33 @@
 """Predicts images and writes the predictions as pictures; with --generate also variants of them."""
+
 import argparse
 import glob
 import os
 import os.path as osp
 import sys
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 import numpy as np
 import torch
 from mmengine.config import Config, DictAction
 from tqdm import tqdm
 
-from diff2in1_mm.diffusion import Source, check_channels
-from diff2in1_mm.diffusion.noise import stable_seed
-from diff2in1_mm.diffusion.path_table import IMAGE_SUFFIXES
-from diff2in1_mm.engine.launch import creation_of, give_preprocessor, type_name
-from diff2in1_mm.engine.tool_checks import (check_checkpoint, check_device, check_writable,
-                                            load_weights, read_checkpoint)
-from diff2in1_mm.optional import scope_of
-from diff2in1_mm.sentences import misspellings_named
-from diff2in1_mm.synthesis.create import diffusion_of
-from diff2in1_mm.synthesis.settings import CreationSettings
-from diff2in1_mm.synthesis.sources import load_image
+import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
+from diff2in1_mm.creation.create import diffusion_of
+from diff2in1_mm.creation.settings import CreationSettings
+from diff2in1_mm.datasets.source_images import load_image
+from diff2in1_mm.diffusion.conditions.condition import Source, check_channels
+from diff2in1_mm.diffusion.conditions.path_table import IMAGE_SUFFIXES
+from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, load_weights, read_checkpoint
+from diff2in1_mm.launch.config import creation_of, give_preprocessor
+from diff2in1_mm.preflight.machine import check_device, check_writable
+from diff2in1_mm.utils.configs import type_name
+from diff2in1_mm.utils.errors import misspellings_named
+from diff2in1_mm.utils.optional import scope_of
+from diff2in1_mm.utils.pictures import write_picture
+from diff2in1_mm.utils.randomness import stable_seed
 from diff2in1_mm.visualization.predictor import Predictor, predictor_for
-from diff2in1_mm.visualization.sheets import write_picture
 from diff2in1_mm.visualization.variants import Pair, variants_picture, with_legend
 
 EXAMPLES = """\
@@ -36,43 +39,53 @@ examples:
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('image', help='image file, folder, or glob (in quotes; ** looks deeper)')
     parser.add_argument('config', help='config file, or the name of one of ours')
     # Optional here, so that its absence is told with what to give.
     parser.add_argument('checkpoint', nargs='?', help='trained weights (.pth)')
-    parser.add_argument('--out-dir', default='outputs', help='folder of the pictures; default '
-                        'outputs')
+    parser.add_argument('--out-dir', default='outputs', help='folder of the pictures; default outputs')
     parser.add_argument('--device', help='for example cuda:1 or cpu; default: a GPU, if any')
-    parser.add_argument('--opacity', type=float, default=0.5,
-                        help='of the classes over the image, 0 to 1; default 0.5')
-    parser.add_argument('--no-legend', action='store_true',
-                        help='pictures of exactly the size of the image, without class names below')
-    parser.add_argument('--score-thr', type=float,
-                        help='detectors: boxes with lower scores are not drawn; default 0.3')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction,
-                        help='override settings of the config: key=value, nested keys with dots, '
-                        'lists as key="[a,b]"')
+    parser.add_argument('--opacity', type=float, default=0.5, help='of the classes over the image, 0 to 1; default 0.5')
+    parser.add_argument(
+        '--no-legend', action='store_true', help='pictures of exactly the size of the image, without class names below'
+    )
+    parser.add_argument('--score-thr', type=float, help='detectors: boxes with lower scores are not drawn; default 0.3')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config: key=value, nested keys with dots, lists as key="[a,b]"',
+    )
     group = parser.add_argument_group(
-        'variants', 'What is not given here is taken from SelfImprovingHook\'s `creation` settings '
-        'in the config.')
-    group.add_argument('--generate', action='store_true',
-                       help='also write NAME_variants.png: partial-noise variants of each image '
-                       'and their predictions')
-    group.add_argument('--T', type=int, nargs='+', default=[200, 400, 600],
-                       help='steps to which the image is noised, one row each; default 200 400 600')
+        'variants', "What is not given here is taken from SelfImprovingHook's `creation` settings in the config."
+    )
+    group.add_argument(
+        '--generate',
+        action='store_true',
+        help='also write NAME_variants.png: partial-noise variants of each image and their predictions',
+    )
+    group.add_argument(
+        '--T',
+        type=int,
+        nargs='+',
+        default=[200, 400, 600],
+        help='steps to which the image is noised, one row each; default 200 400 600',
+    )
     group.add_argument('--copies', type=int, default=2, help='variants in a row; default 2')
     group.add_argument('--steps', type=int, help='U-Net passes per variant')
     group.add_argument('--solver', help='dpmsolver++ or ddim')
     group.add_argument('--prompt', help='what the image shows, for the diffusion model')
-    group.add_argument('--guidance-scale', type=float,
-                       help='above 1: follow the prompt more closely, for twice the time')
+    group.add_argument(
+        '--guidance-scale', type=float, help='above 1: follow the prompt more closely, for twice the time'
+    )
     group.add_argument('--seed', type=int, default=0, help='of the noise; default 0')
     return parser.parse_args(argv)
 
 
-def find_images(pattern: str) -> List[str]:
+def find_images(pattern: str) -> list[str]:
     """Image files that a file, folder or glob names, sorted.
 
     Raises:
@@ -83,15 +96,18 @@ def find_images(pattern: str) -> List[str]:
     if osp.isdir(pattern):
         names = sorted(name for name in os.listdir(pattern) if _is_image(name))
         if not names:
-            raise FileNotFoundError(f'the folder {pattern} holds no images '
-                                    f'({", ".join(IMAGE_SUFFIXES)}); for folders inside it give a '
-                                    f"glob such as '{osp.join(pattern, '**', '*.jpg')}'")
+            raise FileNotFoundError(
+                f'the folder {pattern} holds no images '
+                f'({", ".join(IMAGE_SUFFIXES)}); for folders inside it give a '
+                f"glob such as '{osp.join(pattern, '**', '*.jpg')}'"
+            )
         return [osp.join(pattern, name) for name in names]
-    found = sorted(path for path in glob.glob(pattern, recursive=True)
-                   if osp.isfile(path) and _is_image(path))
+    found = sorted(path for path in glob.glob(pattern, recursive=True) if osp.isfile(path) and _is_image(path))
     if not found:
-        raise FileNotFoundError(f'there is no image, folder or match of a glob at {pattern!r}: '
-                                'give the path of an image file or of a folder of images')
+        raise FileNotFoundError(
+            f'there is no image, folder or match of a glob at {pattern!r}: '
+            'give the path of an image file or of a folder of images'
+        )
     return found
 
 
@@ -99,7 +115,7 @@ def _is_image(path: str) -> bool:
     return path.lower().endswith(IMAGE_SUFFIXES) and not osp.basename(path).startswith('.')
 
 
-def output_paths(images: Sequence[str], folder: str) -> Dict[str, str]:
+def output_paths(images: Sequence[str], folder: str) -> dict[str, str]:
     """Where each image's picture goes, without suffix: no two at the same place.
 
     Raises:
@@ -108,13 +124,15 @@ def output_paths(images: Sequence[str], folder: str) -> Dict[str, str]:
     root = osp.commonpath([osp.dirname(osp.abspath(path)) for path in images])
     relative = {path: osp.relpath(osp.abspath(path), root) for path in images}
     stems = [osp.splitext(name)[0] for name in relative.values()]
-    paths = {path: osp.join(folder, stem if stems.count(stem) == 1 else relative[path])
-             for path, stem in zip(images, stems)}
+    paths = {
+        path: osp.join(folder, stem if stems.count(stem) == 1 else relative[path]) for path, stem in zip(images, stems)
+    }
     inputs = {osp.realpath(path) for path in images}
     for path in paths.values():
         if osp.realpath(f'{path}.png') in inputs:
-            raise ValueError(f'{path}.png is one of the images and would be replaced by its '
-                             'picture: give another --out-dir')
+            raise ValueError(
+                f'{path}.png is one of the images and would be replaced by its picture: give another --out-dir'
+            )
     return paths
 
 
@@ -127,19 +145,20 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def given_checkpoint(checkpoint: Optional[str]) -> dict:
+def given_checkpoint(checkpoint: str | None) -> dict:
     """The content of the checkpoint; names one that is missing or none."""
     if not checkpoint:
-        raise ValueError('CHECKPOINT is missing after the config: give the trained weights, which '
-                         'tools/train.py writes as iter_*.pth into its work dir')
+        raise ValueError(
+            'CHECKPOINT is missing after the config: give the trained weights, which '
+            'tools/train.py writes as iter_*.pth into its work dir'
+        )
     check_checkpoint(checkpoint)
     return read_checkpoint(checkpoint)
 
 
 def creation_settings(cfg: Config, args: argparse.Namespace) -> CreationSettings:
     """The config's own settings of the creation stage, or what the command line says instead."""
-    settings = creation_of(cfg, solver=args.solver, steps=args.steps,
-                           guidance_scale=args.guidance_scale)
+    settings = creation_of(cfg, solver=args.solver, steps=args.steps, guidance_scale=args.guidance_scale)
     if args.prompt is not None:
         settings['condition'] = dict(type='Prompt', text=args.prompt)
     elif type_name(settings.get('condition') or {}) == 'OwnCaption':
@@ -186,8 +205,7 @@ class VariantMaker:
         check_channels(embeddings, self.diffusion)
         return embeddings
 
-    def picture(self, path: str, image: np.ndarray, prediction: Any,
-                overlay: np.ndarray) -> np.ndarray:
+    def picture(self, path: str, image: np.ndarray, prediction: Any, overlay: np.ndarray) -> np.ndarray:
         """All variants of one image beside their predictions.
 
         Args:
@@ -210,8 +228,7 @@ class VariantMaker:
                 shown.update(self.predictor.present(label))
                 pairs.append(Pair(variant, self.predictor.draw(variant, label)))
             rows.append((T, pairs))
-        return variants_picture(Pair(image, overlay), rows, self._title(source, start),
-                                self.predictor.legend(shown))
+        return variants_picture(Pair(image, overlay), rows, self._title(source, start), self.predictor.legend(shown))
 
     def _source_image(self, path: str, prediction: Any) -> np.ndarray:
         """At the size of the creation stage, or else at the one that the model sees."""
@@ -220,18 +237,17 @@ class VariantMaker:
             scale, keep_ratio = tuple(prediction.metainfo['img_shape'][1::-1]), False
         return load_image(path, scale, keep_ratio, self.predictor.turns)
 
-    def _variants(self, image: np.ndarray, source: Source, T: int) -> List[np.ndarray]:
+    def _variants(self, image: np.ndarray, source: Source, T: int) -> list[np.ndarray]:
         """uint8 (H, W, 3) RGB images; how many fit into a batch changes nothing."""
-        seeds = [stable_seed(self.seed, 'demo', copy)
-                 for copy in range(self.settings.copies_per_source)]
+        seeds = [stable_seed(self.seed, 'demo', copy) for copy in range(self.settings.copies_per_source)]
         pixels = torch.from_numpy(image).to(self.diffusion.device).permute(2, 0, 1).float()
         embeddings = self._embed(source)
-        variants: List[np.ndarray] = []
+        variants: list[np.ndarray] = []
         for first in range(0, len(seeds), self.settings.batch_size):
-            part = seeds[first:first + self.settings.batch_size]
+            part = seeds[first : first + self.settings.batch_size]
             made = self.generator.generate(
-                self.diffusion, (pixels / 127.5 - 1).expand(len(part), -1, -1, -1), embeddings,
-                part, T).images
+                self.diffusion, (pixels / 127.5 - 1).expand(len(part), -1, -1, -1), embeddings, part, T
+            ).images
             made = ((made + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
             variants.extend(made.cpu().numpy())
         return variants
@@ -240,17 +256,20 @@ class VariantMaker:
         condition = self.generator.condition
         text = condition.text(source) if hasattr(condition, 'text') else type(condition).__name__
         steps = sorted({self.generator.steps_for(T) for T in self.settings.T})
-        return (f'{osp.basename(source.img_path)}, {image.shape[1]} x {image.shape[0]}, '
-                f'{self.generator.solver}, {"/".join(map(str, steps))} steps, {self._guidance()}'
-                f'seed {self.seed}, prompt "{text}"')
+        return (
+            f'{osp.basename(source.img_path)}, {image.shape[1]} x {image.shape[0]}, '
+            f'{self.generator.solver}, {"/".join(map(str, steps))} steps, {self._guidance()}'
+            f'seed {self.seed}, prompt "{text}"'
+        )
 
     def _guidance(self) -> str:
         scale = self.settings.guidance_scale
         return '' if scale == 1 else f'guidance {scale:g}, '
 
 
-def run(args: argparse.Namespace, paths: Dict[str, str], predictor: Predictor,
-        maker: Optional[VariantMaker] = None) -> int:
+def run(
+    args: argparse.Namespace, paths: dict[str, str], predictor: Predictor, maker: VariantMaker | None = None
+) -> int:
     """Write all pictures; an image that cannot be read is named and left out.
 
     Returns:
@@ -272,12 +291,14 @@ def run(args: argparse.Namespace, paths: Dict[str, str], predictor: Predictor,
         if maker is not None:
             write_picture(f'{target}_variants.png', maker.picture(path, image, prediction, overlay))
         written += 1
-    print(f'{written} of {len(paths)} images: pictures in {osp.abspath(args.out_dir)}'
-          + (f'; {len(skipped)} could not be read: {", ".join(skipped)}' if skipped else ''))
+    print(
+        f'{written} of {len(paths)} images: pictures in {osp.abspath(args.out_dir)}'
+        + (f'; {len(skipped)} could not be read: {", ".join(skipped)}' if skipped else '')
+    )
     return written
 
 
-def prepare(args: argparse.Namespace) -> Tuple[Dict[str, str], Predictor, Optional[VariantMaker]]:
+def prepare(args: argparse.Namespace) -> tuple[dict[str, str], Predictor, VariantMaker | None]:
     """What :func:`run` takes; whatever is cheap is checked before the model is built."""
     paths = output_paths(find_images(args.image), args.out_dir)
     weights = given_checkpoint(args.checkpoint)
@@ -287,8 +308,10 @@ def prepare(args: argparse.Namespace) -> Tuple[Dict[str, str], Predictor, Option
         raise ValueError(f'--opacity {args.opacity} must be between 0 and 1')
     cfg = load_config(args)
     if 'meta' not in weights and scope_of(cfg) == 'mmseg':  # which asks for it
-        raise ValueError(f'{args.checkpoint} holds weights alone, without the names of the classes '
-                         '(`meta`): give the file that tools/train.py wrote')
+        raise ValueError(
+            f'{args.checkpoint} holds weights alone, without the names of the classes '
+            '(`meta`): give the file that tools/train.py wrote'
+        )
     maker = VariantMaker(creation_settings(cfg, args), args.seed) if args.generate else None
     device = args.device or ('cuda:0' if torch.cuda.is_available() else 'cpu')
     predictor = predictor_for(cfg, args.checkpoint, device, args.opacity, args.score_thr)

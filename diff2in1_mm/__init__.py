@@ -2,21 +2,52 @@
 
 ``import diff2in1_mm`` checks the versions of what it runs on and registers all modules in
 MMEngine's root registries, where MMSegmentation and MMDetection both find them. It works with
-only one of the two installed.
+only one of the two installed. ``docs/architecture.md`` says which room holds what.
 """
 
-from .quiet import image_processors_unannounced
-from .versions import check_versions
+from .utils.requirements import check_versions
 
 check_versions()  # before anything that an unsupported version would break in its own words
 
+from .utils.compat import allow_mmengine_checkpoints, image_processors_unannounced  # noqa: E402
+
+allow_mmengine_checkpoints()
 with image_processors_unannounced():
-    from . import (datasets, diffusion, engine, evaluation, models, synthesis,  # noqa: E402
-                   visualization)
-from .paths import config_path, find_config, tool_path  # noqa: E402
+    from . import (  # noqa: E402
+        creation,
+        datasets,
+        diffusion,
+        evaluation,
+        hooks,
+        models,
+        preflight,
+        pretraining,
+        self_improving,
+        store,
+        tasks,
+        visualization,
+    )
+from .utils import former_names  # noqa: E402
+from .utils.resources import config_path, find_config, tool_path  # noqa: E402
 from .version import __version__  # noqa: E402
 
+former_names.install()
+
 __all__ = [
-    '__version__', 'config_path', 'find_config', 'tool_path', 'datasets', 'diffusion', 'engine',
-    'evaluation', 'models', 'synthesis', 'visualization'
+    '__version__',
+    'config_path',
+    'find_config',
+    'tool_path',
+    'creation',
+    'datasets',
+    'diffusion',
+    'evaluation',
+    'hooks',
+    'models',
+    'preflight',
+    'pretraining',
+    'self_improving',
+    'store',
+    'tasks',
+    'visualization',
 ]

@@ -1,4 +1,5 @@
 """A place for files that only ``backend_args`` know, as a bucket or a cluster's store is."""
+
 import os.path as osp
 
 from mmengine.fileio import LocalBackend, register_backend
@@ -34,6 +35,7 @@ def archived(folder):
 def from_archive(dataset, folder):
     """The config of a data set whose files, by relative paths, lie in the archive."""
     backend_args = archived(folder)
-    pipeline = [dict(step, backend_args=backend_args) if 'Load' in step['type'] else step
-                for step in dataset['pipeline']]
+    pipeline = [
+        dict(step, backend_args=backend_args) if 'Load' in step['type'] else step for step in dataset['pipeline']
+    ]
     return dict(dataset, backend_args=backend_args, pipeline=pipeline)

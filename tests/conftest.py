@@ -22,9 +22,12 @@ if importlib.util.find_spec('panopticapi') is None:
 
 
 def pytest_addoption(parser) -> None:
-    parser.addoption('--gpu', action='store_true',
-                     help='leave GPUs visible: what is trained in tests is trained on one. Tests fail '
-                     'there that compare two runs to the bit')
+    parser.addoption(
+        '--gpu',
+        action='store_true',
+        help='leave GPUs visible: what is trained in tests is trained on one. Tests fail '
+        'there that compare two runs to the bit',
+    )
 
 
 def _folder(variable: str, default: Path, *parts: str) -> Path:
@@ -59,6 +62,7 @@ def own_globals():
     Runners made within one second get the same name, and so would share their message hub.
     """
     from mmengine.utils import ManagerMixin
+
     before = {cls: dict(cls._instance_dict) for cls in _subclasses(ManagerMixin)}
     yield
     for cls in _subclasses(ManagerMixin):
@@ -88,5 +92,6 @@ def pipeline_folder(tmp_path_factory):
 @pytest.fixture
 def diffusion(pipeline_folder):
     """The tiny model, loaded anew for each test."""
-    from diff2in1_mm.diffusion import LatentDiffusion
+    from diff2in1_mm.diffusion.latent_diffusion import LatentDiffusion
+
     return LatentDiffusion.from_pretrained(pipeline_folder)

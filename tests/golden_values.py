@@ -1,8 +1,8 @@
 """Reading golden values: outputs of the reference implementations on weights made from names."""
+
 import importlib.util
 import json
 from pathlib import Path
-from typing import Dict
 
 import numpy as np
 import torch
@@ -25,10 +25,12 @@ class Golden:
         self.values = np.load(folder / f'{name}.npz')
         self.prefix = self.spec['prefix']
 
-    def state(self) -> Dict[str, Tensor]:
+    def state(self) -> dict[str, Tensor]:
         """The reference's state dict."""
-        return {key: torch.from_numpy(np.asarray(self._fill.fill(self.prefix + key, shape)))
-                for key, shape in self.spec['state'].items()}
+        return {
+            key: torch.from_numpy(np.asarray(self._fill.fill(self.prefix + key, shape)))
+            for key, shape in self.spec['state'].items()
+        }
 
     def input(self, name: str) -> Tensor:
         """An input by its name without the prefix."""
@@ -39,7 +41,7 @@ class Golden:
         """Largest difference to the recorded elements of an output."""
         full = self.prefix + name
         # a scalar is recorded as one element
-        assert tuple(actual.shape or (1, )) == tuple(self.values[f'{full}.shape']), full
+        assert tuple(actual.shape or (1,)) == tuple(self.values[f'{full}.shape']), full
         flat = actual.detach().double().flatten().numpy()
         places = self._fill.positions(full, flat.size)
         return float(np.abs(flat[places] - self.values[f'{full}.values']).max())

@@ -1,7 +1,8 @@
 """MMSegmentation's stock segmentors, cut down, on the small diffusion model."""
+
 from mmengine.config import Config
 
-from diff2in1_mm.engine.launch import replace_sync_bn
+from diff2in1_mm.launch.processes import replace_sync_bn
 
 from .stock_configs import set_all, smaller
 from .test_engine.tiny import CLASSES, config
@@ -18,24 +19,22 @@ SEGMENTORS = dict(
     upernet_swin=('_base_/models/upernet_swin.py', (96, 192, 384, 768), (4, 8, 16, 32)),
     segformer=('_base_/models/segformer_mit-b0.py', (32, 64, 160, 256), (4, 8, 16, 32)),
     # it reads the last three of the four maps
-    segnext=('segnext/segnext_mscan-t_1xb16-adamw-160k_ade20k-512x512.py',
-             (None, 64, 160, 256), (4, 8, 16, 32)),
+    segnext=('segnext/segnext_mscan-t_1xb16-adamw-160k_ade20k-512x512.py', (None, 64, 160, 256), (4, 8, 16, 32)),
     pspnet=('_base_/models/pspnet_r50-d8.py', *_LAST_TWO),
-    deeplabv3plus=('_base_/models/deeplabv3plus_r50-d8.py',
-                   (256, None, 1024, 2048), (4, 8, 8, 8)),
+    deeplabv3plus=('_base_/models/deeplabv3plus_r50-d8.py', (256, None, 1024, 2048), (4, 8, 8, 8)),
     encnet=('_base_/models/encnet_r50-d8.py', *_LAST_TWO),
     emanet=('_base_/models/emanet_r50-d8.py', *_LAST_TWO),
     ocrnet=('_base_/models/ocrnet_r50-d8.py', *_LAST_TWO),
     point_rend=('_base_/models/pointrend_r50.py', *_PYRAMID),
     knet=('knet/knet-s3_r50-d8_upernet_8xb2-adamw-80k_ade20k-512x512.py', *_PYRAMID),
-    segmenter=('_base_/models/segmenter_vit-b16_mask.py', (768, ), (16, )),
+    segmenter=('_base_/models/segmenter_vit-b16_mask.py', (768,), (16,)),
     maskformer=('maskformer/maskformer_r50-d32_8xb2-160k_ade20k-512x512.py', *_PYRAMID),
-    mask2former=('mask2former/mask2former_r50_8xb2-160k_ade20k-512x512.py', *_PYRAMID))
+    mask2former=('mask2former/mask2former_r50_8xb2-160k_ade20k-512x512.py', *_PYRAMID),
+)
 #: Those that MMSegmentation builds of MMDetection's parts.
 OF_MMDET = ('maskformer', 'mask2former')
 # What makes the stock models small: any number by another.
-_SMALLER = {64: 16, 128: 16, 160: 24, 256: 32, 384: 32, 512: 32, 768: 96, 1024: 64, 2048: 64,
-            100: 12, 12544: 64}
+_SMALLER = {64: 16, 128: 16, 160: 24, 256: 32, 384: 32, 512: 32, 768: 96, 1024: 64, 2048: 64, 100: 12, 12544: 64}
 _KEPT = ('num_heads', 'max_per_img', 'strides')
 
 
@@ -50,11 +49,19 @@ def stock_segmentor(name, pipeline):
     if 'loss_cls' in head:  # and the weight of "no object"
         head['loss_cls']['class_weight'] = [1.0] * len(CLASSES) + [0.1]
     model['backbone'] = dict(
-        type='DiffusionBackbone', diffusion=str(pipeline), input_mean=MEAN, input_std=STD,
-        out_channels=smaller(channels, _SMALLER), out_strides=strides)
-    model.update(pretrained=None, data_preprocessor=dict(
-        type='SegDataPreProcessor', mean=MEAN, std=STD, bgr_to_rgb=True, size=(64, 64), pad_val=0,
-        seg_pad_val=255))
+        type='DiffusionBackbone',
+        diffusion=str(pipeline),
+        input_mean=MEAN,
+        input_std=STD,
+        out_channels=smaller(channels, _SMALLER),
+        out_strides=strides,
+    )
+    model.update(
+        pretrained=None,
+        data_preprocessor=dict(
+            type='SegDataPreProcessor', mean=MEAN, std=STD, bgr_to_rgb=True, size=(64, 64), pad_val=0, seg_pad_val=255
+        ),
+    )
     model['test_cfg'].pop('crop_size', None)
     model['test_cfg']['mode'] = 'whole'
     return model

@@ -1,9 +1,9 @@
 """Small models in the real formats, built in seconds and deterministic."""
+
 import json
 
 import torch
-from diffusers import (AutoencoderKL, DDIMScheduler, StableDiffusionPipeline,
-                       UNet2DConditionModel)
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 
@@ -12,36 +12,67 @@ def tiny_tokenizer(max_length: int = 24) -> CLIPTokenizer:
     letters = [chr(c) for c in range(ord('!'), ord('~') + 1)]
     vocabulary = letters + [letter + '</w>' for letter in letters]
     vocabulary += ['<|startoftext|>', '<|endoftext|>']
-    return CLIPTokenizer(vocab={token: i for i, token in enumerate(vocabulary)}, merges=[],
-                         model_max_length=max_length)
+    return CLIPTokenizer(vocab={token: i for i, token in enumerate(vocabulary)}, merges=[], model_max_length=max_length)
 
 
 def tiny_pipeline(seed: int = 0, prediction_type: str = 'epsilon') -> StableDiffusionPipeline:
     """A latent diffusion model with a VAE of stride 4 and a three-level U-Net: stride 16."""
     torch.manual_seed(seed)
     tokenizer = tiny_tokenizer()
-    text_encoder = CLIPTextModel(CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=2,
-        num_attention_heads=2, max_position_embeddings=24, projection_dim=16,
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id))
+    text_encoder = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=24,
+            projection_dim=16,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
     vae = AutoencoderKL(
-        down_block_types=['DownEncoderBlock2D'] * 3, up_block_types=['UpDecoderBlock2D'] * 3,
-        block_out_channels=[8, 8, 16], layers_per_block=1, norm_num_groups=4, latent_channels=4,
-        scaling_factor=0.5)
+        down_block_types=['DownEncoderBlock2D'] * 3,
+        up_block_types=['UpDecoderBlock2D'] * 3,
+        block_out_channels=[8, 8, 16],
+        layers_per_block=1,
+        norm_num_groups=4,
+        latent_channels=4,
+        scaling_factor=0.5,
+    )
     unet = UNet2DConditionModel(
-        sample_size=8, block_out_channels=[16, 24, 32], layers_per_block=1, norm_num_groups=4,
+        sample_size=8,
+        block_out_channels=[16, 24, 32],
+        layers_per_block=1,
+        norm_num_groups=4,
         down_block_types=['DownBlock2D', 'CrossAttnDownBlock2D', 'CrossAttnDownBlock2D'],
         up_block_types=['CrossAttnUpBlock2D', 'CrossAttnUpBlock2D', 'UpBlock2D'],
-        attention_head_dim=2, cross_attention_dim=16)
+        attention_head_dim=2,
+        cross_attention_dim=16,
+    )
     # By keyword: diffusers takes positional arguments for defaults, and then loses them.
     scheduler = DDIMScheduler(
-        num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule='scaled_linear',
-        clip_sample=False, set_alpha_to_one=False, steps_offset=1,
-        prediction_type=prediction_type)
-    return StableDiffusionPipeline(vae, text_encoder, tokenizer, unet, scheduler,
-                                   safety_checker=None, feature_extractor=None,
-                                   requires_safety_checker=False)
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule='scaled_linear',
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type=prediction_type,
+    )
+    return StableDiffusionPipeline(
+        vae,
+        text_encoder,
+        tokenizer,
+        unet,
+        scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
 
 
 def save_tiny_pipeline(folder: str, **options) -> str:

@@ -1,4 +1,5 @@
 """The shipped configs: complete, consistent, and buildable on a small model."""
+
 import importlib
 from pathlib import Path
 
@@ -9,8 +10,8 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
 import diff2in1_mm  # noqa: F401
-from diff2in1_mm.diffusion import select_taps, unet_taps
-from diff2in1_mm.synthesis.settings import CreationSettings
+from diff2in1_mm.creation.settings import CreationSettings
+from diff2in1_mm.diffusion.taps import select_taps, unet_taps
 
 FOLDER = Path(__file__).resolve().parent.parent / 'configs'
 # estimators of values, which know no classes, and what measures them
@@ -75,8 +76,7 @@ def shrink_segmentor(model):
         return
     model.neck.update(in_channels=[16, 24, 32], num_outs=3)
     channels = model.neck.out_channels
-    model.decode_head.update(in_channels=[channels] * 3, in_index=[0, 1, 2],
-                             feature_strides=[4, 8, 16])
+    model.decode_head.update(in_channels=[channels] * 3, in_index=[0, 1, 2], feature_strides=[4, 8, 16])
 
 
 def shrink_detector(model):
@@ -93,7 +93,8 @@ def shrink_detector(model):
 def test_the_head_fits_the_data_set(cfg):
     init_default_scope(cfg.default_scope)
     dataset = importlib.import_module(f'{cfg.default_scope}.registry').DATASETS.get(
-        cfg.train_dataloader.dataset.dataset.type)
+        cfg.train_dataloader.dataset.dataset.type
+    )
     model = cfg.model
     if model.type in MAPS:
         assert cfg.val_evaluator.type == MAPS[model.type]
@@ -103,11 +104,12 @@ def test_the_head_fits_the_data_set(cfg):
     if 'decode_head' in model:
         heads = [model.decode_head.num_classes]
     elif 'panoptic_head' in model:
-        heads = [part.num_things_classes + part.num_stuff_classes
-                 for part in (model.panoptic_head, model.panoptic_fusion_head)]
+        heads = [
+            part.num_things_classes + part.num_stuff_classes
+            for part in (model.panoptic_head, model.panoptic_fusion_head)
+        ]
     else:
-        heads = [head.num_classes for name, head in model.roi_head.items()
-                 if name.endswith('_head')]
+        heads = [head.num_classes for name, head in model.roi_head.items() if name.endswith('_head')]
     assert heads and all(len(dataset.METAINFO['classes']) == classes for classes in heads)
 
 
@@ -121,18 +123,23 @@ def test_mmdetections_configs_ignore_unsure_boxes(cfg):
 
 def test_detectors_label_at_the_scale_that_they_are_tested_at(cfg):
     if cfg.default_scope == 'mmdet':
-        resize, = [step for step in cfg.test_dataloader.dataset.pipeline if step.type == 'Resize']
+        (resize,) = [step for step in cfg.test_dataloader.dataset.pipeline if step.type == 'Resize']
         creation = cfg.custom_hooks[0].creation
         assert creation.get('label_scale', creation.get('scale')) == resize.scale
 
 
-@pytest.mark.parametrize('name, diffusion', [
-    ('diff2in1_camvid.py', 'diffusion_camvid.py'), ('diff2in1_bccd.py', 'diffusion_bccd.py'),
-    ('diff2in1_rooms.py', 'diffusion_rooms.py'),
-    ('diff2in1_rooms_mask_rcnn.py', 'diffusion_rooms.py')])
+@pytest.mark.parametrize(
+    'name, diffusion',
+    [
+        ('diff2in1_camvid.py', 'diffusion_camvid.py'),
+        ('diff2in1_bccd.py', 'diffusion_bccd.py'),
+        ('diff2in1_rooms.py', 'diffusion_rooms.py'),
+        ('diff2in1_rooms_mask_rcnn.py', 'diffusion_rooms.py'),
+    ],
+)
 def test_the_neck_fits_the_diffusion_model_that_our_config_trains(name, diffusion):
     cfg, trained = Config.fromfile(FOLDER / name), Config.fromfile(FOLDER / diffusion)
-    latent_stride = 2**(len(trained.autoencoder.model.autoencoder.block_out_channels) - 1)
+    latent_stride = 2 ** (len(trained.autoencoder.model.autoencoder.block_out_channels) - 1)
     with torch.device('meta'):
         unet = UNet2DConditionModel(cross_attention_dim=64, **trained.denoiser.unet)
     groups = select_taps(unet_taps(unet, latent_stride), cfg.model.backbone.taps)

@@ -3,8 +3,8 @@ import signal
 
 import pytest
 
-from diff2in1_mm import files
-from diff2in1_mm.files import write_atomic
+from diff2in1_mm.utils import atomic_files as files
+from diff2in1_mm.utils.atomic_files import write_atomic
 
 
 def test_write_leaves_the_old_content_when_it_fails(tmp_path, monkeypatch):

@@ -1,4 +1,5 @@
 """The NYUv2 configs: the released recipe number by number, and all of them run on a tiny model."""
+
 from pathlib import Path
 
 import cv2
@@ -10,17 +11,22 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 import diff2in1_mm  # noqa: F401
-from diff2in1_mm.diffusion import partial_noise_schedule
-from diff2in1_mm.synthesis.settings import CreationSettings
-from diff2in1_mm.synthesis.store import SyntheticStore
+from diff2in1_mm.creation.settings import CreationSettings
+from diff2in1_mm.diffusion.schedules import partial_noise_schedule
+from diff2in1_mm.store.store import SyntheticStore
 
 from .test_configs import shrink_segmentor
 from .test_engine.conftest import quick_runner  # noqa: F401
 
 FOLDER = Path(__file__).resolve().parent.parent / 'configs'
 IMAGES = 795  # NYUv2's training images
-SD = dict(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012,
-          beta_schedule='scaled_linear', prediction_type='epsilon')
+SD = dict(
+    num_train_timesteps=1000,
+    beta_start=0.00085,
+    beta_end=0.012,
+    beta_schedule='scaled_linear',
+    prediction_type='epsilon',
+)
 
 
 @pytest.fixture(scope='module')
@@ -37,12 +43,12 @@ class TestReleasedRecipe:
         assert backbone.get('condition') is None  # the empty prompt
         assert backbone.taps == 'all' and backbone.get('scale_latents', True)
         assert backbone.diffusion.dtype == 'fp32' and 'v1-5' in backbone.diffusion.source
-        assert recipe.model.neck == dict(type='DiffusionAggregator',
-                                         in_channels=[2560, 4160, 7040, 7680])
+        assert recipe.model.neck == dict(type='DiffusionAggregator', in_channels=[2560, 4160, 7040, 7680])
         assert recipe.model.decode_head == dict(type='NormalHead')  # its defaults are Bae et al.'s
 
     def test_head(self):
-        from diff2in1_mm.models import NormalHead
+        from diff2in1_mm.models.decode_heads.normal_head import NormalHead
+
         head = NormalHead((4, 6, 8, 12, 32), channels=128)
         assert (head.decoder.sampling_ratio, head.decoder.importance_ratio) == (0.4, 0.7)
         assert head.uncertainty_sampling and head.loss_decode.single.kind == 'nll_angular'
@@ -53,8 +59,7 @@ class TestReleasedRecipe:
         assert loader.dataset.ratio == 1.0 and loader.dataset.dataset.captions == 'caption'
         steps = [step.type for step in loader.dataset.dataset.pipeline]
         assert steps == ['LoadImageFromFile', 'LoadNormals', 'Resize', 'PackSceneInputs']
-        assert loader.dataset.dataset.pipeline[2] == dict(type='Resize', scale=(512, 512),
-                                                          keep_ratio=False)
+        assert loader.dataset.dataset.pipeline[2] == dict(type='Resize', scale=(512, 512), keep_ratio=False)
         assert recipe.model.data_preprocessor.size == (512, 512)
 
     def test_generation(self, recipe):
@@ -83,9 +88,8 @@ class TestReleasedRecipe:
         assert cfg.max_epochs - hook.warm_up == 50
 
     def test_optimizer(self, recipe):
-        assert recipe.optim_wrapper == dict(type='OptimWrapper',
-                                            optimizer=dict(type='Adam', lr=3.57e-4))
-        schedule, = recipe.param_scheduler
+        assert recipe.optim_wrapper == dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=3.57e-4))
+        (schedule,) = recipe.param_scheduler
         assert schedule.type == 'ConstantLR' and schedule.factor == 1.0
 
 
@@ -103,8 +107,7 @@ def make_nyu(root, count=6, size=(48, 64)):
             cv2.imwrite(str(folders['norm'] / f'{i:06d}.png'), picture[::-1])
             (folders['caption'] / f'{i:06d}.txt').write_text('a room')
             cv2.imwrite(str(folders['images'] / f'bedroom_{i}.jpg'), picture)
-            cv2.imwrite(str(folders['annotations'] / f'bedroom_{i}.png'),
-                        picture[..., 0].astype(np.uint16) * 30)
+            cv2.imwrite(str(folders['annotations'] / f'bedroom_{i}.png'), picture[..., 0].astype(np.uint16) * 30)
     return root
 
 

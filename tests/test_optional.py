@@ -8,7 +8,7 @@ import pytest
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import Registry
 
-from diff2in1_mm import optional
+from diff2in1_mm.utils import optional
 
 HIDE = """
 import sys
@@ -33,16 +33,19 @@ COMMANDS = {'mmseg': "pip install 'mmsegmentation>=1.2", 'mmdet': "pip install '
 
 @pytest.mark.parametrize('hidden', [['mmseg'], ['mmdet'], ['mmseg', 'mmdet']])
 def test_import_and_config_with_libraries_missing(hidden):
-    result = python_without(hidden, f"""
+    result = python_without(
+        hidden,
+        f"""
         import diff2in1_mm
-        from diff2in1_mm.optional import check_config
+        from diff2in1_mm.utils.optional import check_config
         for name in {hidden!r}:
             assert name not in sys.modules
             try:
                 check_config(dict(model=dict(type=name + '.Anything'), work_dir='x'))
             except ImportError as error:
                 print(error)
-    """)
+    """,
+    )
     assert result.returncode == 0, result.stderr
     assert 'requires torchvision' not in result.stderr  # see quiet.py
     sentences = result.stdout.strip().splitlines()
@@ -58,12 +61,15 @@ def test_placeholder_says_what_to_install(monkeypatch):
         registry.build(dict(type='BoxThing', channels=3))
 
 
-@pytest.mark.parametrize('cfg', [
-    dict(default_scope='mmdet'),
-    dict(model=dict(head=[dict(type='Mine'), dict(type='mmdet.RPNHead')])),
-    dict(model=ConfigDict(_scope_='mmdet', type='RPNHead')),
-    Config(dict(model=dict(neck=dict(type='mmdet.FPN')))),
-])
+@pytest.mark.parametrize(
+    'cfg',
+    [
+        dict(default_scope='mmdet'),
+        dict(model=dict(head=[dict(type='Mine'), dict(type='mmdet.RPNHead')])),
+        dict(model=ConfigDict(_scope_='mmdet', type='RPNHead')),
+        Config(dict(model=dict(neck=dict(type='mmdet.FPN')))),
+    ],
+)
 def test_scopes_are_found_wherever_they_are(cfg, monkeypatch):
     monkeypatch.setattr(optional, 'is_installed', lambda module: module != 'mmdet')
     with pytest.raises(ImportError, match='mmdet'):
@@ -82,6 +88,7 @@ def test_the_library_of_a_config():
     assert optional.scope_of(Config(dict(model=dict(type='Own')))) == ''
     assert optional.scope_of(Config(dict(default_scope=None))) == ''
     segmentors = pytest.importorskip('mmseg.models.segmentors')
-    from diff2in1_mm.models import NormalEstimator  # of this package, and MMSegmentation's kind
+    from diff2in1_mm.models.segmentors.normal_estimator import NormalEstimator
+
     for kind in (segmentors.EncoderDecoder, NormalEstimator):
         assert optional.scope_of(Config(dict(default_scope=None, model=dict(type=kind)))) == 'mmseg'

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from diff2in1_mm.versions import REQUIREMENTS
+from diff2in1_mm.utils.requirements import REQUIREMENTS
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.skipif(not (ROOT / 'setup.py').exists(), reason='not a checkout')
@@ -36,8 +36,9 @@ def source(tmp_path_factory):
 
 
 def pip(*args, **kwargs):
-    return subprocess.run([sys.executable, '-m', 'pip', *map(str, args)], check=True,
-                          capture_output=True, text=True, **kwargs)
+    return subprocess.run(
+        [sys.executable, '-m', 'pip', *map(str, args)], check=True, capture_output=True, text=True, **kwargs
+    )
 
 
 @pytest.fixture(scope='module')
@@ -55,13 +56,17 @@ def test_wheel_carries_the_folders_and_no_junk(wheel):
     assert 'diff2in1_mm/.mim/configs/_base_/probe.py' in names
     assert 'diff2in1_mm/.mim/tools/train.py' in names
     assert any(name.endswith('licenses/LICENSE') or name.endswith('/LICENSE') for name in names)
-    assert not [n for n in names if 'removed_long_ago' in n or '__pycache__' in n
-                or n.endswith('set_up.py') or n.startswith('tests/')]
+    assert not [
+        n
+        for n in names
+        if 'removed_long_ago' in n or '__pycache__' in n or n.endswith('set_up.py') or n.startswith('tests/')
+    ]
 
 
 def test_source_distribution_carries_the_folders(source, tmp_path):
-    subprocess.run([sys.executable, 'setup.py', '-q', 'sdist', '-d', tmp_path], cwd=source,
-                   check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, 'setup.py', '-q', 'sdist', '-d', tmp_path], cwd=source, check=True, capture_output=True
+    )
     with tarfile.open(next(tmp_path.glob('*.tar.gz'))) as archive:
         names = [name.partition('/')[2] for name in archive.getnames()]
     assert {'configs/_base_/probe.py', 'tools/train.py', 'setup.py', 'LICENSE'} <= set(names)
@@ -75,17 +80,16 @@ def test_installed_configs_are_inherited_from_mmsegmentations_own_tool(wheel, tm
     pip('install', '--no-deps', '--no-index', '--target', site, wheel)
     user = tmp_path / 'user'
     user.mkdir()
-    (user / 'mine.py').write_text(
-        "_base_ = __import__('diff2in1_mm').config_path('probe.py')\nprobe = dict(width=5)\n")
+    (user / 'mine.py').write_text("_base_ = __import__('diff2in1_mm').config_path('probe.py')\nprobe = dict(width=5)\n")
     env = dict(os.environ, PYTHONPATH=str(site))
-    shown = subprocess.run([sys.executable, tool, 'mine.py'], cwd=user, env=env,
-                           capture_output=True, text=True)
+    shown = subprocess.run([sys.executable, tool, 'mine.py'], cwd=user, env=env, capture_output=True, text=True)
     assert shown.returncode == 0, shown.stderr
     assert re.search(r'probe = dict\(depth=3, width=5\)', shown.stdout)
 
     command = site / 'bin' / 'diff2in1-train'
-    ran = subprocess.run([sys.executable, command, 'mine.py', '--resume'], cwd=user, env=env,
-                         capture_output=True, text=True)
+    ran = subprocess.run(
+        [sys.executable, command, 'mine.py', '--resume'], cwd=user, env=env, capture_output=True, text=True
+    )
     assert "ran ['mine.py', '--resume']" in ran.stdout, ran.stderr
 
 
@@ -97,11 +101,12 @@ def test_setup_asks_for_the_versions_that_the_import_checks():
 
 
 def test_every_command_runs_a_script_that_is_shipped():
-    from diff2in1_mm import cli
+    from diff2in1_mm.launch import commands as cli
+
     text = (ROOT / 'setup.py').read_text()
     names = re.findall(r"'([a-z-]+)'", text.partition('for name in (')[2].partition(')]')[0])
     assert {'train', 'convert-checkpoint'} <= set(names)
     for name in names:
         command = getattr(cli, name.replace('-', '_'))
-        script, = [const for const in command.__code__.co_consts if str(const).endswith('.py')]
+        (script,) = [const for const in command.__code__.co_consts if str(const).endswith('.py')]
         assert (ROOT / script).is_file(), name

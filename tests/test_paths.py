@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from diff2in1_mm import paths
+from diff2in1_mm.utils import resources as paths
 
 
 @pytest.fixture
@@ -43,7 +43,8 @@ def test_command_line_takes_a_file_or_a_name(shipped, tmp_path):
 
 
 def test_command_runs_the_script_with_its_arguments(shipped, monkeypatch, capsys):
-    from diff2in1_mm import cli
+    from diff2in1_mm.launch import commands as cli
+
     monkeypatch.setattr(sys, 'argv', ['diff2in1-train', 'a.py', '--resume'])
     cli.train()
     assert capsys.readouterr().out == "['a.py', '--resume']\n"

@@ -1,7 +1,8 @@
 """What the import leaves out of what libraries say."""
+
 import logging
 
-from diff2in1_mm.quiet import image_processors_unannounced
+from diff2in1_mm.utils.compat import image_processors_unannounced
 
 
 def test_only_image_processors_are_unannounced():

@@ -1,13 +1,15 @@
 """What bad input looks like to a user, and what a bug looks like."""
+
 import numpy as np
 import pytest
 from mmengine.registry import DATASETS, HOOKS, MODELS, Registry
 
 import diff2in1_mm
-from diff2in1_mm.datasets import render_room
-from diff2in1_mm.diffusion import LatentDiffusion, check_strength
-from diff2in1_mm.sentences import has_no_option, options_of, told_in_a_sentence
-from diff2in1_mm.synthesis import CreationSettings
+from diff2in1_mm.creation.settings import CreationSettings
+from diff2in1_mm.datasets.rooms.render import render_room
+from diff2in1_mm.diffusion.latent_diffusion import LatentDiffusion
+from diff2in1_mm.diffusion.schedules import check_strength
+from diff2in1_mm.utils.errors import has_no_option, options_of, told_in_a_sentence
 
 
 def build_inside_a_registry():
@@ -38,11 +40,14 @@ def bug_after_a_handled_error():
         np.zeros(3).reshape(2, 2)
 
 
-@pytest.mark.parametrize('bug', [
-    bug_after_a_handled_error,
-    lambda: np.zeros(3).reshape(2, 2),  # not ours
-    lambda: render_room(0, 'wide'),  # raised below ours, by a call that fails
-])
+@pytest.mark.parametrize(
+    'bug',
+    [
+        bug_after_a_handled_error,
+        lambda: np.zeros(3).reshape(2, 2),  # not ours
+        lambda: render_room(0, 'wide'),  # raised below ours, by a call that fails
+    ],
+)
 def test_a_bug_keeps_its_traceback(bug):
     with pytest.raises(Exception) as raised:
         with told_in_a_sentence('tool.py'):
@@ -54,41 +59,54 @@ def build(registry=MODELS, **config):
     return lambda: registry.build(config)
 
 
-@pytest.mark.parametrize('work, sentence', [
-    (build(type='DiffusionBackbone', diffusion='d', time_step=3),
-     "DiffusionBackbone has no option 'time_step'; did you mean 'timestep'?"),
-    (build(HOOKS, type='SelfImprovingHook', warmup=3),
-     "SelfImprovingHook has no option 'warmup'; did you mean 'warm_up'?"),
-    (build(DATASETS, type='SyntheticMixDataset', dataset={}, ration=1.0),
-     "SyntheticMixDataset has no option 'ration'; did you mean 'ratio'?"),
-    (build(DATASETS, type='SyntheticMixDataset'),
-     "SyntheticMixDataset needs the option 'dataset': set it"),
-    (build(type='Prompt', sentence='a street'),
-     "Prompt has no option 'sentence': it knows text"),
-    (build(type='Promt'),
-     "there is no type 'Promt' in the registry 'model'; did you mean 'Prompt'?"),
-    (build(Registry('main'), type='Prompt'),
-     "there is no type 'Prompt' in the registry 'main'; correct it, or name the module of a class "
-     'of your own in custom_imports'),
-    (build(type='mmseg.Zzzzzz'), "there is no type 'mmseg.Zzzzzz' in the registry 'model'; correct "
-     'it, or name the module of a class of your own in custom_imports'),
-    (lambda: CreationSettings(condition=dict(type='OwnCaptions')).build_generator(),
-     "there is no type 'OwnCaptions' in the registry 'model'; did you mean 'OwnCaption'?"),
-    (lambda: LatentDiffusion.from_pretrained('d', dtpe='bf16'),
-     "LatentDiffusion has no option 'dtpe'; did you mean 'dtype'?"),
-])
+@pytest.mark.parametrize(
+    'work, sentence',
+    [
+        (
+            build(type='DiffusionBackbone', diffusion='d', time_step=3),
+            "DiffusionBackbone has no option 'time_step'; did you mean 'timestep'?",
+        ),
+        (
+            build(HOOKS, type='SelfImprovingHook', warmup=3),
+            "SelfImprovingHook has no option 'warmup'; did you mean 'warm_up'?",
+        ),
+        (
+            build(DATASETS, type='SyntheticMixDataset', dataset={}, ration=1.0),
+            "SyntheticMixDataset has no option 'ration'; did you mean 'ratio'?",
+        ),
+        (build(DATASETS, type='SyntheticMixDataset'), "SyntheticMixDataset needs the option 'dataset': set it"),
+        (build(type='Prompt', sentence='a street'), "Prompt has no option 'sentence': it knows text"),
+        (build(type='Promt'), "there is no type 'Promt' in the registry 'model'; did you mean 'Prompt'?"),
+        (
+            build(Registry('main'), type='Prompt'),
+            "there is no type 'Prompt' in the registry 'main'; correct it, or name the module of a class "
+            'of your own in custom_imports',
+        ),
+        (
+            build(type='mmseg.Zzzzzz'),
+            "there is no type 'mmseg.Zzzzzz' in the registry 'model'; correct "
+            'it, or name the module of a class of your own in custom_imports',
+        ),
+        (
+            lambda: CreationSettings(condition=dict(type='OwnCaptions')).build_generator(),
+            "there is no type 'OwnCaptions' in the registry 'model'; did you mean 'OwnCaption'?",
+        ),
+        (
+            lambda: LatentDiffusion.from_pretrained('d', dtpe='bf16'),
+            "LatentDiffusion has no option 'dtpe'; did you mean 'dtype'?",
+        ),
+    ],
+)
 def test_misspelt_names(capsys, work, sentence):
     assert said(capsys, work) == f'tool.py: {sentence}\n'
 
 
 def test_options_that_a_base_class_takes():
     class Base:
-
         def __init__(self, first, *, second=1):
             """Takes two."""
 
     class Derived(Base):
-
         def __init__(self, third=3, **kwargs):
             super().__init__(**kwargs)
 
@@ -101,19 +119,23 @@ def test_types_of_a_library_that_the_config_does_not_name(capsys):
     Registry('main', scope='mmother', parent=root).register_module(name='Head', module=dict)
     assert said(capsys, build(root, type='Head')) == (
         "tool.py: the type 'Head' is one of mmother, which the config does not name: set "
-        "default_scope = 'mmother', or write 'mmother.Head'\n")
+        "default_scope = 'mmother', or write 'mmother.Head'\n"
+    )
 
 
 def wrong_call_of_ours():
-    diff2in1_mm.synthesis.PartialNoiseGenerator().steps_for(wrong=1)
+    diff2in1_mm.creation.PartialNoiseGenerator().steps_for(wrong=1)
 
 
-@pytest.mark.parametrize('bug', [
-    build(type='Conv2d', in_chanels=3),  # not a class of ours
-    wrong_call_of_ours,
-    lambda: {}['key'],
-    lambda: sorted(3),
-])
+@pytest.mark.parametrize(
+    'bug',
+    [
+        build(type='Conv2d', in_chanels=3),  # not a class of ours
+        wrong_call_of_ours,
+        lambda: {}['key'],
+        lambda: sorted(3),
+    ],
+)
 def test_other_errors_of_these_kinds_keep_their_traceback(bug):
     with pytest.raises((TypeError, KeyError)):
         with told_in_a_sentence('tool.py'):

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from diff2in1_mm import versions
-from diff2in1_mm.versions import REQUIREMENTS, Requirement
+from diff2in1_mm.utils import requirements as versions
+from diff2in1_mm.utils.requirements import REQUIREMENTS, Requirement
 
 BY_MODULE = {r.module: r for r in REQUIREMENTS}
 
@@ -19,11 +19,20 @@ def test_this_environment_is_supported():
     versions.check_versions()
 
 
-@pytest.mark.parametrize('module, found', [
-    ('torch', '2.5.1'), ('mmengine', '0.9.1'), ('mmengine', '0.11.0'), ('mmcv', '2.2.0'),
-    ('mmcv', '1.7.2'), ('mmseg', '0.30.0'), ('mmdet', '2.28.2'), ('diffusers', '0.30.0'),
-    ('transformers', '4.57.0')
-])
+@pytest.mark.parametrize(
+    'module, found',
+    [
+        ('torch', '2.5.1'),
+        ('mmengine', '0.9.1'),
+        ('mmengine', '0.11.0'),
+        ('mmcv', '2.2.0'),
+        ('mmcv', '1.7.2'),
+        ('mmseg', '0.30.0'),
+        ('mmdet', '2.28.2'),
+        ('diffusers', '0.30.0'),
+        ('transformers', '4.57.0'),
+    ],
+)
 def test_unsupported_version_is_named_with_what_to_install(module, found, monkeypatch):
     monkeypatch.setattr(versions.importlib.metadata, 'version', lambda name: found)
     problem = versions.problem_of(BY_MODULE[module])
@@ -73,11 +82,14 @@ def test_operators_of_another_torch_are_named(monkeypatch):
 
 
 def test_import_of_the_package_stops_with_the_sentence():
-    code = ("import importlib.metadata as m; real = m.version\n"
-            "m.version = lambda name: '0.8.0' if name == 'mmengine' else real(name)\n"
-            'import diff2in1_mm')
+    code = (
+        'import importlib.metadata as m; real = m.version\n'
+        "m.version = lambda name: '0.8.0' if name == 'mmengine' else real(name)\n"
+        'import diff2in1_mm'
+    )
     result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert result.returncode != 0
     assert result.stderr.strip().splitlines()[-1] == (
         'ImportError: diff2in1_mm needs mmengine>=0.10.5,<0.11 but found mmengine 0.8.0: '
-        "run `pip install 'mmengine>=0.10.5,<0.11'`.")
+        "run `pip install 'mmengine>=0.10.5,<0.11'`."
+    )

@@ -2,17 +2,19 @@
 
 Known are the normals of Diff-2-in-1 (two files, aggregator and decoder), VPD's segmentation and
 depth, MMSegmentation's VPD depth, and Stable Diffusion 1.x and 2.x in the original layout."""
+
 import argparse
 import os.path as osp
 
 import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
-
-from diff2in1_mm.conversion import check_target, convert, summary, write_folder
-from diff2in1_mm.diffusion.embedded import locate
-from diff2in1_mm.diffusion.loading import check_source
-from diff2in1_mm.diffusion.original_layout import read_tensors
-from diff2in1_mm.engine.tool_checks import check_writable
-from diff2in1_mm.sentences import told_in_a_sentence
+from diff2in1_mm.conversion.folder import check_target, write_folder
+from diff2in1_mm.conversion.report import summary
+from diff2in1_mm.conversion.sources import convert
+from diff2in1_mm.diffusion.loading.embedded import locate
+from diff2in1_mm.diffusion.loading.original_layout import read_tensors
+from diff2in1_mm.diffusion.loading.source import check_source
+from diff2in1_mm.preflight.machine import check_writable
+from diff2in1_mm.utils.errors import told_in_a_sentence
 
 EXAMPLES = """\
 examples:
@@ -31,17 +33,25 @@ diffusers folder. See docs/convert_checkpoint.md."""
 
 
 def parse_args(argv=None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('inputs', nargs='+', metavar='IN',
-                        help='.safetensors, .pth, .pt or .ckpt; no code in them is run')
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'inputs', nargs='+', metavar='IN', help='.safetensors, .pth, .pt or .ckpt; no code in them is run'
+    )
     parser.add_argument('--out', required=True, help='folder to write, as a whole or not at all')
     parser.add_argument('--force', action='store_true', help='replace an earlier conversion')
-    parser.add_argument('--diffusion', metavar='SOURCE',
-                        help='pretrained diffusion model: what the normals look through, and what '
-                        'the configs of VPD generate with; default: Stable Diffusion 1.5')
-    parser.add_argument('--prediction-type', choices=['epsilon', 'v_prediction'],
-                        help='of Stable Diffusion 2.x, whose files do not say it')
+    parser.add_argument(
+        '--diffusion',
+        metavar='SOURCE',
+        help='pretrained diffusion model: what the normals look through, and what '
+        'the configs of VPD generate with; default: Stable Diffusion 1.5',
+    )
+    parser.add_argument(
+        '--prediction-type',
+        choices=['epsilon', 'v_prediction'],
+        help='of Stable Diffusion 2.x, whose files do not say it',
+    )
     return parser, parser.parse_args(argv)
 
 
@@ -54,8 +64,10 @@ def prepare(args: argparse.Namespace) -> None:
     check_target(args.out, args.force)
     check_writable(args.out, '--out')
     if osp.ismount(args.out):
-        raise ValueError(f'--out {args.out} is a mounted volume, which cannot be replaced as a '
-                         f'whole: give a folder in it, such as {osp.join(args.out, "converted")}')
+        raise ValueError(
+            f'--out {args.out} is a mounted volume, which cannot be replaced as a '
+            f'whole: give a folder in it, such as {osp.join(args.out, "converted")}'
+        )
     # where the new folder is made before it takes the place of the old one
     check_writable(osp.dirname(osp.abspath(args.out)), '--out, the folder above it:')
     if args.diffusion is not None:
@@ -83,8 +95,9 @@ def main(argv=None) -> None:
         content = run(args)
     print(f'{summary(content)}\nEvery name is in {osp.join(args.out, "report.json")}.')
     if osp.isfile(osp.join(args.out, 'config.py')):
-        print(f'Evaluate: python tools/test.py {osp.join(args.out, "config.py")} '
-              f'{osp.join(args.out, "checkpoint.pth")}')
+        print(
+            f'Evaluate: python tools/test.py {osp.join(args.out, "config.py")} {osp.join(args.out, "checkpoint.pth")}'
+        )
 
 
 if __name__ == '__main__':

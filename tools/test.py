@@ -1,18 +1,22 @@
 """Evaluates a checkpoint. Of a self-improving run it evaluates theta_C, which its weights are."""
+
 import argparse
 import os.path as osp
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
-import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
-from diff2in1_mm.engine.launch import (add_common_options, check_data, load_config,
-                                       prepare_processes, type_name)
-from diff2in1_mm.engine.tool_checks import (check_checkpoint, check_writable, load_weights,
-                                            read_checkpoint)
-from diff2in1_mm.optional import scope_of
-from diff2in1_mm.sentences import told_in_a_sentence
+import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
+from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, load_weights, read_checkpoint
+from diff2in1_mm.launch.config import add_common_options, load_config
+from diff2in1_mm.launch.processes import prepare_processes
+from diff2in1_mm.preflight.machine import check_writable
+from diff2in1_mm.preflight.run import check_data
+from diff2in1_mm.utils.configs import type_name
+from diff2in1_mm.utils.errors import told_in_a_sentence
+from diff2in1_mm.utils.optional import scope_of
 
 EXAMPLES = """\
 examples:
@@ -22,23 +26,30 @@ examples:
 
 
 def parse_args(argv=None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config', help='config file, or the name of one of ours')
     parser.add_argument('checkpoint', help='checkpoint of that config')
-    parser.add_argument('--work-dir', help='where metrics and logs are written; default '
-                        'work_dirs/CONFIG_NAME')
-    parser.add_argument('--out', help='where predictions are written: a folder for segmentation, '
-                        'a .pkl file for detection')
+    parser.add_argument('--work-dir', help='where metrics and logs are written; default work_dirs/CONFIG_NAME')
+    parser.add_argument(
+        '--out', help='where predictions are written: a folder for segmentation, a .pkl file for detection'
+    )
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
-    parser.add_argument('--show-dir', help='folder for pictures of the predictions, of every '
-                        "image unless the config's visualization hook has an interval of its own: "
-                        'SHOW_DIR/vis_data/vis_image, of detectors WORK_DIR/TIMESTAMP/SHOW_DIR '
-                        '(SHOW_DIR itself if it is an absolute path)')
+    parser.add_argument(
+        '--show-dir',
+        help='folder for pictures of the predictions, of every '
+        "image unless the config's visualization hook has an interval of its own: "
+        'SHOW_DIR/vis_data/vis_image, of detectors WORK_DIR/TIMESTAMP/SHOW_DIR '
+        '(SHOW_DIR itself if it is an absolute path)',
+    )
     parser.add_argument('--wait-time', type=float, default=2, help='seconds that --show waits')
-    parser.add_argument('--tta', action='store_true',
-                        help="test-time augmentation (the config's tta_model and tta_pipeline; "
-                        'boxes without them: the image and its mirror image)')
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help="test-time augmentation (the config's tta_model and tta_pipeline; "
+        'boxes without them: the image and its mirror image)',
+    )
     add_common_options(parser)
     return parser, parser.parse_args(argv)
 
@@ -62,12 +73,16 @@ def prepare(args: argparse.Namespace) -> Config:
 def _show(cfg: Config, args: argparse.Namespace) -> None:
     hook = (cfg.get('default_hooks') or {}).get('visualization')
     if hook is None:
-        raise ValueError("--show and --show-dir need default_hooks.visualization (MMSegmentation's "
-                         "SegVisualizationHook, MMDetection's DetVisualizationHook).")
+        raise ValueError(
+            "--show and --show-dir need default_hooks.visualization (MMSegmentation's "
+            "SegVisualizationHook, MMDetection's DetVisualizationHook)."
+        )
     if cfg.get('visualizer') is None:
-        raise ValueError("--show and --show-dir need a visualizer in the config (MMSegmentation's "
-                         "SegLocalVisualizer, MMDetection's DetLocalVisualizer) with vis_backends "
-                         "= [dict(type='LocalVisBackend')].")
+        raise ValueError(
+            "--show and --show-dir need a visualizer in the config (MMSegmentation's "
+            "SegLocalVisualizer, MMDetection's DetLocalVisualizer) with vis_backends "
+            "= [dict(type='LocalVisBackend')]."
+        )
     hook.update(draw=True, show=args.show, wait_time=args.wait_time)
     if args.show_dir and hook.get('interval', 50) == 50:  # the libraries' default
         hook.interval = 1
@@ -79,15 +94,18 @@ def _show(cfg: Config, args: argparse.Namespace) -> None:
 
 def _use_tta(cfg: Config) -> None:
     if type_name(cfg.model) in ('NormalEstimator', 'DepthMapEstimator'):
-        raise ValueError('--tta votes on classes: for normals and depth average with the mirrored '
-                         'image instead, by --cfg-options model.test_cfg.flip=True')
+        raise ValueError(
+            '--tta votes on classes: for normals and depth average with the mirrored '
+            'image instead, by --cfg-options model.test_cfg.flip=True'
+        )
     dataset = cfg.test_dataloader.dataset
     while 'dataset' in dataset:
         dataset = dataset.dataset
     if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
         if scope_of(cfg) != 'mmdet':
-            raise ValueError('--tta needs tta_model and tta_pipeline in the config, as '
-                             "MMSegmentation's data set configs have them.")
+            raise ValueError(
+                "--tta needs tta_model and tta_pipeline in the config, as MMSegmentation's data set configs have them."
+            )
         _mirror_boxes(cfg, dataset.pipeline)
     dataset.pipeline = cfg.tta_pipeline
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
@@ -96,24 +114,25 @@ def _use_tta(cfg: Config) -> None:
 def _mirror_boxes(cfg: Config, pipeline: list) -> None:
     """The default of MMDetection's own tool: boxes of the image and of its mirror image, joined."""
     if _has_part(cfg.model, ('mask_head', 'panoptic_head')):
-        raise ValueError("--tta joins boxes, and MMDetection's DetTTAModel has nothing for masks: "
-                         'leave it out, or give tta_model and tta_pipeline in the config.')
+        raise ValueError(
+            "--tta joins boxes, and MMDetection's DetTTAModel has nothing for masks: "
+            'leave it out, or give tta_model and tta_pipeline in the config.'
+        )
     if 'tta_model' not in cfg:
-        cfg.tta_model = dict(type='DetTTAModel', tta_cfg=dict(
-            nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
+        cfg.tta_model = dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
     if 'tta_pipeline' not in cfg:
-        pack = dict(type='PackDetInputs', meta_keys=(
-            'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip',
-            'flip_direction'))
-        flips = [dict(type='RandomFlip', prob=1.), dict(type='RandomFlip', prob=0.)]
+        pack = dict(
+            type='PackDetInputs',
+            meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction'),
+        )
+        flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
         cfg.tta_pipeline = [*pipeline[:-1], dict(type='TestTimeAug', transforms=[flips, [pack]])]
 
 
 def _has_part(node: Any, names: Sequence[str]) -> bool:
     """Whether a part of a config has one of these keys, at any depth."""
     if isinstance(node, dict):
-        return any(value and key in names or _has_part(value, names)
-                   for key, value in node.items())
+        return any(value and key in names or _has_part(value, names) for key, value in node.items())
     return isinstance(node, (list, tuple)) and any(_has_part(item, names) for item in node)
 
 

@@ -2,23 +2,24 @@
 
 Any MMSegmentation or MMDetection config works; one with SelfImprovingHook goes through the stages
 of Diff-2-in-1. The run ends with a table of its stages, which WORK_DIR/summary.json holds too."""
+
 import argparse
 import logging
 import os.path as osp
-from typing import Optional
 
-import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from diff2in1_mm.engine.launch import (add_common_options, check_data, check_hook_data,
-                                       cpu_takes_bf16, find_hook, load_config,
-                                       prepare_processes, type_name)
-from diff2in1_mm.engine.tool_checks import (check_checkpoint, check_writable, load_weights,
-                                             read_checkpoint)
-from diff2in1_mm.sentences import told_in_a_sentence
+import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
+from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, load_weights, read_checkpoint
+from diff2in1_mm.launch.config import add_common_options, load_config
+from diff2in1_mm.launch.processes import cpu_takes_bf16, prepare_processes
+from diff2in1_mm.preflight.machine import check_writable
+from diff2in1_mm.preflight.run import check_data, check_hook_data
+from diff2in1_mm.utils.configs import find_hook, type_name
+from diff2in1_mm.utils.errors import told_in_a_sentence
 
 EXAMPLES = """\
 examples:
@@ -36,19 +37,30 @@ examples:
 
 
 def parse_args(argv=None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config', help='config file, or the name of one of ours')
-    parser.add_argument('--work-dir', help='where checkpoints, logs and synthetic data are '
-                        'written; default work_dirs/CONFIG_NAME')
-    parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
-                        help='go on from this checkpoint, or from the last one of the work dir')
-    parser.add_argument('--amp', action='store_true',
-                        help='mixed precision; on a machine without a GPU bfloat16, where its '
-                        'CPU computes in it')
-    parser.add_argument('--auto-scale-lr', action='store_true',
-                        help="scale the learning rate to the batch size (the config's "
-                        'auto_scale_lr)')
+    parser.add_argument(
+        '--work-dir', help='where checkpoints, logs and synthetic data are written; default work_dirs/CONFIG_NAME'
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from this checkpoint, or from the last one of the work dir',
+    )
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='mixed precision; on a machine without a GPU bfloat16, where its CPU computes in it',
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help="scale the learning rate to the batch size (the config's auto_scale_lr)",
+    )
     add_common_options(parser)
     return parser, parser.parse_args(argv)
 
@@ -60,30 +72,39 @@ def prepare(args: argparse.Namespace) -> Config:
         _use_amp(cfg)
     if args.auto_scale_lr:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
-            raise ValueError('--auto-scale-lr needs auto_scale_lr = dict(base_batch_size=...) in '
-                             'the config: the batch size that its learning rate is for.')
+            raise ValueError(
+                '--auto-scale-lr needs auto_scale_lr = dict(base_batch_size=...) in '
+                'the config: the batch size that its learning rate is for.'
+            )
         cfg.auto_scale_lr.enable = True
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
     start = cfg.get('load_from') or ''
     if start:
-        check_checkpoint(start, 'give an existing one to --resume (alone it takes the last one of '
-                         'the work dir) or load_from')
+        check_checkpoint(
+            start, 'give an existing one to --resume (alone it takes the last one of the work dir) or load_from'
+        )
     latest = _latest(cfg)
     if latest:
-        check_checkpoint(latest, f'{cfg.work_dir}/last_checkpoint names it; give an existing one '
-                         'to --resume, or remove that file to start anew')
+        check_checkpoint(
+            latest,
+            f'{cfg.work_dir}/last_checkpoint names it; give an existing one '
+            'to --resume, or remove that file to start anew',
+        )
     check_writable(cfg.work_dir, '--work-dir')
     check_hook_data(cfg)
     check_data(cfg, 'train_dataloader', 'val_dataloader')
     if find_hook(cfg, 'SelfImprovingHook') is None:  # which does both itself
-        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), ConfigDict(type='CheckInputsHook'),
-                            ConfigDict(type='SummaryHook')]
+        cfg.custom_hooks = [
+            *(cfg.get('custom_hooks') or []),
+            ConfigDict(type='CheckInputsHook'),
+            ConfigDict(type='SummaryHook'),
+        ]
     return cfg
 
 
-def _latest(cfg: Config) -> Optional[str]:
+def _latest(cfg: Config) -> str | None:
     """The checkpoint of the work dir that this run goes on from, where none is given."""
     path = osp.join(cfg.work_dir, 'last_checkpoint')
     if not cfg.get('resume') or cfg.get('load_from') or not osp.isfile(path):
@@ -95,8 +116,7 @@ def _latest(cfg: Config) -> Optional[str]:
 def _use_amp(cfg: Config) -> None:
     kind = type_name(cfg.optim_wrapper)
     if kind not in ('', 'OptimWrapper', 'AmpOptimWrapper', 'Bf16OptimWrapper'):
-        raise ValueError(f'--amp cannot change optim_wrapper.type = {kind!r}: set the precision in '
-                         'the config.')
+        raise ValueError(f'--amp cannot change optim_wrapper.type = {kind!r}: set the precision in the config.')
     if torch.cuda.is_available():
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
@@ -114,8 +134,7 @@ def _look_at_resumed(runner: Runner, cfg: Config) -> None:
     if path and isinstance(runner.model, torch.nn.Module):  # FlexibleRunner builds it later
         load_weights(runner.model, read_checkpoint(path), path)
     elif not path:  # no error: clusters submit --resume always
-        print_log(f'nothing to resume in {cfg.work_dir}: starting anew', 'current',
-                  level=logging.WARNING)
+        print_log(f'nothing to resume in {cfg.work_dir}: starting anew', 'current', level=logging.WARNING)
 
 
 def main(argv=None) -> None:
@@ -128,6 +147,7 @@ def main(argv=None) -> None:
         prepare_processes(cfg)
         if 'runner_type' in cfg:
             from mmengine.registry import RUNNERS
+
             runner = RUNNERS.build(cfg)
         else:
             runner = Runner.from_cfg(cfg)

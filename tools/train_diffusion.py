@@ -1,23 +1,30 @@
 """Trains or adapts a latent diffusion model on a folder of unlabelled images."""
+
 import argparse
 import os.path as osp
 import sys
 
-import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import init_dist, is_distributed, is_main_process
 from mmengine.logging import print_log
 
+import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 from diff2in1_mm.diffusion.precision import gpu_has_bf16
-from diff2in1_mm.engine.diffusion_checks import (check_crops, check_fresh, check_keys,
-                                                 check_options, mark_finished, says_finished,
-                                                 warn_if_nothing_to_resume)
-from diff2in1_mm.engine.diffusion_training import DiffusionTraining
-from diff2in1_mm.engine.launch import (add_common_options, check_launched, cpu_takes_bf16,
-                                       join_gloo, load_config)
-from diff2in1_mm.engine.tool_checks import check_writable
-from diff2in1_mm.sentences import misspellings_named, told_in_a_sentence
+from diff2in1_mm.launch.config import add_common_options, load_config
+from diff2in1_mm.launch.processes import check_launched, cpu_takes_bf16, join_gloo
+from diff2in1_mm.preflight.machine import check_writable
+from diff2in1_mm.pretraining.checks import (
+    check_crops,
+    check_fresh,
+    check_keys,
+    check_options,
+    mark_finished,
+    says_finished,
+    warn_if_nothing_to_resume,
+)
+from diff2in1_mm.pretraining.training import DiffusionTraining
+from diff2in1_mm.utils.errors import misspellings_named, told_in_a_sentence
 
 EXAMPLES = """\
 examples:
@@ -37,17 +44,22 @@ progress are in WORK_DIR/autoencoder/samples and WORK_DIR/denoiser/samples."""
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config', help='config file, or the name of one of ours')
-    parser.add_argument('--work-dir', help='where everything is written; default '
-                        'work_dirs/CONFIG_NAME')
-    parser.add_argument('--resume', action='store_true',
-                        help='continue what the work dir holds, stage by stage; a finished '
-                        'one is left as it is')
-    parser.add_argument('--amp', action='store_true',
-                        help='mixed precision: bfloat16 where the device has it (CPUs included), '
-                        'else float16 with loss scaling on GPUs, and float32 on CPUs')
+    parser.add_argument('--work-dir', help='where everything is written; default work_dirs/CONFIG_NAME')
+    parser.add_argument(
+        '--resume',
+        action='store_true',
+        help='continue what the work dir holds, stage by stage; a finished one is left as it is',
+    )
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='mixed precision: bfloat16 where the device has it (CPUs included), '
+        'else float16 with loss scaling on GPUs, and float32 on CPUs',
+    )
     add_common_options(parser)
     return parser.parse_args(argv)
 

@@ -1,10 +1,11 @@
 """What a conversion works on and what it gives."""
+
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Dict, List, Mapping, Optional
 
 from torch import Tensor
 
-from ..diffusion.parts import Parts
+from ..diffusion.loading.parts import Parts
 
 
 class Keys:
@@ -16,30 +17,30 @@ class Keys:
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
         self.state = state
-        self._used: Dict[str, None] = {}
-        self._left: Dict[str, str] = {}
+        self._used: dict[str, None] = {}
+        self._left: dict[str, str] = {}
 
-    def take(self, prefix: str, ours: str = '') -> Dict[str, Tensor]:
+    def take(self, prefix: str, ours: str = '') -> dict[str, Tensor]:
         """The remaining weights whose names begin with ``prefix``, with ``ours`` in its place."""
-        found = [key for key in self.state if key.startswith(prefix)
-                 and key not in self._left and key not in self._used]
+        found = [
+            key for key in self.state if key.startswith(prefix) and key not in self._left and key not in self._used
+        ]
         self._used.update(dict.fromkeys(found))
-        return {ours + key[len(prefix):]: self.state[key] for key in found}
+        return {ours + key[len(prefix) :]: self.state[key] for key in found}
 
     def leave(self, reason: str, *prefixes: str) -> None:
         """Say why the keys that begin with these are not used; call it before :meth:`take`."""
         self._left.update({key: reason for key in self.state if key.startswith(prefixes)})
 
     @property
-    def used(self) -> List[str]:
+    def used(self) -> list[str]:
         """list[str]: Keys that were taken, in the order of the source."""
         return [key for key in self.state if key in self._used]
 
     @property
-    def unused(self) -> Dict[str, str]:
+    def unused(self) -> dict[str, str]:
         """dict[str, str]: Key that was not taken -> reason."""
-        return {key: self._left.get(key, 'not known to the converter')
-                for key in self.state if key not in self._used}
+        return {key: self._left.get(key, 'not known to the converter') for key in self.state if key not in self._used}
 
 
 @dataclass
@@ -58,12 +59,13 @@ class Converted:
         missing: Name of ours that the source lacks -> what was done about it.
         notes: Sentences for the report.
     """
+
     keys: Keys
-    weights: Dict[str, Tensor] = field(default_factory=dict)
-    parts: Optional[Parts] = None
-    embeddings: Optional[Tensor] = None
-    base: Optional[str] = None
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    parts: Parts | None = None
+    embeddings: Tensor | None = None
+    base: str | None = None
     model: dict = field(default_factory=dict)
     other_generator: bool = False
-    missing: Dict[str, str] = field(default_factory=dict)
-    notes: List[str] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)

@@ -1,13 +1,13 @@
 """The diffusion model of a conversion, as a diffusers folder."""
+
 import os.path as osp
-from typing import Optional, Tuple
 
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 
-from ..diffusion.parts import Parts
+from ..diffusion.loading.parts import Parts
 
 
-def save_parts(parts: Parts, folder: str, text: Optional[Tuple] = None) -> None:
+def save_parts(parts: Parts, folder: str, text: tuple | None = None) -> None:
     """Write a diffusers folder.
 
     Args:
@@ -19,9 +19,15 @@ def save_parts(parts: Parts, folder: str, text: Optional[Tuple] = None) -> None:
     scheduler = DDIMScheduler(**parts.schedule)
     if text is not None:
         StableDiffusionPipeline(
-            vae=parts.vae, text_encoder=text[1], tokenizer=text[0], unet=parts.unet,
-            scheduler=scheduler, safety_checker=None, feature_extractor=None,
-            requires_safety_checker=False).save_pretrained(folder, safe_serialization=True)
+            vae=parts.vae,
+            text_encoder=text[1],
+            tokenizer=text[0],
+            unet=parts.unet,
+            scheduler=scheduler,
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        ).save_pretrained(folder, safe_serialization=True)
         return
     for name, part in (('unet', parts.unet), ('vae', parts.vae), ('scheduler', scheduler)):
         part.save_pretrained(osp.join(folder, name))

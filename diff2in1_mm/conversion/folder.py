@@ -1,7 +1,8 @@
 """The folder that a conversion writes: config, checkpoint, diffusion model, embeddings, report."""
+
 import os.path as osp
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Dict, Iterable, Optional
 
 import torch
 from mmengine.config import Config
@@ -9,10 +10,11 @@ from mmengine.registry import MODELS, init_default_scope
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..diffusion import LatentDiffusion, select_taps
-from ..models.diffusion_training.pipeline_files import replace_folder
-from ..optional import require
-from ..paths import config_path
+from ..diffusion.latent_diffusion import LatentDiffusion
+from ..diffusion.taps import select_taps
+from ..pretraining.pipeline_files import replace_folder
+from ..utils.optional import require
+from ..utils.resources import config_path
 from ..version import __version__
 from .converted import Converted
 from .diffusion_parts import save_parts
@@ -37,14 +39,16 @@ def check_target(folder: str, force: bool) -> None:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if not (target / REPORT).is_file():
-        raise ValueError(f'{folder} exists and is not the result of a conversion (it has no '
-                         f'{REPORT}): give another --out')
+        raise ValueError(
+            f'{folder} exists and is not the result of a conversion (it has no {REPORT}): give another --out'
+        )
     if not force:
         raise ValueError(f'{folder} exists: give another --out, or --force to replace it')
 
 
-def write_folder(folder: str, source: str, files: Iterable[str], converted: Converted,
-                 diffusion: Optional[str] = None) -> dict:
+def write_folder(
+    folder: str, source: str, files: Iterable[str], converted: Converted, diffusion: str | None = None
+) -> dict:
     """Write a conversion as a whole: a reader sees the old folder or the new one.
 
     Args:
@@ -80,8 +84,7 @@ def write_folder(folder: str, source: str, files: Iterable[str], converted: Conv
     return content
 
 
-def _write_model(path: Path, name: str, source: str, converted: Converted,
-                 diffusion: Optional[str]) -> None:
+def _write_model(path: Path, name: str, source: str, converted: Converted, diffusion: str | None) -> None:
     (path / 'config.py').write_text(config_text(name, source, converted, diffusion))
     weights = complete_weights(converted, Config.fromfile(path / 'config.py'))
     model = _frozen_model(converted, diffusion)
@@ -89,17 +92,16 @@ def _write_model(path: Path, name: str, source: str, converted: Converted,
         weights['backbone.frozen_fingerprint'] = model.fingerprint()
     else:
         converted.missing['backbone.frozen_fingerprint'] = (
-            f'left out: {STABLE_DIFFUSION} was not loaded (--diffusion does)')
+            f'left out: {STABLE_DIFFUSION} was not loaded (--diffusion does)'
+        )
     if converted.parts is not None:
         save_parts(converted.parts, str(path / 'diffusion'))
     if converted.embeddings is not None:
         save_file({'tokens': converted.embeddings.contiguous()}, path / 'embeddings.safetensors')
-    torch.save(dict(state_dict=weights, meta=dict(source=source, diff2in1_mm=__version__)),
-               path / 'checkpoint.pth')
+    torch.save(dict(state_dict=weights, meta=dict(source=source, diff2in1_mm=__version__)), path / 'checkpoint.pth')
 
 
-def config_text(name: str, source: str, converted: Converted,
-                diffusion: Optional[str] = None) -> str:
+def config_text(name: str, source: str, converted: Converted, diffusion: str | None = None) -> str:
     """A config that inherits ours and changes what the source has otherwise.
 
     Args:
@@ -114,19 +116,19 @@ def config_text(name: str, source: str, converted: Converted,
     generator = osp.abspath(diffusion) if diffusion and osp.exists(diffusion) else diffusion
     changed = dict(model=converted.model, work_dir=f'work_dirs/{name}')
     if converted.parts is None and diffusion is not None:
-        changed['model'] = dict(converted.model, backbone=dict(
-            diffusion=dict(source=generator)))
+        changed['model'] = dict(converted.model, backbone=dict(diffusion=dict(source=generator)))
     if converted.other_generator:
         hooks = Config.fromfile(config_path(converted.base)).custom_hooks
         # The tuned U-Net of the source no longer draws, and its autoencoder has no decoder.
         hooks[0].creation.diffusion = generator or STABLE_DIFFUSION
         changed['custom_hooks'] = [hook.to_dict() for hook in hooks]
-    return (f'# Written by tools/convert_checkpoint.py from {source}.\n'
-            f"_base_ = __import__('diff2in1_mm').config_path({converted.base!r})\n\n"
-            + Config(changed).pretty_text)
+    return (
+        f'# Written by tools/convert_checkpoint.py from {source}.\n'
+        f"_base_ = __import__('diff2in1_mm').config_path({converted.base!r})\n\n" + Config(changed).pretty_text
+    )
 
 
-def complete_weights(converted: Converted, cfg: Config) -> Dict[str, Tensor]:
+def complete_weights(converted: Converted, cfg: Config) -> dict[str, Tensor]:
     """Weights of neck and head, compared by names and shapes with what the config builds.
 
     Batch counts that the source has not are added as zeros; they play no part.
@@ -149,20 +151,23 @@ def complete_weights(converted: Converted, cfg: Config) -> Dict[str, Tensor]:
                 expected.update(MODELS.build(cfg.model[name]).state_dict(prefix=f'{name}.'))
     for name in expected.keys() - weights.keys():
         if not name.endswith('.num_batches_tracked'):
-            raise ValueError(f'the checkpoint lacks what {name!r} needs: it is incomplete, or of '
-                             'another architecture than the published one')
+            raise ValueError(
+                f'the checkpoint lacks what {name!r} needs: it is incomplete, or of '
+                'another architecture than the published one'
+            )
         weights[name] = torch.zeros((), dtype=torch.long)
         converted.missing[name] = 'zero: a count that plays no part'
     for name, value in weights.items():
         if name not in expected or expected[name].shape != value.shape:
-            what = (f'{tuple(expected[name].shape)} is expected' if name in expected
-                    else 'there is no such layer')
-            raise ValueError(f'{name!r} has the shape {tuple(value.shape)} where {what}: the '
-                             'checkpoint is of another architecture than the published one')
+            what = f'{tuple(expected[name].shape)} is expected' if name in expected else 'there is no such layer'
+            raise ValueError(
+                f'{name!r} has the shape {tuple(value.shape)} where {what}: the '
+                'checkpoint is of another architecture than the published one'
+            )
     return weights
 
 
-def _frozen_model(converted: Converted, diffusion: Optional[str]) -> Optional[LatentDiffusion]:
+def _frozen_model(converted: Converted, diffusion: str | None) -> LatentDiffusion | None:
     """The diffusion model that the features come from, where it is at hand."""
     if converted.parts is not None:
         return LatentDiffusion(converted.parts)
@@ -172,7 +177,9 @@ def _frozen_model(converted: Converted, diffusion: Optional[str]) -> Optional[La
     groups = select_taps(model.taps(), 'all')
     gives = [sum(tap.channels for tap in group) for group in groups]
     if gives != list(converted.model['neck']['in_channels']):
-        raise ValueError(f'{diffusion} gives maps of {gives} channels, but the aggregator takes '
-                         f'{converted.model["neck"]["in_channels"]}: give the diffusion model that '
-                         'it was trained on')
+        raise ValueError(
+            f'{diffusion} gives maps of {gives} channels, but the aggregator takes '
+            f'{converted.model["neck"]["in_channels"]}: give the diffusion model that '
+            'it was trained on'
+        )
     return model

@@ -1,7 +1,8 @@
 """What became of every key of a converted checkpoint."""
+
 import json
 from collections import Counter
-from typing import Dict, Iterable, List
+from collections.abc import Iterable
 
 from .converted import Converted
 
@@ -19,8 +20,14 @@ def report(source: str, files: Iterable[str], converted: Converted) -> dict:
     Returns:
         dict: ``used`` (names), ``unused`` and ``missing`` (name -> reason), ``notes``.
     """
-    return dict(source=source, files=list(files), used=converted.keys.used,
-                unused=converted.keys.unused, missing=converted.missing, notes=converted.notes)
+    return dict(
+        source=source,
+        files=list(files),
+        used=converted.keys.used,
+        unused=converted.keys.unused,
+        missing=converted.missing,
+        notes=converted.notes,
+    )
 
 
 def summary(content: dict) -> str:
@@ -34,22 +41,24 @@ def summary(content: dict) -> str:
     """
     beginnings = Counter('.'.join(key.split('.')[:2]) for key in content['used'])
     used = ', '.join(f'{count} {name}' for name, count in beginnings.most_common())
-    lines = [f'{content["source"]}, from {" and ".join(content["files"])}',
-             f'used: {len(content["used"])} keys ({used})']
+    lines = [
+        f'{content["source"]}, from {" and ".join(content["files"])}',
+        f'used: {len(content["used"])} keys ({used})',
+    ]
     for what in ('unused', 'missing'):
         lines.append(f'{what}: {len(content[what])} {"keys" if what == "unused" else "of ours"}')
         lines += [f'  {reason}: {_names(names)}' for reason, names in _by_reason(content[what])]
     return '\n'.join(lines + [f'note: {note}' for note in content['notes']])
 
 
-def _by_reason(reasons: Dict[str, str]):
-    found: Dict[str, List[str]] = {}
+def _by_reason(reasons: dict[str, str]):
+    found: dict[str, list[str]] = {}
     for name, reason in reasons.items():
         found.setdefault(reason, []).append(name)
     return found.items()
 
 
-def _names(names: List[str]) -> str:
+def _names(names: list[str]) -> str:
     more = f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else ''
     return ', '.join(names[:_SHOWN]) + more
 

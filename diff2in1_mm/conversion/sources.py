@@ -1,5 +1,7 @@
 """Which published model a state dict is: by its keys, never by the name of its file."""
-from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -17,33 +19,39 @@ class Source(NamedTuple):
         marks: Beginnings of keys, all of which it has and no other kind before it in the list.
         convert: From a state dict; None for what :func:`convert` treats by itself.
     """
+
     name: str
-    marks: Tuple[str, ...]
-    convert: Optional[Callable[[Mapping[str, Tensor]], Converted]] = None
+    marks: tuple[str, ...]
+    convert: Callable[[Mapping[str, Tensor]], Converted] | None = None
 
 
 _AGGREGATOR = Source('the aggregator of Diff-2-in-1', normals.AGGREGATOR)
 _DECODER = Source('the normal decoder of Diff-2-in-1', normals.DECODER)
-_STABLE_DIFFUSION = Source('Stable Diffusion in the original layout', ('model.diffusion_model.', ))
+_STABLE_DIFFUSION = Source('Stable Diffusion in the original layout', ('model.diffusion_model.',))
 SOURCES = (
-    _AGGREGATOR, _DECODER,
-    Source('VPD segmentation', ('unet.unet.diffusion_model.', 'encoder_vq.', 'neck.lateral_convs.',
-                                'decode_head.conv_seg.'), convert_vpd_segmentation),
-    Source('VPD depth', ('encoder.unet.unet.diffusion_model.', 'last_layer_depth.'),
-           convert_vpd_depth),
-    Source("MMSegmentation's VPD depth", ('backbone.unet.unet.diffusion_model.',
-                                          'decode_head.depth_pred_layer.'), convert_mmseg_depth),
-    _STABLE_DIFFUSION)
+    _AGGREGATOR,
+    _DECODER,
+    Source(
+        'VPD segmentation',
+        ('unet.unet.diffusion_model.', 'encoder_vq.', 'neck.lateral_convs.', 'decode_head.conv_seg.'),
+        convert_vpd_segmentation,
+    ),
+    Source('VPD depth', ('encoder.unet.unet.diffusion_model.', 'last_layer_depth.'), convert_vpd_depth),
+    Source(
+        "MMSegmentation's VPD depth",
+        ('backbone.unet.unet.diffusion_model.', 'decode_head.depth_pred_layer.'),
+        convert_mmseg_depth,
+    ),
+    _STABLE_DIFFUSION,
+)
 
 
-def recognise(state: Mapping[str, Tensor]) -> List[Source]:
+def recognise(state: Mapping[str, Tensor]) -> list[Source]:
     """The kinds that a state dict has all marks of; several only where files were joined."""
-    return [source for source in SOURCES
-            if all(any(key.startswith(mark) for key in state) for mark in source.marks)]
+    return [source for source in SOURCES if all(any(key.startswith(mark) for key in state) for mark in source.marks)]
 
 
-def convert(states: Mapping[str, Mapping[str, Tensor]],
-            prediction_type: Optional[str] = None) -> Tuple[str, Converted]:
+def convert(states: Mapping[str, Mapping[str, Tensor]], prediction_type: str | None = None) -> tuple[str, Converted]:
     """Published weights in our names.
 
     Args:
@@ -64,44 +72,52 @@ def convert(states: Mapping[str, Mapping[str, Tensor]],
     try:
         return _convert(states, kinds, prediction_type)
     except KeyError as error:
-        raise ValueError(f'{" and ".join(states)}: the weight {error} is missing; the file is '
-                         'incomplete, fetch it again') from error
+        raise ValueError(
+            f'{" and ".join(states)}: the weight {error} is missing; the file is incomplete, fetch it again'
+        ) from error
 
 
-def _convert(states: Mapping[str, Mapping[str, Tensor]], kinds: Mapping[str, List[Source]],
-             prediction_type: Optional[str]) -> Tuple[str, Converted]:
+def _convert(
+    states: Mapping[str, Mapping[str, Tensor]], kinds: Mapping[str, list[Source]], prediction_type: str | None
+) -> tuple[str, Converted]:
     every = [source for found in kinds.values() for source in found]
     if set(every) <= {_AGGREGATOR, _DECODER}:
         _refuse_two_of_a_kind(kinds)
         return 'normals of Diff-2-in-1', normals.convert_normals(_joined(states))
     if len(every) > 1:
-        raise ValueError(f'{" and ".join(kinds)} are {" and ".join(s.name for s in every)}: give '
-                         'one checkpoint at a time (only the two files of the normals of '
-                         'Diff-2-in-1 go together)')
-    (name, state), = states.items()
+        raise ValueError(
+            f'{" and ".join(kinds)} are {" and ".join(s.name for s in every)}: give '
+            'one checkpoint at a time (only the two files of the normals of '
+            'Diff-2-in-1 go together)'
+        )
+    ((name, state),) = states.items()
     if every == [_STABLE_DIFFUSION]:
         return _STABLE_DIFFUSION.name, convert_stable_diffusion(state, name, prediction_type)
     return every[0].name, every[0].convert(state)
 
 
-def _refuse_two_of_a_kind(kinds: Mapping[str, List[Source]]) -> None:
+def _refuse_two_of_a_kind(kinds: Mapping[str, list[Source]]) -> None:
     """Of two epochs of a file one would win, and nobody could tell which."""
     for source in (_AGGREGATOR, _DECODER):
         files = [name for name, found in kinds.items() if source in found]
         if len(files) > 1:
-            raise ValueError(f'{files[0]} and {files[1]} both hold {source.name}, and only one can '
-                             'be converted: give one file of each')
+            raise ValueError(
+                f'{files[0]} and {files[1]} both hold {source.name}, and only one can '
+                'be converted: give one file of each'
+            )
 
 
-def _joined(states: Mapping[str, Mapping[str, Tensor]]) -> Dict[str, Tensor]:
+def _joined(states: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """The weights of all files, each from one of them."""
-    joined: Dict[str, Tensor] = {}
-    holders: Dict[str, str] = {}
+    joined: dict[str, Tensor] = {}
+    holders: dict[str, str] = {}
     for name, state in states.items():
         for key, value in state.items():
             if key in joined:
-                raise ValueError(f'{holders[key]} and {name} both hold the weight {key!r}: give '
-                                 'the two files as the released code saved them')
+                raise ValueError(
+                    f'{holders[key]} and {name} both hold the weight {key!r}: give '
+                    'the two files as the released code saved them'
+                )
             joined[key], holders[key] = value, name
     return joined
 
@@ -109,7 +125,7 @@ def _joined(states: Mapping[str, Mapping[str, Tensor]]) -> Dict[str, Tensor]:
 def _without_wrapper(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Names as they were before DistributedDataParallel."""
     if all(key.startswith('module.') for key in state):
-        return {key[len('module.'):]: value for key, value in state.items()}
+        return {key[len('module.') :]: value for key, value in state.items()}
     return state
 
 
@@ -117,8 +133,10 @@ def _unknown(name: str, state: Mapping[str, Tensor]) -> str:
     if any(key.endswith('frozen_fingerprint') for key in state):
         return f'{name} is a checkpoint of diff2in1_mm already: tools/test.py takes it as it is'
     known = ', '.join(source.name for source in SOURCES)
-    return (f'{name} is of no kind that can be converted (its keys begin with '
-            f'{", ".join(repr(key) for key in _beginnings(state))}); known are {known}')
+    return (
+        f'{name} is of no kind that can be converted (its keys begin with '
+        f'{", ".join(repr(key) for key in _beginnings(state))}); known are {known}'
+    )
 
 
 def _beginnings(state: Mapping[str, Tensor]) -> Sequence[str]:

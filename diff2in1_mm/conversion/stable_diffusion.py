@@ -1,10 +1,11 @@
 """Stable Diffusion in the original key layout, as a diffusers folder."""
-from typing import Mapping, Optional
+
+from collections.abc import Mapping
 
 from torch import Tensor
 
-from ..diffusion.original_layout import UNET, VAE, is_v2, refuse_other_models
-from ..diffusion.original_parts import build_parts
+from ..diffusion.loading.original_layout import UNET, VAE, is_v2, refuse_other_models
+from ..diffusion.loading.original_parts import build_parts
 from .converted import Converted, Keys
 
 _TEXT = 'cond_stage_model.'
@@ -12,8 +13,7 @@ _JOINT_SPACE = (f'{_TEXT}model.logit_scale', f'{_TEXT}model.text_projection')
 _SCHEDULE = ('betas', 'alphas_cumprod', 'sqrt_', 'log_one_minus', 'posterior_')
 
 
-def convert_stable_diffusion(state: Mapping[str, Tensor], name: str,
-                             prediction_type: Optional[str] = None) -> Converted:
+def convert_stable_diffusion(state: Mapping[str, Tensor], name: str, prediction_type: str | None = None) -> Converted:
     """A complete model of the 1.x or 2.x family.
 
     Args:
@@ -32,7 +32,8 @@ def convert_stable_diffusion(state: Mapping[str, Tensor], name: str,
     if is_v2(state) and prediction_type is None:
         raise ValueError(
             f'{name} is of the 2.x family, whose files do not say what they predict: add '
-            '--prediction-type v_prediction (the 768-pixel models) or epsilon (the base models)')
+            '--prediction-type v_prediction (the 768-pixel models) or epsilon (the base models)'
+        )
     keys = Keys(state)
     keys.leave('moving average of the training; the weights themselves are taken', 'model_ema.')
     keys.leave('noise schedule, which the diffusers folder has as settings', *_SCHEDULE)

@@ -1,5 +1,6 @@
 """VPD's text adapter, folded into the embeddings that it adapts."""
-from typing import Mapping
+
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -24,16 +25,20 @@ def fold_text_adapter(texts: Tensor, gamma: Tensor, adapter: Mapping[str, Tensor
     names = [f'fc.{layer}.{kind}' for layer in (0, 2) for kind in ('weight', 'bias')]
     missing = [name for name in names if name not in adapter]
     if missing:
-        raise ValueError(f'the text adapter lacks {missing[0]!r}: the file is incomplete, fetch it '
-                         'again')
+        raise ValueError(f'the text adapter lacks {missing[0]!r}: the file is incomplete, fetch it again')
     weight_in, bias_in, weight_out, bias_out = (adapter[name].float() for name in names)
     channels = texts.shape[-1]
-    if (texts.ndim != 2 or gamma.shape != (channels, ) or weight_in.shape[1] != channels
-            or weight_out.shape != (channels, weight_in.shape[0])):
+    if (
+        texts.ndim != 2
+        or gamma.shape != (channels,)
+        or weight_in.shape[1] != channels
+        or weight_out.shape != (channels, weight_in.shape[0])
+    ):
         raise ValueError(
             f'the text adapter {tuple(weight_in.shape)}, {tuple(weight_out.shape)} and gamma '
             f'{tuple(gamma.shape)} do not fit class embeddings {tuple(texts.shape)}: the '
-            'checkpoint is not one of VPD')
+            'checkpoint is not one of VPD'
+        )
     texts = texts.float()
     hidden = F.gelu(F.linear(texts, weight_in, bias_in))
     return texts + gamma.float() * F.linear(hidden, weight_out, bias_out)

@@ -5,15 +5,16 @@ adapter with the class embeddings, and the task's layers (wl-zhao/VPD,
 segmentation/models/vpd_seg.py and depth/models_depth/model.py). All read latents *without* the
 autoencoder's scale factor at t = 1, without noise.
 """
-from typing import Dict, List, Mapping, Sequence, Tuple
+
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from ..diffusion.attention_maps import attention_layers
-from ..diffusion.original_layout import UNET, VAE
-from ..diffusion.original_parts import build_parts
-from ..diffusion.parts import Parts
+from ..diffusion.loading.original_layout import UNET, VAE
+from ..diffusion.loading.original_parts import build_parts
+from ..diffusion.loading.parts import Parts
 from ..diffusion.taps import select_taps, unet_taps
 from .converted import Converted, Keys
 from .text_adapter import fold_text_adapter
@@ -40,14 +41,17 @@ def convert_vpd_segmentation(state: Mapping[str, Tensor]) -> Converted:
     keys.leave('auxiliary head, for training only', 'auxiliary_head.')
     result = _perception(keys, '')
     neck, head = keys.take('neck.', 'neck.'), keys.take('decode_head.', 'decode_head.')
-    laterals = [neck[f'neck.lateral_convs.{i}.conv.weight'] for i in range(4)
-                if f'neck.lateral_convs.{i}.conv.weight' in neck]
+    laterals = [
+        neck[f'neck.lateral_convs.{i}.conv.weight'] for i in range(4) if f'neck.lateral_convs.{i}.conv.weight' in neck
+    ]
     wanted = [weight.shape[1] for weight in laterals]
     strides, plain, with_maps = _outputs(result.parts, len(result.embeddings))
     if wanted not in (plain, with_maps):
-        raise ValueError(f'the neck takes maps of {wanted} channels, but this U-Net gives {plain}, '
-                         f'or {with_maps} with attention maps: the checkpoint has another neck '
-                         'than the FPN of VPD')
+        raise ValueError(
+            f'the neck takes maps of {wanted} channels, but this U-Net gives {plain}, '
+            f'or {with_maps} with attention maps: the checkpoint has another neck '
+            'than the FPN of VPD'
+        )
     result.weights = {**neck, **head}
     result.base = 'diff2in1_ade20k.py'
     classes, channels = head['decode_head.conv_seg.weight'].shape[:2]
@@ -57,8 +61,13 @@ def convert_vpd_segmentation(state: Mapping[str, Tensor]) -> Converted:
         backbone=backbone,
         neck=dict(in_channels=wanted, out_channels=width, num_outs=len(wanted)),
         decode_head=dict(
-            in_channels=[width] * len(wanted), in_index=list(range(len(wanted))),
-            feature_strides=strides, channels=channels, num_classes=classes))
+            in_channels=[width] * len(wanted),
+            in_index=list(range(len(wanted))),
+            feature_strides=strides,
+            channels=channels,
+            num_classes=classes,
+        ),
+    )
     return result
 
 
@@ -76,9 +85,13 @@ def convert_vpd_depth(state: Mapping[str, Tensor]) -> Converted:
     """
     keys = Keys(state)
     result = _perception(keys, 'encoder.', of_scenes=True)
-    for theirs, ours in (('encoder.layer1.', 'conv1.'), ('encoder.layer2.0.', 'conv2.'),
-                         ('encoder.out_layer.', 'conv_aggregation.'), ('decoder.', 'decoder.'),
-                         ('last_layer_depth.', 'depth_pred_layer.')):
+    for theirs, ours in (
+        ('encoder.layer1.', 'conv1.'),
+        ('encoder.layer2.0.', 'conv2.'),
+        ('encoder.out_layer.', 'conv_aggregation.'),
+        ('decoder.', 'decoder.'),
+        ('last_layer_depth.', 'depth_pred_layer.'),
+    ):
         result.weights.update(keys.take(theirs, f'decode_head.{ours}'))
     return _depth(result)
 
@@ -119,41 +132,46 @@ def _perception(keys: Keys, prefix: str, of_scenes: bool = False) -> Converted:
     gamma = keys.take(f'{prefix}gamma')
     if not (texts and gamma):
         name = 'gamma' if texts else 'class_embeddings'
-        raise ValueError(f'the checkpoint lacks {prefix + name!r}: the file is incomplete, fetch '
-                         'it again')
-    (texts, ), (gamma, ) = texts.values(), gamma.values()
-    result = Converted(keys, parts=parts, missing=dict.fromkeys(zeros, _ZEROS),
-                       other_generator=True)
+        raise ValueError(f'the checkpoint lacks {prefix + name!r}: the file is incomplete, fetch it again')
+    (texts,), (gamma,) = texts.values(), gamma.values()
+    result = Converted(keys, parts=parts, missing=dict.fromkeys(zeros, _ZEROS), other_generator=True)
     if of_scenes:
         texts = _mean_scene(texts)
         result.notes.append(
             'VPD tells the U-Net the kind of room (one of its scene tokens); here every image gets '
-            "their mean, as MMSegmentation's VPD gives images of no known scene")
+            "their mean, as MMSegmentation's VPD gives images of no known scene"
+        )
     result.embeddings = fold_text_adapter(texts, gamma, keys.take(f'{prefix}text_adapter.'))
-    result.notes.append(f'text adapter and gamma are folded into {len(result.embeddings)} '
-                        'embedding(s)')
+    result.notes.append(f'text adapter and gamma are folded into {len(result.embeddings)} embedding(s)')
     width, taken = result.embeddings.shape[1], parts.unet.config.cross_attention_dim
     if width != taken:
-        raise ValueError(f'the embeddings have {width} channels, but the U-Net takes {taken}: the '
-                         'checkpoint is not one of VPD')
+        raise ValueError(
+            f'the embeddings have {width} channels, but the U-Net takes {taken}: the checkpoint is not one of VPD'
+        )
     return result
 
 
 def _mean_scene(texts: Tensor) -> Tensor:
     """(scenes, C) -> (1, C), the mean of the scenes; MMSegmentation stores it as the last row."""
-    if len(texts) > 1 and not texts.is_meta and torch.allclose(
-            texts[:-1].float().mean(0), texts[-1].float(), atol=1e-3):
+    if (
+        len(texts) > 1
+        and not texts.is_meta
+        and torch.allclose(texts[:-1].float().mean(0), texts[-1].float(), atol=1e-3)
+    ):
         return texts[-1:]
     return texts.float().mean(0, keepdim=True)
 
 
-def _outputs(parts: Parts, tokens: int) -> Tuple[List[int], List[int], List[int]]:
+def _outputs(parts: Parts, tokens: int) -> tuple[list[int], list[int], list[int]]:
     """Strides and channels of the decoder's maps, and channels with attention maps."""
     stride = 2 ** (len(parts.vae.config.block_out_channels) - 1)
     taps = [group[0] for group in select_taps(unet_taps(parts.unet, stride), 'decoder')]
     layers = attention_layers(parts.unet, stride)
-    return ([tap.stride for tap in taps], [tap.channels for tap in taps],
-            [tap.channels + tokens * (tap.stride in layers) for tap in taps])
+    return (
+        [tap.stride for tap in taps],
+        [tap.channels for tap in taps],
+        [tap.channels + tokens * (tap.stride in layers) for tap in taps],
+    )
 
 
 def _backbone(**options) -> dict:
@@ -165,23 +183,25 @@ def _backbone(**options) -> dict:
         timestep=1,
         scale_latents=False,
         condition=dict(type='PrecomputedEmbeddings', path=f'{_HERE}/embeddings.safetensors'),
-        **options)
+        **options,
+    )
 
 
 def _depth(result: Converted) -> Converted:
     """The settings of ``DepthHead`` from the shapes of its weights."""
-    weights: Dict[str, Tensor] = result.weights
+    weights: dict[str, Tensor] = result.weights
     head = 'decode_head.'
     strides, channels, _ = _outputs(result.parts, 0)
     joined = weights[f'{head}conv_aggregation.0.weight'].shape
     own = [weights[f'{head}conv1.0.weight'].shape[1], weights[f'{head}conv2.weight'].shape[1]]
     if own != channels[:2] or joined[1] != sum(channels):
-        raise ValueError(f'the depth head takes maps of {own} and {joined[1] - sum(own)} '
-                         f'channels, but this U-Net gives {channels}: the checkpoint is not one '
-                         'of VPD')
+        raise ValueError(
+            f'the depth head takes maps of {own} and {joined[1] - sum(own)} '
+            f'channels, but this U-Net gives {channels}: the checkpoint is not one '
+            'of VPD'
+        )
     layers = f'{head}decoder.deconv_layers.'
-    deconvolutions = [value for name, value in weights.items()
-                      if name.startswith(layers) and value.ndim == 4]
+    deconvolutions = [value for name, value in weights.items() if name.startswith(layers) and value.ndim == 4]
     _check_kernels(deconvolutions)
     result.base = 'diff2in1_nyu_depth.py'
     result.model = dict(
@@ -193,12 +213,16 @@ def _depth(result: Converted) -> Converted:
             num_deconv_layers=len(deconvolutions),
             num_deconv_filters=[weight.shape[1] for weight in deconvolutions],
             # the backbone pads windows of 480 pixels to 512
-            padded_stride=strides[2]))
+            padded_stride=strides[2],
+        ),
+    )
     return result
 
 
 def _check_kernels(deconvolutions: Sequence[Tensor]) -> None:
     kernels = {tuple(weight.shape[2:]) for weight in deconvolutions}
     if kernels != {(2, 2)}:
-        raise ValueError(f'the depth decoder has transposed convolutions of {sorted(kernels)} '
-                         'where (2, 2) is supported, which the published weights have')
+        raise ValueError(
+            f'the depth decoder has transposed convolutions of {sorted(kernels)} '
+            'where (2, 2) is supported, which the published weights have'
+        )

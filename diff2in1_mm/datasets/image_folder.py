@@ -1,9 +1,10 @@
 """Unlabelled images, with captions where there are some."""
+
 import glob
 import json
 import logging
 import os.path as osp
-from typing import Dict, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import cv2
 import mmcv
@@ -13,8 +14,8 @@ from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 from torch.utils.data import Dataset
 
-from ..diffusion.captions import caption_table
-from ..diffusion.path_table import IMAGE_SUFFIXES
+from ..diffusion.conditions.caption_files import caption_table
+from ..diffusion.conditions.path_table import IMAGE_SUFFIXES
 
 
 @DATASETS.register_module()
@@ -44,21 +45,30 @@ class ImageFolder(Dataset):
         ValueError: Sizes that do not fit, or a captions file that cannot be understood.
     """
 
-    metainfo: Dict = {}  # what MMEngine asks every data set for
+    metainfo: dict = {}  # what MMEngine asks every data set for
 
-    def __init__(self, path: str, size: Tuple[int, int],
-                 crop: Optional[Tuple[int, int]] = None, flip: float = 0.0,
-                 scale: Tuple[float, float] = (1.0, 1.0), captions: Optional[str] = None,
-                 data_root: str = '', limit: Optional[int] = None,
-                 ann_file: Optional[str] = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        size: tuple[int, int],
+        crop: tuple[int, int] | None = None,
+        flip: float = 0.0,
+        scale: tuple[float, float] = (1.0, 1.0),
+        captions: str | None = None,
+        data_root: str = '',
+        limit: int | None = None,
+        ann_file: str | None = None,
+    ) -> None:
         self.size, self.flip, self.scale = tuple(size), flip, tuple(scale)
         self.crop = None if crop is None else tuple(crop)
         if self.crop and any(c > s for c, s in zip(self.crop, self.size)):
             raise ValueError(f'crop {self.crop} is larger than size {self.size}: make it smaller')
         if self.scale[0] < 1 or self.scale[1] < self.scale[0]:
             raise ValueError(f'scale {self.scale} must be (low, high) with 1 <= low <= high')
-        files = find_images(osp.join(data_root, path), 'set data_root and images.path, for example '
-                            '--cfg-options data_root=/path/to/images')
+        files = find_images(
+            osp.join(data_root, path),
+            'set data_root and images.path, for example --cfg-options data_root=/path/to/images',
+        )
         if ann_file is not None:
             files = listed(files, osp.join(data_root, ann_file))
         self.files = files[:limit]
@@ -72,11 +82,11 @@ class ImageFolder(Dataset):
         return len(self.files)
 
     @property
-    def skipped(self) -> List[str]:
+    def skipped(self) -> list[str]:
         """list[str]: Files that could not be read so far."""
         return [self.files[i] for i in self._bad.nonzero().flatten().tolist()]
 
-    def __getitem__(self, index: int) -> Dict:
+    def __getitem__(self, index: int) -> dict:
         """One sample.
 
         Returns:
@@ -88,7 +98,7 @@ class ImageFolder(Dataset):
         tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
         return dict(inputs=tensor, caption=self.captions[index], index=index)
 
-    def whole(self, index: int) -> Optional[torch.Tensor]:
+    def whole(self, index: int) -> torch.Tensor | None:
         """The image of one file without random changes.
 
         Returns:
@@ -100,16 +110,15 @@ class ImageFolder(Dataset):
         image = _cover(image, self.size)
         return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
-    def _readable(self, index: int) -> Tuple[np.ndarray, int]:
+    def _readable(self, index: int) -> tuple[np.ndarray, int]:
         for step in range(len(self.files)):
             candidate = (index + step) % len(self.files)
             image = self._read(candidate)
             if image is not None:
                 return image, candidate
-        raise FileNotFoundError(f'none of the {len(self.files)} images can be read, the first is '
-                                f'{self.files[0]}')
+        raise FileNotFoundError(f'none of the {len(self.files)} images can be read, the first is {self.files[0]}')
 
-    def _read(self, index: int) -> Optional[np.ndarray]:
+    def _read(self, index: int) -> np.ndarray | None:
         """RGB uint8 (H, W, 3), or None for a file that cannot be read."""
         if self._bad[index]:
             return None
@@ -119,9 +128,12 @@ class ImageFolder(Dataset):
             image = None
         if image is None:
             self._bad[index] = 1
-            print_log(f'Skipping {self.files[index]}: it cannot be read as an image '
-                      f'({int(self._bad.sum())} of {len(self.files)} so far)', 'current',
-                      logging.WARNING)
+            print_log(
+                f'Skipping {self.files[index]}: it cannot be read as an image '
+                f'({int(self._bad.sum())} of {len(self.files)} so far)',
+                'current',
+                logging.WARNING,
+            )
         return image
 
     def _augment(self, image: np.ndarray) -> np.ndarray:
@@ -131,11 +143,11 @@ class ImageFolder(Dataset):
             height, width = self.crop or self.size
             top = np.random.randint(image.shape[0] - height + 1)
             left = np.random.randint(image.shape[1] - width + 1)
-            image = image[top:top + height, left:left + width]
+            image = image[top : top + height, left : left + width]
         return image[:, ::-1] if np.random.rand() < self.flip else image
 
 
-def listed(files: Sequence[str], ann_file: str) -> List[str]:
+def listed(files: Sequence[str], ann_file: str) -> list[str]:
     """Those of ``files`` that the ``images`` of a COCO file name (by the ends of their paths).
 
     Raises:
@@ -148,32 +160,35 @@ def listed(files: Sequence[str], ann_file: str) -> List[str]:
         with open(ann_file, encoding='utf-8') as file:
             names = [image['file_name'] for image in json.load(file)['images']]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f'{ann_file} is no COCO file: it has no `images` with `file_name`'
-                         ) from error
-    by_name: Dict[str, List[str]] = {}
+        raise ValueError(f'{ann_file} is no COCO file: it has no `images` with `file_name`') from error
+    by_name: dict[str, list[str]] = {}
     for file in files:
         by_name.setdefault(osp.basename(file), []).append(file)
-    found = [file for name in names for file in by_name.get(osp.basename(name), [])
-             if f'/{file}'.endswith(f'/{name.removeprefix("/")}')]
+    found = [
+        file
+        for name in names
+        for file in by_name.get(osp.basename(name), [])
+        if f'/{file}'.endswith(f'/{name.removeprefix("/")}')
+    ]
     if not found:
-        raise FileNotFoundError(f'none of the images that {ann_file} lists is in the folder: '
-                                'correct images.path or images.ann_file')
+        raise FileNotFoundError(
+            f'none of the images that {ann_file} lists is in the folder: correct images.path or images.ann_file'
+        )
     return sorted(set(found))
 
 
-def _cover(image: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
+def _cover(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Scale an image (H, W, 3) until it covers ``size``, and cut out the middle."""
     (height, width), (rows, cols) = image.shape[:2], size
     factor = max(rows / height, cols / width)
     new = max(round(width * factor), cols), max(round(height * factor), rows)
     if new != (width, height):
-        image = cv2.resize(image, new,
-                           interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
+        image = cv2.resize(image, new, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
     top, left = (image.shape[0] - rows) // 2, (image.shape[1] - cols) // 2
-    return image[top:top + rows, left:left + cols]
+    return image[top : top + rows, left : left + cols]
 
 
-def find_images(path: str, mend: str) -> List[str]:
+def find_images(path: str, mend: str) -> list[str]:
     """Sorted image files of a folder (recursively) or a glob.
 
     Args:
@@ -189,14 +204,13 @@ def find_images(path: str, mend: str) -> List[str]:
         pattern = path
     else:
         raise FileNotFoundError(f'there is no image folder {path!r}: {mend}')
-    files = sorted(f for f in glob.glob(pattern, recursive=True)
-                   if f.lower().endswith(IMAGE_SUFFIXES))
+    files = sorted(f for f in glob.glob(pattern, recursive=True) if f.lower().endswith(IMAGE_SUFFIXES))
     if not files:
         raise FileNotFoundError(f'{path!r} holds no image ({", ".join(IMAGE_SUFFIXES)}): {mend}')
     return files
 
 
-def read_captions(source: Optional[str], files: Sequence[str]) -> List[str]:
+def read_captions(source: str | None, files: Sequence[str]) -> list[str]:
     """A caption for each file, '' where there is none.
 
     Args:
@@ -220,8 +234,10 @@ def read_captions(source: Optional[str], files: Sequence[str]) -> List[str]:
     table = caption_table(source)
     texts = [table.find(file) or '' for file in files]
     if not any(texts):
-        raise ValueError(f'{source} names none of the images; the first image is {files[0]!r} '
-                         '(where names carry folders, the paths of the images must end in them)')
+        raise ValueError(
+            f'{source} names none of the images; the first image is {files[0]!r} '
+            '(where names carry folders, the paths of the images must end in them)'
+        )
     return texts
 
 

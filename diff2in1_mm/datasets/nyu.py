@@ -1,11 +1,12 @@
 """NYUv2 with surface normals."""
+
 import os.path as osp
-from typing import Any, List, Optional
+from typing import Any
 
 from mmengine.registry import DATASETS
 from mmseg.datasets import BaseSegDataset
 
-from ..diffusion import Captions, Source
+from ..diffusion.conditions.condition import Captions, Source
 from .image_folder import find_images
 from .subset import draw_subset
 
@@ -34,9 +35,15 @@ class NYUNormalsDataset(BaseSegDataset):
 
     METAINFO = dict(classes=(), palette=[])
 
-    def __init__(self, split: str = 'train', captions: Optional[str] = None,
-                 num_labelled: Optional[int] = None, seed: int = 0,
-                 data_root: str = 'data/nyu_normals', **kwargs: Any) -> None:
+    def __init__(
+        self,
+        split: str = 'train',
+        captions: str | None = None,
+        num_labelled: int | None = None,
+        seed: int = 0,
+        data_root: str = 'data/nyu_normals',
+        **kwargs: Any,
+    ) -> None:
         self.split, self.captions = split, captions
         self.num_labelled, self.seed = num_labelled, seed
         super().__init__(data_root=data_root, data_prefix=dict(img_path=f'{split}/img'), **kwargs)
@@ -48,33 +55,35 @@ class NYUNormalsDataset(BaseSegDataset):
         for name in ('img', 'norm'):
             folder = osp.join(root, split, name)
             if not osp.isdir(folder):
-                raise FileNotFoundError(f'the data folder {folder} does not exist: put NYUv2 there '
-                                        'in the layout of Bae et al., or set `data_root`')
+                raise FileNotFoundError(
+                    f'the data folder {folder} does not exist: put NYUv2 there '
+                    'in the layout of Bae et al., or set `data_root`'
+                )
         captions = _captions_path(root, split, cfg.get('captions'))
         if captions is not None and not osp.exists(captions):
-            raise FileNotFoundError(f'the captions {captions} do not exist: put them there, or set '
-                                    '`captions` to None and take another condition than OwnCaption')
+            raise FileNotFoundError(
+                f'the captions {captions} do not exist: put them there, or set '
+                '`captions` to None and take another condition than OwnCaption'
+            )
 
-    def load_data_list(self) -> List[dict]:
+    def load_data_list(self) -> list[dict]:
         """Entries with ``img_path``, ``normal_map_path`` and perhaps ``caption``."""
         folder = osp.join(self.data_root, self.split)
         path = _captions_path(self.data_root, self.split, self.captions)
         captions = None if path is None else Captions(path)
         data = []
-        for path in find_images(osp.join(folder, 'img'),
-                                'put the photographs there, or set `data_root`'):
+        for path in find_images(osp.join(folder, 'img'), 'put the photographs there, or set `data_root`'):
             stem = osp.splitext(osp.relpath(path, osp.join(folder, 'img')))[0]
             normals = osp.join(folder, 'norm', f'{stem}.png')
             if not osp.isfile(normals):
-                raise FileNotFoundError(f'{path} has no normals {normals}: complete the folder, or '
-                                        'take the image out')
+                raise FileNotFoundError(f'{path} has no normals {normals}: complete the folder, or take the image out')
             data.append(dict(img_path=path, normal_map_path=normals, seg_fields=[]))
             if captions is not None:
                 data[-1]['caption'] = captions.text(Source(path))
         return draw_subset(data, self.num_labelled, self.seed)
 
 
-def _captions_path(root: str, split: str, captions: Optional[str]) -> Optional[str]:
+def _captions_path(root: str, split: str, captions: str | None) -> str | None:
     """A file is below the data set's folder, a folder below the split's."""
     if captions is None:
         return None

@@ -1,5 +1,13 @@
 """The next sample in place of one that cannot be read."""
-from typing import Any, Callable, List, Optional, Tuple
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import mmcv
+import numpy as np
+from mmengine.dataset import BaseDataset
+from mmengine.fileio import get, get_file_backend
 
 __all__ = ['NoSample', 'ReadableView']
 
@@ -34,8 +42,9 @@ class ReadableView:
             or ``get_cat_ids``.
     """
 
-    def __init__(self, kind: str, load: Callable[[int], Optional[dict]], length: int,
-                 first: Optional[int] = None, dataset: Any = None) -> None:
+    def __init__(
+        self, kind: str, load: Callable[[int], dict | None], length: int, first: int | None = None, dataset: Any = None
+    ) -> None:
         self._kind, self._load, self._length = kind, load, length
         self._first, self._dataset = first, dataset
 
@@ -62,7 +71,7 @@ class ReadableView:
             return results
         return self.read(index)[1]
 
-    def read(self, index: int) -> Tuple[int, dict]:
+    def read(self, index: int) -> tuple[int, dict]:
         """The sample that stands for an index, with its own index.
 
         Args:
@@ -72,7 +81,7 @@ class ReadableView:
             RuntimeError: None of many in a row is there.
         """
         tries = min(self._length, _MAX_FAILURES)
-        failed: List[str] = []
+        failed: list[str] = []
         for i in ((index + k) % self._length for k in range(tries)):
             try:
                 results = self._load(i)
@@ -81,7 +90,76 @@ class ReadableView:
                 continue
             if results is not None:
                 return i, results
-        what = f'could be read (the last file: {failed[-1]})' if failed else \
-            'came out of the pipeline'
-        raise RuntimeError(f'none of {tries} {self._kind} samples in a row {what}: check the files '
-                           'and the pipeline.')
+        what = f'could be read (the last file: {failed[-1]})' if failed else 'came out of the pipeline'
+        raise RuntimeError(f'none of {tries} {self._kind} samples in a row {what}: check the files and the pipeline.')
+
+
+_FILE_KEYS = ('img_path', 'seg_map_path', 'depth_map_path', 'normal_map_path')
+
+
+def replaces_unreadable(dataset: Any) -> bool:
+    """Whether a data set names files that it cannot read, counts them, and goes on."""
+    return hasattr(dataset, 'unreadable')
+
+
+def load_or_skip(load: Callable[[dict], Any], info: dict, files: dict, base: BaseDataset, skip: bool) -> Any:
+    """Loads what is looked at before training.
+
+    Args:
+        load: A transform.
+        info: What it is called with.
+        files: The paths that it reads, by their keys in an annotation entry.
+        base: The data set that they are of.
+        skip: Whether a file that cannot be read is left to the training, which goes on without it.
+
+    Returns:
+        What ``load`` gives; None for a file that is skipped.
+
+    Raises:
+        ValueError: A file cannot be read, and the training would end there.
+    """
+    try:
+        return load(info)
+    except Exception as error:
+        path = unreadable_file(files, error, getattr(base, 'backend_args', None))
+        if not path:
+            raise
+        if skip:
+            return None
+        raise ValueError(
+            f'{path} cannot be read ({type(error).__name__}: {error}): repair the file, or take it out of the data set.'
+        ) from error
+
+
+def file_exists(path: str, base: BaseDataset) -> bool:
+    """Whether a file is where a data set reads its files (``backend_args``).
+
+    True also where that place cannot be asked: LMDB and memcached give files, and no more.
+    """
+    backend = get_file_backend(path, backend_args=getattr(base, 'backend_args', None))
+    return not hasattr(backend, 'exists') or backend.exists(path)
+
+
+def unreadable_file(info: dict, error: Exception, backend_args: dict | None = None) -> str:
+    """Whether a pipeline failed because a file cannot be read, rather than by its own fault.
+
+    Args:
+        info: The sample's annotation entry (``img_path``, ``seg_map_path``, ...).
+        error: What the pipeline raised.
+        backend_args: As in the data set.
+
+    Returns:
+        The path of the file; '' if all files are readable, so that the error is a bug to raise.
+    """
+    paths = [info[key] for key in _FILE_KEYS if info.get(key)]
+    for path in paths:
+        try:
+            content = get(path, backend_args=backend_args)
+            if path.endswith('.npy'):
+                np.load(io.BytesIO(content), allow_pickle=False)
+            elif mmcv.imfrombytes(content, flag='unchanged') is None:
+                return path
+        except Exception:  # whatever a decoder raises on a broken file
+            return path
+    # Another decoder may refuse what cv2 accepts (PIL: truncated files).
+    return paths[0] if paths and isinstance(error, OSError) else ''

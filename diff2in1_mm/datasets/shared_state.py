@@ -3,6 +3,7 @@
 Tensors in shared memory survive fork (the mapping is inherited) and spawn (torch's pickling passes
 a handle). A deep copy gets memory of its own, shared again: MMEngine copies data loader configs.
 """
+
 import zlib
 
 import torch
@@ -39,7 +40,7 @@ class SharedRound(SharedTensor):
     def get(self) -> tuple:
         """(number of changes so far, round or -1)."""
         value = int(self.tensor[0])
-        return value >> 32, (value & 0xffffffff) - 1
+        return value >> 32, (value & 0xFFFFFFFF) - 1
 
 
 class SharedText(SharedTensor):

@@ -1,12 +1,14 @@
 """Drawing a fixed part of a data set."""
-from typing import List, Optional, Sequence, TypeVar
+
+from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
 Item = TypeVar('Item')
 
 
-def draw_subset(items: Sequence[Item], number: Optional[int], seed: int) -> List[Item]:
+def draw_subset(items: Sequence[Item], number: int | None, seed: int) -> list[Item]:
     """Draws ``number`` items without replacement, in their original order.
 
     The draw depends on the number of items, ``number`` and ``seed`` only (RandomState's stream is
@@ -23,7 +25,9 @@ def draw_subset(items: Sequence[Item], number: Optional[int], seed: int) -> List
     if number is None:
         return list(items)
     if not 1 <= number <= len(items):
-        raise ValueError(f'num_labelled={number} cannot be drawn from {len(items)} labelled images:'
-                         f' give a number from 1 to {len(items)}, or None for all.')
+        raise ValueError(
+            f'num_labelled={number} cannot be drawn from {len(items)} labelled images:'
+            f' give a number from 1 to {len(items)}, or None for all.'
+        )
     chosen = np.random.RandomState(seed).permutation(len(items))[:number]
     return [items[i] for i in sorted(chosen)]

@@ -1,9 +1,10 @@
 """Real samples and, from the creation stage on, synthetic ones from a store."""
+
 import copy
 import logging
 import math
 from pathlib import Path
-from typing import Any, List, Optional, Union
+from typing import Any
 
 import torch
 from mmengine.dataset import force_full_init
@@ -12,15 +13,15 @@ from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 from torch import Tensor
 
-from ..synthesis.codecs.instances import masks_to_polygons
-from ..synthesis.records import SampleRecord
-from ..synthesis.store import SyntheticStore
-from .checks import build_checked, unreadable_file
-from .readable import NoSample, ReadableView
+from ..store.records import SampleRecord
+from ..store.store import SyntheticStore
+from ..tasks.codecs.instances import masks_to_polygons
+from .folders import build_checked
+from .readable import NoSample, ReadableView, unreadable_file
 from .shared_state import NamedOnce, SharedRound, SharedTensor, SharedText
-from .source import outermost_mixer, resolve
 from .synthetic_pipelines import SyntheticPipelines, wants_polygons
 from .turns import Turns, upright_images
+from .wrappers import outermost_mixer, resolve
 
 
 @DATASETS.register_module()
@@ -63,21 +64,25 @@ class SyntheticMixDataset:
         FileNotFoundError: A folder of the wrapped data set is missing or empty, or the store.
     """
 
-    def __init__(self,
-                 dataset: Union[dict, Any],
-                 store: Optional[str] = None,
-                 ratio: float = 1.0,
-                 round: Optional[int] = None,
-                 lazy_init: bool = False) -> None:
-        if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) \
-                or not math.isfinite(ratio) or ratio < 0:
-            raise ValueError(f'ratio={ratio!r} is not the number of synthetic slots per real sample'
-                             ': give a number >= 0, for example 1.0.')
+    def __init__(
+        self,
+        dataset: dict | Any,
+        store: str | None = None,
+        ratio: float = 1.0,
+        round: int | None = None,
+        lazy_init: bool = False,
+    ) -> None:
+        if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not math.isfinite(ratio) or ratio < 0:
+            raise ValueError(
+                f'ratio={ratio!r} is not the number of synthetic slots per real sample'
+                ': give a number >= 0, for example 1.0.'
+            )
         if isinstance(dataset, dict):
             dataset = build_checked(dataset)
         elif not hasattr(dataset, 'get_data_info'):
-            raise TypeError('dataset should be a config or a data set of MMEngine\'s kind, but is '
-                            f'{type(dataset).__name__}.')
+            raise TypeError(
+                f"dataset should be a config or a data set of MMEngine's kind, but is {type(dataset).__name__}."
+            )
         self.dataset = dataset
         # Shared: an iteration-based loop starts the workers before any hook can name the folder.
         self._store_root = SharedText('' if store is None else str(store))
@@ -86,8 +91,8 @@ class SyntheticMixDataset:
         self._round = SharedRound()
         self._named = NamedOnce()
         self._seen_changes = 0
-        self._turns: Optional[Turns] = None
-        self._store: Optional[SyntheticStore] = None
+        self._turns: Turns | None = None
+        self._store: SyntheticStore | None = None
         self._pipelines = SyntheticPipelines()
         self._fully_initialized = False
         if not lazy_init:
@@ -126,14 +131,13 @@ class SyntheticMixDataset:
         return self.dataset.get_data_info(self._real_index(idx))
 
     @force_full_init
-    def get_cat_ids(self, idx: int) -> List[int]:
+    def get_cat_ids(self, idx: int) -> list[int]:
         """Categories of the real sample; of a slot's real sample beyond."""
         return self.dataset.get_cat_ids(self._real_index(idx))
 
     def get_subset_(self, indices: Any) -> None:
         """Not supported, as in MMEngine's wrappers."""
-        raise NotImplementedError('take the subset of the wrapped data set, then wrap it in '
-                                  'SyntheticMixDataset.')
+        raise NotImplementedError('take the subset of the wrapped data set, then wrap it in SyntheticMixDataset.')
 
     def get_subset(self, indices: Any) -> None:
         """Not supported, as in MMEngine's wrappers."""
@@ -163,7 +167,7 @@ class SyntheticMixDataset:
         return self.dataset
 
     @property
-    def store_root(self) -> Optional[str]:
+    def store_root(self) -> str | None:
         """Folder of the store; can be set until it is first served."""
         return self._store_root.get() or None
 
@@ -172,7 +176,7 @@ class SyntheticMixDataset:
         self._store_root.set(str(root))
 
     @property
-    def serving(self) -> Optional[int]:
+    def serving(self) -> int | None:
         """Round that is served, None for real samples only."""
         round = self._round.get()[1]
         return None if round < 0 else round
@@ -206,7 +210,7 @@ class SyntheticMixDataset:
         return self._since.tensor
 
     @force_full_init
-    def serve(self, round: Optional[int], since: Optional[Tensor] = None) -> None:
+    def serve(self, round: int | None, since: Tensor | None = None) -> None:
         """Fills the slots from a round of the store (None: real samples again). Workers follow at
         their next sample; what they prefetched before still comes.
 
@@ -255,7 +259,7 @@ class SyntheticMixDataset:
             return idx % self._n_real
         return (idx - first_of_rest) * self._n_real // rest
 
-    def _read_store(self, round: int, warn: bool) -> List[SampleRecord]:
+    def _read_store(self, round: int, warn: bool) -> list[SampleRecord]:
         root = self.store_root
         if root is None:
             raise ValueError('SyntheticMixDataset has no store: give `store=` a folder.')
@@ -266,17 +270,20 @@ class SyntheticMixDataset:
             self._store.refresh(warn)
         return self._store.records(round)
 
-    def _check_samples(self, samples: List[SampleRecord], round: int) -> None:
+    def _check_samples(self, samples: list[SampleRecord], round: int) -> None:
         if not samples:
-            raise ValueError(f'the store {self.store_root} has no samples of round {round}: create '
-                             'them first; if the creation found none worth storing, its warnings '
-                             'say why.')
+            raise ValueError(
+                f'the store {self.store_root} has no samples of round {round}: create '
+                'them first; if the creation found none worth storing, its warnings '
+                'say why.'
+            )
         last = max(sample.source for sample in samples)
         if last >= self._n_real:
             raise ValueError(
                 f'the store {self.store_root} was made from a data set with at least {last + 1} '
                 f'images, but the wrapped one has {self._n_real}: wrap the data set that the store '
-                'was made from, or create a new store.')
+                'was made from, or create a new store.'
+            )
 
     def _look_for_upright(self) -> None:
         """Once, for all workers: it reads all annotation entries."""
@@ -284,7 +291,7 @@ class SyntheticMixDataset:
             self._upright.tensor.copy_(upright_images(self.dataset))
             self._knows_upright = True
 
-    def _served_turns(self) -> Optional[Turns]:
+    def _served_turns(self) -> Turns | None:
         changes, round = self._round.get()
         if changes != self._seen_changes:
             # The main process has named the damaged samples already.
@@ -298,11 +305,10 @@ class SyntheticMixDataset:
     def _real(self, index: int) -> dict:
         return _mark(self._view_of_real(self.dataset)[index], synthetic=False, sample_id='')
 
-    def _view_of_real(self, dataset: Any, first: Optional[int] = None) -> ReadableView:
-        return ReadableView('real', lambda i: self._load_real(dataset, i), len(dataset), first,
-                            dataset)
+    def _view_of_real(self, dataset: Any, first: int | None = None) -> ReadableView:
+        return ReadableView('real', lambda i: self._load_real(dataset, i), len(dataset), first, dataset)
 
-    def _load_real(self, dataset: Any, index: int) -> Optional[dict]:
+    def _load_real(self, dataset: Any, index: int) -> dict | None:
         mixers, base, local = resolve(dataset, index)
         if mixers:
             mixer, index = outermost_mixer(dataset, index)
@@ -313,19 +319,21 @@ class SyntheticMixDataset:
             path = self._name_unreadable(error, base.get_data_info(local), _backend_args(base))
             raise NoSample(path) from error
 
-    def _synthetic(self, first: int, samples: List[SampleRecord]) -> dict:
+    def _synthetic(self, first: int, samples: list[SampleRecord]) -> dict:
         index, results = self._view_of_synthetic(samples).read(first)
         return _mark(results, synthetic=True, sample_id=samples[index].id)
 
-    def _name_unreadable(self, error: Exception, info: dict,
-                         backend_args: Optional[dict] = None) -> str:
+    def _name_unreadable(self, error: Exception, info: dict, backend_args: dict | None = None) -> str:
         """Path of the file that could not be read; raises ``error`` if it is no such case."""
         path = unreadable_file(info, error, backend_args)
         if not path:
             raise error
         if self._named.first(path):
-            print_log(f'{path} cannot be read ({type(error).__name__}: {error}); another sample '
-                      'takes its place.', 'current', level=logging.WARNING)
+            print_log(
+                f'{path} cannot be read ({type(error).__name__}: {error}); another sample takes its place.',
+                'current',
+                level=logging.WARNING,
+            )
         return path
 
     def _synthetic_info(self, record: SampleRecord) -> dict:
@@ -338,18 +346,14 @@ class SyntheticMixDataset:
             masks_to_polygons(info)
         return info
 
-    def _view_of_synthetic(self, samples: List[SampleRecord], depth: int = 0,
-                           first: Optional[int] = None) -> ReadableView:
-        return ReadableView('synthetic', lambda i: self._load_synthetic(samples, i, depth),
-                            len(samples), first)
+    def _view_of_synthetic(self, samples: list[SampleRecord], depth: int = 0, first: int | None = None) -> ReadableView:
+        return ReadableView('synthetic', lambda i: self._load_synthetic(samples, i, depth), len(samples), first)
 
-    def _load_synthetic(self, samples: List[SampleRecord], index: int,
-                        depth: int) -> Optional[dict]:
+    def _load_synthetic(self, samples: list[SampleRecord], index: int, depth: int) -> dict | None:
         """Sample ``index`` through the pipelines inside the ``depth`` outermost mixing wrappers."""
         mixers, base, _ = resolve(self.dataset, samples[index].source)
         if depth < len(mixers):
-            return _over(mixers[depth],
-                         self._view_of_synthetic(samples, depth + 1, index))[index]
+            return _over(mixers[depth], self._view_of_synthetic(samples, depth + 1, index))[index]
         try:
             return self._pipelines.of(base)(self._synthetic_info(samples[index]))
         except Exception as error:
@@ -364,14 +368,16 @@ def _over(mixer: Any, view: ReadableView) -> Any:
     return mixer
 
 
-def _backend_args(base: Any) -> Optional[dict]:
+def _backend_args(base: Any) -> dict | None:
     return getattr(base, 'backend_args', None)
 
 
 def _mark(results: dict, **metainfo: Any) -> dict:
     sample = results.get('data_samples') if isinstance(results, dict) else None
     if not hasattr(sample, 'set_metainfo'):
-        raise TypeError('SyntheticMixDataset marks `data_samples`, but the pipeline gave none: end '
-                        'it with PackSegInputs or PackDetInputs.')
+        raise TypeError(
+            'SyntheticMixDataset marks `data_samples`, but the pipeline gave none: end '
+            'it with PackSegInputs or PackDetInputs.'
+        )
     sample.set_metainfo(metainfo)
     return results

@@ -1,6 +1,7 @@
 """The pipelines that load synthetic samples: the wrapped data sets' own, where these can."""
+
 import copy
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 __all__ = ['SyntheticPipelines', 'wants_polygons']
 
@@ -13,7 +14,7 @@ class SyntheticPipelines:
     """
 
     def __init__(self) -> None:
-        self._copies: Dict[int, Tuple[Any, Any]] = {}
+        self._copies: dict[int, tuple[Any, Any]] = {}
 
     def of(self, base: Any) -> Any:
         """The pipeline for synthetic images in place of those of ``base``, a data set."""
@@ -34,12 +35,14 @@ class SyntheticPipelines:
         self._copies.clear()
 
 
-def _with(pipeline: Any, name: str) -> List[Any]:
+def _with(pipeline: Any, name: str) -> list[Any]:
     """The transforms with an attribute that is not None."""
     return [t for t in getattr(pipeline, 'transforms', ()) if getattr(t, name, None) is not None]
 
 
 def wants_polygons(pipeline: Any) -> bool:
     """Whether a pipeline keeps masks as polygons."""
-    return any(getattr(t, 'with_mask', False) and not getattr(t, 'poly2mask', True)
-               for t in getattr(pipeline, 'transforms', ()))
+    return any(
+        getattr(t, 'with_mask', False) and not getattr(t, 'poly2mask', True)
+        for t in getattr(pipeline, 'transforms', ())
+    )

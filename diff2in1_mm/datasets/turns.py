@@ -4,13 +4,14 @@ MMDetection's ``AspectRatioBatchSampler`` forms batches by the annotated size of
 image. A sample of the other orientation would pad such a batch to a square, which takes memory that
 the warm-up did not need.
 """
-from typing import Any, List, Tuple
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..synthesis.records import SampleRecord
-from .source import resolve
+from ..store.records import SampleRecord
+from .wrappers import resolve
 
 __all__ = ['Turns', 'upright_images']
 
@@ -27,7 +28,7 @@ class Turns:
         slots (list[int]): The real image of each slot.
     """
 
-    def __init__(self, samples: List[SampleRecord], upright: Tensor, slots: List[int]) -> None:
+    def __init__(self, samples: list[SampleRecord], upright: Tensor, slots: list[int]) -> None:
         self.samples = samples
         kinds = upright[slots].tolist()
         own = [int(upright[sample.source]) for sample in samples]
@@ -40,7 +41,7 @@ class Turns:
         self._counts = counts
         self._of_kind = [[s for s, kind in zip(samples, own) if kind == k] for k in range(2)]
 
-    def of(self, slot: int, turn: int) -> Tuple[int, List[SampleRecord]]:
+    def of(self, slot: int, turn: int) -> tuple[int, list[SampleRecord]]:
         """What a slot takes at its turn (any whole number), and what follows should that not do.
 
         Returns:

@@ -2,20 +2,51 @@
 
 Knows no task and no data set.
 """
+
+from ..utils.randomness import channel_dropout, sample_noise, seeded_generators, stable_seed
 from .attention_maps import attention_layers, mean_attention
-from .conditions import (Captions, ClassNames, ComposedCaption, OwnCaption,
-                         PrecomputedEmbeddings, Prompt, Source, check_channels)
+from .conditions.condition import (
+    Captions,
+    ClassNames,
+    ComposedCaption,
+    OwnCaption,
+    PrecomputedEmbeddings,
+    Prompt,
+    Source,
+    check_channels,
+)
+from .conditions.text import TextEmbedder, clip_tokenizer
 from .latent_diffusion import LatentDiffusion, same_weights
-from .noise import channel_dropout, sample_noise, seeded_generators, stable_seed
 from .padding import crop_to_stride, pad_to_stride
 from .schedules import PartialSchedule, check_strength, partial_noise_schedule
 from .taps import FeatureTaps, Tap, select_taps, unet_taps
-from .text import TextEmbedder, clip_tokenizer
 
 __all__ = [
-    'Captions', 'ClassNames', 'ComposedCaption', 'FeatureTaps', 'LatentDiffusion', 'OwnCaption',
-    'PartialSchedule', 'PrecomputedEmbeddings', 'Prompt', 'Source', 'Tap', 'TextEmbedder',
-    'attention_layers', 'channel_dropout', 'check_channels', 'check_strength', 'clip_tokenizer',
-    'crop_to_stride', 'mean_attention', 'pad_to_stride', 'partial_noise_schedule', 'same_weights',
-    'sample_noise', 'seeded_generators', 'select_taps', 'stable_seed', 'unet_taps'
+    'Captions',
+    'ClassNames',
+    'ComposedCaption',
+    'FeatureTaps',
+    'LatentDiffusion',
+    'OwnCaption',
+    'PartialSchedule',
+    'PrecomputedEmbeddings',
+    'Prompt',
+    'Source',
+    'Tap',
+    'TextEmbedder',
+    'attention_layers',
+    'channel_dropout',
+    'check_channels',
+    'check_strength',
+    'clip_tokenizer',
+    'crop_to_stride',
+    'mean_attention',
+    'pad_to_stride',
+    'partial_noise_schedule',
+    'same_weights',
+    'sample_noise',
+    'seeded_generators',
+    'select_taps',
+    'stable_seed',
+    'unet_taps',
 ]

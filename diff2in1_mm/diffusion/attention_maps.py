@@ -1,5 +1,6 @@
 """Cross-attention maps: where in the image each token of the condition is looked for (VPD)."""
-from typing import Dict, List, Mapping, Sequence, Tuple
+
+from collections.abc import Mapping, Sequence
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -7,7 +8,7 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
 
-def attention_layers(unet: UNet2DConditionModel, latent_stride: int) -> Dict[int, List[str]]:
+def attention_layers(unet: UNet2DConditionModel, latent_stride: int) -> dict[int, list[str]]:
     """The cross-attention layers whose maps VPD appends to the features, by stride.
 
     Those of decoder and encoder, in this order. The middle block is left out, and so is the stride
@@ -21,7 +22,7 @@ def attention_layers(unet: UNet2DConditionModel, latent_stride: int) -> Dict[int
     Returns:
         dict[int, list[str]]: Image pixels per element of the map -> module paths.
     """
-    found: Dict[int, List[str]] = {}
+    found: dict[int, list[str]] = {}
     deepest = len(unet.down_blocks) - 1
     for kind, blocks in (('up_blocks', unet.up_blocks), ('down_blocks', unet.down_blocks)):
         for i, block in enumerate(blocks):
@@ -29,8 +30,10 @@ def attention_layers(unet: UNet2DConditionModel, latent_stride: int) -> Dict[int
             stride = latent_stride * 2 ** (i if kind == 'down_blocks' else deepest - i)
             if stride > latent_stride and getattr(block, 'has_cross_attention', False):
                 found.setdefault(stride, []).extend(
-                    f'{kind}.{i}.{name}' for name, module in block.named_modules()
-                    if isinstance(module, Attention) and module.is_cross_attention)
+                    f'{kind}.{i}.{name}'
+                    for name, module in block.named_modules()
+                    if isinstance(module, Attention) and module.is_cross_attention
+                )
     return found
 
 
@@ -53,8 +56,7 @@ def attention_probabilities(layer: Attention, states: Tensor, context: Tensor) -
     return scores.unflatten(0, (len(states), layer.heads)).mean(1)
 
 
-def mean_attention(maps: Mapping[str, Tensor], layers: Sequence[str],
-                   size: Tuple[int, int]) -> Tensor:
+def mean_attention(maps: Mapping[str, Tensor], layers: Sequence[str], size: tuple[int, int]) -> Tensor:
     """One attention map per token of several layers of the same stride.
 
     Args:

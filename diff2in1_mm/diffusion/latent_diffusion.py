@@ -1,19 +1,20 @@
 """The frozen latent diffusion model that serves perception and generation alike."""
+
 import hashlib
-from typing import Dict, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import torch
 from diffusers import DDIMScheduler
 from mmengine.device import get_device
 from torch import Tensor, nn
 
-from .embedded import locate
-from .loading import load_parts
+from .conditions.text import TextEmbedder
+from .loading.embedded import locate
+from .loading.parts import Parts
+from .loading.source import load_parts
 from .padding import pad_to_stride
-from .parts import Parts
 from .precision import DTYPES, warn_if_slow
 from .taps import FeatureTaps, Tap, unet_taps
-from .text import TextEmbedder
 
 _FINGERPRINT_VALUES_PER_TENSOR = 8
 
@@ -39,16 +40,20 @@ class LatentDiffusion(nn.Module):
         self.scheduler = DDIMScheduler.from_config(dict(parts.schedule))
         # With what the file does not say, as this scheduler takes it: other solvers must not fill
         # it in otherwise, which diffusers' own note of the defaults would have them do.
-        self.schedule = {key: value for key, value in self.scheduler.config.items()
-                         if key != '_use_default_values'}
+        self.schedule = {key: value for key, value in self.scheduler.config.items() if key != '_use_default_values'}
         self.requires_grad_(False)
         super().train(False)
         self.text = TextEmbedder(parts.load_text, self._text_device)
 
     @classmethod
-    def from_pretrained(cls, source: str, dtype: str = 'fp32',
-                        prediction_type: Optional[str] = None, variant: Optional[str] = None,
-                        revision: Optional[str] = None) -> 'LatentDiffusion':
+    def from_pretrained(
+        cls,
+        source: str,
+        dtype: str = 'fp32',
+        prediction_type: str | None = None,
+        variant: str | None = None,
+        revision: str | None = None,
+    ) -> 'LatentDiffusion':
         """Load a diffusers folder, a hub id, or a single file in the original layout.
 
         Args:
@@ -71,8 +76,7 @@ class LatentDiffusion(nn.Module):
         if dtype not in DTYPES:
             raise ValueError(f'dtype must be one of {sorted(DTYPES)}, but got {dtype!r}')
         warn_if_slow(dtype)
-        return cls(load_parts(locate(source), DTYPES[dtype], prediction_type, variant, revision),
-                   source)
+        return cls(load_parts(locate(source), DTYPES[dtype], prediction_type, variant, revision), source)
 
     def __deepcopy__(self, memo: dict) -> 'LatentDiffusion':
         """Frozen and shared: a copy of the model around it (``EMAHook``) keeps this one."""
@@ -130,13 +134,14 @@ class LatentDiffusion(nn.Module):
         """int: Length of the noise schedule."""
         return self.scheduler.config.num_train_timesteps
 
-    def taps(self) -> List[Tap]:
+    def taps(self) -> list[Tap]:
         """list[Tap]: Every inner map that can be a feature, see :func:`unet_taps`."""
         return unet_taps(self.unet, self.latent_stride)
 
     @torch.no_grad()
-    def encode(self, images: Tensor, generators: Optional[Sequence[torch.Generator]] = None,
-               scaled: bool = True) -> Tensor:
+    def encode(
+        self, images: Tensor, generators: Sequence[torch.Generator] | None = None, scaled: bool = True
+    ) -> Tensor:
         """Images to latents.
 
         Args:
@@ -165,7 +170,7 @@ class LatentDiffusion(nn.Module):
         return bool(self.vae.decoder.conv_out.weight.any())
 
     @torch.no_grad()
-    def decode(self, latents: Tensor, size: Tuple[int, int]) -> Tensor:
+    def decode(self, latents: Tensor, size: tuple[int, int]) -> Tensor:
         """Latents to images.
 
         Args:
@@ -179,12 +184,14 @@ class LatentDiffusion(nn.Module):
             ValueError: There is no decoder.
         """
         if not self.can_decode:
-            raise ValueError(f'{self.source!r} was converted from a checkpoint without a decoder '
-                             'and cannot generate: set creation.diffusion to a complete model')
+            raise ValueError(
+                f'{self.source!r} was converted from a checkpoint without a decoder '
+                'and cannot generate: set creation.diffusion to a complete model'
+            )
         latents = self._prepare(latents / self.vae.config.scaling_factor)
         with torch.autocast(latents.device.type, enabled=False):
             images = self.vae.decode(latents).sample
-        return images[..., :size[0], :size[1]].float().clamp(-1, 1)
+        return images[..., : size[0], : size[1]].float().clamp(-1, 1)
 
     def add_noise(self, latents: Tensor, noise: Tensor, timestep: int) -> Tensor:
         """``sqrt(abar_t) z + sqrt(1 - abar_t) eps`` (Ho et al. 2020, eq. 4).
@@ -198,11 +205,12 @@ class LatentDiffusion(nn.Module):
             Tensor: Noised latents in the dtype of ``latents``.
         """
         abar = float(self.scheduler.alphas_cumprod[timestep])
-        return latents * abar ** 0.5 + noise * (1 - abar) ** 0.5
+        return latents * abar**0.5 + noise * (1 - abar) ** 0.5
 
     @torch.no_grad()
-    def predict(self, latents: Tensor, timestep: int, embeddings: Tensor,
-                taps: Sequence[str] = ()) -> Tuple[Tensor, Dict[str, Tensor]]:
+    def predict(
+        self, latents: Tensor, timestep: int, embeddings: Tensor, taps: Sequence[str] = ()
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """One U-Net pass.
 
         Args:
@@ -218,10 +226,9 @@ class LatentDiffusion(nn.Module):
         embeddings = embeddings.to(latents.device, self.dtype, non_blocking=True)
         embeddings = embeddings.expand(len(latents), -1, -1)
         latents = self._prepare(latents)
-        with torch.autocast(latents.device.type, enabled=False), \
-                FeatureTaps(self.unet, taps) as maps:
+        with torch.autocast(latents.device.type, enabled=False), FeatureTaps(self.unet, taps) as maps:
             # on the device: diffusers would copy a number there, and wait for it
-            step = torch.full((1, ), timestep, device=latents.device)
+            step = torch.full((1,), timestep, device=latents.device)
             output = self.unet(latents, step, embeddings, return_dict=False)[0]
         return output, maps
 
@@ -235,8 +242,9 @@ class LatentDiffusion(nn.Module):
             Tensor: float32 on the CPU, shape (values,).
         """
         picks = []
-        for _, tensor in sorted([*self.vae.state_dict(prefix='vae.').items(),
-                                 *self.unet.state_dict(prefix='unet.').items()]):
+        for _, tensor in sorted(
+            [*self.vae.state_dict(prefix='vae.').items(), *self.unet.state_dict(prefix='unet.').items()]
+        ):
             flat = tensor.detach().reshape(-1)
             count = min(_FINGERPRINT_VALUES_PER_TENSOR, flat.numel())
             index = torch.linspace(0, flat.numel() - 1, count, dtype=torch.float64).long()

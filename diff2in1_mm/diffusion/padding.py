@@ -1,6 +1,6 @@
 """Images of any size: padding to the model's stride, and cropping back."""
+
 import math
-from typing import Tuple
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -24,7 +24,7 @@ def pad_to_stride(images: Tensor, stride: int) -> Tensor:
     return F.pad(images, (0, right, 0, bottom), mode='replicate')
 
 
-def crop_to_stride(maps: Tensor, size: Tuple[int, int], stride: int) -> Tensor:
+def crop_to_stride(maps: Tensor, size: tuple[int, int], stride: int) -> Tensor:
     """Cut a map of a padded image back to the part that the image covers.
 
     Args:

@@ -1,4 +1,5 @@
 """Half precision where it pays, and a word where it does not."""
+
 import logging
 
 import torch
@@ -31,7 +32,10 @@ def warn_if_slow(dtype: str) -> None:
     else:
         return
     if better != dtype:
-        print_log(f'This {"GPU" if get_device() == "cuda" else "CPU"} has no units for '
-                  f'dtype={dtype!r} and takes several times as long as in {better!r}: '
-                  f'set model.backbone.diffusion.dtype={better!r}.', 'current',
-                  level=logging.WARNING)
+        print_log(
+            f'This {"GPU" if get_device() == "cuda" else "CPU"} has no units for '
+            f'dtype={dtype!r} and takes several times as long as in {better!r}: '
+            f'set model.backbone.diffusion.dtype={better!r}.',
+            'current',
+            level=logging.WARNING,
+        )

@@ -3,7 +3,8 @@
 ``'ddim'`` repeats the released Diff-2-in-1 sampler to the step, ``'dpmsolver++'`` needs a fifth of
 its U-Net passes and is the default.
 """
-from typing import List, NamedTuple
+
+from typing import NamedTuple
 
 import numpy as np
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, SchedulerMixin
@@ -19,8 +20,9 @@ class PartialSchedule(NamedTuple):
         timesteps: The timesteps at which the U-Net runs, in order of execution.
         start: The timestep whose noise level the image is brought to.
     """
+
     scheduler: SchedulerMixin
-    timesteps: List[int]
+    timesteps: list[int]
     start: int
 
 
@@ -31,17 +33,21 @@ def check_strength(T: int, steps: int, num_train_timesteps: int = 1000) -> None:
         ValueError: ``T`` outside ``[1, num_train_timesteps - 1]``, or ``steps`` outside ``[1, T]``.
     """
     if not 1 <= T < num_train_timesteps:
-        why = (' (the released recipe uses 600)' if num_train_timesteps == 1000
-               else f', as this diffusion model has {num_train_timesteps} steps')
-        raise ValueError(f'T = {T} is out of range: the image is noised to a step between 1 and '
-                         f'{num_train_timesteps - 1}{why}')
+        why = (
+            ' (the released recipe uses 600)'
+            if num_train_timesteps == 1000
+            else f', as this diffusion model has {num_train_timesteps} steps'
+        )
+        raise ValueError(
+            f'T = {T} is out of range: the image is noised to a step between 1 and {num_train_timesteps - 1}{why}'
+        )
     if not 1 <= steps <= T:
-        raise ValueError(f'steps = {steps} is out of range: between 1 and T = {T} steps lead from '
-                         f'step {T} to a clean image')
+        raise ValueError(
+            f'steps = {steps} is out of range: between 1 and T = {T} steps lead from step {T} to a clean image'
+        )
 
 
-def partial_noise_schedule(config: dict, T: int, steps: int,
-                           solver: str = 'dpmsolver++') -> PartialSchedule:
+def partial_noise_schedule(config: dict, T: int, steps: int, solver: str = 'dpmsolver++') -> PartialSchedule:
     """Build the schedule that denoises from step ``T`` in about ``steps`` U-Net passes.
 
     Args:
@@ -75,8 +81,13 @@ def _released_ddim(config: dict, T: int, steps: int) -> PartialSchedule:
     in the released sampler.
     """
     scheduler = DDIMScheduler.from_config(
-        config, set_alpha_to_one=False, steps_offset=1, timestep_spacing='leading',
-        clip_sample=False, thresholding=False)
+        config,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        timestep_spacing='leading',
+        clip_sample=False,
+        thresholding=False,
+    )
     # `step` goes from t to t - num_train_timesteps // num_inference_steps: not every stride can be
     # had, and the next smaller one is taken.
     total, stride = config['num_train_timesteps'], T // steps
@@ -96,11 +107,19 @@ def _dpm_solver(config: dict, T: int, steps: int) -> PartialSchedule:
     What the config says of spacing is for whole runs from noise; with steps of one's own the solver
     refuses it.
     """
-    spacings = dict.fromkeys((f'use_{kind}' for kind in (
-        'karras_sigmas', 'exponential_sigmas', 'beta_sigmas', 'flow_sigmas', 'lu_lambdas')), False)
+    spacings = dict.fromkeys(
+        (f'use_{kind}' for kind in ('karras_sigmas', 'exponential_sigmas', 'beta_sigmas', 'flow_sigmas', 'lu_lambdas')),
+        False,
+    )
     scheduler = DPMSolverMultistepScheduler.from_config(
-        config, algorithm_type='dpmsolver++', solver_order=2, lower_order_final=True,
-        final_sigmas_type='zero', thresholding=False, **spacings)
+        config,
+        algorithm_type='dpmsolver++',
+        solver_order=2,
+        lower_order_final=True,
+        final_sigmas_type='zero',
+        thresholding=False,
+        **spacings,
+    )
     timesteps = np.linspace(T, 1, steps).round().astype(np.int64)
     scheduler.set_timesteps(timesteps=timesteps.tolist())
     scheduler.set_begin_index(0)

@@ -4,7 +4,9 @@ The order is that of the released Diff-2-in-1 code: encoder, middle block, decod
 the resolution at which its block *ends*: the last layer of a decoder block that has an upsampler is
 replaced by the upsampler's output.
 """
-from typing import Dict, List, NamedTuple, Sequence, Union
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
@@ -21,12 +23,13 @@ class Tap(NamedTuple):
         stride: Image pixels per element of the map.
         channels: Channels of the map.
     """
+
     name: str
     stride: int
     channels: int
 
 
-def unet_taps(unet: UNet2DConditionModel, latent_stride: int) -> List[Tap]:
+def unet_taps(unet: UNet2DConditionModel, latent_stride: int) -> list[Tap]:
     """All taps of a U-Net: 25 for Stable Diffusion.
 
     Args:
@@ -62,7 +65,7 @@ def _layer_tap(block, path: str, layer: int, stride: int) -> Tap:
     return Tap(f'{path}.{kind}.{layer}', stride, block.resnets[layer].out_channels)
 
 
-def select_taps(taps: Sequence[Tap], choice: Union[str, Sequence[str]]) -> List[List[Tap]]:
+def select_taps(taps: Sequence[Tap], choice: str | Sequence[str]) -> list[list[Tap]]:
     """Choose taps and group them by stride.
 
     Args:
@@ -88,7 +91,8 @@ def select_taps(taps: Sequence[Tap], choice: Union[str, Sequence[str]]) -> List[
         if unknown or not choice:
             raise ValueError(
                 f"taps must be 'decoder', 'all' or a list of names of this U-Net's maps, but got "
-                f'{unknown or choice}; the names are {sorted(known)}')
+                f'{unknown or choice}; the names are {sorted(known)}'
+            )
         chosen = [tap for tap in taps if tap.name in set(choice)]
     strides = sorted({tap.stride for tap in chosen})
     return [[tap for tap in chosen if tap.stride == stride] for stride in strides]
@@ -111,28 +115,31 @@ class FeatureTaps:
         self.names = tuple(names)
         self._handles = []
 
-    def __enter__(self) -> Dict[str, Tensor]:
-        maps: Dict[str, Tensor] = {}
+    def __enter__(self) -> dict[str, Tensor]:
+        maps: dict[str, Tensor] = {}
 
         def keep(name):
             def hook(module, inputs, output):
                 # Transformer blocks answer with a tuple of one.
                 maps[name] = output[0] if isinstance(output, tuple) else output
+
             return hook
 
         def keep_attention(name):
             def hook(module, inputs, options, output):
                 # diffusers' own processor stays, which never holds the probabilities: it is asked
                 # for the same layers' projections once more, at the coarse strides only.
-                maps[name] = attention_probabilities(module, inputs[0],
-                                                     options['encoder_hidden_states'])
+                maps[name] = attention_probabilities(module, inputs[0], options['encoder_hidden_states'])
+
             return hook
 
         for name in self.names:
             module = self.unet.get_submodule(name)
             self._handles.append(
                 module.register_forward_hook(keep_attention(name), with_kwargs=True)
-                if isinstance(module, Attention) else module.register_forward_hook(keep(name)))
+                if isinstance(module, Attention)
+                else module.register_forward_hook(keep(name))
+            )
         return maps
 
     def __exit__(self, *exception) -> None:

@@ -1,4 +1,5 @@
 """Metrics that MMSegmentation and MMDetection lack."""
+
 from .depth_metric import DepthErrors
 from .normal_metric import NormalMetric
 

@@ -1,15 +1,16 @@
 """Errors of depth as the literature reports them."""
+
 import logging
 import math
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 from torch import Tensor
 
-from ..synthesis.codecs import DepthArrayCodec, DepthCodec
-from ..synthesis.codecs.scenes import MAX_PNG_DEPTH
+from ..tasks.codecs.scenes import MAX_PNG_DEPTH, DepthArrayCodec, DepthCodec
 from .predicted_files import MetricWithFiles
 
 # Rows and columns (top, bottom, left, right) that count: of Eigen et al. (NeurIPS 2014) on NYUv2's
@@ -49,10 +50,16 @@ class DepthErrors(MetricWithFiles):
         ValueError: Unknown crop, or prediction and truth differ in size.
     """
 
-    def __init__(self, min_depth: float = 1e-3, max_depth: float = 10.0,
-                 crop: Optional[str] = None, output_dir: Optional[str] = None,
-                 keep_results: bool = False, collect_device: str = 'cpu',
-                 prefix: Optional[str] = None) -> None:
+    def __init__(
+        self,
+        min_depth: float = 1e-3,
+        max_depth: float = 10.0,
+        crop: str | None = None,
+        output_dir: str | None = None,
+        keep_results: bool = False,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
         codec = DepthCodec() if max_depth <= MAX_PNG_DEPTH else DepthArrayCodec()
         super().__init__(output_dir, codec, collect_device, prefix)
         if crop not in _CROPS:
@@ -67,12 +74,11 @@ class DepthErrors(MetricWithFiles):
         for sample in data_samples:
             pred = sample['pred_depth_map']['data']
             if self.files is not None:
-                self.files.write(sample['img_path'],
-                                 pred[0].float().clamp(0, self.range[1]).cpu().numpy())
+                self.files.write(sample['img_path'], pred[0].float().clamp(0, self.range[1]).cpu().numpy())
             found = depth_errors(pred, sample['gt_depth_map']['data'], self.range, self.crop)
             self.results.append(found or {})
 
-    def compute_metrics(self, results: List[Dict[str, float]]) -> Dict[str, float]:
+    def compute_metrics(self, results: list[dict[str, float]]) -> dict[str, float]:
         """The means over the images; NaN if none has valid depth."""
         found = [errors for errors in results if errors]
         if not found:
@@ -81,8 +87,9 @@ class DepthErrors(MetricWithFiles):
         return {name: sum(errors[name] for errors in found) / len(found) for name in found[0]}
 
 
-def depth_errors(pred: Tensor, target: Tensor, limits: Tuple[float, float] = (1e-3, 10.0),
-                 crop: Optional[str] = None) -> Optional[Dict[str, float]]:
+def depth_errors(
+    pred: Tensor, target: Tensor, limits: tuple[float, float] = (1e-3, 10.0), crop: str | None = None
+) -> dict[str, float] | None:
     """Errors of one image; see :class:`DepthErrors`.
 
     Args:
@@ -94,13 +101,18 @@ def depth_errors(pred: Tensor, target: Tensor, limits: Tuple[float, float] = (1e
         dict[str, float] | None: None without a valid pixel.
     """
     if pred.shape != target.shape:
-        raise ValueError(f'the predicted depth is {tuple(pred.shape)}, the true one '
-                         f'{tuple(target.shape)}: predictions must come back at the size of the '
-                         'original image')
+        raise ValueError(
+            f'the predicted depth is {tuple(pred.shape)}, the true one '
+            f'{tuple(target.shape)}: predictions must come back at the size of the '
+            'original image'
+        )
     height, width = target.shape[-2:]
     top, bottom, left, right = _CROPS[crop]
-    part = (slice(None), slice(_floor(top * height), _floor(bottom * height)),
-            slice(_floor(left * width), _floor(right * width)))
+    part = (
+        slice(None),
+        slice(_floor(top * height), _floor(bottom * height)),
+        slice(_floor(left * width), _floor(right * width)),
+    )
     pred, target = pred[part].double(), target[part].double()
     valid = (target > limits[0]) & (target < limits[1])
     pred, target = pred[valid].clamp(*limits), target[valid]
@@ -109,10 +121,13 @@ def depth_errors(pred: Tensor, target: Tensor, limits: Tuple[float, float] = (1e
     difference, logs = pred - target, pred.log() - target.log()
     ratio = torch.maximum(pred / target, target / pred)
     found = dict(
-        abs_rel=(difference.abs() / target).mean(), sq_rel=(difference.square() / target).mean(),
-        rmse=difference.square().mean().sqrt(), rmse_log=logs.square().mean().sqrt(),
+        abs_rel=(difference.abs() / target).mean(),
+        sq_rel=(difference.square() / target).mean(),
+        rmse=difference.square().mean().sqrt(),
+        rmse_log=logs.square().mean().sqrt(),
         log10=(logs / math.log(10)).abs().mean(),
-        silog=100 * (logs.square().mean() - logs.mean().square()).clamp_min(0).sqrt())
+        silog=100 * (logs.square().mean() - logs.mean().square()).clamp_min(0).sqrt(),
+    )
     for power in (1, 2, 3):
         found[f'd{power}'] = (ratio < 1.25**power).double().mean()
     return dict(zip(found, torch.stack(list(found.values())).tolist()))  # one wait for the device

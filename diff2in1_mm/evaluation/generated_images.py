@@ -1,17 +1,17 @@
 """How good generated images are: distances between sets, and diversity against their sources."""
+
 import importlib.util
 import inspect
 import os.path as osp
-from typing import Dict, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn as nn
 from torch import Tensor
 
-from ..models.backbones import DiffusionBackbone
+from ..models.backbones.diffusion_backbone import DiffusionBackbone
 
-__all__ = ['DiffusionFeatures', 'check_torchmetrics', 'distances', 'diversity',
-           'inception_features']
+__all__ = ['DiffusionFeatures', 'check_torchmetrics', 'distances', 'diversity', 'inception_features']
 
 
 class DiffusionFeatures(nn.Module):
@@ -33,8 +33,7 @@ class DiffusionFeatures(nn.Module):
         """uint8 RGB (N, 3, H, W) -> float32 (N, d)."""
         maps = [m.float() for m in self.backbone(images.float() / 127.5 - 1)]
         # of all elements, not of a sample of them: a small image has maps of one element
-        return torch.cat([x for m in maps
-                          for x in (m.mean((2, 3)), m.std((2, 3), correction=0))], dim=1)
+        return torch.cat([x for m in maps for x in (m.mean((2, 3)), m.std((2, 3), correction=0))], dim=1)
 
 
 def inception_features(weights: str) -> nn.Module:
@@ -51,12 +50,16 @@ def inception_features(weights: str) -> nn.Module:
         ImportError: torch-fidelity is not installed.
     """
     if not osp.isfile(weights):
-        raise FileNotFoundError(f'there is no file {weights}: download Inception\'s weights once '
-                                'with torch-fidelity, or leave --inception out')
+        raise FileNotFoundError(
+            f"there is no file {weights}: download Inception's weights once "
+            'with torch-fidelity, or leave --inception out'
+        )
     if importlib.util.find_spec('torch_fidelity') is None:
-        raise ImportError('Inception\'s features need torch-fidelity: run '
-                          '`pip install torch-fidelity`, or leave --inception out')
+        raise ImportError(
+            "Inception's features need torch-fidelity: run `pip install torch-fidelity`, or leave --inception out"
+        )
     from torchmetrics.image.fid import NoTrainInceptionV3
+
     # resized as in the papers, where newer versions of torchmetrics would smooth
     known = inspect.signature(NoTrainInceptionV3).parameters
     options = dict(antialias=False) if 'antialias' in known else {}
@@ -84,8 +87,9 @@ class _Given(nn.Module):
         return features
 
 
-def distances(first: Tensor, second: Tensor, subsets: int = 100,
-              seed: int = 0, standardise: bool = True) -> Dict[str, float]:
+def distances(
+    first: Tensor, second: Tensor, subsets: int = 100, seed: int = 0, standardise: bool = True
+) -> dict[str, float]:
     """FID and KID between two sets of features, by torchmetrics.
 
     FID is the Frechet distance of Gaussians (Heusel et al. 2017); it needs more samples than
@@ -110,12 +114,12 @@ def distances(first: Tensor, second: Tensor, subsets: int = 100,
     """
     from torchmetrics.image.fid import FrechetInceptionDistance
     from torchmetrics.image.kid import KernelInceptionDistance
+
     smallest = min(len(first), len(second))
     if smallest < 4:
         raise ValueError(f'a set of {smallest} images has no distribution: give at least 4')
     mean, std = (first.mean(0), first.std(0).clamp_min(1e-6)) if standardise else (0, 1)
-    kid = KernelInceptionDistance(feature=_Given(first.shape[1]), subsets=subsets,
-                                  subset_size=max(smallest // 2, 2))
+    kid = KernelInceptionDistance(feature=_Given(first.shape[1]), subsets=subsets, subset_size=max(smallest // 2, 2))
     kid.update((first - mean) / std, real=True)
     kid.update((second - mean) / std, real=False)
     with torch.random.fork_rng(devices=[]):
@@ -130,8 +134,9 @@ def distances(first: Tensor, second: Tensor, subsets: int = 100,
     return result
 
 
-def diversity(sources: Sequence[Tensor], samples: Sequence[Tensor], features_of_sources: Tensor,
-              features_of_samples: Tensor) -> Dict[str, float]:
+def diversity(
+    sources: Sequence[Tensor], samples: Sequence[Tensor], features_of_sources: Tensor, features_of_samples: Tensor
+) -> dict[str, float]:
     """How far samples are from the images that they were made of.
 
     Args:
@@ -145,8 +150,7 @@ def diversity(sources: Sequence[Tensor], samples: Sequence[Tensor], features_of_
         as a share of the mean distance between two different sources: 0 is a copy, 1 another image.
         A single source has no ``features``.
     """
-    pixels = torch.stack([((a.float() - b.float()) / 255).square().mean().sqrt()
-                          for a, b in zip(sources, samples)])
+    pixels = torch.stack([((a.float() - b.float()) / 255).square().mean().sqrt() for a, b in zip(sources, samples)])
     result = dict(pixels=pixels.mean().item())
     distinct = features_of_sources.unique(dim=0)  # a source may have several samples
     if len(distinct) > 1:

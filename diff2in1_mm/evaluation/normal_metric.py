@@ -1,7 +1,9 @@
 """Errors of surface normals as the literature reports them."""
+
 import logging
 import math
-from typing import Any, Dict, List, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +12,7 @@ from mmengine.logging import print_log
 from mmengine.registry import METRICS
 from torch import Tensor
 
-from ..synthesis.codecs import NormalsCodec
+from ..tasks.codecs.scenes import NormalsCodec
 from .predicted_files import MetricWithFiles
 
 # The median is taken from counts in bins of this width, so that a test set of 200 million pixels
@@ -43,9 +45,14 @@ class NormalMetric(MetricWithFiles):
         ValueError: Prediction and truth differ in size.
     """
 
-    def __init__(self, thresholds: Sequence[float] = (5, 7.5, 11.25, 22.5, 30),
-                 output_dir: Optional[str] = None, keep_results: bool = False,
-                 collect_device: str = 'cpu', prefix: Optional[str] = None) -> None:
+    def __init__(
+        self,
+        thresholds: Sequence[float] = (5, 7.5, 11.25, 22.5, 30),
+        output_dir: str | None = None,
+        keep_results: bool = False,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
         super().__init__(output_dir, NormalsCodec(), collect_device, prefix)
         self.thresholds = tuple(thresholds)
 
@@ -57,14 +64,19 @@ class NormalMetric(MetricWithFiles):
             if self.files is not None:
                 unit = F.normalize(pred[:3].float(), dim=0)
                 self.files.write(sample['img_path'], unit.permute(1, 2, 0).cpu().numpy())
-            bins, counts = np.unique(np.minimum(errors / _BIN, 2**16 - 1).astype(np.uint16),
-                                     return_counts=True)
-            self.results.append(dict(
-                pixels=errors.size, total=float(errors.sum()), squares=float((errors**2).sum()),
-                below=[int((errors < limit).sum()) for limit in self.thresholds],
-                bins=bins, counts=counts.astype(np.int32)))
+            bins, counts = np.unique(np.minimum(errors / _BIN, 2**16 - 1).astype(np.uint16), return_counts=True)
+            self.results.append(
+                dict(
+                    pixels=errors.size,
+                    total=float(errors.sum()),
+                    squares=float((errors**2).sum()),
+                    below=[int((errors < limit).sum()) for limit in self.thresholds],
+                    bins=bins,
+                    counts=counts.astype(np.int32),
+                )
+            )
 
-    def compute_metrics(self, results: List[dict]) -> Dict[str, float]:
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """The figures of the whole set; NaN without a valid pixel."""
         pixels = sum(result['pixels'] for result in results)
         if not pixels:
@@ -74,9 +86,11 @@ class NormalMetric(MetricWithFiles):
         for result in results:
             counts[result['bins']] += result['counts']
         middle = np.searchsorted(counts.cumsum(), (pixels + 1) / 2)
-        found = dict(mean=sum(r['total'] for r in results) / pixels,
-                     median=(float(middle) + 0.5) * _BIN,
-                     rmse=math.sqrt(sum(r['squares'] for r in results) / pixels))
+        found = dict(
+            mean=sum(r['total'] for r in results) / pixels,
+            median=(float(middle) + 0.5) * _BIN,
+            rmse=math.sqrt(sum(r['squares'] for r in results) / pixels),
+        )
         for i, limit in enumerate(self.thresholds):
             found[f'a{limit:g}'] = 100 * sum(r['below'][i] for r in results) / pixels
         return found
@@ -99,9 +113,11 @@ def angular_error(pred: Tensor, target: Tensor) -> Tensor:
         ValueError: The maps differ in size.
     """
     if pred.shape[-2:] != target.shape[-2:]:
-        raise ValueError(f'the predicted normals are {tuple(pred.shape[-2:])}, the true ones '
-                         f'{tuple(target.shape[-2:])}: predictions must come back at the size of '
-                         'the original image')
+        raise ValueError(
+            f'the predicted normals are {tuple(pred.shape[-2:])}, the true ones '
+            f'{tuple(target.shape[-2:])}: predictions must come back at the size of '
+            'the original image'
+        )
     valid = (target != 0).any(dim=0)
     a, b = pred[:3, valid].double(), target[:, valid].double()
     cross = torch.linalg.cross(a, b, dim=0).norm(dim=0)

@@ -1,16 +1,16 @@
 """Predictions as files, for ``tools/test.py --out``."""
+
 import os
 import os.path as osp
 from contextlib import suppress
 from pathlib import Path
-from typing import Dict, Optional, Set
 
 import numpy as np
 from mmengine.dist import all_gather_object, barrier
 from mmengine.evaluator import BaseMetric
 
-from ..files import write_atomic
-from ..synthesis.codecs import AnnotationCodec
+from ..tasks.codecs.base import AnnotationCodec
+from ..utils.atomic_files import write_atomic
 
 __all__ = ['MetricWithFiles']
 
@@ -27,8 +27,7 @@ class MetricWithFiles(BaseMetric):
         files (PredictedFiles | None): For ``process`` to write.
     """
 
-    def __init__(self, output_dir: Optional[str], codec: AnnotationCodec, collect_device: str,
-                 prefix: Optional[str]) -> None:
+    def __init__(self, output_dir: str | None, codec: AnnotationCodec, collect_device: str, prefix: str | None) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.files = None if output_dir is None else PredictedFiles(output_dir, codec)
 
@@ -55,7 +54,7 @@ class PredictedFiles:
     def __init__(self, folder: str, codec: AnnotationCodec) -> None:
         self.folder, self.codec = Path(folder), codec
         self._unfinished = self.folder / 'unfinished'
-        self._images: Set[str] = set()
+        self._images: set[str] = set()
 
     def write(self, image: str, values: np.ndarray) -> None:
         """Write the map of an image, as a store would hold it.
@@ -89,7 +88,7 @@ class PredictedFiles:
         return self._unfinished / path.relative_to(path.anchor)
 
 
-def _names(images: Set[str]) -> Dict[str, str]:
+def _names(images: set[str]) -> dict[str, str]:
     """The shortest names, without the suffix of a map, that tell images apart by absolute path."""
     root = osp.commonpath([osp.dirname(image) for image in images]) if images else ''
     paths = {image: Path(image).relative_to(root) for image in images}

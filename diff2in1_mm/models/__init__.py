@@ -1,22 +1,35 @@
 """What a config builds: backbones, necks, heads, losses and estimators."""
+
 from mmengine.registry import MODELS
 
-from ..optional import is_installed, register_placeholders
-from .backbones import DiffusionBackbone
-from .diffusion_training import AutoencoderTrainer, DenoiserTrainer
-from .losses import MaskedSiLogLoss, MultiscaleNormalLoss, NormalLoss
-from .necks import DiffusionAggregator
+from ..utils.optional import is_installed, register_placeholders
+from .backbones.diffusion_backbone import DiffusionBackbone
+from .losses.multiscale_normal_loss import MultiscaleNormalLoss
+from .losses.normal_loss import NormalLoss
+from .losses.silog_loss import MaskedSiLogLoss
+from .necks.diffusion_aggregator import DiffusionAggregator
 
-__all__ = ['AutoencoderTrainer', 'DenoiserTrainer', 'DiffusionAggregator', 'DiffusionBackbone',
-           'MaskedSiLogLoss', 'MultiscaleNormalLoss', 'NormalLoss']
+__all__ = ['DiffusionAggregator', 'DiffusionBackbone', 'MaskedSiLogLoss', 'MultiscaleNormalLoss', 'NormalLoss']
 
-_SEG = ('DepthHead', 'DepthMapEstimator', 'FPNDepthHead', 'FPNNormalHead', 'IDiscHead',
-        'NormalEstimator', 'NormalHead', 'WeightedCrossEntropyLoss')
+_SEG = (
+    'DepthHead',
+    'DepthMapEstimator',
+    'FPNDepthHead',
+    'FPNNormalHead',
+    'IDiscHead',
+    'NormalEstimator',
+    'NormalHead',
+    'WeightedCrossEntropyLoss',
+)
 if is_installed('mmseg'):
-    from .decode_heads import (DepthHead, FPNDepthHead, FPNNormalHead, IDiscHead,  # noqa: F401
-                               NormalHead)
+    from .decode_heads.depth_head import DepthHead
+    from .decode_heads.fpn_heads import FPNDepthHead, FPNNormalHead
+    from .decode_heads.idisc_head import IDiscHead
+    from .decode_heads.normal_head import NormalHead
     from .losses.weighted_cross_entropy import WeightedCrossEntropyLoss  # noqa: F401
-    from .segmentors import DepthMapEstimator, NormalEstimator  # noqa: F401
+    from .segmentors.depth_estimator import DepthMapEstimator  # noqa: F401
+    from .segmentors.normal_estimator import NormalEstimator  # noqa: F401
+
     __all__ += _SEG
 else:
     register_placeholders(MODELS, 'mmseg', *_SEG)

@@ -1,4 +1,5 @@
 """A foreign config, read and built without its weights."""
+
 import copy
 import os.path as osp
 from typing import Any
@@ -7,9 +8,10 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-from ..engine.launch import give_preprocessor, replace_sync_bn
-from ..optional import scope_of
-from ..sentences import first_line
+from ..launch.config import give_preprocessor
+from ..launch.processes import replace_sync_bn
+from ..utils.errors import first_line
+from ..utils.optional import scope_of
 
 __all__ = ['build_model', 'load']
 
@@ -32,9 +34,11 @@ def load(base: str) -> Config:
     cfg = _read_library(base) if '::' in base else _read_file(base)
     model = cfg.get('model') or {}
     if not model.get('backbone'):
-        raise ValueError(f'the model of {base} has no backbone of its own to replace'
-                         f" (type {model.get('type')!r}): give the config of a segmentor or a "
-                         'detector.')
+        raise ValueError(
+            f'the model of {base} has no backbone of its own to replace'
+            f' (type {model.get("type")!r}): give the config of a segmentor or a '
+            'detector.'
+        )
     if model.backbone.type.endswith('DiffusionBackbone'):
         raise ValueError(f'{base} already has a DiffusionBackbone.')
     give_preprocessor(cfg)
@@ -50,31 +54,39 @@ def _read_library(name: str) -> Config:
         raise FileNotFoundError(
             f'{name} is not a config of an installed library ({first_line(error)}): its folder '
             '`.mim/configs` has the names, such as '
-            "'mmseg::upernet/upernet_r50_4xb4-160k_ade20k-512x512.py'.") from error
+            "'mmseg::upernet/upernet_r50_4xb4-160k_ade20k-512x512.py'."
+        ) from error
 
 
 def _read_file(path: str) -> Config:
     if not osp.isfile(path):
-        raise FileNotFoundError(f'there is no config {path!r}: give a file, or the name of a '
-                                "library's own, such as "
-                                "'mmseg::upernet/upernet_r50_4xb4-160k_ade20k-512x512.py'.")
+        raise FileNotFoundError(
+            f'there is no config {path!r}: give a file, or the name of a '
+            "library's own, such as "
+            "'mmseg::upernet/upernet_r50_4xb4-160k_ade20k-512x512.py'."
+        )
     try:
         lazy = Config._is_lazy_import(path)
         cfg = None if lazy else Config.fromfile(path)
     except ImportError as error:
         raise _not_importable(path, error) from error
     except Exception as error:  # whatever Python or MMEngine say of a faulty file
-        raise ValueError(f'{path} cannot be read as a config ({type(error).__name__}: '
-                         f'{first_line(error)}): mend it first.') from error
+        raise ValueError(
+            f'{path} cannot be read as a config ({type(error).__name__}: {first_line(error)}): mend it first.'
+        ) from error
     if lazy:
-        raise ValueError(f'{path} is in the style of `with read_base():` or imports modules, which '
-                         'a config with `_base_` cannot inherit: write it in the other style.')
+        raise ValueError(
+            f'{path} is in the style of `with read_base():` or imports modules, which '
+            'a config with `_base_` cannot inherit: write it in the other style.'
+        )
     return cfg
 
 
 def _not_importable(base: str, error: ImportError) -> ImportError:
-    return ImportError(f'{base} imports what Python does not find ({error.__cause__ or error}): '
-                       'install it, or put its folder on PYTHONPATH.')
+    return ImportError(
+        f'{base} imports what Python does not find ({error.__cause__ or error}): '
+        'install it, or put its folder on PYTHONPATH.'
+    )
 
 
 def build_model(cfg: Config, with_backbone: bool) -> nn.Module:
@@ -97,9 +109,10 @@ def build_model(cfg: Config, with_backbone: bool) -> nn.Module:
             return MODELS.build(model)
         except Exception as error:  # whatever a library raises that misses something
             raise ValueError(
-                f"the model of the config cannot be built here ({first_line(error)}): if it needs "
+                f'the model of the config cannot be built here ({first_line(error)}): if it needs '
                 'something that is not installed, install it; if only the backbone fails, say with '
-                '--out-channels and --out-strides what it gives.') from error
+                '--out-channels and --out-strides what it gives.'
+            ) from error
 
 
 def _drop_weights(value: Any) -> None:

@@ -1,14 +1,15 @@
 """What a model's own backbone gives, and which of its maps the rest of the model reads."""
+
 import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Iterator, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
 
-from ..optional import is_installed
-from ..sentences import first_line
+from ..utils.errors import first_line
+from ..utils.optional import is_installed
 
 __all__ = ['BackboneMaps', 'given_maps', 'measure_maps']
 
@@ -22,8 +23,8 @@ class BackboneMaps:
         strides (tuple[int]): Image pixels per element of each map.
     """
 
-    channels: Tuple[Optional[int], ...]
-    strides: Tuple[int, ...]
+    channels: tuple[int | None, ...]
+    strides: tuple[int, ...]
 
 
 def given_maps(channels: Sequence[int], strides: Sequence[int]) -> BackboneMaps:
@@ -37,11 +38,15 @@ def given_maps(channels: Sequence[int], strides: Sequence[int]) -> BackboneMaps:
         ValueError: Not as many channels as strides, or numbers that cannot be.
     """
     if not strides or len(channels) != len(strides):
-        raise ValueError(f'{len(channels)} channels and {len(strides)} strides were given: give '
-                         'one of each for every map of the backbone.')
+        raise ValueError(
+            f'{len(channels)} channels and {len(strides)} strides were given: give '
+            'one of each for every map of the backbone.'
+        )
     if min(channels) < 0 or min(strides) < 1 or max(channels) == 0:
-        raise ValueError('strides are at least 1, and channels too, or 0 for a map that nothing '
-                         f'reads: not channels {list(channels)} with strides {list(strides)}.')
+        raise ValueError(
+            'strides are at least 1, and channels too, or 0 for a map that nothing '
+            f'reads: not channels {list(channels)} with strides {list(strides)}.'
+        )
     return BackboneMaps(tuple(c or None for c in channels), tuple(strides))
 
 
@@ -63,11 +68,12 @@ def measure_maps(model: nn.Module, side: int = 256) -> BackboneMaps:
         tested = _run_backbone(model.backbone, False, side)
     _check_maps(name, maps, tested, side)
     model.train()  # some heads give their losses other things than their predictions
-    with _trial(f'what follows {name} in {type(model).__name__}', side,
-                'see whether it fits the backbone'):
+    with _trial(f'what follows {name} in {type(model).__name__}', side, 'see whether it fits the backbone'):
         read = _read_maps(model, maps, side)
-    return BackboneMaps(tuple(m.shape[1] if seen else None for m, seen in zip(maps, read)),
-                        tuple(_stride(side, m.shape[-1]) for m in maps))
+    return BackboneMaps(
+        tuple(m.shape[1] if seen else None for m, seen in zip(maps, read)),
+        tuple(_stride(side, m.shape[-1]) for m in maps),
+    )
 
 
 @contextmanager
@@ -76,11 +82,13 @@ def _trial(what: str, side: int, mend: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise ValueError(f'{what} cannot be run on images of {side} x {side} pixels '
-                         f'({first_line(error)}): give another --side, or {mend}.') from error
+        raise ValueError(
+            f'{what} cannot be run on images of {side} x {side} pixels '
+            f'({first_line(error)}): give another --side, or {mend}.'
+        ) from error
 
 
-def _run_backbone(backbone: nn.Module, training: bool, side: int) -> List[Tensor]:
+def _run_backbone(backbone: nn.Module, training: bool, side: int) -> list[Tensor]:
     backbone.train(training)
     with torch.no_grad():
         maps = backbone(torch.zeros(2, 3, side, side))
@@ -89,14 +97,20 @@ def _run_backbone(backbone: nn.Module, training: bool, side: int) -> List[Tensor
 
 def _check_maps(name: str, maps: Sequence, tested: Sequence, side: int) -> None:
     if not maps or not all(isinstance(m, Tensor) and m.dim() == 4 for m in maps):
-        raise ValueError(f'{name} gives more than feature maps (N, C, H, W), such as class tokens, '
-                         'and its heads need them: a diffusion model has nothing like that.')
+        raise ValueError(
+            f'{name} gives more than feature maps (N, C, H, W), such as class tokens, '
+            'and its heads need them: a diffusion model has nothing like that.'
+        )
     if [m.shape for m in maps] != [getattr(m, 'shape', None) for m in tested]:
-        raise ValueError(f'{name} gives other maps in training than in testing, and its heads are '
-                         'made for that: a diffusion model cannot take its place.')
+        raise ValueError(
+            f'{name} gives other maps in training than in testing, and its heads are '
+            'made for that: a diffusion model cannot take its place.'
+        )
     if any(m.shape[1:] == (3, side, side) for m in maps):
-        raise ValueError(f'{name} gives the image itself among its maps, and its neck needs it: a '
-                         'diffusion model cannot take its place.')
+        raise ValueError(
+            f'{name} gives the image itself among its maps, and its neck needs it: a '
+            'diffusion model cannot take its place.'
+        )
 
 
 def _stride(side: int, size: int) -> int:
@@ -105,17 +119,18 @@ def _stride(side: int, size: int) -> int:
     return power if abs(side / power - size) <= 1 else round(side / size)
 
 
-def _read_maps(model: nn.Module, maps: Sequence[Tensor], side: int) -> List[bool]:
+def _read_maps(model: nn.Module, maps: Sequence[Tensor], side: int) -> list[bool]:
     """Whether a gradient comes back to each map."""
     leaves = [m.clone().requires_grad_() for m in maps]
     _loss(model, leaves, side).backward()
     return [leaf.grad is not None for leaf in leaves]
 
 
-def _loss(model: nn.Module, maps: List[Tensor], side: int) -> Tensor:
+def _loss(model: nn.Module, maps: list[Tensor], side: int) -> Tensor:
     """A number that depends on every map that the model reads."""
     if is_installed('mmseg'):
         from mmseg.models.segmentors import EncoderDecoder
+
         if isinstance(model, EncoderDecoder):
             return _segmentation_loss(model, maps, side)
     if getattr(model, 'with_neck', False):
@@ -123,14 +138,16 @@ def _loss(model: nn.Module, maps: List[Tensor], side: int) -> Tensor:
     return sum(m.sum() for m in maps)  # heads without a neck read what they are given
 
 
-def _segmentation_loss(model: nn.Module, maps: List[Tensor], side: int) -> Tensor:
+def _segmentation_loss(model: nn.Module, maps: list[Tensor], side: int) -> Tensor:
     """The segmentor's own loss, all heads included, on an empty label map."""
     from mmengine.structures import PixelData
     from mmseg.structures import SegDataSample
+
     size = (side, side)
     labels = PixelData(data=torch.zeros(1, *size, dtype=torch.long))
-    samples = [SegDataSample(gt_sem_seg=labels, metainfo=dict(img_shape=size, pad_shape=size,
-                                                              ori_shape=size)) for _ in maps[0]]
+    samples = [
+        SegDataSample(gt_sem_seg=labels, metainfo=dict(img_shape=size, pad_shape=size, ori_shape=size)) for _ in maps[0]
+    ]
     backbone, model.backbone = model.backbone, _Given(maps)
     try:
         losses = model.loss(torch.zeros(len(samples), 3, *size), samples)
@@ -142,9 +159,9 @@ def _segmentation_loss(model: nn.Module, maps: List[Tensor], side: int) -> Tenso
 class _Given(nn.Module):
     """Stands where the backbone was."""
 
-    def __init__(self, maps: List[Tensor]) -> None:
+    def __init__(self, maps: list[Tensor]) -> None:
         super().__init__()
         self.maps = maps
 
-    def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         return tuple(self.maps)

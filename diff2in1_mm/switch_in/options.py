@@ -1,9 +1,9 @@
 """What the person who switches a config chooses."""
-from dataclasses import dataclass
-from typing import Optional
 
-from ..diffusion.embedded import locate
-from ..diffusion.loading import check_source
+from dataclasses import dataclass
+
+from ..diffusion.loading.embedded import locate
+from ..diffusion.loading.source import check_source
 from ..diffusion.precision import DTYPES
 from .maps import BackboneMaps
 
@@ -31,10 +31,10 @@ class SwitchOptions:
     diffusion: str = 'stable-diffusion-v1-5/stable-diffusion-v1-5'
     dtype: str = 'bf16'
     features_only: bool = False
-    warm_up: Optional[int] = None
-    T: Optional[int] = None
-    maps: Optional[BackboneMaps] = None
-    side: Optional[int] = None
+    warm_up: int | None = None
+    T: int | None = None
+    maps: BackboneMaps | None = None
+    side: int | None = None
 
     def __post_init__(self) -> None:
         check_source(locate(self.diffusion))
@@ -47,8 +47,8 @@ class SwitchOptions:
         if self.side is not None and self.side < 32:
             raise ValueError(f'side={self.side} is too small to tell strides: 32 pixels or more.')
         if self.features_only and (self.T is not None or self.warm_up is not None):
-            raise ValueError('features_only leaves out the synthetic images that T and the warm-up '
-                             'are for: give either.')
+            raise ValueError(
+                'features_only leaves out the synthetic images that T and the warm-up are for: give either.'
+            )
         if self.maps is not None and self.side is not None:
-            raise ValueError('side is for trying a backbone, whose maps are given already: give '
-                             'either.')
+            raise ValueError('side is for trying a backbone, whose maps are given already: give either.')

@@ -1,5 +1,7 @@
 """Python source of settings."""
-from typing import Any, List, Mapping
+
+from collections.abc import Mapping
+from typing import Any
 
 __all__ = ['arguments', 'as_dict', 'floats', 'part', 'replacing']
 
@@ -11,7 +13,7 @@ def part(settings: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 def as_dict(**settings: Any) -> str:
     """Source of a ``dict(...)`` on one line."""
-    return f"dict({', '.join(f'{key}={value!r}' for key, value in settings.items())})"
+    return f'dict({", ".join(f"{key}={value!r}" for key, value in settings.items())})'
 
 
 def replacing(base: Mapping[str, Any], key: str, **settings: Any) -> str:
@@ -21,12 +23,12 @@ def replacing(base: Mapping[str, Any], key: str, **settings: Any) -> str:
     return as_dict(**settings)
 
 
-def arguments(lines: List[str], indent: int) -> str:
+def arguments(lines: list[str], indent: int) -> str:
     """Source of arguments, one below the other; comments among them."""
     ends = [line if line.startswith('#') else f'{line},' for line in lines[:-1]]
     return '\n'.join(' ' * indent + line for line in [*ends, lines[-1]])
 
 
-def floats(values: Any) -> List[float]:
+def floats(values: Any) -> list[float]:
     """One number or several, as a list that a preprocessor's mean and std can be."""
     return [float(value) for value in (values if hasattr(values, '__iter__') else [values])]

@@ -1,11 +1,12 @@
 """The text of a switched config."""
+
 import os.path as osp
-from typing import List, Mapping, Optional
+from collections.abc import Mapping
 
 from mmengine.config import Config
 from torch import nn
 
-from ..synthesis.labellers import labeller_for
+from ..tasks.labellers import labeller_for
 from .built import build_model, load
 from .maps import BackboneMaps, measure_maps
 from .options import SwitchOptions
@@ -20,8 +21,11 @@ _HEAD = """\
 _base_ = [{inherited!r}]"""
 _TASKS = ('segmentation', 'instances', 'panoptic')
 # They rate layers of the backbone that is replaced, and know no other.
-_LAYER_DECAY = ('LearningRateDecayOptimizerConstructor', 'LayerDecayOptimizerConstructor',
-                'LayerDecayOptimWrapperConstructor')
+_LAYER_DECAY = (
+    'LearningRateDecayOptimizerConstructor',
+    'LayerDecayOptimizerConstructor',
+    'LayerDecayOptimWrapperConstructor',
+)
 
 
 def switch_in(base: str, out: str, options: SwitchOptions = SwitchOptions()) -> str:
@@ -49,8 +53,14 @@ def switch_in(base: str, out: str, options: SwitchOptions = SwitchOptions()) -> 
     stages = [] if options.features_only else creation_stage(cfg, options, _task(model))
     if maps is None:
         maps = measure_maps(model, options.side or _side(cfg))
-    parts = [_HEAD.format(base=base, inherited=_inherited(base, out)), _imports(cfg),
-             _model(cfg, options, maps), *_run(cfg), *_optimizer(cfg), *stages]
+    parts = [
+        _HEAD.format(base=base, inherited=_inherited(base, out)),
+        _imports(cfg),
+        _model(cfg, options, maps),
+        *_run(cfg),
+        *_optimizer(cfg),
+        *stages,
+    ]
     return '\n\n'.join(parts) + '\n'
 
 
@@ -65,11 +75,14 @@ def _task(model: nn.Module) -> str:
     except TypeError as error:
         raise ValueError(f'{error} --features-only gives this model the features alone.') from error
     if task not in _TASKS:
-        raise ValueError(f'{task} is not switched with its synthetic images: inherit one of the '
-                         'configs of docs/normals_and_depth.md, or take --features-only.')
+        raise ValueError(
+            f'{task} is not switched with its synthetic images: inherit one of the '
+            'configs of docs/normals_and_depth.md, or take --features-only.'
+        )
     if type(model).__name__ == 'TridentFasterRCNN':
-        raise ValueError('TridentFasterRCNN takes three maps of each image from its own backbone: '
-                         'switch a Faster R-CNN instead.')
+        raise ValueError(
+            'TridentFasterRCNN takes three maps of each image from its own backbone: switch a Faster R-CNN instead.'
+        )
     return task
 
 
@@ -95,32 +108,39 @@ def _inherited(base: str, out: str) -> str:
 def _imports(cfg: Config) -> str:
     imports = part(cfg, 'custom_imports').get('imports', [])
     imports = [imports] if isinstance(imports, str) else list(imports)
-    return f"custom_imports = {replacing(cfg, 'custom_imports', imports=[*imports, 'diff2in1_mm'])}"
+    return f'custom_imports = {replacing(cfg, "custom_imports", imports=[*imports, "diff2in1_mm"])}'
 
 
 def _model(cfg: Config, options: SwitchOptions, maps: BackboneMaps) -> str:
     """The backbone, told how the config normalises and what the replaced one gave."""
     processor = part(cfg.model, 'data_preprocessor')
-    lines = ['_delete_=True', "type='DiffusionBackbone'",
-             f'diffusion={as_dict(source=options.diffusion, dtype=options.dtype)}',
-             '# how the data preprocessor normalises; undone inside',
-             f"input_mean={floats(processor.get('mean') or 0)}",
-             f"input_std={floats(processor.get('std') or 1)}"]
+    lines = [
+        '_delete_=True',
+        "type='DiffusionBackbone'",
+        f'diffusion={as_dict(source=options.diffusion, dtype=options.dtype)}',
+        '# how the data preprocessor normalises; undone inside',
+        f'input_mean={floats(processor.get("mean") or 0)}',
+        f'input_std={floats(processor.get("std") or 1)}',
+    ]
     if not (processor.get('bgr_to_rgb') or processor.get('rgb_to_bgr')):  # both exchange them
         lines.append('input_bgr=True')
-    lines += [f'# what {cfg.model.backbone.type} gave'
-              + ('; None: nothing reads that map' if None in maps.channels else ''),
-              f'out_channels={list(maps.channels)}', f'out_strides={list(maps.strides)}']
+    lines += [
+        f'# what {cfg.model.backbone.type} gave' + ('; None: nothing reads that map' if None in maps.channels else ''),
+        f'out_channels={list(maps.channels)}',
+        f'out_strides={list(maps.strides)}',
+    ]
     first = '    pretrained=None,\n' if cfg.model.get('pretrained') else ''
     return f'model = dict(\n{first}    backbone=dict(\n{arguments(lines, 8)}))'
 
 
-def _run(cfg: Config) -> List[str]:
+def _run(cfg: Config) -> list[str]:
     """What another run than the base's needs."""
     lines = []
     if part(cfg, 'randomness').get('seed') is None:
-        lines += ['# so that a resumed run goes on with the same batches',
-                  f"randomness = {replacing(cfg, 'randomness', seed=0)}"]
+        lines += [
+            '# so that a resumed run goes on with the same batches',
+            f'randomness = {replacing(cfg, "randomness", seed=0)}',
+        ]
     if cfg.get('load_from'):
         lines.append('load_from = None  # it was for the backbone that is replaced')
     if cfg.get('resume'):
@@ -130,24 +150,26 @@ def _run(cfg: Config) -> List[str]:
     return ['\n'.join(lines)] if lines else []
 
 
-def _optimizer(cfg: Config) -> List[str]:
+def _optimizer(cfg: Config) -> list[str]:
     """Learning rates that were for the weights of the replaced backbone."""
     wrapper = part(cfg, 'optim_wrapper')
     paramwise = part(wrapper, 'paramwise_cfg')
     if wrapper.get('constructor') in _LAYER_DECAY:
-        kept = {key: value for key, value in paramwise.items()
-                if key not in ('num_layers', 'decay_rate', 'decay_type')}
-        return ['# learning rates by layer were for the backbone that is replaced\n'
-                "optim_wrapper = dict(\n    constructor='DefaultOptimWrapperConstructor',\n"
-                f'    paramwise_cfg={as_dict(_delete_=True, **kept)})']
+        kept = {key: value for key, value in paramwise.items() if key not in ('num_layers', 'decay_rate', 'decay_type')}
+        return [
+            '# learning rates by layer were for the backbone that is replaced\n'
+            "optim_wrapper = dict(\n    constructor='DefaultOptimWrapperConstructor',\n"
+            f'    paramwise_cfg={as_dict(_delete_=True, **kept)})'
+        ]
     if _slows_projections(paramwise):
-        return ['# the projections are new, unlike the backbone that learned slowly\n'
-                'optim_wrapper = dict(paramwise_cfg=dict(custom_keys={\n'
-                "    'backbone.projections': dict(lr_mult=1.0)}))"]
+        return [
+            '# the projections are new, unlike the backbone that learned slowly\n'
+            'optim_wrapper = dict(paramwise_cfg=dict(custom_keys={\n'
+            "    'backbone.projections': dict(lr_mult=1.0)}))"
+        ]
     return []
 
 
 def _slows_projections(paramwise: Mapping) -> bool:
-    keys: Optional[Mapping] = paramwise.get('custom_keys') or {}
-    return any(key in 'backbone.projections.0.weight' and value.get('lr_mult', 1) != 1
-               for key, value in keys.items())
+    keys: Mapping | None = paramwise.get('custom_keys') or {}
+    return any(key in 'backbone.projections.0.weight' and value.get('lr_mult', 1) != 1 for key, value in keys.items())

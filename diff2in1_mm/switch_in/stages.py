@@ -1,18 +1,16 @@
 """The text of what creates synthetic images and learns from them."""
-from typing import List, Optional, Tuple
 
 from mmengine.config import Config
 
-from ..diffusion.embedded import locate
-from ..diffusion.loading import trained_side
+from ..diffusion.loading.embedded import locate
+from ..diffusion.loading.source import trained_side
 from .options import SwitchOptions
 from .python_text import arguments, part, replacing
 
 __all__ = ['creation_stage']
 
 
-
-def creation_stage(cfg: Config, options: SwitchOptions, task: str) -> List[str]:
+def creation_stage(cfg: Config, options: SwitchOptions, task: str) -> list[str]:
     """Data-set wrapper, hook, and checkpoints that a kill cannot damage.
 
     Args:
@@ -24,35 +22,37 @@ def creation_stage(cfg: Config, options: SwitchOptions, task: str) -> List[str]:
         ValueError: No training data, or no room for two stages.
     """
     if 'dataset' not in part(cfg, 'train_dataloader'):
-        raise ValueError('the config has no train_dataloader with a dataset, and there is nothing '
-                         'to make synthetic images from: give one, or take --features-only.')
+        raise ValueError(
+            'the config has no train_dataloader with a dataset, and there is nothing '
+            'to make synthetic images from: give one, or take --features-only.'
+        )
     warm_up, unit = _warm_up(cfg, options.warm_up)
-    lines = ["type='SelfImprovingHook'", f'# {unit}; best until validation stops rising',
-             f'warm_up={warm_up}']
+    lines = ["type='SelfImprovingHook'", f'# {unit}; best until validation stops rising', f'warm_up={warm_up}']
     if task == 'instances':
-        lines += ['# boxes of theta_C with a lower score are left out, see docs/detection.md',
-                  'confidence=0.9']
+        lines += ['# boxes of theta_C with a lower score are left out, see docs/detection.md', 'confidence=0.9']
     creation = arguments(_creation(cfg, options, task), 8)
     lines.append(f'creation=dict(\n{creation})')
     checkpoint = _checkpoint(cfg)
-    return ['train_dataloader = dict(dataset=dict(\n'
-            "    _delete_=True, type='SyntheticMixDataset', ratio=1.0,\n"
-            '    dataset=_base_.train_dataloader.dataset))',
-            f'custom_hooks = [{_hooks(cfg)}dict(\n{arguments(lines, 4)})]',
-            f'default_hooks = dict(checkpoint={checkpoint})']
+    return [
+        'train_dataloader = dict(dataset=dict(\n'
+        "    _delete_=True, type='SyntheticMixDataset', ratio=1.0,\n"
+        '    dataset=_base_.train_dataloader.dataset))',
+        f'custom_hooks = [{_hooks(cfg)}dict(\n{arguments(lines, 4)})]',
+        f'default_hooks = dict(checkpoint={checkpoint})',
+    ]
 
 
-def _warm_up(cfg: Config, wanted: Optional[int]) -> Tuple[int, str]:
+def _warm_up(cfg: Config, wanted: int | None) -> tuple[int, str]:
     """Its length and what it counts."""
     loop = part(cfg, 'train_cfg')
     unit = 'epochs' if loop.get('max_epochs') else 'iterations'
     length = loop.get('max_epochs') or loop.get('max_iters')
     if not length or length < 2:
-        raise ValueError(f'train_cfg={dict(loop)} has no room for two stages: set max_iters or '
-                         'max_epochs to 2 or more.')
+        raise ValueError(
+            f'train_cfg={dict(loop)} has no room for two stages: set max_iters or max_epochs to 2 or more.'
+        )
     if wanted is not None and wanted >= length:
-        raise ValueError(f'a warm-up of {wanted} {unit} leaves none of the {length} to '
-                         'self-improvement: give less.')
+        raise ValueError(f'a warm-up of {wanted} {unit} leaves none of the {length} to self-improvement: give less.')
     return (length // 2 if wanted is None else wanted), unit
 
 
@@ -73,7 +73,7 @@ def _checkpoint(cfg: Config) -> str:
     return replacing(hooks, 'checkpoint', **settings)
 
 
-def _creation(cfg: Config, options: SwitchOptions, task: str) -> List[str]:
+def _creation(cfg: Config, options: SwitchOptions, task: str) -> list[str]:
     """Arguments of ``creation``: T and sizes by the kind of labels."""
     side = trained_side(locate(options.diffusion))
     default, scale, keep_ratio, labelled = 300, (side * 3 // 2, side), True, None
@@ -83,9 +83,12 @@ def _creation(cfg: Config, options: SwitchOptions, task: str) -> List[str]:
         labelled, keep_ratio = _test_scale(cfg)
     if not keep_ratio:  # images of the ratio that the detector squeezes all images to
         scale = _enlarged(labelled, side)
-    lines = [f'T={options.T or default}',
-             "condition=dict(type='ComposedCaption', scene='scene')",
-             '# (w, h), about what the diffusion model was trained at', f'scale={scale}']
+    lines = [
+        f'T={options.T or default}',
+        "condition=dict(type='ComposedCaption', scene='scene')",
+        '# (w, h), about what the diffusion model was trained at',
+        f'scale={scale}',
+    ]
     if not keep_ratio:
         lines += ['# not within it: the detector looks at images of this ratio', 'keep_ratio=False']
     if labelled:
@@ -93,20 +96,20 @@ def _creation(cfg: Config, options: SwitchOptions, task: str) -> List[str]:
     return lines
 
 
-def _crop_scale(cfg: Config, side: int) -> Tuple[int, int]:
+def _crop_scale(cfg: Config, side: int) -> tuple[int, int]:
     """(w, h) of the training crops, enlarged where the diffusion model knows larger images."""
     size = part(cfg.model, 'data_preprocessor').get('size') or cfg.get('crop_size') or side
     height, width = (size, size) if isinstance(size, int) else size
     return _enlarged((width, height), side)
 
 
-def _enlarged(scale: Tuple[int, int], side: int) -> Tuple[int, int]:
+def _enlarged(scale: tuple[int, int], side: int) -> tuple[int, int]:
     """(w, h) with the shorter of them at least ``side``."""
     larger = max(1.0, side / min(scale))
     return round(scale[0] * larger), round(scale[1] * larger)
 
 
-def _test_scale(cfg: Config) -> Tuple[Optional[Tuple[int, int]], bool]:
+def _test_scale(cfg: Config) -> tuple[tuple[int, int] | None, bool]:
     """(w, h) of ``Resize`` in the validation pipeline, and whether it keeps an image's ratio."""
     dataset = part(part(cfg, 'val_dataloader'), 'dataset')
     for step in dataset.get('pipeline') or []:

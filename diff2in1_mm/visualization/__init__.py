@@ -1,7 +1,8 @@
 """Pictures of labels that MMSegmentation and MMDetection do not draw."""
+
 from mmengine.registry import VISUALIZERS
 
-from ..optional import is_installed, register_placeholders
+from ..utils.optional import is_installed, register_placeholders
 
 if is_installed('mmseg'):
     from .scene_visualizer import SceneLocalVisualizer  # noqa: F401

@@ -1,13 +1,15 @@
 """One face for MMSegmentation's and MMDetection's inference and visualizers."""
+
 import copy
-from typing import Any, Iterable, List, Optional, Tuple, Union
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from mmengine.config import Config, ConfigDict
 from mmengine.structures import BaseDataElement
 
-from ..optional import check_config, scope_of
-from .sheets import label_colours
+from ..utils.optional import check_config, scope_of
+from ..utils.pictures import label_colours
 
 __all__ = ['Detector', 'Segmentor', 'predictor_for']
 
@@ -32,8 +34,7 @@ class Predictor:
 
     writes_names = False
 
-    def __init__(self, cfg: Config, checkpoint: str, device: str = 'cpu',
-                 opacity: float = 0.5) -> None:
+    def __init__(self, cfg: Config, checkpoint: str, device: str = 'cpu', opacity: float = 0.5) -> None:
         cfg = copy.deepcopy(cfg)
         # What tools/test.py evaluates with, also where a config's `test_pipeline` was left behind.
         cfg.test_pipeline = inference_pipeline(cfg)
@@ -42,15 +43,15 @@ class Predictor:
         loader = cfg.test_pipeline[0] if cfg.test_pipeline else {}
         self.turns = not str(loader.get('color_type', '')).endswith('ignore_orientation')
         meta = self.model.dataset_meta or {}
-        self.classes: List[str] = list(meta.get('classes') or ())
+        self.classes: list[str] = list(meta.get('classes') or ())
         palette = meta.get('palette')
-        self.colours = label_colours(len(self.classes),
-                                     palette if isinstance(palette, (list, tuple)) else None)
+        self.colours = label_colours(len(self.classes), palette if isinstance(palette, (list, tuple)) else None)
         self.visualizer = self._visualizer()
         self.visualizer.dataset_meta = dict(
-            classes=self.classes, palette=[tuple(map(int, colour)) for colour in self.colours])
+            classes=self.classes, palette=[tuple(map(int, colour)) for colour in self.colours]
+        )
 
-    def predict(self, image: Union[str, np.ndarray]) -> BaseDataElement:
+    def predict(self, image: str | np.ndarray) -> BaseDataElement:
         """Predict a whole image through the config's test pipeline.
 
         Args:
@@ -78,11 +79,10 @@ class Predictor:
         Returns:
             ndarray: uint8 (H, W, 3), RGB.
         """
-        self.visualizer.add_datasample('prediction', image, prediction, draw_gt=False,
-                                       **self._drawing())
+        self.visualizer.add_datasample('prediction', image, prediction, draw_gt=False, **self._drawing())
         return self.visualizer.get_image()
 
-    def legend(self, classes: Iterable[int]) -> List[Tuple[str, np.ndarray]]:
+    def legend(self, classes: Iterable[int]) -> list[tuple[str, np.ndarray]]:
         """Names and colours of classes, in their order."""
         return [(self.classes[i], self.colours[i]) for i in sorted(classes)]
 
@@ -92,21 +92,24 @@ class Segmentor(Predictor):
 
     def _load(self, cfg, checkpoint, device):
         from mmseg.apis import init_model
+
         return init_model(cfg, checkpoint, device=device)
 
     def _predict(self, image):
         from mmseg.apis import inference_model
+
         return inference_model(self.model, image)
 
     def _visualizer(self):
         from .scene_visualizer import SceneLocalVisualizer
+
         return SceneLocalVisualizer(name='prediction', alpha=self.opacity)
 
     def _drawing(self) -> dict:
         # Its search for a place to write takes seconds in large images, and cuts names off.
         return dict(with_labels=False)
 
-    def present(self, prediction: BaseDataElement) -> List[int]:
+    def present(self, prediction: BaseDataElement) -> list[int]:
         """Classes that a prediction shows, largest area first."""
         if 'pred_sem_seg' not in prediction:
             return []
@@ -131,6 +134,7 @@ class Detector(Predictor):
 
     def _load(self, cfg, checkpoint, device):
         from mmdet.apis import init_detector
+
         # The data set is built to ask for its palette, and would look for its files, or make them.
         dataset = dict(type='mmdet.BaseDetDataset', metainfo=_own_palette(cfg))
         cfg.test_dataloader = ConfigDict(dataset=dataset)
@@ -139,6 +143,7 @@ class Detector(Predictor):
     def _predict(self, image):
         from mmcv.transforms import Compose
         from mmdet.apis import inference_detector
+
         pipeline = copy.deepcopy(self.model.cfg.test_pipeline)
         if not isinstance(image, str):
             pipeline[0]['type'] = 'mmdet.LoadImageFromNDArray'
@@ -146,6 +151,7 @@ class Detector(Predictor):
 
     def _visualizer(self):
         from mmdet.visualization import DetLocalVisualizer
+
         return DetLocalVisualizer(name='prediction', alpha=self.opacity)
 
     def _drawing(self) -> dict:
@@ -160,12 +166,13 @@ class Detector(Predictor):
                 prediction.pred_panoptic_seg = segments
         return super().draw(image, prediction)
 
-    def present(self, prediction: BaseDataElement) -> List[int]:
+    def present(self, prediction: BaseDataElement) -> list[int]:
         """Classes of what is drawn, largest total area first."""
         if 'pred_panoptic_seg' in prediction:
             from mmdet.evaluation import INSTANCE_OFFSET
+
             labels = prediction.pred_panoptic_seg.sem_seg.cpu().numpy().ravel() % INSTANCE_OFFSET
-            areas = np.bincount(labels, minlength=len(self.classes))[:len(self.classes)]
+            areas = np.bincount(labels, minlength=len(self.classes))[: len(self.classes)]
             return [int(i) for i in np.argsort(-areas, kind='stable') if areas[i]]
         if 'pred_instances' not in prediction:
             return []
@@ -179,6 +186,7 @@ class Detector(Predictor):
 def _own_palette(cfg: Config) -> dict:
     """The palette of the config's test data set as a ``metainfo``, empty where it names none."""
     from mmdet.registry import DATASETS
+
     dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
     kind = dataset.get('type')
     kind = DATASETS.get(kind) if isinstance(kind, str) else kind
@@ -193,8 +201,9 @@ _SCENE_LOADERS = ('LoadDepth', 'LoadNormals')
 _PREDICTORS = dict(mmseg=Segmentor, mmdet=Detector)
 
 
-def predictor_for(cfg: Config, checkpoint: str, device: str = 'cpu', opacity: float = 0.5,
-                  score_thr: Optional[float] = None) -> Predictor:
+def predictor_for(
+    cfg: Config, checkpoint: str, device: str = 'cpu', opacity: float = 0.5, score_thr: float | None = None
+) -> Predictor:
     """The predictor for a config, chosen by its scope.
 
     Args:
@@ -210,15 +219,17 @@ def predictor_for(cfg: Config, checkpoint: str, device: str = 'cpu', opacity: fl
     check_config(cfg)
     scope = scope_of(cfg)
     if scope not in _PREDICTORS:
-        raise ValueError(f'the config is of the scope {scope!r}, but pictures are drawn for '
-                         f'{" and ".join(_PREDICTORS)}: set `default_scope` in it to one of these')
+        raise ValueError(
+            f'the config is of the scope {scope!r}, but pictures are drawn for '
+            f'{" and ".join(_PREDICTORS)}: set `default_scope` in it to one of these'
+        )
     options: dict[str, Any] = dict(device=device, opacity=opacity)
     if scope == 'mmdet' and score_thr is not None:
         options['score_thr'] = score_thr
     return _PREDICTORS[scope](cfg, checkpoint, **options)
 
 
-def inference_pipeline(cfg: Config) -> List[ConfigDict]:
+def inference_pipeline(cfg: Config) -> list[ConfigDict]:
     """The transforms of the test data set, without those that load annotations.
 
     Raises:
@@ -233,6 +244,6 @@ def inference_pipeline(cfg: Config) -> List[ConfigDict]:
     return [step for step in pipeline if not _loads_annotations(step['type'])]
 
 
-def _loads_annotations(kind: Union[str, type]) -> bool:
+def _loads_annotations(kind: str | type) -> bool:
     name = getattr(kind, '__name__', kind).rpartition('.')[2]
     return name in _SCENE_LOADERS or (name.startswith('Load') and 'Annotation' in name)

@@ -1,5 +1,6 @@
 """MMSegmentation's visualizer, for normals and depth."""
-from typing import Any, Optional
+
+from typing import Any
 
 import mmcv
 import numpy as np
@@ -7,7 +8,7 @@ from mmengine.dist import master_only
 from mmengine.registry import VISUALIZERS
 from mmseg.visualization import SegLocalVisualizer
 
-from .scenes import depth_picture, normals_picture
+from ..utils.pictures import depth_picture, normals_picture
 
 
 @VISUALIZERS.register_module()
@@ -20,17 +21,27 @@ class SceneLocalVisualizer(SegLocalVisualizer):
     """
 
     @master_only
-    def add_datasample(self, name: str, image: np.ndarray, data_sample: Optional[Any] = None,
-                       draw_gt: bool = True, draw_pred: bool = True, show: bool = False,
-                       wait_time: float = 0, out_file: Optional[str] = None, step: int = 0,
-                       **kwargs: Any) -> None:
+    def add_datasample(
+        self,
+        name: str,
+        image: np.ndarray,
+        data_sample: Any | None = None,
+        draw_gt: bool = True,
+        draw_pred: bool = True,
+        show: bool = False,
+        wait_time: float = 0,
+        out_file: str | None = None,
+        step: int = 0,
+        **kwargs: Any,
+    ) -> None:
         """Draw and write one sample; arguments as in ``SegLocalVisualizer``."""
         wanted = [kind for kind, draw in (('gt', draw_gt), ('pred', draw_pred)) if draw]
         parts = [self._picture(kind, data_sample) for kind in wanted]
         parts = [part for part in parts if part is not None]
         if not parts:
-            super().add_datasample(name, image, data_sample, draw_gt, draw_pred, show, wait_time,
-                                   out_file, step, **kwargs)
+            super().add_datasample(
+                name, image, data_sample, draw_gt, draw_pred, show, wait_time, out_file, step, **kwargs
+            )
             return
         drawn = np.concatenate(parts, axis=1)
         self.set_image(drawn)
@@ -42,15 +53,14 @@ class SceneLocalVisualizer(SegLocalVisualizer):
             self.add_image(name, drawn, step)
 
     @staticmethod
-    def _picture(kind: str, sample: Any) -> Optional[np.ndarray]:
+    def _picture(kind: str, sample: Any) -> np.ndarray | None:
         if sample is None:
             return None
         if f'{kind}_normal_map' in sample:
             return normals_picture(sample.get(f'{kind}_normal_map').data.cpu().numpy())
         if f'{kind}_depth_map' in sample:
-            known = [sample.get(f'{k}_depth_map').data.max() for k in ('gt', 'pred')
-                     if f'{k}_depth_map' in sample]
+            known = [sample.get(f'{k}_depth_map').data.max() for k in ('gt', 'pred') if f'{k}_depth_map' in sample]
             depth = sample.get(f'{kind}_depth_map').data.cpu().numpy()
             # the truth may have no valid pixel
-            return depth_picture(depth, next((float(top) for top in known if top > 0), 0.))
+            return depth_picture(depth, next((float(top) for top in known if top > 0), 0.0))
         return None

@@ -1,7 +1,9 @@
 """Predictions with a legend, also of a photograph's partial-noise variants beside it."""
+
 import os.path as osp
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Iterable, List, NamedTuple, Sequence, Tuple
+from typing import NamedTuple
 
 import cv2
 import matplotlib
@@ -23,12 +25,17 @@ class Pair(NamedTuple):
         image: uint8 (H, W, 3), RGB.
         overlay: The prediction drawn over it, uint8 (H, W, 3), RGB.
     """
+
     image: np.ndarray
     overlay: np.ndarray
 
 
-def variants_picture(photograph: Pair, rows: Sequence[Tuple[int, Sequence[Pair]]], title: str,
-                     legend: Iterable[Tuple[str, Sequence[int]]] = ()) -> np.ndarray:
+def variants_picture(
+    photograph: Pair,
+    rows: Sequence[tuple[int, Sequence[Pair]]],
+    title: str,
+    legend: Iterable[tuple[str, Sequence[int]]] = (),
+) -> np.ndarray:
     """Photograph and prediction on top, below them one row of variants for each noise step.
 
     Images stand in one column below the photograph, predictions below its prediction, so that a
@@ -57,15 +64,16 @@ def variants_picture(photograph: Pair, rows: Sequence[Tuple[int, Sequence[Pair]]
             strips[1] = _beside([strips[1], panel])
             legend = []
     for T, pairs in rows:
-        strips.append(_beside([_strip(pair, f'T = {T}', _caption(i, len(pairs)), size)
-                               for i, pair in enumerate(pairs)]))
+        strips.append(
+            _beside([_strip(pair, f'T = {T}', _caption(i, len(pairs)), size) for i, pair in enumerate(pairs)])
+        )
     if legend:
         strips.append(_legend(legend, width, top=0))
     picture = np.concatenate([_fill(strip, width) for strip in strips])
     return np.pad(picture, ((_GAP, _GAP), (_GAP, _GAP), (0, 0)), constant_values=255)
 
 
-def with_legend(picture: np.ndarray, legend: Iterable[Tuple[str, Sequence[int]]]) -> np.ndarray:
+def with_legend(picture: np.ndarray, legend: Iterable[tuple[str, Sequence[int]]]) -> np.ndarray:
     """Puts a legend below a picture.
 
     Args:
@@ -85,18 +93,17 @@ def _caption(index: int, count: int) -> str:
     return 'prediction' if count == 1 else f'prediction, variant {index + 1}'
 
 
-def _cell_size(image: np.ndarray) -> Tuple[int, int]:
+def _cell_size(image: np.ndarray) -> tuple[int, int]:
     """(w, h) of all cells: the variants' own size where that is reasonable."""
     height = int(np.clip(image.shape[0], *_CELL_HEIGHTS))
     return max(1, round(image.shape[1] * height / image.shape[0])), height
 
 
-def _strip(pair: Pair, left: str, right: str, size: Tuple[int, int]) -> np.ndarray:
+def _strip(pair: Pair, left: str, right: str, size: tuple[int, int]) -> np.ndarray:
     cells = []
     for picture, caption in zip(pair, (left, right)):
         shrinks = size[1] < picture.shape[0]
-        resized = cv2.resize(picture, size,
-                             interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        resized = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
         cell = np.concatenate([_text_line(caption, size[0]), resized])
         cells.append(np.pad(cell, ((0, _GAP), (0, 0), (0, 0)), constant_values=255))
     return _beside(cells)
@@ -105,8 +112,7 @@ def _strip(pair: Pair, left: str, right: str, size: Tuple[int, int]) -> np.ndarr
 def _beside(parts: Sequence[np.ndarray]) -> np.ndarray:
     """Pictures from left to right with gaps, white below the shorter ones."""
     height = max(len(part) for part in parts)
-    padded = [np.pad(part, ((0, height - len(part)), (0, _GAP), (0, 0)), constant_values=255)
-              for part in parts]
+    padded = [np.pad(part, ((0, height - len(part)), (0, _GAP), (0, 0)), constant_values=255) for part in parts]
     return np.concatenate(padded, 1)[:, :-_GAP]
 
 
@@ -123,10 +129,10 @@ def _text_line(text: str, width: int) -> np.ndarray:
     return np.asarray(line)
 
 
-def _legend(entries: Sequence[Tuple[str, Sequence[int]]], width: int, top: int) -> np.ndarray:
+def _legend(entries: Sequence[tuple[str, Sequence[int]]], width: int, top: int) -> np.ndarray:
     """Coloured squares with names, in as many lines as the width asks for."""
     font = _font()
-    places: List[Tuple[int, int]] = []
+    places: list[tuple[int, int]] = []
     x = y = 0
     for name, _ in entries:
         needed = round(font.getlength(name)) + 3 * _TEXT
@@ -138,8 +144,11 @@ def _legend(entries: Sequence[Tuple[str, Sequence[int]]], width: int, top: int) 
     draw = ImageDraw.Draw(panel)
     for (name, colour), (x, y) in zip(entries, places):
         middle = top + y + _LINE // 2
-        draw.rectangle((x, middle - _TEXT // 2, x + _TEXT, middle + _TEXT // 2),
-                       fill=tuple(int(c) for c in colour), outline='black')
+        draw.rectangle(
+            (x, middle - _TEXT // 2, x + _TEXT, middle + _TEXT // 2),
+            fill=tuple(int(c) for c in colour),
+            outline='black',
+        )
         draw.text((x + _TEXT + 5, middle), name, fill='black', font=font, anchor='lm')
     return np.asarray(panel)
 
@@ -147,5 +156,4 @@ def _legend(entries: Sequence[Tuple[str, Sequence[int]]], width: int, top: int) 
 @lru_cache(maxsize=1)
 def _font() -> ImageFont.FreeTypeFont:
     """The font that MMEngine's visualizers write with too; it knows more than Latin letters."""
-    return ImageFont.truetype(
-        osp.join(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf'), _TEXT)
+    return ImageFont.truetype(osp.join(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf'), _TEXT)

@@ -1,4 +1,5 @@
 """Full-size published models by their key lists: names and shapes only, nothing is allocated."""
+
 import json
 
 import pytest
@@ -6,8 +7,8 @@ import torch
 from mmengine.config import Config
 
 import diff2in1_mm  # noqa: F401
-from diff2in1_mm.conversion import convert, recognise
 from diff2in1_mm.conversion.folder import complete_weights, config_text
+from diff2in1_mm.conversion.sources import convert, recognise
 
 pytest.importorskip('mmseg')
 
@@ -15,9 +16,13 @@ pytest.importorskip('mmseg')
 @pytest.fixture
 def official(golden):
     content = json.loads((golden / 'official_keys.json').read_text())
-    return {name: {key: torch.empty(shape, dtype=getattr(torch, dtype), device='meta')
-                   for key, (shape, dtype) in content[name]['keys'].items()}
-            for name in ('sn_module', 'bae_decoder', 'vpd_seg')}
+    return {
+        name: {
+            key: torch.empty(shape, dtype=getattr(torch, dtype), device='meta')
+            for key, (shape, dtype) in content[name]['keys'].items()
+        }
+        for name in ('sn_module', 'bae_decoder', 'vpd_seg')
+    }
 
 
 def fitted(source, converted, tmp_path):
@@ -28,11 +33,12 @@ def fitted(source, converted, tmp_path):
 
 
 def test_each_list_is_recognised(official):
-    names = {name: [source.name for source in recognise(state)]
-             for name, state in official.items()}
-    assert names == dict(sn_module=['the aggregator of Diff-2-in-1'],
-                         bae_decoder=['the normal decoder of Diff-2-in-1'],
-                         vpd_seg=['VPD segmentation'])
+    names = {name: [source.name for source in recognise(state)] for name, state in official.items()}
+    assert names == dict(
+        sn_module=['the aggregator of Diff-2-in-1'],
+        bae_decoder=['the normal decoder of Diff-2-in-1'],
+        vpd_seg=['VPD segmentation'],
+    )
 
 
 def test_the_normals_fill_the_released_architecture(official, golden, tmp_path):
@@ -50,8 +56,7 @@ def test_the_normals_fill_the_released_architecture(official, golden, tmp_path):
 def test_vpd_segmentation_is_used_to_the_last_key(official, tmp_path):
     source, converted = convert({'vpd.pth': official['vpd_seg']})
     assert len(converted.keys.used) == 862
-    assert set(converted.keys.unused.values()) == {
-        'noise schedule, which the diffusers folder has as settings'}
+    assert set(converted.keys.unused.values()) == {'noise schedule, which the diffusers folder has as settings'}
     cfg, weights = fitted(source, converted, tmp_path)
     assert cfg.model.neck.in_channels == [320, 790, 1430, 1280]
     backbone = cfg.model.backbone

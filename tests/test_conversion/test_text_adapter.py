@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from diff2in1_mm.conversion import fold_text_adapter
+from diff2in1_mm.conversion.text_adapter import fold_text_adapter
 
 from ..golden_values import Golden
 
@@ -15,8 +15,9 @@ def test_it_equals_the_vpd_code(golden):
 
 
 def test_parts_that_do_not_fit_are_named():
-    adapter = {f'fc.{i}.{kind}': torch.zeros((8, 8) if kind == 'weight' else 8)
-               for i in (0, 2) for kind in ('weight', 'bias')}
+    adapter = {
+        f'fc.{i}.{kind}': torch.zeros((8, 8) if kind == 'weight' else 8) for i in (0, 2) for kind in ('weight', 'bias')
+    }
     with pytest.raises(ValueError, match=r'do not fit class embeddings \(3, 6\)'):
         fold_text_adapter(torch.zeros(3, 6), torch.zeros(8), adapter)
     del adapter['fc.2.bias']

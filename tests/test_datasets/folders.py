@@ -1,10 +1,12 @@
 """Tiny segmentation data sets on the disk, and stores for them."""
+
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from diff2in1_mm.synthesis import SampleRecord, SyntheticStore
+from diff2in1_mm.store.records import SampleRecord
+from diff2in1_mm.store.store import SyntheticStore
 
 CLASSES = ('road', 'sky', 'tree')
 LOADING = [dict(type='LoadImageFromFile'), dict(type='mmseg.LoadAnnotations')]
@@ -28,10 +30,19 @@ def make_folder(root: Path, number: int, offset: int = 0) -> Path:
 
 def base_config(root: Path, **options) -> dict:
     """Config of MMSegmentation's BaseSegDataset on such a folder."""
-    return dict(**{**dict(
-        type='mmseg.BaseSegDataset', data_root=str(root), img_suffix='.png',
-        data_prefix=dict(img_path='images', seg_map_path='annotations'),
-        metainfo=dict(classes=CLASSES), pipeline=PIPELINE), **options})
+    return dict(
+        **{
+            **dict(
+                type='mmseg.BaseSegDataset',
+                data_root=str(root),
+                img_suffix='.png',
+                data_prefix=dict(img_path='images', seg_map_path='annotations'),
+                metainfo=dict(classes=CLASSES),
+                pipeline=PIPELINE,
+            ),
+            **options,
+        }
+    )
 
 
 def open_store(root: Path, classes=CLASSES) -> SyntheticStore:
@@ -46,10 +57,22 @@ def add_samples(store: SyntheticStore, sources, round=0, copy=0, labels=None) ->
         id = SyntheticStore.sample_id(round, source, copy)
         value = 100 + source + 10 * copy + 50 * round
         store.add(
-            SampleRecord(id=id, round=round, source=source, source_path='', copy=copy, seed=0,
-                         T=400, steps=5, solver='ddim', caption='', checkpoint=''),
+            SampleRecord(
+                id=id,
+                round=round,
+                source=source,
+                source_path='',
+                copy=copy,
+                seed=0,
+                T=400,
+                steps=5,
+                solver='ddim',
+                caption='',
+                checkpoint='',
+            ),
             np.full((6, 8, 3), value, np.uint8),
-            np.ones((6, 8), np.uint8) if labels is None else labels)
+            np.ones((6, 8), np.uint8) if labels is None else labels,
+        )
         ids.append(id)
     return ids
 

@@ -1,4 +1,5 @@
 """A mixing wrapper that draws a broken image as one of its others goes on, and the file is named."""
+
 from types import SimpleNamespace
 
 import pytest
@@ -39,8 +40,11 @@ def mixing(coco, transforms, wrap=None, **options):
     inner = real_config('faster_rcnn', coco)
     inner.pipeline = PIPELINE[:2]
     inner = dict(type='RepeatDataset', times=1, dataset=inner) if wrap == 'inside' else inner
-    dataset = dict(type='MultiImageMixDataset', dataset=inner, pipeline=[
-        *transforms, dict(type='PackDetInputs', meta_keys=('img_path', 'mixed'))])
+    dataset = dict(
+        type='MultiImageMixDataset',
+        dataset=inner,
+        pipeline=[*transforms, dict(type='PackDetInputs', meta_keys=('img_path', 'mixed'))],
+    )
     if wrap == 'around':
         dataset = dict(type='ConcatDataset', datasets=[dataset])
     return DATASETS.build(dict(type='SyntheticMixDataset', dataset=dataset, **options))
@@ -58,8 +62,7 @@ def test_real(tmp_path, logged, how, wrap):
     break_file(coco / '2.png', how)
     samples = [mix[i]['data_samples'] for i in range(4)]
     assert [s.img_path[-5:] for s in samples] == ['0.png', '1.png', '3.png', '3.png']
-    assert {tuple(path[-5:] for path in s.mixed) for s in samples} == {
-        ('0.png', '1.png', '3.png', '3.png', '0.png')}
+    assert {tuple(path[-5:] for path in s.mixed) for s in samples} == {('0.png', '1.png', '3.png', '3.png', '0.png')}
     named = [message for message in logged if 'cannot be read' in message]
     assert len(named) == 1 and 'set/2.png' in named[0] and mix.unreadable == 1
 
@@ -67,8 +70,7 @@ def test_real(tmp_path, logged, how, wrap):
 @pytest.mark.parametrize('how', ['missing', 'no image'])
 def test_mosaic(tmp_path, how):
     coco = make_coco(tmp_path / 'set')
-    mix = mixing(coco, [dict(type='Mosaic', img_scale=(64, 64)),
-                        dict(type='MixUp', img_scale=(64, 64))], ratio=0)
+    mix = mixing(coco, [dict(type='Mosaic', img_scale=(64, 64)), dict(type='MixUp', img_scale=(64, 64))], ratio=0)
     break_file(coco / '2.png', how)
     for index in range(40):
         mix[index % 4]
@@ -89,8 +91,9 @@ def test_synthetic(tmp_path, logged):
         samples = [mix[i]['data_samples'] for i in range(4, 8)]
         ids = [store.records(0)[k].id for k in (0, 1, 3, 3)]
         assert sorted(s.sample_id for s in samples) == sorted(ids)
-        assert all(s.img_path == store.image_path(next(
-            r for r in store.records(0) if r.id == s.sample_id)) for s in samples)
+        assert all(
+            s.img_path == store.image_path(next(r for r in store.records(0) if r.id == s.sample_id)) for s in samples
+        )
     assert [str(broken) in m for m in logged if 'cannot be read' in m] == [True]
 
 

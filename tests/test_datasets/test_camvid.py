@@ -1,10 +1,11 @@
 """CamVid: layout, classes, and the draw of the labelled part."""
+
 import cv2
 import numpy as np
 import pytest
 from mmengine.registry import DATASETS
 
-from diff2in1_mm.datasets import check_labels
+from diff2in1_mm.preflight.label_maps import check_labels
 
 pytest.importorskip('mmseg')
 
@@ -15,8 +16,7 @@ def tiny(tmp_path):
         for folder, suffix in (('images', 'jpg'), ('annotations', 'png')):
             (tmp_path / folder / split).mkdir(parents=True)
             for i in range(20):
-                cv2.imwrite(str(tmp_path / folder / split / f'{i:02d}.{suffix}'),
-                            np.full((4, 4), i % 11, np.uint8))
+                cv2.imwrite(str(tmp_path / folder / split / f'{i:02d}.{suffix}'), np.full((4, 4), i % 11, np.uint8))
     return tmp_path
 
 
@@ -32,8 +32,7 @@ def test_layout(tiny):
     dataset = build(tiny)
     assert names(dataset) == [f'{i:02d}' for i in range(20)]
     assert len(dataset.metainfo['classes']) == len(dataset.metainfo['palette']) == 11
-    info = build(tiny, data_prefix=dict(img_path='images/val', seg_map_path='annotations/val'),
-                 ).get_data_info(3)
+    info = build(tiny, data_prefix=dict(img_path='images/val', seg_map_path='annotations/val')).get_data_info(3)
     assert info['seg_map_path'].endswith('annotations/val/03.png')
     assert check_labels(dataset) == 8
 

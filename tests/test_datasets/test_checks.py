@@ -1,4 +1,5 @@
 """Bad data is told in one sentence before training."""
+
 from types import SimpleNamespace
 
 import cv2
@@ -8,8 +9,10 @@ import pytest
 from mmengine.fileio import BaseStorageBackend, register_backend
 from mmengine.registry import DATASETS
 
-from diff2in1_mm.datasets import SyntheticMixDataset, check_folders, check_labels
-from diff2in1_mm.datasets.checks import file_exists
+from diff2in1_mm.datasets.folders import check_folders
+from diff2in1_mm.datasets.readable import file_exists
+from diff2in1_mm.datasets.synthetic_mix import SyntheticMixDataset
+from diff2in1_mm.preflight.label_maps import check_labels
 
 from ..archive import from_archive
 from .folders import base_config, make_folder, write_pair
@@ -32,9 +35,12 @@ def test_good_labels(tmp_path):
 
 def test_labels_outside_the_classes(tmp_path):
     write_pair(make_folder(tmp_path, 5), '02', 0, np.array([[0, 3, 200, 255]]))
-    with pytest.raises(ValueError, match=r'02\.png holds the label values 3, 200, but '
-                       r'BaseSegDataset has the classes 0 to 2, and ignored is 255 by the data '
-                       r"set's `ignore_index`"):
+    with pytest.raises(
+        ValueError,
+        match=r'02\.png holds the label values 3, 200, but '
+        r'BaseSegDataset has the classes 0 to 2, and ignored is 255 by the data '
+        r"set's `ignore_index`",
+    ):
         check_labels(build(tmp_path))
     assert check_labels(build(tmp_path, ignore_index=200, indices=[0])) == 1
 
@@ -117,7 +123,6 @@ def test_maps_are_looked_for_where_the_data_set_reads_them(tmp_path):
 def test_a_backend_that_cannot_tell_is_not_asked():
     @register_backend('only_gives', force=True)
     class OnlyGives(BaseStorageBackend):
-
         def get(self, filepath):
             """Not called."""
 
@@ -130,9 +135,13 @@ def test_a_backend_that_cannot_tell_is_not_asked():
 def test_folders(tmp_path):
     make_folder(tmp_path / 'good', 1)
     check_folders(base_config(tmp_path / 'good'))
-    nested = dict(type='ConcatDataset', datasets=[
-        base_config(tmp_path / 'good'),
-        dict(type='RepeatDataset', times=2, dataset=base_config(tmp_path / 'bad'))])
+    nested = dict(
+        type='ConcatDataset',
+        datasets=[
+            base_config(tmp_path / 'good'),
+            dict(type='RepeatDataset', times=2, dataset=base_config(tmp_path / 'bad')),
+        ],
+    )
     with pytest.raises(FileNotFoundError, match='bad does not exist'):
         check_folders(dict(type='SyntheticMixDataset', dataset=nested))
     with pytest.raises(FileNotFoundError, match='no .jpg.*img_suffix'):
@@ -140,6 +149,5 @@ def test_folders(tmp_path):
     with pytest.raises(FileNotFoundError, match='train.txt does not exist'):
         check_folders(base_config(tmp_path / 'good', ann_file='train.txt'))
     with pytest.raises(FileNotFoundError, match="labels does not exist.*'seg_map_path'"):
-        check_folders(base_config(tmp_path / 'good', data_prefix=dict(
-            img_path='images', seg_map_path='labels')))
+        check_folders(base_config(tmp_path / 'good', data_prefix=dict(img_path='images', seg_map_path='labels')))
     check_folders(base_config('s3://bucket'))

@@ -1,4 +1,5 @@
 """Boxes and panoptic maps mixed into MMDetection's data sets, and bad ones named."""
+
 import json
 
 import cv2
@@ -8,15 +9,20 @@ from mmengine.registry import DATASETS, init_default_scope
 
 pytest.importorskip('mmdet')
 
-from diff2in1_mm.datasets.box_checks import check_boxes  # noqa: E402
-from diff2in1_mm.synthesis.codecs import Instances, PanopticMap  # noqa: E402
-from diff2in1_mm.synthesis.store import SyntheticStore  # noqa: E402
+from diff2in1_mm.preflight.boxes import check_boxes  # noqa: E402
+from diff2in1_mm.store.store import SyntheticStore  # noqa: E402
+from diff2in1_mm.tasks.codecs.instances import Instances  # noqa: E402
+from diff2in1_mm.tasks.codecs.panoptic import PanopticMap  # noqa: E402
 
 from ..detectors import CLASSES, STUFF, make_coco, run_config  # noqa: E402
 from ..test_synthesis.test_codecs.test_instances import record  # noqa: E402
 
-PIPELINE = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True),
-            dict(type='Resize', scale=(32, 32)), dict(type='PackDetInputs')]
+PIPELINE = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='Resize', scale=(32, 32)),
+    dict(type='PackDetInputs'),
+]
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -34,13 +40,12 @@ def real_config(name, root):
 
 
 def mixed(dataset, store):
-    mix = DATASETS.build(dict(type='SyntheticMixDataset', dataset=dataset,
-                              store=store and str(store.root)))
+    mix = DATASETS.build(dict(type='SyntheticMixDataset', dataset=dataset, store=store and str(store.root)))
     mix.serve(0)
     return mix
 
 
-def store_of(root, task, classes, annotation, sources=(0, )):
+def store_of(root, task, classes, annotation, sources=(0,)):
     store = SyntheticStore.prepare(root, task, classes, 'f', {})
     for source in sources:
         store.add(record(source, 0, 0), np.full((64, 64, 3), 200, np.uint8), annotation)
@@ -48,8 +53,7 @@ def store_of(root, task, classes, annotation, sources=(0, )):
 
 
 def one_box(masks=None):
-    return Instances(np.array([[8., 16, 24, 48]]), np.array([1]), np.array([0.9]),
-                     np.array([False]), masks)
+    return Instances(np.array([[8.0, 16, 24, 48]]), np.array([1]), np.array([0.9]), np.array([False]), masks)
 
 
 def masked(coco, tmp_path):
@@ -80,8 +84,7 @@ def test_polygons_where_the_pipeline_wants_them(coco, tmp_path):
 def test_panoptic(coco, tmp_path):
     ids = np.zeros((64, 64), int)
     ids[:32], ids[40:50, 10:20] = 1, 2
-    store = store_of(tmp_path / 's', 'panoptic', CLASSES + STUFF,
-                     PanopticMap(ids, np.array([2, 0]), 2))
+    store = store_of(tmp_path / 's', 'panoptic', CLASSES + STUFF, PanopticMap(ids, np.array([2, 0]), 2))
     config = real_config('mask2former_panoptic', coco)
     config.pipeline[-2].prob = 0.0
     sample = mixed(config, store)[4]['data_samples']
@@ -99,12 +102,21 @@ def test_voc(tmp_path):
     (root / 'Annotations/a.xml').write_text(
         '<annotation><size><width>64</width><height>64</height></size><object><name>disc</name>'
         '<difficult>0</difficult><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax>'
-        '<ymax>9</ymax></bndbox></object></annotation>')
+        '<ymax>9</ymax></bndbox></object></annotation>'
+    )
     (root / 'ImageSets/Main/train.txt').write_text('a\n')
     store = store_of(tmp_path / 's', 'instances', CLASSES, one_box())
-    mix = mixed(dict(type='VOCDataset', data_root=str(root), ann_file='ImageSets/Main/train.txt',
-                     data_prefix=dict(sub_data_root=''), metainfo=dict(classes=CLASSES),
-                     pipeline=PIPELINE), store)
+    mix = mixed(
+        dict(
+            type='VOCDataset',
+            data_root=str(root),
+            ann_file='ImageSets/Main/train.txt',
+            data_prefix=dict(sub_data_root=''),
+            metainfo=dict(classes=CLASSES),
+            pipeline=PIPELINE,
+        ),
+        store,
+    )
     assert mix[0]['data_samples'].gt_instances.labels.tolist() == [1]
     sample = mix[1]['data_samples']
     assert sample.synthetic and sample.gt_instances.bboxes.tensor.tolist() == [[4, 8, 12, 24]]
@@ -115,8 +127,11 @@ def test_mosaic_keeps_kinds_apart(coco, tmp_path):
     store = store_of(tmp_path / 's', 'instances', CLASSES, one_box(), sources=range(4))
     inner = real_config('faster_rcnn', coco)
     inner.pipeline = PIPELINE[:2]
-    mosaic = dict(type='MultiImageMixDataset', dataset=inner, pipeline=[
-        dict(type='Mosaic', img_scale=(64, 64), pad_val=200.0), dict(type='PackDetInputs')])
+    mosaic = dict(
+        type='MultiImageMixDataset',
+        dataset=inner,
+        pipeline=[dict(type='Mosaic', img_scale=(64, 64), pad_val=200.0), dict(type='PackDetInputs')],
+    )
     mix = mixed(mosaic, store)
     synthetic, real = mix[5], mix[0]
     assert synthetic['data_samples'].synthetic and not real['data_samples'].synthetic
@@ -129,8 +144,14 @@ def test_mixup_keeps_kinds_apart(coco, tmp_path):
     store = store_of(tmp_path / 's', 'instances', CLASSES, one_box(), sources=range(4))
     inner = real_config('faster_rcnn', coco)
     inner.pipeline = PIPELINE[:2]
-    mix = mixed(dict(type='MultiImageMixDataset', dataset=inner, pipeline=[
-        dict(type='MixUp', img_scale=(64, 64), pad_val=200.0), dict(type='PackDetInputs')]), store)
+    mix = mixed(
+        dict(
+            type='MultiImageMixDataset',
+            dataset=inner,
+            pipeline=[dict(type='MixUp', img_scale=(64, 64), pad_val=200.0), dict(type='PackDetInputs')],
+        ),
+        store,
+    )
     for index in range(4, 8):
         assert (mix[index]['inputs'] == 200).all()
 
@@ -139,8 +160,12 @@ def test_remembered_images_are_of_one_kind(coco, tmp_path):
     """CachedMosaic joins an image with those that its pipeline saw before."""
     store = store_of(tmp_path / 's', 'instances', CLASSES, one_box(), sources=range(4))
     config = real_config('faster_rcnn', coco)
-    config.pipeline = [*PIPELINE[:2], dict(type='CachedMosaic', img_scale=(64, 64), pad_val=200.0),
-                       dict(type='CachedMixUp', img_scale=(64, 64), pad_val=200.0), PIPELINE[-1]]
+    config.pipeline = [
+        *PIPELINE[:2],
+        dict(type='CachedMosaic', img_scale=(64, 64), pad_val=200.0),
+        dict(type='CachedMixUp', img_scale=(64, 64), pad_val=200.0),
+        PIPELINE[-1],
+    ]
     mix = mixed(config, store)
     for _ in range(4):
         real, synthetic = ([mix[i] for i in range(first, first + 4)] for first in (0, 4))
@@ -210,7 +235,7 @@ def test_ids_of_objects_that_are_no_categories(coco):
     # a part of the classes, on purpose
     make_coco(coco / 'other')
     config = real_config('faster_rcnn', coco / 'other')
-    config.metainfo = dict(classes=('disc', ))
+    config.metainfo = dict(classes=('disc',))
     assert check_boxes(DATASETS.build(config)) == 1
 
 
@@ -246,7 +271,7 @@ def test_images_of_background_only_beside_others(coco, tmp_path, logged, categor
 @pytest.mark.parametrize('image', range(4))
 def test_objects_are_looked_for_everywhere(tmp_path, monkeypatch, logged, image):
     """As in videos, where nothing happens at first."""
-    monkeypatch.setattr('diff2in1_mm.datasets.box_checks._ENTRIES', 2)
+    monkeypatch.setattr('diff2in1_mm.preflight.boxes._ENTRIES', 2)
     assert check_boxes(DATASETS.build(without_objects(tmp_path / 'set', keep=[image]))) == 1
     assert not any('No object' in message for message in logged)
 
@@ -262,6 +287,7 @@ def test_an_image_that_cannot_be_read(coco):
 
 def test_a_turned_photograph(coco):
     from PIL import Image
+
     exif = Image.Exif()
     exif[0x0112] = 6  # orientation: a quarter turn
     content = json.loads((coco / 'instances.json').read_text())

@@ -1,12 +1,12 @@
 """Unlabelled images: what is found, read, skipped, captioned."""
+
 import cv2
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from diff2in1_mm.datasets import ImageFolder
-from diff2in1_mm.datasets.image_folder import listed
+from diff2in1_mm.datasets.image_folder import ImageFolder, listed
 
 
 def write_images(folder, count=4, size=(40, 60)):
@@ -24,7 +24,7 @@ def test_folder_is_searched_recursively_and_sorted(tmp_path):
     write_images(tmp_path / 'a', 1)
     (tmp_path / 'notes.txt').write_text('not an image')
     data = ImageFolder(str(tmp_path), size=(32, 48))
-    assert [f[len(str(tmp_path)):] for f in data.files] == ['/a/0.png', '/b/0.png', '/b/1.png']
+    assert [f[len(str(tmp_path)) :] for f in data.files] == ['/a/0.png', '/b/0.png', '/b/1.png']
 
 
 def test_glob_below_data_root(tmp_path):
@@ -96,11 +96,17 @@ def test_missing_and_empty_folder(tmp_path):
         ImageFolder(str(tmp_path), size=(32, 32))
 
 
-@pytest.mark.parametrize('name, content', [
-    ('c.json', '{"0.png": "a red  square", "2.png": "a pink\\nsquare"}'),
-    ('c.jsonl', '{"file_name": "0.png", "text": "a red square"}\n\n'
-     '{"file_name": "images/2.png", "text": "a pink square"}\n'),
-])
+@pytest.mark.parametrize(
+    'name, content',
+    [
+        ('c.json', '{"0.png": "a red  square", "2.png": "a pink\\nsquare"}'),
+        (
+            'c.jsonl',
+            '{"file_name": "0.png", "text": "a red square"}\n\n'
+            '{"file_name": "images/2.png", "text": "a pink square"}\n',
+        ),
+    ],
+)
 def test_captions_of_a_file(tmp_path, name, content):
     write_images(tmp_path / 'images', 3)
     (tmp_path / name).write_text(content)
@@ -130,14 +136,17 @@ def test_sidecar_captions(tmp_path):
     assert ImageFolder(str(tmp_path), (32, 32), captions='sidecar').captions == ['', 'one']
 
 
-@pytest.mark.parametrize('name, content, error, match', [
-    ('gone.json', None, FileNotFoundError, 'no captions file'),
-    ('list.json', '["a"]', ValueError, 'is no caption file'),
-    ('half.json', '{"0.png": ', ValueError, 'is no caption file'),
-    ('keys.jsonl', '{"name": "0.png"}', ValueError, 'is no caption file'),
-    ('others.json', '{"cat.png": "a cat"}', ValueError, 'names none of the images'),
-    ('sidecar', None, ValueError, 'no image has a .txt file'),
-])
+@pytest.mark.parametrize(
+    'name, content, error, match',
+    [
+        ('gone.json', None, FileNotFoundError, 'no captions file'),
+        ('list.json', '["a"]', ValueError, 'is no caption file'),
+        ('half.json', '{"0.png": ', ValueError, 'is no caption file'),
+        ('keys.jsonl', '{"name": "0.png"}', ValueError, 'is no caption file'),
+        ('others.json', '{"cat.png": "a cat"}', ValueError, 'names none of the images'),
+        ('sidecar', None, ValueError, 'no image has a .txt file'),
+    ],
+)
 def test_bad_captions(tmp_path, name, content, error, match):
     write_images(tmp_path, 2)
     if content is not None:

@@ -1,4 +1,5 @@
 """NYUv2 with normals: the layout of Bae et al. and of the released code, captions, bad folders."""
+
 import json
 
 import cv2
@@ -8,11 +9,14 @@ from mmengine.registry import DATASETS, init_default_scope
 
 pytest.importorskip('mmseg')
 
-from diff2in1_mm.datasets import SyntheticMixDataset  # noqa: E402
+from diff2in1_mm.datasets.synthetic_mix import SyntheticMixDataset  # noqa: E402
 
-PIPELINE = [dict(type='LoadImageFromFile'), dict(type='LoadNormals'),
-            dict(type='Resize', scale=(16, 12), keep_ratio=False),
-            dict(type='PackSceneInputs')]
+PIPELINE = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadNormals'),
+    dict(type='Resize', scale=(16, 12), keep_ratio=False),
+    dict(type='PackSceneInputs'),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -37,8 +41,7 @@ def root(tmp_path):
 
 
 def build(root, **options):
-    return DATASETS.build(dict(type='NYUNormalsDataset', data_root=str(root),
-                               **{**dict(pipeline=PIPELINE), **options}))
+    return DATASETS.build(dict(type='NYUNormalsDataset', data_root=str(root), **{**dict(pipeline=PIPELINE), **options}))
 
 
 def names(dataset):
@@ -82,14 +85,17 @@ def test_a_part_is_drawn(root):
         build(root, num_labelled=4)
 
 
-@pytest.mark.parametrize('options, words', [
-    (dict(data_root='nowhere'), 'nowhere/train/img does not exist.*set `data_root`'),
-    (dict(split='val'), 'val/img does not exist'),
-    (dict(captions='texts'), 'captions .*train/texts do not exist.*another condition')])
+@pytest.mark.parametrize(
+    'options, words',
+    [
+        (dict(data_root='nowhere'), 'nowhere/train/img does not exist.*set `data_root`'),
+        (dict(split='val'), 'val/img does not exist'),
+        (dict(captions='texts'), 'captions .*train/texts do not exist.*another condition'),
+    ],
+)
 def test_missing_folders_are_told_before_anything_is_built(root, options, words):
     with pytest.raises(FileNotFoundError, match=words):
-        SyntheticMixDataset(dict(type='NYUNormalsDataset', **{**dict(data_root=str(root)),
-                                                              **options}))
+        SyntheticMixDataset(dict(type='NYUNormalsDataset', **{**dict(data_root=str(root)), **options}))
 
 
 def test_an_image_without_normals_and_an_empty_folder(root):

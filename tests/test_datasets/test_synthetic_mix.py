@@ -1,4 +1,5 @@
 """The mix: what is served when, through which pipeline, in which process."""
+
 import copy
 import pickle
 
@@ -9,20 +10,20 @@ from mmengine.dataset import DefaultSampler, pseudo_collate
 from mmengine.registry import DATASETS
 from torch.utils.data import DataLoader, Subset
 
-from diff2in1_mm.datasets import (SyntheticMixDataset, check_labels, distinct_sources,
-                                  resolve)
-from diff2in1_mm.synthesis import StoreMismatch, to_raw_labels
+from diff2in1_mm.datasets.synthetic_mix import SyntheticMixDataset
+from diff2in1_mm.datasets.wrappers import distinct_sources, resolve
+from diff2in1_mm.preflight.label_maps import check_labels
+from diff2in1_mm.store.store import StoreMismatch
+from diff2in1_mm.tasks.label_values import to_raw_labels
 
-from .folders import (CLASSES, LOADING, add_samples, base_config, grey, label, make_folder,
-                      open_store)
+from .folders import CLASSES, LOADING, add_samples, base_config, grey, label, make_folder, open_store
 
 mmseg_datasets = pytest.importorskip('mmseg.datasets')
 
 
 def make_mix(tmp_path, number=4, dataset=None, **options):
     real = dataset or base_config(make_folder(tmp_path / 'real', number))
-    return DATASETS.build(dict(type='SyntheticMixDataset', dataset=real,
-                               store=str(tmp_path / 'store'), **options))
+    return DATASETS.build(dict(type='SyntheticMixDataset', dataset=real, store=str(tmp_path / 'store'), **options))
 
 
 def state(sample):
@@ -34,15 +35,13 @@ def test_real_only_until_served(tmp_path):
     mix = make_mix(tmp_path, ratio=1.5)
     assert len(mix) == 10 and mix.serving is None
     # two slots are too few for four samples: they take some of the whole data set
-    assert [state(mix[i]) for i in range(10)] == [
-        (i, False, '') for i in (0, 1, 2, 3, 0, 1, 2, 3, 0, 2)]
+    assert [state(mix[i]) for i in range(10)] == [(i, False, '') for i in (0, 1, 2, 3, 0, 1, 2, 3, 0, 2)]
     ids = add_samples(open_store(tmp_path / 'store'), range(4))
     assert [grey(mix[i]) for i in range(4, 10)] == [0, 1, 2, 3, 0, 2]  # the stage decides
     mix.serve(0)
     assert mix.serving == 0 and len(mix) == 10
     assert [state(mix[i]) for i in range(4)] == [(i, False, '') for i in range(4)]
-    assert [state(mix[4 + i]) for i in range(6)] == [(100 + i % 4, True, ids[i % 4])
-                                                     for i in range(6)]
+    assert [state(mix[4 + i]) for i in range(6)] == [(100 + i % 4, True, ids[i % 4]) for i in range(6)]
     assert label(mix[0]) == 0 and label(mix[4]) == 1
     mix.serve(None)
     assert [grey(mix[i]) for i in range(4, 8)] == [0, 1, 2, 3]
@@ -60,8 +59,7 @@ def test_every_sample_gets_its_turn(tmp_path):
 
 @pytest.mark.parametrize('rank', [1, 3])
 def test_a_process_begins_with_a_sample_of_its_own(tmp_path, monkeypatch, rank):
-    ids = sorted(i for copy in range(4) for i in add_samples(
-        open_store(tmp_path / 'store'), range(2), copy=copy))
+    ids = sorted(i for copy in range(4) for i in add_samples(open_store(tmp_path / 'store'), range(2), copy=copy))
     monkeypatch.setattr('diff2in1_mm.datasets.synthetic_mix.get_rank', lambda: rank)
     mix = make_mix(tmp_path, number=2)
     mix.serve(0)
@@ -76,7 +74,7 @@ def test_a_store_that_is_there_is_served_from_the_start(tmp_path):
     mix = make_mix(tmp_path, round=0)
     assert mix.serving == 0
     loader = DataLoader(mix, batch_size=8, collate_fn=pseudo_collate, num_workers=1)
-    batch, = loader
+    (batch,) = loader
     assert [sample.sample_id for sample in batch['data_samples']] == [''] * 4 + ids
 
 
@@ -149,8 +147,7 @@ def test_serve_says_what_is_wrong(tmp_path):
         mix.serve(0)
     with pytest.raises(ValueError, match='count from 0'):
         mix.serve(-1)
-    other = make_mix(tmp_path, dataset=base_config(tmp_path / 'real',
-                                                   metainfo=dict(classes=('a', 'b'))))
+    other = make_mix(tmp_path, dataset=base_config(tmp_path / 'real', metainfo=dict(classes=('a', 'b'))))
     with pytest.raises(StoreMismatch, match="'road'.*'a'"):
         other.serve(0)
     with pytest.raises(ValueError, match='give `store=`'):
@@ -165,11 +162,14 @@ class RawLabelsDataset(mmseg_datasets.BaseSegDataset):
     METAINFO = dict(classes=('void', 'road', 'sky', 'tree'), palette=[[0] * 3] * 4)
 
 
-@pytest.mark.parametrize('options, classes', [
-    (dict(metainfo=None, reduce_zero_label=True), ('void', 'road', 'sky', 'tree')),
-    (dict(metainfo=dict(classes=('tree', 'road'))), ('tree', 'road')),
-    (dict(metainfo=dict(classes=('tree', 'road')), reduce_zero_label=True), ('tree', 'road')),
-])
+@pytest.mark.parametrize(
+    'options, classes',
+    [
+        (dict(metainfo=None, reduce_zero_label=True), ('void', 'road', 'sky', 'tree')),
+        (dict(metainfo=dict(classes=('tree', 'road'))), ('tree', 'road')),
+        (dict(metainfo=dict(classes=('tree', 'road')), reduce_zero_label=True), ('tree', 'road')),
+    ],
+)
 def test_labels_round_trip(tmp_path, options, classes):
     """Labels in training indices, stored raw, are read back through the data set's own loading."""
     root = make_folder(tmp_path / 'real', 2)
@@ -187,10 +187,16 @@ def test_labels_round_trip(tmp_path, options, classes):
 def test_through_wrappers(tmp_path):
     """Each member of a ConcatDataset has its own pipeline; repeats lead back to the image."""
     first = base_config(make_folder(tmp_path / 'a', 2))
-    second = base_config(make_folder(tmp_path / 'b', 3, offset=50), pipeline=LOADING + [
-        dict(type='Resize', scale=(16, 12)), dict(type='mmseg.PackSegInputs')])
-    mix = make_mix(tmp_path, dataset=dict(type='ConcatDataset', ignore_keys=[], datasets=[
-        first, dict(type='RepeatDataset', times=2, dataset=second)]))
+    second = base_config(
+        make_folder(tmp_path / 'b', 3, offset=50),
+        pipeline=LOADING + [dict(type='Resize', scale=(16, 12)), dict(type='mmseg.PackSegInputs')],
+    )
+    mix = make_mix(
+        tmp_path,
+        dataset=dict(
+            type='ConcatDataset', ignore_keys=[], datasets=[first, dict(type='RepeatDataset', times=2, dataset=second)]
+        ),
+    )
     assert len(mix.real) == 8
     assert [grey(mix[i]) for i in range(8)] == [0, 1, 50, 51, 52, 50, 51, 52]
     assert mix.source_info(7)['img_path'].endswith('b/images/02.png')
@@ -213,10 +219,9 @@ def test_torch_subset_and_unknown_wrapper(tmp_path):
 def test_mosaic_keeps_kinds_apart(tmp_path):
     real = dict(
         type='mmseg.MultiImageMixDataset',
-        dataset=dict(type='ConcatDataset', datasets=[
-            base_config(make_folder(tmp_path / 'real', 4), pipeline=LOADING)]),
-        pipeline=[dict(type='mmseg.RandomMosaic', prob=1., img_scale=(6, 8)),
-                  dict(type='mmseg.PackSegInputs')])
+        dataset=dict(type='ConcatDataset', datasets=[base_config(make_folder(tmp_path / 'real', 4), pipeline=LOADING)]),
+        pipeline=[dict(type='mmseg.RandomMosaic', prob=1.0, img_scale=(6, 8)), dict(type='mmseg.PackSegInputs')],
+    )
     mix = make_mix(tmp_path, dataset=real)
     ids = add_samples(open_store(tmp_path / 'store'), range(4))
     mix.serve(0)
@@ -233,13 +238,22 @@ def test_mosaic_keeps_kinds_apart(tmp_path):
 
 def test_over_a_detection_data_set(bccd):
     pytest.importorskip('mmdet')
-    mix = SyntheticMixDataset(dict(
-        type='mmdet.CocoDataset', data_root=str(bccd), ann_file='annotations/val.json',
-        data_prefix=dict(img='images'),
-        metainfo=dict(classes=('RBC', 'WBC', 'Platelets')), indices=4,
-        pipeline=[dict(type='LoadImageFromFile'),
-                  dict(type='mmdet.LoadAnnotations', with_bbox=True),
-                  dict(type='mmdet.PackDetInputs')]), ratio=0.5)
+    mix = SyntheticMixDataset(
+        dict(
+            type='mmdet.CocoDataset',
+            data_root=str(bccd),
+            ann_file='annotations/val.json',
+            data_prefix=dict(img='images'),
+            metainfo=dict(classes=('RBC', 'WBC', 'Platelets')),
+            indices=4,
+            pipeline=[
+                dict(type='LoadImageFromFile'),
+                dict(type='mmdet.LoadAnnotations', with_bbox=True),
+                dict(type='mmdet.PackDetInputs'),
+            ],
+        ),
+        ratio=0.5,
+    )
     assert len(mix) == 6 and mix.get_cat_ids(4) == mix.get_cat_ids(0)
     sample = mix[4]['data_samples']
     assert not sample.synthetic and len(sample.gt_instances) == len(mix.get_cat_ids(0))
@@ -288,8 +302,7 @@ class FilteringDataset(mmseg_datasets.BaseSegDataset):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         inner, threshold = self.pipeline, 101
-        self.pipeline = lambda info: (lambda r: None if 100 <= grey(r) < threshold else r)(
-            inner(info))
+        self.pipeline = lambda info: (lambda r: None if 100 <= grey(r) < threshold else r)(inner(info))
 
 
 def test_filtered_by_the_pipeline(tmp_path):
@@ -301,9 +314,14 @@ def test_filtered_by_the_pipeline(tmp_path):
 
 
 def test_bugs_are_not_called_unreadable(tmp_path):
-    real = base_config(make_folder(tmp_path / 'real', 2), pipeline=[
-        dict(type='mmseg.LoadAnnotations'), dict(type='RandomFlip', prob=1.),
-        dict(type='mmseg.PackSegInputs')])
+    real = base_config(
+        make_folder(tmp_path / 'real', 2),
+        pipeline=[
+            dict(type='mmseg.LoadAnnotations'),
+            dict(type='RandomFlip', prob=1.0),
+            dict(type='mmseg.PackSegInputs'),
+        ],
+    )
     with pytest.raises(KeyError):
         make_mix(tmp_path, dataset=real)[0]
 
@@ -330,8 +348,9 @@ def collate(batch):
 def test_persistent_workers_follow(tmp_path, method):
     """The same worker processes serve real samples, round 0 and round 1."""
     mix = SyntheticMixDataset(base_config(make_folder(tmp_path / 'real', 4)))
-    loader = DataLoader(mix, batch_size=4, num_workers=2, persistent_workers=True,
-                        collate_fn=collate, multiprocessing_context=method)
+    loader = DataLoader(
+        mix, batch_size=4, num_workers=2, persistent_workers=True, collate_fn=collate, multiprocessing_context=method
+    )
 
     def epoch():
         batches = list(loader)

@@ -1,4 +1,5 @@
 """A segmentor and a detector on disk, made once."""
+
 import importlib.util
 from types import SimpleNamespace
 
@@ -29,8 +30,7 @@ def detector(tmp_path_factory, pipeline_folder):
 @pytest.fixture(scope='session')
 def demo():
     """demo/image_demo.py as a module."""
-    spec = importlib.util.spec_from_file_location('image_demo',
-                                                  diff2in1_mm.tool_path('demo/image_demo.py'))
+    spec = importlib.util.spec_from_file_location('image_demo', diff2in1_mm.tool_path('demo/image_demo.py'))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -1,4 +1,5 @@
 """demo/image_demo.py: pictures of predictions and of variants, and its sentences."""
+
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,8 +36,9 @@ def run(demo, segmentor, tmp_path, capsys):
         out = tmp_path / 'out'
         demo.main([str(image), model.config, model.checkpoint, '--out-dir', str(out), *options])
         said = capsys.readouterr()
-        names = sorted(os.path.relpath(os.path.join(folder, name), out)
-                       for folder, _, files in os.walk(out) for name in files)
+        names = sorted(
+            os.path.relpath(os.path.join(folder, name), out) for folder, _, files in os.walk(out) for name in files
+        )
         return out, names, said.out + said.err
 
     return run
@@ -68,14 +70,14 @@ def test_folder_with_broken_files(run, photos):
 
 def test_nothing_readable_fails(demo, segmentor, photos, tmp_path):
     with pytest.raises(SystemExit) as stop:
-        demo.main([str(photos / 'b.png'), segmentor.config, segmentor.checkpoint,
-                   '--out-dir', str(tmp_path / 'out')])
+        demo.main([str(photos / 'b.png'), segmentor.config, segmentor.checkpoint, '--out-dir', str(tmp_path / 'out')])
     assert stop.value.code == 1
 
 
 def test_overlay_is_mmsegs(run, segmentor, tmp_path):
     """The picture is the image under the palette's colours of what inference_model predicts."""
     from mmseg.apis import inference_model, init_model
+
     photo = tiny.write_photo(tmp_path / 'photo.png')
     labels = inference_model(init_model(segmentor.config, segmentor.checkpoint, 'cpu'), photo)
     labels = labels.pred_sem_seg.data[0].numpy()
@@ -125,8 +127,10 @@ def test_settings_of_the_config_are_the_defaults(demo, segmentor):
 def test_a_data_preprocessor_beside_the_model(demo, segmentor, tmp_path):
     """MMEngine's Runner puts it into the model, and nobody else."""
     path = tmp_path / 'beside.py'
-    path.write_text(f"_base_ = [{segmentor.config!r}]\nmodel = dict(data_preprocessor=dict("
-                    "_delete_=True, mean=[1]))\ndata_preprocessor = dict(mean=[2])\n")
+    path.write_text(
+        f'_base_ = [{segmentor.config!r}]\nmodel = dict(data_preprocessor=dict('
+        '_delete_=True, mean=[1]))\ndata_preprocessor = dict(mean=[2])\n'
+    )
     cfg = demo.load_config(demo.parse_args(['x', str(path), 'x']))
     assert cfg.model.data_preprocessor.mean == [1]
     path.write_text('model = dict()\ndata_preprocessor = dict(mean=[2])\n')
@@ -150,12 +154,14 @@ def write_turned(path):
     return path
 
 
-@pytest.mark.parametrize('color_type, shape', [('color', (90, 60)),
-                                               ('color_ignore_orientation', (60, 90))])
+@pytest.mark.parametrize('color_type, shape', [('color', (90, 60)), ('color_ignore_orientation', (60, 90))])
 def test_pictures_are_turned_as_the_loader_turns(run, segmentor, tmp_path, color_type, shape):
     path = tmp_path / 'turned.py'
-    path.write_text(Path(segmentor.config).read_text().replace(
-        "type='LoadImageFromFile'", f"type='LoadImageFromFile', color_type={color_type!r}"))
+    path.write_text(
+        Path(segmentor.config)
+        .read_text()
+        .replace("type='LoadImageFromFile'", f"type='LoadImageFromFile', color_type={color_type!r}")
+    )
     photo = write_turned(tmp_path / 'photo.jpg')
     model = SimpleNamespace(config=str(path), checkpoint=segmentor.checkpoint)
     out, names, _ = run(photo, '--no-legend', model=model)
@@ -166,8 +172,7 @@ def test_a_binary_segmentor(run, pipeline_folder, tmp_path):
     """Whose predictions are numbers of another type."""
     text = tiny.SEGMENTOR.replace('num_classes=3', 'num_classes=2, out_channels=1')
     config = tiny.write_config(tmp_path, pipeline_folder, text)
-    model = SimpleNamespace(config=config,
-                            checkpoint=tiny.write_checkpoint(config, tmp_path / 'w.pth'))
+    model = SimpleNamespace(config=config, checkpoint=tiny.write_checkpoint(config, tmp_path / 'w.pth'))
     assert run(tiny.write_photo(tmp_path / 'p' / 'photo.png'), model=model)[1] == ['photo.png']
 
 
@@ -191,14 +196,14 @@ def test_files_without_captions_of_their_own(demo, segmentor, capsys):
     cfg.custom_hooks[0].creation.update(guidance_scale=3.0, negative_prompt='blurred')
     assert demo.creation_settings(cfg, args).guidance == {}
     args.prompt = 'a lane'
-    assert demo.creation_settings(cfg, args).guidance == dict(guidance_scale=3.0,
-                                                              negative_prompt='blurred')
+    assert demo.creation_settings(cfg, args).guidance == dict(guidance_scale=3.0, negative_prompt='blurred')
 
 
 def test_caption_names_predicted_classes(demo, segmentor, tmp_path):
     """No label is there, so a composed caption tells what the model sees."""
-    args = demo.parse_args([tiny.write_photo(tmp_path / 'p.png'), segmentor.config,
-                            segmentor.checkpoint, '--T', '9', '--steps', '1'])
+    args = demo.parse_args(
+        [tiny.write_photo(tmp_path / 'p.png'), segmentor.config, segmentor.checkpoint, '--T', '9', '--steps', '1']
+    )
     cfg = demo.load_config(args)
     maker = demo.VariantMaker(demo.creation_settings(cfg, args), 0)
     predictor = demo.predictor_for(cfg, segmentor.checkpoint)
@@ -213,17 +218,23 @@ def test_caption_names_predicted_classes(demo, segmentor, tmp_path):
 
 def test_detector(run, detector, tmp_path):
     photo = tiny.write_photo(tmp_path / 'photo.png')
-    out, names, _ = run(photo, '--score-thr', '0', '--generate', '--T', '100', '--steps', '1',
-                        '--copies', '1', model=detector)
+    out, names, _ = run(
+        photo, '--score-thr', '0', '--generate', '--T', '100', '--steps', '1', '--copies', '1', model=detector
+    )
     assert names == ['photo.png', 'photo_variants.png']
     picture = cv2.imread(str(out / 'photo.png'))
     assert picture.shape == (60, 90, 3)  # the boxes carry their names
     assert (picture != cv2.imread(photo)).any()
 
 
-@pytest.mark.parametrize('image, words', [
-    ('nowhere.jpg', 'no image, folder or match'), ('empty', 'holds no images'),
-    ('*.gif', 'no image, folder or match')])
+@pytest.mark.parametrize(
+    'image, words',
+    [
+        ('nowhere.jpg', 'no image, folder or match'),
+        ('empty', 'holds no images'),
+        ('*.gif', 'no image, folder or match'),
+    ],
+)
 def test_missing_images(refused, segmentor, tmp_path, image, words):
     (tmp_path / 'empty').mkdir()
     assert words in refused(tmp_path / image, segmentor.config, segmentor.checkpoint)
@@ -243,20 +254,26 @@ def test_what_is_no_checkpoint_of_the_model(refused, segmentor, tmp_path):
     assert 'bare.pth holds weights alone' in refused(photo, segmentor.config, tmp_path / 'bare.pth')
     torch.save(dict(state_dict={'roi_head.weight': torch.zeros(3)}, meta={}), tmp_path / 'o.pth')
     assert 'o.pth does not fit the model of the config (Missing key(s): ' in refused(
-        photo, segmentor.config, tmp_path / 'o.pth')
+        photo, segmentor.config, tmp_path / 'o.pth'
+    )
 
 
-@pytest.mark.parametrize('options, words', [
-    (('--cfg-options', 'model.backbone.time_step=3'), "no option 'time_step'; did you mean"),
-    (('--device', 'cuda:99'), '--device cuda:99 cannot be used'),
-    (('--out-dir', '/proc/nothing'), '--out-dir /proc/nothing cannot be written'),
-    (('--opacity', '1.5'), '--opacity'), (('--generate', '--T', '1000'), 'T = 1000'),
-    (('--generate', '--copies', '0'), 'copies_per_source'),
-    (('--generate', '--solver', 'euler'), 'solver'),
-    (('--generate', '--T', '90', '--steps', '91'), 'steps = 91'),
-    (('--generate', '--prompt', 'x' * 200), 'token'),
-    (('--generate', '--prompt', '', '--guidance-scale', '3'), 'guidance_scale = 3.0 changes'),
-    (('--cfg-options', 'default_scope=mmpose'), 'mmpose')])
+@pytest.mark.parametrize(
+    'options, words',
+    [
+        (('--cfg-options', 'model.backbone.time_step=3'), "no option 'time_step'; did you mean"),
+        (('--device', 'cuda:99'), '--device cuda:99 cannot be used'),
+        (('--out-dir', '/proc/nothing'), '--out-dir /proc/nothing cannot be written'),
+        (('--opacity', '1.5'), '--opacity'),
+        (('--generate', '--T', '1000'), 'T = 1000'),
+        (('--generate', '--copies', '0'), 'copies_per_source'),
+        (('--generate', '--solver', 'euler'), 'solver'),
+        (('--generate', '--T', '90', '--steps', '91'), 'steps = 91'),
+        (('--generate', '--prompt', 'x' * 200), 'token'),
+        (('--generate', '--prompt', '', '--guidance-scale', '3'), 'guidance_scale = 3.0 changes'),
+        (('--cfg-options', 'default_scope=mmpose'), 'mmpose'),
+    ],
+)
 def test_options_out_of_range(refused, segmentor, tmp_path, options, words):
     photo = tiny.write_photo(tmp_path / 'p.png')
     assert words in refused(photo, segmentor.config, segmentor.checkpoint, *options)
@@ -271,12 +288,16 @@ def test_pictures_replace_no_image(refused, segmentor, photos):
 def test_generate_needs_a_diffusion_model(refused, tmp_path):
     config = tmp_path / 'config.py'
     text = tiny.SEGMENTOR.replace('DiffusionBackbone', 'mmseg.UNet').replace(
-        'diffusion={pipeline!r}', 'base_channels=16, num_stages=2, strides=(1, 1), '
+        'diffusion={pipeline!r}',
+        'base_channels=16, num_stages=2, strides=(1, 1), '
         'dec_num_convs=(2, ), downsamples=(True, ), enc_num_convs=(2, 2), '
-        'enc_dilations=(1, 1), dec_dilations=(1, )')
-    config.write_text(text.format(classes=tiny.CLASSES, palette=tiny.PALETTE, names={})
-                      .replace('in_channels=16, channels=8, in_index=0',
-                               'in_channels=32, channels=8, in_index=0'))
+        'enc_dilations=(1, 1), dec_dilations=(1, )',
+    )
+    config.write_text(
+        text.format(classes=tiny.CLASSES, palette=tiny.PALETTE, names={}).replace(
+            'in_channels=16, channels=8, in_index=0', 'in_channels=32, channels=8, in_index=0'
+        )
+    )
     checkpoint = tiny.write_checkpoint(str(config), tmp_path / 'w.pth')
     photo = tiny.write_photo(tmp_path / 'p.png')
     assert 'has no diffusion model' in refused(photo, config, checkpoint, '--generate')

@@ -1,4 +1,5 @@
 """Small models as a user has them: a config file, a checkpoint, photographs."""
+
 from pathlib import Path
 
 import cv2
@@ -80,8 +81,9 @@ def write_checkpoint(config: str, path: Path) -> str:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(0, 0.5)
-    torch.save(dict(state_dict=model.state_dict(),
-                    meta=dict(dataset_meta=dict(classes=CLASSES, palette=PALETTE))), path)
+    torch.save(
+        dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(classes=CLASSES, palette=PALETTE))), path
+    )
     return str(path)
 
 

@@ -5,12 +5,12 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
-from diff2in1_mm.diffusion import FeatureTaps, attention_layers, mean_attention
+from diff2in1_mm.diffusion.attention_maps import attention_layers, mean_attention
+from diff2in1_mm.diffusion.taps import FeatureTaps
 
 from ..golden_values import Golden
 
-SD15 = dict(sample_size=64, block_out_channels=[320, 640, 1280, 1280], cross_attention_dim=768,
-            attention_head_dim=8)
+SD15 = dict(sample_size=64, block_out_channels=[320, 640, 1280, 1280], cross_attention_dim=768, attention_head_dim=8)
 
 
 @pytest.fixture
@@ -29,7 +29,8 @@ def test_every_layer_and_their_mean_equal_the_vpd_code(reference):
     layers = attention_layers(unet, latent_stride=8)
     names = values.spec['diffusers']['layers']
     assert sorted(sum(layers.values(), [])) == sorted(
-        entry['diffusers'] for key, entry in names.items() if 'mid' not in key)
+        entry['diffusers'] for key, entry in names.items() if 'mid' not in key
+    )
     wanted = [entry['diffusers'] for entry in names.values()]
     with torch.no_grad(), FeatureTaps(unet, wanted) as maps:
         unet(values.input('latents'), 1, values.input('context'))

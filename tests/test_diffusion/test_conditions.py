@@ -5,8 +5,15 @@ from mmengine.registry import MODELS
 from safetensors.torch import save_file
 
 import diff2in1_mm  # noqa: F401
-from diff2in1_mm.diffusion import (Captions, ClassNames, ComposedCaption, OwnCaption,
-                                   PrecomputedEmbeddings, Prompt, Source)
+from diff2in1_mm.diffusion.conditions.condition import (
+    Captions,
+    ClassNames,
+    ComposedCaption,
+    OwnCaption,
+    PrecomputedEmbeddings,
+    Prompt,
+    Source,
+)
 
 from ..small_models import assert_same, write_json
 
@@ -22,18 +29,18 @@ def test_conditions_are_built_from_configs(diffusion):
 def test_composed_captions_name_the_classes():
     condition = ComposedCaption('street', names=dict(car='cars', sign_symbol=''))
     assert [condition.text(source) for source in SOURCES] == [
-        'a photo of a street with road and cars', 'a photo of a street']
+        'a photo of a street with road and cars',
+        'a photo of a street',
+    ]
     many = Source(classes=tuple('abcdef'))
-    assert ComposedCaption('indoor room', max_classes=3).text(many) == (
-        'a photo of an indoor room with a, b and c')
+    assert ComposedCaption('indoor room', max_classes=3).text(many) == ('a photo of an indoor room with a, b and c')
 
 
 def test_captions_come_from_files_and_folders(tmp_path, diffusion):
     (tmp_path / 'folder').mkdir()
     (tmp_path / 'folder' / 'a.txt').write_text('a car\n')
     (tmp_path / 'folder' / 'b.txt').write_text('a tree')
-    lines = ('{"image": "a.jpg", "caption": "a car"}\n'
-             '{"image": "train/b.png", "caption": "a tree"}\n')
+    lines = '{"image": "a.jpg", "caption": "a car"}\n{"image": "train/b.png", "caption": "a tree"}\n'
     (tmp_path / 'lines.jsonl').write_text(lines)
     object_ = write_json(tmp_path / 'all.json', {'train/a.jpg': 'a car', 'b': 'a tree'})
     expected = diffusion.text.sequences(['a car', 'a tree'])
@@ -54,8 +61,11 @@ def test_images_of_one_name_are_told_apart_by_their_folders(tmp_path):
     names = {'cat/1.png': 'a cat', 'dog/1': 'a dog', '2.5': 'any'}
     for path in (tmp_path / 'texts', write_json(tmp_path / 'all.json', names)):
         condition = Captions(str(path))
-        assert [condition.text(Source(f'data/{name}')) for name in (
-            'cat/1.png', 'dog/1.png', 'dog/2.5.png')] == ['a cat', 'a dog', 'any']
+        assert [condition.text(Source(f'data/{name}')) for name in ('cat/1.png', 'dog/1.png', 'dog/2.5.png')] == [
+            'a cat',
+            'a dog',
+            'any',
+        ]
         with pytest.raises(ValueError, match=r"has no caption for '1' \(data/bird/1.png\)"):
             condition.text(Source('data/bird/1.png'))
         with pytest.raises(ValueError, match="says different things of '1.png'"):
@@ -63,8 +73,9 @@ def test_images_of_one_name_are_told_apart_by_their_folders(tmp_path):
     array = torch.randn(7, 16)
     save_file({'cat/1': array, 'dog/1.png': array + 1}, tmp_path / 'many.safetensors')
     many = PrecomputedEmbeddings(str(tmp_path / 'many.safetensors'))
-    assert torch.equal(many.embed(sources=[Source('x/dog/1.png'), Source('x/cat/1.png')]),
-                       torch.stack([array + 1, array]))
+    assert torch.equal(
+        many.embed(sources=[Source('x/dog/1.png'), Source('x/cat/1.png')]), torch.stack([array + 1, array])
+    )
     with pytest.raises(ValueError, match="has no embedding for '1' .*bird"):
         many.embed(sources=[Source('x/bird/1.png')])
 
@@ -88,8 +99,12 @@ def test_class_names_are_one_averaged_token_each(diffusion):
     assert not diffusion.text.in_memory
     # As the encoder gives it for prompts that are padded to its full length.
     tokenizer, encoder = load()
-    ids = tokenizer([template.format('traffic sign') for template in condition.templates],
-                    padding='max_length', max_length=77, return_tensors='pt').input_ids
+    ids = tokenizer(
+        [template.format('traffic sign') for template in condition.templates],
+        padding='max_length',
+        max_length=77,
+        return_tensors='pt',
+    ).input_ids
     ends = (ids == tokenizer.eos_token_id).int().argmax(1)
     with torch.no_grad():
         expected = encoder(ids)[0][torch.arange(80), ends].mean(0)
@@ -114,6 +129,7 @@ def _with_room(load):
         encoder.config.max_position_embeddings = 77
         torch.manual_seed(0)
         return tokenizer, CLIPTextModel(encoder.config).eval()
+
     return longer
 
 
@@ -150,8 +166,8 @@ def test_unusable_embeddings_are_named(tmp_path):
 
 
 def test_a_fixed_prompt(diffusion):
-    assert torch.equal(Prompt('a car').embed(diffusion.text, SOURCES)[1],
-                       diffusion.text.sequences(['a car'])[0])
+    assert torch.equal(Prompt('a car').embed(diffusion.text, SOURCES)[1], diffusion.text.sequences(['a car'])[0])
+
 
 def test_own_caption():
     source = Source('a/b.png', caption='a room with a red ball')

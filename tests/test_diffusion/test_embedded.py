@@ -1,4 +1,5 @@
 """The diffusion model that comes with the package."""
+
 import json
 import shutil
 from unittest.mock import Mock
@@ -8,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from diff2in1_mm.diffusion import LatentDiffusion, embedded
-from diff2in1_mm.models.diffusion_training import embed as embed_module
-from diff2in1_mm.models.diffusion_training.embed import embed, last_grid
-from diff2in1_mm.models.diffusion_training.pipeline_files import load_pipeline
+from diff2in1_mm.diffusion.latent_diffusion import LatentDiffusion
+from diff2in1_mm.diffusion.loading import embedded
+from diff2in1_mm.pretraining import embed as embed_module
+from diff2in1_mm.pretraining.embed import embed, last_grid
+from diff2in1_mm.pretraining.pipeline_files import load_pipeline
 
 from ..small_models import save_tiny_pipeline
 
@@ -57,8 +59,7 @@ def test_a_new_one_keeps_the_card(folder, pipeline_folder):
 
 
 def contents(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes()
-            for path in folder.rglob('*') if path.is_file()}
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob('*') if path.is_file()}
 
 
 def with_pictures(tmp_path):
@@ -70,15 +71,13 @@ def with_pictures(tmp_path):
 
 
 @pytest.mark.parametrize('last', ['checksum', '_forget_place', '_plot_losses'])
-def test_one_that_is_stopped_on_the_way_leaves_the_old_one_whole(
-        folder, tmp_path, monkeypatch, last):
+def test_one_that_is_stopped_on_the_way_leaves_the_old_one_whole(folder, tmp_path, monkeypatch, last):
     (folder / 'README.md').write_text('model card')
     before = contents(folder)
     with monkeypatch.context() as patch:
         patch.setattr(embed_module, last, Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            embed(save_tiny_pipeline(tmp_path / 'other', seed=1), folder,
-                  [with_pictures(tmp_path)])
+            embed(save_tiny_pipeline(tmp_path / 'other', seed=1), folder, [with_pictures(tmp_path)])
     assert contents(folder) == before
     LatentDiffusion.from_pretrained('diff2in1_mm/rooms')
 
@@ -116,9 +115,12 @@ def test_the_cards_pictures_are_of_the_run_that_drew_them(tmp_path):
 
 def test_loss_curves_of_all_runs(tmp_path, monkeypatch):
     from matplotlib.axes import Axes
-    for run, stage, name in (('one', 'autoencoder', 'loss_value'),
-                             ('one', 'denoiser', 'loss_denoising'),
-                             ('two', 'denoiser', 'loss_denoising')):
+
+    for run, stage, name in (
+        ('one', 'autoencoder', 'loss_value'),
+        ('one', 'denoiser', 'loss_denoising'),
+        ('two', 'denoiser', 'loss_denoising'),
+    ):
         log = tmp_path / run / stage / '20261126' / 'vis_data' / 'scalars.json'
         log.parent.mkdir(parents=True)
         log.write_text(json.dumps({name: 0.3, 'iter': 50}) + '\n')
@@ -149,12 +151,20 @@ def test_captions_change_the_shipped_models_pictures():
     def drawn(caption):
         """Pictures (4, 128, 128, 3) in [0, 1], always from the same noise."""
         generators = [torch.Generator().manual_seed(i) for i in range(4)]
-        return pipeline([caption] * 4, num_inference_steps=10, generator=generators,
-                        guidance_scale=3.0, height=128, width=128, output_type='np').images
+        return pipeline(
+            [caption] * 4,
+            num_inference_steps=10,
+            generator=generators,
+            guidance_scale=3.0,
+            height=128,
+            width=128,
+            output_type='np',
+        ).images
 
     blue = 'a room with a wooden floor and blue walls'
-    room, ball, orange = map(drawn, (blue, f'{blue}, a red ball beside a blue cupboard',
-                                     blue.replace('blue', 'orange')))
+    room, ball, orange = map(
+        drawn, (blue, f'{blue}, a red ball beside a blue cupboard', blue.replace('blue', 'orange'))
+    )
 
     def warmth(pictures):
         """Red minus blue in the upper part, where the walls are."""
@@ -162,8 +172,7 @@ def test_captions_change_the_shipped_models_pictures():
 
     def reds(pictures):
         """Share of clearly red pixels."""
-        return float(np.mean((pictures[..., 0] > 0.4)
-                             & (pictures[..., 1:].max(-1) < 0.5 * pictures[..., 0])))
+        return float(np.mean((pictures[..., 0] > 0.4) & (pictures[..., 1:].max(-1) < 0.5 * pictures[..., 0])))
 
     assert warmth(orange) > warmth(room) + 0.2
     assert reds(ball) > reds(room) + 0.003

@@ -1,4 +1,5 @@
 """Diffusers folders with a part that is not whole: never loaded, always named."""
+
 import shutil
 
 import pytest
@@ -6,12 +7,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel
 
-from diff2in1_mm.diffusion import LatentDiffusion
-from diff2in1_mm.diffusion.folder_parts import load_whole
-from diff2in1_mm.models.diffusion_training.pipeline_files import load_pipeline, load_vae
+from diff2in1_mm.diffusion.latent_diffusion import LatentDiffusion
+from diff2in1_mm.diffusion.loading.folder import load_whole
+from diff2in1_mm.pretraining.pipeline_files import load_pipeline, load_vae
 
-WEIGHTS = dict(unet='mid_block.resnets.0.conv1.weight', vae='encoder.conv_in.weight',
-               text_encoder='encoder.layers.0.mlp.fc1.weight')
+WEIGHTS = dict(
+    unet='mid_block.resnets.0.conv1.weight',
+    vae='encoder.conv_in.weight',
+    text_encoder='encoder.layers.0.mlp.fc1.weight',
+)
 
 
 @pytest.fixture
@@ -21,7 +25,7 @@ def folder(pipeline_folder, tmp_path):
 
 def rewrite(folder, part, change):
     """Let ``change`` edit the weights of a part in place, or give others."""
-    (path, ) = (folder / part).glob('*.safetensors')
+    (path,) = (folder / part).glob('*.safetensors')
     state = load_file(path)
     state = change(state) or state
     save_file(state, path, metadata=dict(format='pt'))
@@ -31,12 +35,14 @@ def without(*names):
     def change(state):
         for name in names:
             del state[name]
+
     return change
 
 
 def wrong_shape(name):
     def change(state):
         state[name] = torch.zeros(3, 3)
+
     return change
 
 
@@ -67,14 +73,14 @@ def test_a_weight_of_another_shape_is_named(folder, part):
         with pytest.raises(ValueError) as error:
             read(str(folder))
         text = str(error.value)
-        assert f"{WEIGHTS[part]!r} of its {part} has the shape (3, 3) where (" in text
+        assert f'{WEIGHTS[part]!r} of its {part} has the shape (3, 3) where (' in text
         assert str(folder) in text and '\n' not in text
 
 
 @pytest.mark.parametrize('part', WEIGHTS)
 @pytest.mark.parametrize('content', [b'', b'version https://git-lfs.github.com/spec/v1\n'])
 def test_a_file_that_is_no_weights_is_named(folder, part, content):
-    (path, ) = (folder / part).glob('*.safetensors')
+    (path,) = (folder / part).glob('*.safetensors')
     path.write_bytes(content)
     for read in readers(part):
         with pytest.raises(ValueError) as error:
@@ -85,8 +91,11 @@ def test_a_file_that_is_no_weights_is_named(folder, part, content):
 def test_the_first_of_many_are_named(folder):
     names = [f'{name}.{leaf}' for name in ('conv_in', 'conv_out') for leaf in ('weight', 'bias')]
     rewrite(folder, 'unet', without(*names))
-    with pytest.raises(ValueError, match=r"lacks 4 of \d+ weights \('conv_in\.weight', "
-                                         r"'conv_in\.bias', \.\.\.\): "):
+    with pytest.raises(
+        ValueError,
+        match=r"lacks 4 of \d+ weights \('conv_in\.weight', "
+        r"'conv_in\.bias', \.\.\.\): ",
+    ):
         LatentDiffusion.from_pretrained(str(folder))
 
 
@@ -105,6 +114,7 @@ def test_a_shard_that_lacks_what_its_index_lists_is_named(folder, pipeline):
 
 def test_the_names_of_older_files_are_not_missing(folder, pipeline):
     """As Stable Diffusion 1.5 has them: `text_model`, position ids, attention's old names."""
+
     def older_text(state):
         old = {f'text_model.{key}': value for key, value in state.items()}
         return {**old, 'text_model.embeddings.position_ids': torch.arange(24)[None]}
@@ -112,8 +122,7 @@ def test_the_names_of_older_files_are_not_missing(folder, pipeline):
     def older_attention(state):
         renamed = {}
         for key, value in state.items():
-            for new, old in (('to_q', 'query'), ('to_k', 'key'), ('to_v', 'value'),
-                             ('to_out.0', 'proj_attn')):
+            for new, old in (('to_q', 'query'), ('to_k', 'key'), ('to_v', 'value'), ('to_out.0', 'proj_attn')):
                 key = key.replace(f'.{new}.', f'.{old}.')
             renamed[key] = value
         assert renamed.keys() != state.keys()
@@ -143,11 +152,14 @@ def test_buffers_that_are_computed_may_be_absent(folder, monkeypatch):
     assert load_whole(CLIPTextModel, str(folder), 'text_encoder').config.hidden_size == 16
 
 
-@pytest.mark.parametrize('damage', [
-    lambda folder: [path.unlink() for path in folder.glob('*') if 'config' not in path.name],
-    lambda folder: [path.write_text(path.read_text()[:200]) for path in folder.glob('*.json')],
-    shutil.rmtree,
-])
+@pytest.mark.parametrize(
+    'damage',
+    [
+        lambda folder: [path.unlink() for path in folder.glob('*') if 'config' not in path.name],
+        lambda folder: [path.write_text(path.read_text()[:200]) for path in folder.glob('*.json')],
+        shutil.rmtree,
+    ],
+)
 def test_a_tokenizer_without_its_words_is_named(folder, damage):
     """transformers makes one that knows two tokens, and every text becomes the same."""
     damage(folder / 'tokenizer')

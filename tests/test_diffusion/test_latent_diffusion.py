@@ -4,11 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from diff2in1_mm.diffusion import (LatentDiffusion, crop_to_stride, latent_diffusion,
-                                   pad_to_stride, partial_noise_schedule, same_weights,
-                                   seeded_generators)
-from diff2in1_mm.diffusion.loading import load_parts
-from diff2in1_mm.diffusion.schedules import SOLVERS
+from diff2in1_mm.diffusion import latent_diffusion
+from diff2in1_mm.diffusion.latent_diffusion import LatentDiffusion, same_weights
+from diff2in1_mm.diffusion.loading.source import load_parts
+from diff2in1_mm.diffusion.padding import crop_to_stride, pad_to_stride
+from diff2in1_mm.diffusion.schedules import SOLVERS, partial_noise_schedule
+from diff2in1_mm.utils.randomness import seeded_generators
 
 from ..small_models import assert_same, save_tiny_pipeline
 
@@ -58,18 +59,16 @@ def test_prediction_and_noise_equal_plain_diffusers(diffusion, pipeline):
 
 @pytest.mark.parametrize('T', [400, 600, 999])
 @pytest.mark.parametrize('solver', SOLVERS)
-def test_images_are_denoised_with_the_schedule_that_they_were_noised_with(
-        pipeline_folder, solver, T):
+def test_images_are_denoised_with_the_schedule_that_they_were_noised_with(pipeline_folder, solver, T):
     parts = load_parts(pipeline_folder, torch.float32, 'v_prediction')
-    model = LatentDiffusion(parts._replace(
-        schedule={**parts.schedule, 'rescale_betas_zero_snr': True}))
+    model = LatentDiffusion(parts._replace(schedule={**parts.schedule, 'rescale_betas_zero_snr': True}))
     plan = partial_noise_schedule(model.schedule, T, 20, solver)
     clean, noise = torch.randn(2, 1, 4, 8, 8, dtype=torch.float64).unbind()
     for step in plan.timesteps:
         abar = float(plan.scheduler.alphas_cumprod[step])
-        torch.testing.assert_close(model.add_noise(clean, noise, step),
-                                   clean * abar ** 0.5 + noise * (1 - abar) ** 0.5,
-                                   rtol=0, atol=2e-3)  # diffusers keeps 2^-24 of the last signal
+        torch.testing.assert_close(
+            model.add_noise(clean, noise, step), clean * abar**0.5 + noise * (1 - abar) ** 0.5, rtol=0, atol=2e-3
+        )  # diffusers keeps 2^-24 of the last signal
 
     # A perfect denoiser, which sees only the noised latents, gives them back.
     latents = model.add_noise(clean, noise, plan.timesteps[0])
@@ -77,8 +76,7 @@ def test_images_are_denoised_with_the_schedule_that_they_were_noised_with(
     for step in plan.timesteps:
         signal, sigma = alphas[step] ** 0.5, (1 - alphas[step]) ** 0.5
         eps = (latents - signal * clean) / sigma
-        latents = plan.scheduler.step(signal * eps - sigma * clean, step, latents,
-                                      return_dict=False)[0]
+        latents = plan.scheduler.step(signal * eps - sigma * clean, step, latents, return_dict=False)[0]
     torch.testing.assert_close(latents, clean, rtol=0, atol=0.2 if solver == 'ddim' else 5e-3)
 
 
@@ -136,8 +134,7 @@ def test_the_text_encoder_leaves_memory_and_texts_are_encoded_once(diffusion, pi
     assert len(loads) == 1
 
 
-def test_texts_are_encoded_on_the_accelerator_while_the_model_is_not_there_yet(diffusion,
-                                                                               monkeypatch):
+def test_texts_are_encoded_on_the_accelerator_while_the_model_is_not_there_yet(diffusion, monkeypatch):
     asked = []
     monkeypatch.setattr(latent_diffusion, 'get_device', lambda: asked.append(1) or 'cpu')
     diffusion.text.sequences(['a car'])

@@ -10,8 +10,9 @@ from diffusers import StableDiffusionPipeline
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
-from diff2in1_mm.diffusion import LatentDiffusion, original_layout
-from diff2in1_mm.diffusion.loading import trained_side
+from diff2in1_mm.diffusion.latent_diffusion import LatentDiffusion
+from diff2in1_mm.diffusion.loading import original_layout
+from diff2in1_mm.diffusion.loading.source import trained_side
 
 from ..original_layout import original_state, small_sd
 from ..small_models import assert_same, save_tiny_pipeline, write_json
@@ -41,14 +42,13 @@ def test_a_single_file_gives_the_same_model(original):
 
 
 def test_a_single_file_brings_its_text_encoder(original):
-    pytest.importorskip('mmseg', reason='CLIP\'s vocabulary comes with MMSegmentation')
+    pytest.importorskip('mmseg', reason="CLIP's vocabulary comes with MMSegmentation")
     path, (_, _, text), v2 = original
     model = LatentDiffusion.from_pretrained(path, prediction_type='epsilon')
     # Ids of CLIP's published vocabulary; the 2.x family was trained with zeros as padding, which
     # are '!' in the middle of a word. At the end of one it is 256.
     rest = [49407] + [0 if v2 else 49407] * 70
-    ids = torch.tensor([[49406, 320, 1125, 539, 320, 2368, *rest],
-                        [49406, 2781, 256, 320, 2368, 256, *rest]])
+    ids = torch.tensor([[49406, 320, 1125, 539, 320, 2368, *rest], [49406, 2781, 256, 320, 2368, 256, *rest]])
     with torch.no_grad():
         expected = text(ids)[0]
     assert_same(model.text.sequences(['a photo of a cat', 'wow! a cat!']), expected)
@@ -88,9 +88,16 @@ def test_other_single_files_are_named(tmp_path):
         LatentDiffusion.from_pretrained(str(tmp_path / 'damaged.safetensors'))
 
 
-@pytest.mark.parametrize('content,kind', [
-    (b'\x80\x02h\x05.', KeyError), (b'\x80\x02.', IndexError), (b'\x80\x02M\x01', struct.error),
-    (b'\x80\x02X\x01\x00\x00\x00\xf9.', UnicodeDecodeError), (b'', EOFError)])
+@pytest.mark.parametrize(
+    'content,kind',
+    [
+        (b'\x80\x02h\x05.', KeyError),
+        (b'\x80\x02.', IndexError),
+        (b'\x80\x02M\x01', struct.error),
+        (b'\x80\x02X\x01\x00\x00\x00\xf9.', UnicodeDecodeError),
+        (b'', EOFError),
+    ],
+)
 def test_a_damaged_pickle_is_named_whatever_its_reader_stumbles_over(tmp_path, content, kind):
     path = tmp_path / 'model.ckpt'
     path.write_bytes(content)
@@ -142,14 +149,19 @@ def broken(folder, tmp_path, change):
     return str(copy)
 
 
-@pytest.mark.parametrize('change,words', [
-    (lambda p: shutil.rmtree(p / 'unet'), 'has no unet/config.json: give the folder'),
-    (lambda p: (p / 'unet/diffusion_pytorch_model.safetensors').rename(
-        p / 'unet/diffusion_pytorch_model.bin'), 'only the pickle diffusion_pytorch_model.bin'),
-    (lambda p: (p / 'vae/diffusion_pytorch_model.safetensors').unlink(), 'holds no weights'),
-    (lambda p: shutil.rmtree(p / 'scheduler'), 'has no scheduler/scheduler_config.json'),
-    (lambda p: (shutil.rmtree(p / 'unet'), (p / 'transformer').mkdir()), 'SD 3 and later are not'),
-])
+@pytest.mark.parametrize(
+    'change,words',
+    [
+        (lambda p: shutil.rmtree(p / 'unet'), 'has no unet/config.json: give the folder'),
+        (
+            lambda p: (p / 'unet/diffusion_pytorch_model.safetensors').rename(p / 'unet/diffusion_pytorch_model.bin'),
+            'only the pickle diffusion_pytorch_model.bin',
+        ),
+        (lambda p: (p / 'vae/diffusion_pytorch_model.safetensors').unlink(), 'holds no weights'),
+        (lambda p: shutil.rmtree(p / 'scheduler'), 'has no scheduler/scheduler_config.json'),
+        (lambda p: (shutil.rmtree(p / 'unet'), (p / 'transformer').mkdir()), 'SD 3 and later are not'),
+    ],
+)
 def test_incomplete_folders_are_named(pipeline_folder, tmp_path, change, words):
     with pytest.raises(ValueError, match=words):
         LatentDiffusion.from_pretrained(broken(pipeline_folder, tmp_path, change))
@@ -159,6 +171,7 @@ def test_unsupported_predictions_are_named(pipeline_folder, tmp_path):
     def change(copy):
         path = copy / 'scheduler/scheduler_config.json'
         write_json(path, {**json.loads(path.read_text()), 'prediction_type': 'flow_prediction'})
+
     with pytest.raises(ValueError, match="predicts 'flow_prediction'; supported are"):
         LatentDiffusion.from_pretrained(broken(pipeline_folder, tmp_path, change))
 
@@ -174,6 +187,7 @@ def test_a_variant_is_one_of_all_parts(pipeline_folder, tmp_path):
     def rename(copy):
         for path in copy.rglob('*.safetensors'):
             path.rename(path.with_suffix('.fp16.safetensors'))
+
     folder = broken(pipeline_folder, tmp_path, rename)
     model = LatentDiffusion.from_pretrained(folder, variant='fp16')
     expected = LatentDiffusion.from_pretrained(pipeline_folder)
@@ -184,10 +198,10 @@ def test_a_variant_is_one_of_all_parts(pipeline_folder, tmp_path):
 def test_text_is_encoded_in_single_precision_whatever_the_file_holds(pipeline_folder, tmp_path):
     def halve(copy):
         path = copy / 'text_encoder' / 'model.safetensors'
-        save_file({key: value.half() for key, value in load_file(path).items()}, path,
-                  metadata=dict(format='pt'))
+        save_file({key: value.half() for key, value in load_file(path).items()}, path, metadata=dict(format='pt'))
         config = copy / 'text_encoder' / 'config.json'
         write_json(config, {**json.loads(config.read_text()), 'dtype': 'float16'})
+
     model = LatentDiffusion.from_pretrained(broken(pipeline_folder, tmp_path, halve))
     encoder = model.text._load()[1]
     assert encoder.dtype == torch.float32
@@ -197,8 +211,10 @@ def test_text_is_encoded_in_single_precision_whatever_the_file_holds(pipeline_fo
 def hub(pipeline_folder, tmp_path, monkeypatch):
     """The hub's cache on disk, where a model has two revisions; nothing is fetched."""
     root = tmp_path / 'models--owner--name'
-    for name, commit, folder in (('main', 'a' * 40, pipeline_folder),
-                                 ('v2', 'b' * 40, save_tiny_pipeline(tmp_path / '2', seed=1))):
+    for name, commit, folder in (
+        ('main', 'a' * 40, pipeline_folder),
+        ('v2', 'b' * 40, save_tiny_pipeline(tmp_path / '2', seed=1)),
+    ):
         shutil.copytree(folder, root / 'snapshots' / commit)
         (root / 'refs').mkdir(exist_ok=True)
         (root / 'refs' / name).write_text(commit)
@@ -207,8 +223,7 @@ def hub(pipeline_folder, tmp_path, monkeypatch):
     return root / 'snapshots'
 
 
-@pytest.mark.parametrize('revision, commit', [(None, 'a'), ('main', 'a'), ('v2', 'b'),
-                                              ('b' * 40, 'b')])
+@pytest.mark.parametrize('revision, commit', [(None, 'a'), ('main', 'a'), ('v2', 'b'), ('b' * 40, 'b')])
 def test_a_model_of_the_hub_can_be_pinned_in_all_its_parts(hub, revision, commit):
     # what is missing of the other revision cannot be taken from it
     for folder in hub.iterdir():
@@ -255,7 +270,6 @@ def test_unknown_options_are_named(pipeline_folder):
 def test_the_size_that_a_model_was_made_for(tmp_path, size, side):
     for part in ('unet', 'vae'):
         (tmp_path / part).mkdir()
-        write_json(tmp_path / part / 'config.json',
-                   dict(sample_size=size, block_out_channels=[1, 2, 3]))
+        write_json(tmp_path / part / 'config.json', dict(sample_size=size, block_out_channels=[1, 2, 3]))
     assert trained_side(str(tmp_path)) == side
     assert trained_side('owner/of-the-hub') == 512

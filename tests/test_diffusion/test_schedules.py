@@ -4,12 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from diff2in1_mm.diffusion import check_strength, partial_noise_schedule
+from diff2in1_mm.diffusion.schedules import check_strength, partial_noise_schedule
 
 from .test_taps import _load_fill
 
-CONFIG = dict(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012,
-              beta_schedule='scaled_linear', prediction_type='epsilon')
+CONFIG = dict(
+    num_train_timesteps=1000,
+    beta_start=0.00085,
+    beta_end=0.012,
+    beta_schedule='scaled_linear',
+    prediction_type='epsilon',
+)
 
 
 def run(schedule, denoiser, latents):
@@ -24,8 +29,7 @@ def run(schedule, denoiser, latents):
 def test_ddim_equals_the_released_sampler(golden):
     spec, values = json.loads((golden / 'ddim.json').read_text()), np.load(golden / 'ddim.npz')
     fill = _load_fill(golden)
-    x0, noise = (torch.from_numpy(fill.fill(i['name'], i['shape'], i['kind']))
-                 for i in spec['inputs'])
+    x0, noise = (torch.from_numpy(fill.fill(i['name'], i['shape'], i['kind'])) for i in spec['inputs'])
     schedule = partial_noise_schedule(CONFIG, T=600, steps=50, solver='ddim')
     assert schedule.timesteps == spec['executed_timesteps'] and schedule.start == 600
     start = schedule.scheduler.add_noise(x0, noise, torch.tensor([600]))
@@ -39,9 +43,10 @@ def test_ddim_equals_the_released_sampler(golden):
 
 
 @pytest.mark.parametrize('prediction', ['epsilon', 'v_prediction'])
-@pytest.mark.parametrize('solver,T,steps', [('ddim', 600, 50), ('ddim', 400, 7),
-                                            ('dpmsolver++', 600, 10), ('dpmsolver++', 37, 37),
-                                            ('dpmsolver++', 999, 1)])
+@pytest.mark.parametrize(
+    'solver,T,steps',
+    [('ddim', 600, 50), ('ddim', 400, 7), ('dpmsolver++', 600, 10), ('dpmsolver++', 37, 37), ('dpmsolver++', 999, 1)],
+)
 def test_a_perfect_denoiser_gives_the_image_back(solver, T, steps, prediction):
     """With the true noise as prediction every solver ends at the clean latent."""
     schedule = partial_noise_schedule({**CONFIG, 'prediction_type': prediction}, T, steps, solver)
@@ -50,8 +55,8 @@ def test_a_perfect_denoiser_gives_the_image_back(solver, T, steps, prediction):
 
     def denoiser(x, t):
         abar = alphas[t]
-        eps = (x - abar ** 0.5 * x0) / (1 - abar) ** 0.5
-        return eps if prediction == 'epsilon' else abar ** 0.5 * eps - (1 - abar) ** 0.5 * x0
+        eps = (x - abar**0.5 * x0) / (1 - abar) ** 0.5
+        return eps if prediction == 'epsilon' else abar**0.5 * eps - (1 - abar) ** 0.5 * x0
 
     first = schedule.timesteps[0]
     start = alphas[first] ** 0.5 * x0 + (1 - alphas[first]) ** 0.5 * noise
@@ -65,8 +70,7 @@ def test_the_last_pass_sees_an_almost_clean_latent():
         assert partial_noise_schedule(CONFIG, 400, 10, solver).timesteps[-1] == 1
 
 
-@pytest.mark.parametrize('spacing', ['karras_sigmas', 'beta_sigmas', 'exponential_sigmas',
-                                     'lu_lambdas', 'flow_sigmas'])
+@pytest.mark.parametrize('spacing', ['karras_sigmas', 'beta_sigmas', 'exponential_sigmas', 'lu_lambdas', 'flow_sigmas'])
 def test_what_a_pretrained_config_says_of_spacing_does_not_matter(spacing):
     for solver in ('ddim', 'dpmsolver++'):
         ours = partial_noise_schedule({**CONFIG, f'use_{spacing}': True}, 400, 10, solver)
@@ -82,9 +86,10 @@ def test_a_short_schedule_is_named_without_the_recipe_for_a_long_one():
         partial_noise_schedule({**CONFIG, 'num_train_timesteps': 100}, 400, 10)
 
 
-@pytest.mark.parametrize('T,steps,words', [(0, 1, 'T = 0 is out of range'),
-                                           (1000, 10, 'between 1 and 999'),
-                                           (5, 6, 'steps = 6 is out of range')])
+@pytest.mark.parametrize(
+    'T,steps,words',
+    [(0, 1, 'T = 0 is out of range'), (1000, 10, 'between 1 and 999'), (5, 6, 'steps = 6 is out of range')],
+)
 def test_impossible_strengths_are_named(T, steps, words):
     with pytest.raises(ValueError, match=words):
         check_strength(T, steps)

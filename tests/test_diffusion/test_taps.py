@@ -6,10 +6,9 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
-from diff2in1_mm.diffusion import FeatureTaps, select_taps, unet_taps
+from diff2in1_mm.diffusion.taps import FeatureTaps, select_taps, unet_taps
 
-SD15 = dict(sample_size=64, block_out_channels=[320, 640, 1280, 1280], cross_attention_dim=768,
-            attention_head_dim=8)
+SD15 = dict(sample_size=64, block_out_channels=[320, 640, 1280, 1280], cross_attention_dim=768, attention_head_dim=8)
 
 
 def test_stable_diffusion_has_the_25_released_taps():
@@ -17,15 +16,16 @@ def test_stable_diffusion_has_the_25_released_taps():
         unet = UNet2DConditionModel(**SD15)
     groups = select_taps(unet_taps(unet, latent_stride=8), 'all')
     channels = {group[0].stride: [tap.channels for tap in group] for group in groups}
-    assert {stride: sum(c) for stride, c in channels.items()} == {8: 2560, 16: 4160, 32: 7040,
-                                                                  64: 7680}
+    assert {stride: sum(c) for stride, c in channels.items()} == {8: 2560, 16: 4160, 32: 7040, 64: 7680}
     assert sum(map(len, groups)) == 25
     decoder = select_taps(unet_taps(unet, latent_stride=8), 'decoder')
-    assert [(tap.stride, tap.channels) for (tap,) in decoder] == [(8, 320), (16, 640), (32, 1280),
-                                                                 (64, 1280)]
+    assert [(tap.stride, tap.channels) for (tap,) in decoder] == [(8, 320), (16, 640), (32, 1280), (64, 1280)]
     assert [tap.name for (tap,) in decoder] == [
-        'up_blocks.3.attentions.2', 'up_blocks.2.attentions.1', 'up_blocks.1.attentions.1',
-        'up_blocks.0.resnets.1']
+        'up_blocks.3.attentions.2',
+        'up_blocks.2.attentions.1',
+        'up_blocks.1.attentions.1',
+        'up_blocks.0.resnets.1',
+    ]
 
 
 def test_the_taps_equal_the_released_code(golden):
@@ -34,8 +34,10 @@ def test_the_taps_equal_the_released_code(golden):
     values = np.load(golden / 'unet_taps.npz')
     fill = _load_fill(golden)
     prefix = spec['prefix']
-    state = {f'model.diffusion_model.{key}': torch.from_numpy(fill.fill(prefix + key, shape))
-             for key, shape in spec['state'].items()}
+    state = {
+        f'model.diffusion_model.{key}': torch.from_numpy(fill.fill(prefix + key, shape))
+        for key, shape in spec['state'].items()
+    }
     unet = UNet2DConditionModel(**spec['diffusers']['UNet2DConditionModel_kwargs']).eval()
     unet.load_state_dict(convert_ldm_unet_checkpoint(state, dict(unet.config)))
     inputs = [torch.from_numpy(fill.fill(i['name'], i['shape'], i['kind'])) for i in spec['inputs']]
@@ -49,8 +51,7 @@ def test_the_taps_equal_the_released_code(golden):
             maps_eps = unet(inputs[0], timestep, inputs[1]).sample
         found = {'eps': maps_eps}
         for group in groups:
-            found.update({f'{names[group[0].stride]}.{i}': maps[tap.name]
-                          for i, tap in enumerate(group)})
+            found.update({f'{names[group[0].stride]}.{i}': maps[tap.name] for i, tap in enumerate(group)})
         for name, tensor in found.items():
             key = f'{prefix}t{timestep}.{name}'
             assert list(tensor.shape) == list(values[f'{key}.shape'])
@@ -64,6 +65,7 @@ def test_the_taps_equal_the_released_code(golden):
 
 def _load_fill(golden):
     import importlib.util
+
     spec = importlib.util.spec_from_file_location('golden_fill', golden / 'fill.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -90,8 +92,7 @@ def test_a_denoiser_without_a_middle_block(diffusion):
 def test_chosen_names_keep_the_order_of_execution(diffusion):
     names = ['up_blocks.2.resnets.0', 'mid_block', 'conv_in']
     groups = select_taps(diffusion.taps(), names)
-    assert [[tap.name for tap in group] for group in groups] == [
-        ['conv_in', 'up_blocks.2.resnets.0'], ['mid_block']]
+    assert [[tap.name for tap in group] for group in groups] == [['conv_in', 'up_blocks.2.resnets.0'], ['mid_block']]
 
 
 def test_no_hook_stays_behind(diffusion):

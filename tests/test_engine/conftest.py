@@ -1,9 +1,10 @@
 import pytest
 
-from diff2in1_mm.diffusion import LatentDiffusion
-from diff2in1_mm.engine import creation_stage
-from diff2in1_mm.engine.batch_pass import BatchPass
-from diff2in1_mm.synthesis.fingerprints import parameters_digest
+from diff2in1_mm.creation import stage as creation_stage
+from diff2in1_mm.creation.fingerprints import parameters_digest
+from diff2in1_mm.diffusion.latent_diffusion import LatentDiffusion
+from diff2in1_mm.preflight import creation as preflight_creation
+from diff2in1_mm.self_improving.pseudo_labels import BatchPass
 
 from . import tiny
 
@@ -16,8 +17,9 @@ def images(tmp_path_factory):
 @pytest.fixture
 def tiny_create(monkeypatch):
     """The creation stage without a diffusion model."""
-    for name in ('_create', 'check_creation'):  # restored afterwards
-        monkeypatch.setattr(creation_stage, name, getattr(creation_stage, name))
+    # restored afterwards
+    monkeypatch.setattr(creation_stage, '_create', creation_stage._create)
+    monkeypatch.setattr(preflight_creation, 'check_creation', preflight_creation.check_creation)
     tiny.use_tiny_create()
 
 

@@ -1,4 +1,5 @@
 """theta_C labels inside theta_E's step and leaves no trace in it."""
+
 import copy
 
 import pytest
@@ -8,9 +9,9 @@ from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
-from diff2in1_mm.engine.batch_pass import BatchPass, ViewSettings
-from diff2in1_mm.engine.theta import ThetaC
-from diff2in1_mm.synthesis.labellers import labeller_for
+from diff2in1_mm.self_improving.pseudo_labels import BatchPass, ViewSettings
+from diff2in1_mm.self_improving.theta_c import ThetaC
+from diff2in1_mm.tasks.labellers import labeller_for
 
 from .tiny import config
 
@@ -28,10 +29,18 @@ def batch(n=4, synthetic=(1, 3)):
     generator = torch.Generator().manual_seed(1)
     samples = []
     for i in range(n):
-        sample = SegDataSample(metainfo=dict(
-            img_shape=(24, 32), pad_shape=(32, 32), ori_shape=(48, 64), flip=True,
-            flip_direction='horizontal', padding_size=(0, 0, 0, 8), synthetic=i in synthetic,
-            sample_id=f's{i}' if i in synthetic else ''))
+        sample = SegDataSample(
+            metainfo=dict(
+                img_shape=(24, 32),
+                pad_shape=(32, 32),
+                ori_shape=(48, 64),
+                flip=True,
+                flip_direction='horizontal',
+                padding_size=(0, 0, 0, 8),
+                synthetic=i in synthetic,
+                sample_id=f's{i}' if i in synthetic else '',
+            )
+        )
         sample.gt_sem_seg = PixelData(data=torch.randint(3, (1, 32, 32), generator=generator))
         samples.append(sample)
     return torch.rand(n, 3, 32, 32, generator=generator) * 2 - 1, samples
@@ -91,8 +100,9 @@ def test_training_mode_is_that_of_the_heads():
     model = build()
     batch_pass = attach(model, target_mode='train')
     seen, logits = [], torch.zeros(2, 3, 32, 32)
-    model.encode_decode = lambda inputs, metas: seen.append(
-        (model.backbone.training, model.decode_head.training)) or logits
+    model.encode_decode = lambda inputs, metas: (
+        seen.append((model.backbone.training, model.decode_head.training)) or logits
+    )
     batch_pass._before(model, (), dict(zip(('inputs', 'data_samples'), batch()), mode='loss'))
     batch_pass._after(model, (), None)
     assert seen == [(False, True)] and model.backbone.training
@@ -185,8 +195,8 @@ def test_views_change_the_synthetic_rows_alone_and_depend_on_the_sample(view):
         seen = {}
         plain = model.backbone.features(inputs)[0]
         model.backbone.register_forward_hook(
-            lambda module, args, maps: seen.update(images=args[0], maps=maps[0])
-            if model.training else None)
+            lambda module, args, maps: seen.update(images=args[0], maps=maps[0]) if model.training else None
+        )
         loss_of(model, inputs, samples)
         return seen['images'], seen['maps'], plain
 

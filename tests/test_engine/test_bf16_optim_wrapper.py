@@ -1,10 +1,12 @@
 """Which models bfloat16 autocast refuses, and where."""
+
 import pytest
 import torch
 from mmcv.ops import ModulatedDeformConv2dPack, MultiScaleDeformableAttention, RoIAlign
 from torch import nn
 
-from diff2in1_mm.engine import Bf16OptimWrapper, bf16_optim_wrapper
+from diff2in1_mm.hooks import bf16_optim_wrapper
+from diff2in1_mm.hooks.bf16_optim_wrapper import Bf16OptimWrapper
 
 
 class FocalLoss(nn.Module):
@@ -22,13 +24,17 @@ def enter(module):
         return model[0](torch.zeros(1, 3, 4, 4)).dtype
 
 
-@pytest.mark.parametrize('device, module, words', [
-    ('cpu', ROI, 'on a CPU is not for two-stage.*RoIAlign.*float32.*on a GPU in float16'),
-    ('cpu', CONVOLUTION, 'ModulatedDeformConv2dPack has no bfloat16: leave it out'),
-    ('cuda', ROI, "operator of RoIAlign has no bfloat16: set optim_wrapper.type='AmpOptimWrapper'"),
-    ('cuda', CONVOLUTION, 'ModulatedDeformConv2dPack'),
-    ('cuda', ATTENTION, 'operator of MultiScaleDeformableAttention has no'),
-    ('cuda', LOSS, 'operator of FocalLoss has no')])
+@pytest.mark.parametrize(
+    'device, module, words',
+    [
+        ('cpu', ROI, 'on a CPU is not for two-stage.*RoIAlign.*float32.*on a GPU in float16'),
+        ('cpu', CONVOLUTION, 'ModulatedDeformConv2dPack has no bfloat16: leave it out'),
+        ('cuda', ROI, "operator of RoIAlign has no bfloat16: set optim_wrapper.type='AmpOptimWrapper'"),
+        ('cuda', CONVOLUTION, 'ModulatedDeformConv2dPack'),
+        ('cuda', ATTENTION, 'operator of MultiScaleDeformableAttention has no'),
+        ('cuda', LOSS, 'operator of FocalLoss has no'),
+    ],
+)
 def test_models_with_operators_without_bfloat16_are_refused(monkeypatch, device, module, words):
     monkeypatch.setattr(bf16_optim_wrapper, 'get_device', lambda: device)
     with pytest.raises(ValueError, match=words):

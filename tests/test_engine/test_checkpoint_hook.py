@@ -12,11 +12,10 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
-from diff2in1_mm.engine.checkpoint_hook import AtomicCheckpointHook, AtomicLocalBackend
+from diff2in1_mm.hooks.checkpoint import AtomicCheckpointHook, AtomicLocalBackend
 
 # what MMEngine itself keeps beside tensors: names, palettes, nested settings
-METAINFO = dict(classes=('a', 'b'), palette=np.zeros((2, 3), np.uint8),
-                label_map=ConfigDict({'1': ConfigDict(x=2)}))
+METAINFO = dict(classes=('a', 'b'), palette=np.zeros((2, 3), np.uint8), label_map=ConfigDict({'1': ConfigDict(x=2)}))
 
 
 class Numbers(Dataset):
@@ -26,11 +25,10 @@ class Numbers(Dataset):
         return 8
 
     def __getitem__(self, index):
-        return dict(inputs=torch.full((2, ), float(index)))
+        return dict(inputs=torch.full((2,), float(index)))
 
 
 class Line(BaseModel):
-
     def __init__(self):
         super().__init__()
         self.layer = nn.Linear(2, 2)
@@ -43,13 +41,17 @@ class Line(BaseModel):
 def runner(work_dir, iters=4, resume=False, **checkpoint):
     checkpoint = dict(type='AtomicCheckpointHook', by_epoch=False, interval=1, **checkpoint)
     return Runner(
-        Line(), str(work_dir), experiment_name=f'atomic-{work_dir}-{iters}',
-        train_dataloader=dict(dataset=Numbers(), batch_size=2,
-                              sampler=dict(type='DefaultSampler', shuffle=True)),
+        Line(),
+        str(work_dir),
+        experiment_name=f'atomic-{work_dir}-{iters}',
+        train_dataloader=dict(dataset=Numbers(), batch_size=2, sampler=dict(type='DefaultSampler', shuffle=True)),
         train_cfg=dict(type='IterBasedTrainLoop', max_iters=iters),
         optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.1)),
         param_scheduler=dict(type='PolyLR', by_epoch=False, end=100),
-        default_hooks=dict(checkpoint=checkpoint), resume=resume, randomness=dict(seed=0))
+        default_hooks=dict(checkpoint=checkpoint),
+        resume=resume,
+        randomness=dict(seed=0),
+    )
 
 
 def files(folder):
@@ -73,14 +75,16 @@ def test_saves_resumes_and_prunes(tmp_path):
 def test_writes_before_it_removes(tmp_path, monkeypatch):
     events = []
     replace, remove = os.replace, os.remove
-    monkeypatch.setattr(os, 'replace',
-                        lambda a, b: (events.append(('write', osp.basename(b))), replace(a, b)))
-    monkeypatch.setattr(os, 'remove',
-                        lambda a: (events.append(('remove', osp.basename(a))), remove(a)))
+    monkeypatch.setattr(os, 'replace', lambda a, b: (events.append(('write', osp.basename(b))), replace(a, b)))
+    monkeypatch.setattr(os, 'remove', lambda a: (events.append(('remove', osp.basename(a))), remove(a)))
     runner(tmp_path, 2, max_keep_ckpts=1).train()
-    assert events == [('write', 'iter_1.pth'), ('write', 'last_checkpoint'),
-                      ('write', 'iter_2.pth'), ('write', 'last_checkpoint'),
-                      ('remove', 'iter_1.pth')]
+    assert events == [
+        ('write', 'iter_1.pth'),
+        ('write', 'last_checkpoint'),
+        ('write', 'iter_2.pth'),
+        ('write', 'last_checkpoint'),
+        ('remove', 'iter_1.pth'),
+    ]
 
 
 def test_save_best_removes_the_former_best_last(tmp_path, monkeypatch):
@@ -113,6 +117,7 @@ def test_save_best_removes_the_former_best_last(tmp_path, monkeypatch):
 @pytest.fixture
 def bucket():
     """What a store that is known by the prefix ``bucket://`` was given, by address."""
+
     class Bucket(LocalBackend):
         files = {}
 
@@ -139,8 +144,7 @@ def bucket():
 @pytest.mark.parametrize('backend_args', [None, dict(backend='bucket')])
 def test_a_remote_folder_is_written_by_its_store(tmp_path, monkeypatch, bucket, backend_args):
     monkeypatch.chdir(tmp_path)
-    runner(tmp_path / 'run', 3, max_keep_ckpts=2, out_dir='bucket://kept',
-           backend_args=backend_args).train()
+    runner(tmp_path / 'run', 3, max_keep_ckpts=2, out_dir='bucket://kept', backend_args=backend_args).train()
     assert list(bucket) == ['bucket://kept/run/iter_2.pth', 'bucket://kept/run/iter_3.pth']
     assert os.listdir(tmp_path) == ['run'] and files(tmp_path / 'run') == []
     last = (tmp_path / 'run' / 'last_checkpoint').read_text()

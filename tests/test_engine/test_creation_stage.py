@@ -3,8 +3,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from diff2in1_mm.engine import creation_stage
-from diff2in1_mm.engine.creation_stage import seed_of_run, together
+from diff2in1_mm.creation import stage as creation_stage
+from diff2in1_mm.creation.stage import together
+from diff2in1_mm.utils import models
+from diff2in1_mm.utils.models import seed_of_run
 
 from .tiny import config, hook_of, train
 
@@ -14,8 +16,7 @@ def two_ranks(monkeypatch):
     """Threads that take each other for processes."""
     here = threading.local()
     monkeypatch.setattr(creation_stage, 'get_dist_info', lambda: (here.rank, 2))
-    monkeypatch.setattr(creation_stage, 'broadcast_object_list',
-                        lambda token: token.__setitem__(0, 'token'))
+    monkeypatch.setattr(creation_stage, 'broadcast_object_list', lambda token: token.__setitem__(0, 'token'))
     barrier = threading.Barrier(2)
     monkeypatch.setattr(creation_stage, 'barrier', lambda: barrier.wait(10))
 
@@ -29,7 +30,7 @@ def two_ranks(monkeypatch):
             except Exception as error:  # noqa: B902
                 results[rank] = error
 
-        threads = [threading.Thread(target=of, args=(rank, )) for rank in (0, 1)]
+        threads = [threading.Thread(target=of, args=(rank,)) for rank in (0, 1)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -41,9 +42,8 @@ def two_ranks(monkeypatch):
 
 @pytest.mark.parametrize('differs', [False, True])
 def test_the_seed_is_that_of_all_processes(monkeypatch, differs):
-    monkeypatch.setattr(creation_stage, 'get_rank', lambda: 3)
-    runner = SimpleNamespace(seed=8 if differs else 5,
-                             _randomness_cfg=dict(seed=5, diff_rank_seed=differs))
+    monkeypatch.setattr(models, 'get_rank', lambda: 3)
+    runner = SimpleNamespace(seed=8 if differs else 5, _randomness_cfg=dict(seed=5, diff_rank_seed=differs))
     assert seed_of_run(runner) == 5
 
 

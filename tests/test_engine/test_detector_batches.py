@@ -1,4 +1,5 @@
 """theta_C's labels in the coordinates of MMDetection's batches, and what they do to the losses."""
+
 import pytest
 import torch
 from mmengine.config import ConfigDict
@@ -11,11 +12,11 @@ pytest.importorskip('mmdet')
 from mmdet.models.task_modules import BaseAssigner  # noqa: E402
 from mmdet.testing import demo_mm_inputs  # noqa: E402
 
-from diff2in1_mm.engine.batch_pass import BatchPass, ViewSettings  # noqa: E402
-from diff2in1_mm.engine.run_checks import check_views  # noqa: E402
-from diff2in1_mm.engine.theta import ThetaC  # noqa: E402
-from diff2in1_mm.synthesis.labellers import labeller_for  # noqa: E402
-from diff2in1_mm.synthesis.labellers.detection import ignores_boxes  # noqa: E402
+from diff2in1_mm.preflight.run import check_views  # noqa: E402
+from diff2in1_mm.self_improving.pseudo_labels import BatchPass, ViewSettings  # noqa: E402
+from diff2in1_mm.self_improving.theta_c import ThetaC  # noqa: E402
+from diff2in1_mm.tasks.labellers import labeller_for  # noqa: E402
+from diff2in1_mm.tasks.labellers.detection import ignores_boxes  # noqa: E402
 
 from ..detectors import DETECTORS, WITH_MASKS, stock_model, with_diffusion  # noqa: E402
 
@@ -25,7 +26,8 @@ AUGMENTATIONS = dict(
     none=None,
     fixed_pad=[dict(type='BatchFixedSizePad', size=(96, 128), img_pad_value=0, pad_mask=False)],
     random_resize=[dict(type='BatchSyncRandomResize', random_size_range=(96, 96), interval=1)],
-    resize=[dict(type='BatchResize', scale=(96, 96), pad_size_divisor=32)])
+    resize=[dict(type='BatchResize', scale=(96, 96), pad_size_divisor=32)],
+)
 
 
 def build(name, pipeline, augmentation=None, ignoring=None):
@@ -44,9 +46,14 @@ def build(name, pipeline, augmentation=None, ignoring=None):
 def batch(model, synthetic=(0, 1)):
     """Real labels everywhere, through the model's own data preprocessor."""
     head = getattr(model, 'panoptic_head', None)
-    data = demo_mm_inputs(2, SIZES, num_items=[3, 2], num_classes=2,
-                          with_semantic=bool(head and head.num_stuff_classes),
-                          with_mask=bool(head) or model.with_mask)
+    data = demo_mm_inputs(
+        2,
+        SIZES,
+        num_items=[3, 2],
+        num_classes=2,
+        with_semantic=bool(head and head.num_stuff_classes),
+        with_mask=bool(head) or model.with_mask,
+    )
     for i, sample in enumerate(data['data_samples']):
         sample.set_metainfo(dict(synthetic=i in synthetic, sample_id=f's{i}'))
     return model.data_preprocessor(data, True)
@@ -62,10 +69,17 @@ def loss(model, data):
     return model.parse_losses(model(**data, mode='loss'))[0]
 
 
-@pytest.mark.parametrize('name, augmentation', [
-    *((name, augmentation) for name in ('retinanet', 'dino') for augmentation in AUGMENTATIONS),
-    *((name, augmentation) for name in ('mask_rcnn', 'mask2former_panoptic')
-      for augmentation in ('none', 'fixed_pad'))])
+@pytest.mark.parametrize(
+    'name, augmentation',
+    [
+        *((name, augmentation) for name in ('retinanet', 'dino') for augmentation in AUGMENTATIONS),
+        *(
+            (name, augmentation)
+            for name in ('mask_rcnn', 'mask2former_panoptic')
+            for augmentation in ('none', 'fixed_pad')
+        ),
+    ],
+)
 def test_labels_are_in_the_batchs_pixels(name, augmentation, pipeline_folder):
     masks = name in WITH_MASKS or name.endswith('panoptic')
     model = build(name, pipeline_folder, AUGMENTATIONS[augmentation])
@@ -123,8 +137,8 @@ def test_all_of_it_learns_when_theta_c_finds_nothing(name, pipeline_folder):
 def watched_assigners(monkeypatch, model):
     """A list that gets what each call of an assigner makes of the predictions."""
     assigned = []
-    for kind in {type(a) for m in model.modules() for a in vars(m).values()
-                 if isinstance(a, BaseAssigner)}:
+    for kind in {type(a) for m in model.modules() for a in vars(m).values() if isinstance(a, BaseAssigner)}:
+
         def watch(self, *args, _assign=kind.assign, **kwargs):
             result = _assign(self, *args, **kwargs)
             assigned.append(result.gt_inds)
@@ -140,7 +154,8 @@ IGNORING = dict(
     mask_rcnn=lambda cfg: [cfg['rpn'], cfg['rcnn']],
     cascade_rcnn=lambda cfg: [cfg['rpn'], *cfg['rcnn']],
     retinanet=lambda cfg: [cfg],
-    atss=lambda cfg: [cfg])
+    atss=lambda cfg: [cfg],
+)
 
 
 @pytest.mark.parametrize('name', DETECTORS)
@@ -154,7 +169,7 @@ def test_which_detectors_ignore(name, pipeline_folder, monkeypatch):
     data = batch(model, synthetic=())
     for sample in data['data_samples']:  # MMDetection ignores nothing in an image without objects
         assert len(sample.gt_instances)
-        sample.ignored_instances = InstanceData(bboxes=torch.tensor([[-999., -999, 999, 999]]))
+        sample.ignored_instances = InstanceData(bboxes=torch.tensor([[-999.0, -999, 999, 999]]))
     assigned = watched_assigners(monkeypatch, model)
     loss(model, data)
     assert assigned and not any((inds == 0).any() for inds in assigned)  # 0 is background

@@ -1,4 +1,5 @@
 """Each detector that the README names: trains, creates, labels itself, saves, resumes, tests."""
+
 import json
 
 import pytest
@@ -7,7 +8,7 @@ from mmengine.runner import Runner
 
 pytest.importorskip('mmdet')
 
-from diff2in1_mm.synthesis.store import SyntheticStore  # noqa: E402
+from diff2in1_mm.store.store import SyntheticStore  # noqa: E402
 
 from ..detectors import DETECTORS, make_coco, run_config  # noqa: E402
 from .tiny import hook_of, train  # noqa: E402
@@ -26,8 +27,7 @@ def epochs_dir(tmp_path_factory):
 
 @pytest.mark.parametrize('name', DETECTORS)
 def test_detector(name, coco, tmp_path, pipeline_folder, counted, untouched):
-    runner = Runner.from_cfg(run_config(name, coco, tmp_path, pipeline_folder,
-                                        student_view='feature_dropout'))
+    runner = Runner.from_cfg(run_config(name, coco, tmp_path, pipeline_folder, student_view='feature_dropout'))
     passes = train_watched(runner, counted, untouched)
     assert len(passes) == 3 and all(passes[0] <= later for later in passes)  # all learns as before
 
@@ -48,6 +48,7 @@ def test_detector(name, coco, tmp_path, pipeline_folder, counted, untouched):
 def check_coco(root, store):
     """pycocotools reads the whole file, and boxes lie inside the images."""
     from pycocotools.coco import COCO
+
     if store.task == 'panoptic':
         content = json.loads((root / 'panoptic.json').read_text())
         for image, annotation in zip(content['images'], content['annotations']):
@@ -68,20 +69,36 @@ def check_coco(root, store):
 
 
 def test_a_stronger_view_and_labels_of_the_last_step(coco, tmp_path, pipeline_folder):
-    train(run_config('faster_rcnn', coco, tmp_path, pipeline_folder, student_view='strong',
-                     creation=dict(T=300, steps=1, label_from='last_step')))
+    train(
+        run_config(
+            'faster_rcnn',
+            coco,
+            tmp_path,
+            pipeline_folder,
+            student_view='strong',
+            creation=dict(T=300, steps=1, label_from='last_step'),
+        )
+    )
     assert len(SyntheticStore(tmp_path / 'store')) == 4
 
 
 def test_boxes_and_masks_of_the_source(coco, tmp_path, pipeline_folder):
-    train(run_config('mask_rcnn', coco, tmp_path, pipeline_folder, targets='creation',
-                     creation=dict(T=50, steps=1, label_from='source')))
+    train(
+        run_config(
+            'mask_rcnn',
+            coco,
+            tmp_path,
+            pipeline_folder,
+            targets='creation',
+            creation=dict(T=50, steps=1, label_from='source'),
+        )
+    )
     store = SyntheticStore(tmp_path / 'store')
     content = json.loads((coco / 'instances.json').read_text())
     for record in store.records():
         _, found = store.read(record)
         name = record.source_path.rpartition('/')[2]
-        image, = [entry['id'] for entry in content['images'] if entry['file_name'] == name]
+        (image,) = [entry['id'] for entry in content['images'] if entry['file_name'] == name]
         wanted = [a['bbox'] for a in content['annotations'] if a['image_id'] == image]
         assert found.bboxes[:, :2].tolist() == [box[:2] for box in wanted]
         assert found.masks.shape == (2, 64, 64)
@@ -89,8 +106,7 @@ def test_boxes_and_masks_of_the_source(coco, tmp_path, pipeline_folder):
 
 def test_nothing_found_stops_with_what_to_do(coco, tmp_path, pipeline_folder):
     with pytest.raises(ValueError, match='none of 4 generated images.*allow_empty'):
-        train(run_config('faster_rcnn', coco, tmp_path, pipeline_folder, confidence=1.0,
-                         labelling=dict()))
+        train(run_config('faster_rcnn', coco, tmp_path, pipeline_folder, confidence=1.0, labelling=dict()))
 
 
 @pytest.mark.parametrize('epochs, resume', [(2, False), (3, True)])
@@ -110,8 +126,7 @@ def test_epochs_accumulation_and_amp(coco, epochs_dir, pipeline_folder, epochs, 
 
 def test_amp_with_a_diffusion_model_in_half_precision(coco, tmp_path, pipeline_folder, untouched):
     # the maps are made under autocast, theta_C predicts with them outside it
-    cfg = run_config('deformable_detr', coco, tmp_path, pipeline_folder,
-                     student_view='feature_dropout')
+    cfg = run_config('deformable_detr', coco, tmp_path, pipeline_folder, student_view='feature_dropout')
     cfg.model.backbone.diffusion = dict(source=str(pipeline_folder), dtype='bf16')
     cfg.optim_wrapper.update(type='Bf16OptimWrapper')
     runner = train(cfg)
@@ -128,6 +143,7 @@ def test_two_stage_detectors_without_bfloat16(coco, tmp_path, pipeline_folder):
 
 def test_two_processes_with_parameters_that_are_not_used(coco, tmp_path, pipeline_folder):
     from ..test_tools.test_train import train_in_two_processes, write
+
     cfg = run_config('mask_rcnn', coco, tmp_path / 'run', pipeline_folder)
     cfg.find_unused_parameters = True
     cfg.custom_imports = dict(imports=['diff2in1_mm'], allow_failed_imports=False)
@@ -141,6 +157,7 @@ def test_two_processes_with_parameters_that_are_not_used(coco, tmp_path, pipelin
 def test_theta_c_is_what_mmdetections_own_tools_load(coco, tmp_path, pipeline_folder):
     import cv2
     from mmdet.apis import DetInferencer, inference_detector, init_detector
+
     cfg = run_config('faster_rcnn', coco, tmp_path, pipeline_folder)
     path = tmp_path / 'config.py'
     cfg.dump(str(path))
@@ -155,8 +172,14 @@ def test_theta_c_is_what_mmdetections_own_tools_load(coco, tmp_path, pipeline_fo
 
 
 def test_ignored_boxes_reach_a_detector_that_reads_them(coco, tmp_path, pipeline_folder):
-    cfg = run_config('faster_rcnn', coco, tmp_path, pipeline_folder, confidence=0.6,
-                     labelling=dict(ignore_from=0.0, allow_empty=True))
+    cfg = run_config(
+        'faster_rcnn',
+        coco,
+        tmp_path,
+        pipeline_folder,
+        confidence=0.6,
+        labelling=dict(ignore_from=0.0, allow_empty=True),
+    )
     for part in (cfg.model.train_cfg.rpn, cfg.model.train_cfg.rcnn):
         part.assigner.ignore_iof_thr = 0.5
     train(cfg)

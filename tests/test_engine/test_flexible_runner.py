@@ -1,4 +1,5 @@
 """Runs with ``runner_type='FlexibleRunner'``, MMEngine's second runner."""
+
 import os
 
 import pytest
@@ -6,8 +7,8 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import FlexibleRunner
 
-from diff2in1_mm.engine import creation_stage
-from diff2in1_mm.files import is_leftover
+from diff2in1_mm.creation import stage as creation_stage
+from diff2in1_mm.utils.atomic_files import is_leftover
 
 from .tiny import config
 
@@ -22,8 +23,13 @@ def interrupt(*args, **kwargs):
 
 
 def flexible(images, work_dir, resume=False, checkpoint='AtomicCheckpointHook', **hook):
-    cfg = config(images, work_dir, resume=resume, hook=dict(dict(warm_up=1), **hook),
-                 param_scheduler=[dict(type='mmengine.ConstantLR', factor=0.5, end=9)])
+    cfg = config(
+        images,
+        work_dir,
+        resume=resume,
+        hook=dict(dict(warm_up=1), **hook),
+        param_scheduler=[dict(type='mmengine.ConstantLR', factor=0.5, end=9)],
+    )
     cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=3)
     cfg.train_dataloader.sampler.type = 'DefaultSampler'
     cfg.default_hooks.checkpoint = dict(type=checkpoint, interval=1, save_best='mIoU')
@@ -34,9 +40,7 @@ def flexible(images, work_dir, resume=False, checkpoint='AtomicCheckpointHook', 
 
 @pytest.mark.usefixtures('tiny_create')
 class TestFlexibleRunner:
-
-    def test_a_run_killed_in_its_creation_goes_on_with_that_epoch(self, images, tmp_path,
-                                                                  monkeypatch):
+    def test_a_run_killed_in_its_creation_goes_on_with_that_epoch(self, images, tmp_path, monkeypatch):
         class Watch(Hook):
             def before_train_epoch(self, runner):
                 epochs.append((runner.epoch, runner.iter))

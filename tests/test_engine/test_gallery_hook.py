@@ -1,4 +1,5 @@
 """The picture at the end of a run."""
+
 import cv2
 import numpy as np
 
@@ -25,11 +26,11 @@ def test_no_picture_without_synthetic_samples(images, tmp_path, pipeline_folder)
     assert not (tmp_path / 'gallery.png').exists()
 
 
-def test_no_picture_of_a_run_that_stopped_at_the_end_of_the_warm_up(images, tmp_path,
-                                                                    pipeline_folder):
+def test_no_picture_of_a_run_that_stopped_at_the_end_of_the_warm_up(images, tmp_path, pipeline_folder):
     cfg = with_diffusion(pipeline_folder, images, tmp_path, iters=8)
-    cfg.custom_hooks += [dict(type='GalleryHook'),
-                         dict(type='EarlyStoppingHook', monitor='mIoU', rule='greater',
-                              stopping_threshold=0.0)]
+    cfg.custom_hooks += [
+        dict(type='GalleryHook'),
+        dict(type='EarlyStoppingHook', monitor='mIoU', rule='greater', stopping_threshold=0.0),
+    ]
     assert train(cfg).iter == 4
     assert not (tmp_path / 'gallery.png').exists()

@@ -1,4 +1,5 @@
 """Labels that the model or the metric would not ignore are refused, and only those."""
+
 import cv2
 import pytest
 import torch.nn as nn
@@ -6,8 +7,8 @@ from mmengine.runner import Runner
 
 pytest.importorskip('mmseg')
 
-from diff2in1_mm.engine import run_checks  # noqa: E402
-from diff2in1_mm.engine.run_checks import check_inputs  # noqa: E402
+from diff2in1_mm.preflight import run as run_checks  # noqa: E402
+from diff2in1_mm.preflight.run import check_inputs  # noqa: E402
 
 from . import tiny  # noqa: E402
 
@@ -40,12 +41,17 @@ def test_the_heads_and_the_metric_decide(root):
     check(root, head=3, metric=3, auxiliary=[3, 3])
 
 
-@pytest.mark.parametrize('options, words', [
-    (dict(metric=3), r'ann/train/.*values 3, but.*ignored is 255 by `model.decode_head.ignore_'),
-    (dict(head=3), 'ann/val/.*values 3, but.*ignored is 255 by `val_evaluator.ignore_index`'),
-    (dict(head=3, metric=3, auxiliary=[3, 255]),
-     r'3 by `model.decode_head.ignore_index`.* and 255 by `model.auxiliary_head\[1\].ignore_'),
-])
+@pytest.mark.parametrize(
+    'options, words',
+    [
+        (dict(metric=3), r'ann/train/.*values 3, but.*ignored is 255 by `model.decode_head.ignore_'),
+        (dict(head=3), 'ann/val/.*values 3, but.*ignored is 255 by `val_evaluator.ignore_index`'),
+        (
+            dict(head=3, metric=3, auxiliary=[3, 255]),
+            r'3 by `model.decode_head.ignore_index`.* and 255 by `model.auxiliary_head\[1\].ignore_',
+        ),
+    ],
+)
 def test_the_option_is_named(root, options, words):
     with pytest.raises(ValueError, match=words):
         check(root, **options)
@@ -73,7 +79,9 @@ def headed(*indices):
 
 def test_cascades_keep_a_list_of_heads():
     assert run_checks._ignored_by_heads(headed(255, 3)) == {
-        '`model.decode_head[0].ignore_index`': 255, '`model.decode_head[1].ignore_index`': 3}
+        '`model.decode_head[0].ignore_index`': 255,
+        '`model.decode_head[1].ignore_index`': 3,
+    }
 
 
 def test_models_that_do_not_say():

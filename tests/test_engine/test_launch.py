@@ -4,21 +4,22 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from diff2in1_mm.engine.launch import (add_common_options, cpu_takes_bf16, creation_of, find_hook,
-                                       load_config, prepare_processes, type_name)
+from diff2in1_mm.launch.config import add_common_options, creation_of, load_config
+from diff2in1_mm.launch.processes import cpu_takes_bf16, prepare_processes
+from diff2in1_mm.utils.configs import find_hook, type_name
 
 
 @pytest.mark.parametrize('sync_bn', [None, 'torch'])
 def test_no_sync_bn_on_cpus(monkeypatch, sync_bn):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    cfg = Config(dict(launcher='none', sync_bn=sync_bn,
-                      model=dict(neck=[dict(norm_cfg=dict(type='SyncBN')), dict(type='BN')])))
+    cfg = Config(
+        dict(launcher='none', sync_bn=sync_bn, model=dict(neck=[dict(norm_cfg=dict(type='SyncBN')), dict(type='BN')]))
+    )
     prepare_processes(cfg)
     assert cfg.model.neck[0].norm_cfg.type == 'BN' and cfg.sync_bn is None
 
 
-@pytest.mark.parametrize('capability, takes', [
-    ('NO AVX', False), ('AVX2', False), ('AVX512', True), ('DEFAULT', True)])
+@pytest.mark.parametrize('capability, takes', [('NO AVX', False), ('AVX2', False), ('AVX512', True), ('DEFAULT', True)])
 def test_bfloat16_is_for_cpus_that_have_it(monkeypatch, capability, takes):
     monkeypatch.setattr(torch.backends.cpu, 'get_cpu_capability', lambda: capability)
     assert cpu_takes_bf16() == takes
@@ -31,9 +32,10 @@ def test_launchers_for_gpus_only(monkeypatch, launcher):
         prepare_processes(Config(dict(launcher=launcher, model={})))
 
 
-@pytest.mark.parametrize('launcher, starter, gpus', [
-    ('pytorch', 'torchrun', False), ('pytorch', 'torchrun', True), ('slurm', 'srun', True),
-    ('mpi', 'mpirun', True)])
+@pytest.mark.parametrize(
+    'launcher, starter, gpus',
+    [('pytorch', 'torchrun', False), ('pytorch', 'torchrun', True), ('slurm', 'srun', True), ('mpi', 'mpirun', True)],
+)
 def test_a_process_that_the_launcher_did_not_start(monkeypatch, launcher, starter, gpus):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpus)
     for variable in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_LOCAL_RANK'):
@@ -76,8 +78,7 @@ def test_data_that_lie_elsewhere(tmp_path, root, slash, given):
     args.config, args.work_dir = str(path), None
     cfg = load_config(args)
     assert cfg.data_root == cfg.train_dataloader.dataset.data_root == '/elsewhere/set'
-    assert cfg.val_evaluator[0] == dict(ann_file='/elsewhere/set/annotations/val.json',
-                                        metric='bbox')
+    assert cfg.val_evaluator[0] == dict(ann_file='/elsewhere/set/annotations/val.json', metric='bbox')
     assert cfg.train_dataloader.dataset.pipeline == [dict(path='other/x')]
     assert cfg.other == ('data/set2' if slash else '/elsewhere/set/2') and cfg.sizes == (1, 2)
     path.write_text('train_dataloader = dict(dataset=dict(data_root="x"))\n')
@@ -92,8 +93,7 @@ class SelfImprovingHook:
     """Of a config of MMEngine's new style, which names classes themselves."""
 
 
-@pytest.mark.parametrize('kind', ['SelfImprovingHook', 'mmengine.SelfImprovingHook',
-                                  SelfImprovingHook])
+@pytest.mark.parametrize('kind', ['SelfImprovingHook', 'mmengine.SelfImprovingHook', SelfImprovingHook])
 def test_types_by_name_and_by_class(kind):
     hook = dict(type=kind)
     assert find_hook(Config(dict(custom_hooks=[dict(type='Other'), hook])), 'SelfImprovingHook')
@@ -102,21 +102,24 @@ def test_types_by_name_and_by_class(kind):
 
 @pytest.mark.parametrize('given, left', [(1, {}), (2.0, dict(negative_prompt='blurred'))])
 def test_guidance_of_a_config_can_be_switched_off(given, left):
-    hook = dict(type='SelfImprovingHook', creation=dict(guidance_scale=3,
-                                                        negative_prompt='blurred'))
+    hook = dict(type='SelfImprovingHook', creation=dict(guidance_scale=3, negative_prompt='blurred'))
     settings = creation_of(Config(dict(custom_hooks=[hook])), guidance_scale=given)
     assert settings.pop('guidance_scale') == given
     assert {k: v for k, v in settings.items() if k == 'negative_prompt'} == left
 
 
-@pytest.mark.parametrize('own, given, steps', [
-    (dict(steps=7), {}, 7),
-    (dict(steps=7), dict(solver='dpmsolver++'), 7),  # the default
-    (dict(steps=7), dict(solver='ddim'), None),
-    (dict(steps=7, solver='ddim'), dict(solver='ddim'), 7),
-    (dict(steps=7, solver='ddim'), dict(solver='dpmsolver++'), None),
-    (dict(steps=7), dict(solver='ddim', steps=9), 9),
-    (dict(steps=7), dict(solver=None, steps=None), 7)])
+@pytest.mark.parametrize(
+    'own, given, steps',
+    [
+        (dict(steps=7), {}, 7),
+        (dict(steps=7), dict(solver='dpmsolver++'), 7),  # the default
+        (dict(steps=7), dict(solver='ddim'), None),
+        (dict(steps=7, solver='ddim'), dict(solver='ddim'), 7),
+        (dict(steps=7, solver='ddim'), dict(solver='dpmsolver++'), None),
+        (dict(steps=7), dict(solver='ddim', steps=9), 9),
+        (dict(steps=7), dict(solver=None, steps=None), 7),
+    ],
+)
 def test_steps_are_for_their_solver(own, given, steps):
     cfg = Config(dict(custom_hooks=[dict(type='SelfImprovingHook', creation=dict(T=300, **own))]))
     settings = creation_of(cfg, **given)

@@ -1,8 +1,9 @@
 """What the released code's second stage does with its optimizer and theta_C, by options."""
+
 import pytest
 
-from diff2in1_mm.engine import SelfImprovingHook
-from diff2in1_mm.engine.theta import ThetaC
+from diff2in1_mm.self_improving.hook import SelfImprovingHook
+from diff2in1_mm.self_improving.theta_c import ThetaC
 
 from .tiny import config, hook_of, train
 

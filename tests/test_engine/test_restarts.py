@@ -1,9 +1,10 @@
 """Schedules that begin anew with the self-improving stage."""
+
 import pytest
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from diff2in1_mm.engine.restarts import check_schedules
+from diff2in1_mm.self_improving.state import check_schedules
 
 from .tiny import config
 
@@ -21,9 +22,17 @@ class _Rates(Hook):
 
 
 def rates(images, work_dir, iters=8, resume=False, **hook):
-    cfg = config(images, work_dir, iters=iters, resume=resume, hook=hook, param_scheduler=[
-        dict(type='mmengine.LinearLR', start_factor=0.5, by_epoch=False, begin=0, end=2),
-        dict(type='mmengine.MultiStepLR', by_epoch=False, milestones=[3], gamma=0.1)])
+    cfg = config(
+        images,
+        work_dir,
+        iters=iters,
+        resume=resume,
+        hook=hook,
+        param_scheduler=[
+            dict(type='mmengine.LinearLR', start_factor=0.5, by_epoch=False, begin=0, end=2),
+            dict(type='mmengine.MultiStepLR', by_epoch=False, milestones=[3], gamma=0.1),
+        ],
+    )
     runner, noted = Runner.from_cfg(cfg), _Rates()
     runner.register_hook(noted, priority='LOWEST')
     runner.train()

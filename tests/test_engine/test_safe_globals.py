@@ -5,7 +5,7 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 
-import diff2in1_mm.engine  # noqa: F401
+import diff2in1_mm  # noqa: F401
 
 
 def save(tmp_path, content):
@@ -33,13 +33,11 @@ class Attribute:
 
 
 class Command:
-
     def __reduce__(self):
-        return os.system, ('true', )
+        return os.system, ('true',)
 
 
-@pytest.mark.parametrize('content', [Attribute(HistoryBuffer, '__init__'),
-                                     Attribute(dict, 'fromkeys'), Command()])
+@pytest.mark.parametrize('content', [Attribute(HistoryBuffer, '__init__'), Attribute(dict, 'fromkeys'), Command()])
 def test_code_in_a_checkpoint_does_not_run(tmp_path, content):
     with pytest.raises((pickle.UnpicklingError, ValueError)):
         torch.load(save(tmp_path, content), weights_only=True)

@@ -1,4 +1,5 @@
 """Grids of pictures, saved pipelines, and which weights both show."""
+
 import cv2
 import numpy as np
 import pytest
@@ -8,8 +9,8 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
-from diff2in1_mm.engine.bf16_optim_wrapper import Bf16OptimWrapper
-from diff2in1_mm.engine.sample_grid_hook import to_pixels
+from diff2in1_mm.hooks.bf16_optim_wrapper import Bf16OptimWrapper
+from diff2in1_mm.pretraining.hooks import to_pixels
 
 
 class Painter(BaseModel):
@@ -42,20 +43,31 @@ def images(tmp_path):
 def run(tmp_path, images, hooks):
     painter = Painter()
     runner = Runner(
-        painter, str(tmp_path / 'work'), train_dataloader=dict(
-            batch_size=1, dataset=images, sampler=dict(type='InfiniteSampler', shuffle=False),
-            collate_fn=dict(type='default_collate')),
+        painter,
+        str(tmp_path / 'work'),
+        train_dataloader=dict(
+            batch_size=1,
+            dataset=images,
+            sampler=dict(type='InfiniteSampler', shuffle=False),
+            collate_fn=dict(type='default_collate'),
+        ),
         train_cfg=dict(type='IterBasedTrainLoop', max_iters=5),
         optim_wrapper=OptimWrapper(torch.optim.SGD(painter.parameters(), 0.1)),
-        custom_hooks=hooks)
+        custom_hooks=hooks,
+    )
     runner.train()
 
 
 def test_every_n_iterations_and_at_the_end(tmp_path, images):
     out = tmp_path / 'pipeline.txt'
-    run(tmp_path, images, [
-        dict(type='SampleGridHook', dataset=images, count=3, interval=2),
-        dict(type='SavePipelineHook', out_dir=str(out), interval=3, dtype='fp16')])
+    run(
+        tmp_path,
+        images,
+        [
+            dict(type='SampleGridHook', dataset=images, count=3, interval=2),
+            dict(type='SavePipelineHook', out_dir=str(out), interval=3, dtype='fp16'),
+        ],
+    )
     samples = tmp_path / 'work' / 'samples'
     assert sorted(p.name for p in samples.iterdir()) == [f'iter_{i}.png' for i in (2, 4, 5)]
     picture = cv2.imread(str(samples / 'iter_5.png'))
@@ -66,10 +78,15 @@ def test_every_n_iterations_and_at_the_end(tmp_path, images):
 
 def test_averaged_weights_are_shown_and_saved(tmp_path, images):
     out = tmp_path / 'pipeline.txt'
-    run(tmp_path, images, [
-        EMAHook(ema_type='ExponentialMovingAverage', momentum=0.5),
-        dict(type='SampleGridHook', dataset=images, count=1, interval=9),
-        dict(type='SavePipelineHook', out_dir=str(out), interval=9)])
+    run(
+        tmp_path,
+        images,
+        [
+            EMAHook(ema_type='ExponentialMovingAverage', momentum=0.5),
+            dict(type='SampleGridHook', dataset=images, count=1, interval=9),
+            dict(type='SavePipelineHook', out_dir=str(out), interval=9),
+        ],
+    )
     average = 0.1
     for step in range(2, 6):
         average = 0.5 * average + 0.5 * 0.1 * step

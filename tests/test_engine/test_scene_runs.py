@@ -1,4 +1,5 @@
 """Whole runs on normals and depth: rooms in, a summary, a store and pictures out."""
+
 import json
 import math
 
@@ -10,14 +11,16 @@ from mmengine.registry import DATASETS, TRANSFORMS
 from mmengine.runner import Runner
 
 from diff2in1_mm.datasets.rooms.segmentation import RoomsDataset
-from diff2in1_mm.synthesis.store import SyntheticStore
+from diff2in1_mm.store.store import SyntheticStore
 
 from .scenes import LOADERS, SIZE, scene_config
 from .tiny import hook_of, train
 from .watch import CountHook
 
-KEYS = dict(normals={'mean', 'median', 'rmse', 'a5', 'a7.5', 'a11.25', 'a22.5', 'a30'},
-            depth={'abs_rel', 'sq_rel', 'rmse', 'rmse_log', 'log10', 'silog', 'd1', 'd2', 'd3'})
+KEYS = dict(
+    normals={'mean', 'median', 'rmse', 'a5', 'a7.5', 'a11.25', 'a22.5', 'a30'},
+    depth={'abs_rel', 'sq_rel', 'rmse', 'rmse_log', 'log10', 'silog', 'd1', 'd2', 'd3'},
+)
 
 
 @pytest.fixture(scope='module')
@@ -27,11 +30,9 @@ def root(tmp_path_factory):
 
 @pytest.mark.parametrize('task', ['normals', 'depth'])
 def test_from_rooms_to_summary(task, root, tmp_path, pipeline_folder, counted):
-    cfg = scene_config(root, tmp_path, task, pipeline_folder, iters=8,
-                       hook=dict(student_view='feature_dropout'))
+    cfg = scene_config(root, tmp_path, task, pipeline_folder, iters=8, hook=dict(student_view='feature_dropout'))
     cfg.default_hooks.visualization = dict(type='SegVisualizationHook', draw=True, interval=1)
-    cfg.visualizer = dict(type='SceneLocalVisualizer',
-                          vis_backends=[dict(type='LocalVisBackend')])
+    cfg.visualizer = dict(type='SceneLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')])
     cfg.custom_hooks.append(dict(type='GalleryHook', count=2))
     per_iteration = []
     runner = Runner.from_cfg(cfg)
@@ -84,17 +85,27 @@ def check_served(runner, task):
             if sample.flip:
                 stored = stored[:, ::-1] * ([-1, 1, 1] if task == 'normals' else 1)
             field = sample.gt_normal_map.data if task == 'normals' else sample.gt_depth_map.data
-            np.testing.assert_allclose(field.permute(1, 2, 0).squeeze(-1) if task == 'depth'
-                                       else field.permute(1, 2, 0), stored, atol=1e-5)
+            np.testing.assert_allclose(
+                field.permute(1, 2, 0).squeeze(-1) if task == 'depth' else field.permute(1, 2, 0), stored, atol=1e-5
+            )
             seen.add(sample.flip)
     assert seen == {True, False}
 
 
-def test_the_released_head_learns_from_targets_of_its_training_mode(root, tmp_path,
-                                                                    pipeline_folder):
-    cfg = scene_config(root, tmp_path, 'normals', pipeline_folder, bae=True, iters=6, hook=dict(
-        target_mode='train', labelling=dict(max_error=85.0, weigh=True),
-        creation=dict(T=300, steps=2, batch_size=4, label_from='last_step')))
+def test_the_released_head_learns_from_targets_of_its_training_mode(root, tmp_path, pipeline_folder):
+    cfg = scene_config(
+        root,
+        tmp_path,
+        'normals',
+        pipeline_folder,
+        bae=True,
+        iters=6,
+        hook=dict(
+            target_mode='train',
+            labelling=dict(max_error=85.0, weigh=True),
+            creation=dict(T=300, steps=2, batch_size=4, label_from='last_step'),
+        ),
+    )
     runner = train(cfg)
     assert all(torch.isfinite(p).all() for p in runner.model.parameters())
     assert 0 <= runner.message_hub.get_scalar('train/ignored').current() <= 1
@@ -104,8 +115,11 @@ def test_the_released_head_learns_from_targets_of_its_training_mode(root, tmp_pa
 
 
 def test_stored_labels_can_stay(root, tmp_path, pipeline_folder):
-    runner = train(scene_config(root, tmp_path, 'depth', pipeline_folder, iters=6, hook=dict(
-        targets='creation', labelling=dict(file='npy'))))
+    runner = train(
+        scene_config(
+            root, tmp_path, 'depth', pipeline_folder, iters=6, hook=dict(targets='creation', labelling=dict(file='npy'))
+        )
+    )
     assert runner.message_hub.get_scalar('train/ignored').current() == 0
     assert SyntheticStore(tmp_path / 'store').task == 'depth_npy'
     sample = runner.train_dataloader.dataset[-1]['data_samples']
@@ -114,8 +128,16 @@ def test_stored_labels_can_stay(root, tmp_path, pipeline_folder):
 
 @pytest.mark.parametrize('task', ['normals', 'depth'])
 def test_labels_of_the_source_image_can_stay(task, root, tmp_path, pipeline_folder):
-    runner = train(scene_config(root, tmp_path, task, pipeline_folder, iters=6, hook=dict(
-        targets='creation', creation=dict(T=50, steps=1, label_from='source'))))
+    runner = train(
+        scene_config(
+            root,
+            tmp_path,
+            task,
+            pipeline_folder,
+            iters=6,
+            hook=dict(targets='creation', creation=dict(T=50, steps=1, label_from='source')),
+        )
+    )
     data, store = runner.train_dataloader.dataset, SyntheticStore(tmp_path / 'store')
     for record in store.records():
         loaded = TRANSFORMS.build(LOADERS[task])(data.real.get_data_info(record.source))
@@ -144,7 +166,8 @@ def test_the_shipped_rooms_configs_are_of_these_parts():
     """Their data sets load what the heads are trained on."""
     from mmengine.config import Config
 
-    from diff2in1_mm.paths import config_path
+    from diff2in1_mm.utils.resources import config_path
+
     for task in ('normals', 'depth'):
         cfg = Config.fromfile(config_path(f'diff2in1_rooms_{task}.py'))
         assert DATASETS.get(cfg.train_dataloader.dataset.type)

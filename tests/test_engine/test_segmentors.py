@@ -1,11 +1,12 @@
 """MMSegmentation's kinds of segmentor: each trains, creates, labels itself, resumes, tests."""
+
 import pytest
 import torch
 from mmengine.runner import Runner
 
 pytest.importorskip('mmseg')
 
-from diff2in1_mm.synthesis.store import SyntheticStore  # noqa: E402
+from diff2in1_mm.store.store import SyntheticStore  # noqa: E402
 
 from ..segmentors import OF_MMDET, SEGMENTORS, segmentor_config  # noqa: E402
 from .tiny import make_images, train  # noqa: E402
@@ -21,8 +22,9 @@ def four_images(tmp_path_factory):
 def test_segmentor(name, four_images, tmp_path, pipeline_folder, counted, untouched):
     if name in OF_MMDET:
         pytest.importorskip('mmdet')
-    runner = Runner.from_cfg(segmentor_config(name, four_images, tmp_path, pipeline_folder,
-                                              student_view='feature_dropout'))
+    runner = Runner.from_cfg(
+        segmentor_config(name, four_images, tmp_path, pipeline_folder, student_view='feature_dropout')
+    )
     passes = train_watched(runner, counted, untouched)
     trained = {n for n, p in runner.model.named_parameters() if p.requires_grad}
     assert len(passes) == 3 and all(names == trained for names in passes)  # for DDP

@@ -7,9 +7,9 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from diff2in1_mm.engine import creation_stage
-from diff2in1_mm.engine.theta import ThetaC
-from diff2in1_mm.synthesis.store import SyntheticStore
+from diff2in1_mm.preflight import creation as preflight_creation
+from diff2in1_mm.self_improving.theta_c import ThetaC
+from diff2in1_mm.store.store import SyntheticStore
 
 from .tiny import config, hook_of, train
 
@@ -17,6 +17,7 @@ from .tiny import config, hook_of, train
 @HOOKS.register_module(force=True)
 class Watcher(Hook):
     """Notes what each training iteration saw."""
+
     priority = 'VERY_LOW'
 
     def __init__(self):
@@ -56,11 +57,10 @@ def same(a, b):
 
 @pytest.mark.usefixtures('tiny_create')
 class TestRun:
-
     def test_stages_and_summary(self, images, tmp_path):
         runner, watcher = watched(images, tmp_path, iters=12, hook=dict(warm_up=4))
         assert sum(watcher.synthetic[:5]) == 0  # the fifth was loaded before the stage began
-        assert all(sum(watcher.synthetic[i:i + 4]) > 0 for i in range(5, 8))
+        assert all(sum(watcher.synthetic[i : i + 4]) > 0 for i in range(5, 8))
         summary = json.loads((tmp_path / 'summary.json').read_text())
         assert list(summary['stages']) == ['warm_up', 'self_improving']
         assert {'mIoU', 'aAcc'} <= set(summary['stages']['warm_up'])
@@ -90,11 +90,9 @@ class TestRun:
         theta_c, theta_e = checkpoint['state_dict'], checkpoint['theta_E']
         assert same(theta_c, hook_of(runner).theta_c.state_dict())
         assert same(theta_e, runner.model.state_dict())
-        assert not torch.equal(theta_c['decode_head.conv_seg.weight'],
-                               theta_e['decode_head.conv_seg.weight'])
+        assert not torch.equal(theta_c['decode_head.conv_seg.weight'], theta_e['decode_head.conv_seg.weight'])
         assert checkpoint['self_improving']['stage'] == 'self_improving'
-        test = Runner.from_cfg(config(images, tmp_path / 'test', mix=False,
-                                      load_from=str(tmp_path / 'iter_10.pth')))
+        test = Runner.from_cfg(config(images, tmp_path / 'test', mix=False, load_from=str(tmp_path / 'iter_10.pth')))
         summary = json.loads((tmp_path / 'summary.json').read_text())
         assert test.test() == pytest.approx(summary['stages']['self_improving'])
 
@@ -109,19 +107,23 @@ class TestRun:
     @pytest.mark.parametrize('at', [2, 4, 6])
     def test_resumed_run_equals_an_uninterrupted_one(self, images, tmp_path, at):
         """In the warm-up, at its end, and in the self-improving stage; bit for bit."""
+
         def run(name, iters, resume=False):
-            cfg = config(images, tmp_path / name, iters=iters, resume=resume,
-                         backbone='FrozenBackbone',
-                         hook=dict(warm_up=4, momentum=0.1, interval=2,
-                                   student_view='feature_dropout'))
+            cfg = config(
+                images,
+                tmp_path / name,
+                iters=iters,
+                resume=resume,
+                backbone='FrozenBackbone',
+                hook=dict(warm_up=4, momentum=0.1, interval=2, student_view='feature_dropout'),
+            )
             cfg.model.decode_head.dropout_ratio = 0  # torch's own, from the global generator
             cfg.train_cfg.max_iters = iters
             return train(cfg)
 
         run('whole', 10)
         run('parts', max(at, 5))
-        (tmp_path / 'parts' / 'last_checkpoint').write_text(
-            str(tmp_path / 'parts' / f'iter_{at}.pth'))
+        (tmp_path / 'parts' / 'last_checkpoint').write_text(str(tmp_path / 'parts' / f'iter_{at}.pth'))
         resumed = run('parts', 10, resume=True)
         assert resumed.iter == 10
         whole, parts = (load(tmp_path / name / 'iter_10.pth') for name in ('whole', 'parts'))
@@ -140,8 +142,9 @@ class TestRun:
     def test_load_from_starts_both_sets_from_theta_c(self, images, tmp_path):
         train(config(images, tmp_path / 'a', iters=6, hook=dict(warm_up=4)))
         checkpoint = load(tmp_path / 'a' / 'iter_6.pth')
-        cfg = config(images, tmp_path / 'b', iters=1, hook=dict(warm_up=0),
-                     load_from=str(tmp_path / 'a' / 'iter_6.pth'))
+        cfg = config(
+            images, tmp_path / 'b', iters=1, hook=dict(warm_up=0), load_from=str(tmp_path / 'a' / 'iter_6.pth')
+        )
         cfg.optim_wrapper.optimizer.lr = 0.0
         cfg.default_hooks.checkpoint.interval = 1
         train(cfg)
@@ -151,8 +154,9 @@ class TestRun:
 
     @pytest.mark.parametrize('view, extra', [('same', 0), ('feature_dropout', 0), ('strong', 1)])
     def test_frozen_backbone_runs_once_per_image(self, images, tmp_path, view, extra):
-        _, watcher = watched(images, tmp_path, iters=10, backbone='FrozenBackbone',
-                             hook=dict(warm_up=4, student_view=view))
+        _, watcher = watched(
+            images, tmp_path, iters=10, backbone='FrozenBackbone', hook=dict(warm_up=4, student_view=view)
+        )
         assert sum(watcher.synthetic[5:]) > 0
         assert watcher.images[:4] == [4] * 4
         # logged iterations (every second) too
@@ -166,8 +170,7 @@ class TestRun:
         if by_epoch:
             in_epochs(cfg, 3)
         cfg.train_cfg.val_begin = 100  # the one at the end of the warm-up is the only one
-        cfg.custom_hooks.append(dict(type='EarlyStoppingHook', monitor='mIoU', rule='greater',
-                                     stopping_threshold=0.0))
+        cfg.custom_hooks.append(dict(type='EarlyStoppingHook', monitor='mIoU', rule='greater', stopping_threshold=0.0))
         runner = train(cfg)
         assert runner.iter == (8 if by_epoch else 4)
         assert not (tmp_path / 'store').exists()
@@ -182,8 +185,7 @@ class TestRun:
             def before_train_iter(self, runner, batch_idx, data_batch=None):
                 runner.train_loop.stop_training = runner.iter == 6
 
-        runner = Runner.from_cfg(config(images, tmp_path, iters=9,
-                                        hook=dict(warm_up=2, recreate_every=4)))
+        runner = Runner.from_cfg(config(images, tmp_path, iters=9, hook=dict(warm_up=2, recreate_every=4)))
         runner.register_hook(Stop(), priority='HIGH')
         runner.train()
         assert runner.iter == 7 and hook_of(runner).state.round == 0
@@ -192,36 +194,45 @@ class TestRun:
         assert list(summary['stages']) == ['warm_up', 'self_improving']
 
     @pytest.mark.parametrize('mode, at', [('eval', [6, 9]), ('train', [4, 5, 6, 7, 8, 9])])
-    def test_statistics_are_averaged_where_they_move(self, images, tmp_path, monkeypatch, mode,
-                                                     at):
+    def test_statistics_are_averaged_where_they_move(self, images, tmp_path, monkeypatch, mode, at):
         """Over the processes: with each update, and after each pass that moves theta_C's own."""
         called = []
         monkeypatch.setattr(ThetaC, 'average_over_ranks', lambda theta: called.append(runner.iter))
-        runner = Runner.from_cfg(config(images, tmp_path, iters=10, backbone='FrozenBackbone',
-                                        hook=dict(warm_up=4, interval=3, target_mode=mode)))
+        runner = Runner.from_cfg(
+            config(
+                images,
+                tmp_path,
+                iters=10,
+                backbone='FrozenBackbone',
+                hook=dict(warm_up=4, interval=3, target_mode=mode),
+            )
+        )
         runner.train()
         assert called == [4] + at  # it was made at the end of the warm-up
 
     def test_recreation_replaces_the_round(self, images, tmp_path):
-        _, watcher = watched(images, tmp_path, iters=10,
-                             hook=dict(warm_up=2, recreate_every=3, momentum=0.5))
+        _, watcher = watched(images, tmp_path, iters=10, hook=dict(warm_up=2, recreate_every=3, momentum=0.5))
         store = SyntheticStore(tmp_path / 'store')
         assert {record.round for record in store.records()} == {2} and len(store) == 8
         checkpoint = load(tmp_path / 'iter_10.pth')
         assert checkpoint['self_improving']['round'] == 2
         assert load(tmp_path / 'iter_8.pth')['self_improving']['stage'] == 'creation'
-        cfg = config(images, tmp_path, iters=12, resume=True,
-                     hook=dict(warm_up=2, recreate_every=3, momentum=0.5))
+        cfg = config(images, tmp_path, iters=12, resume=True, hook=dict(warm_up=2, recreate_every=3, momentum=0.5))
         train(cfg)
         assert SyntheticStore(tmp_path / 'store').records()[0].round == 3
 
-    def test_a_run_killed_in_a_later_creation_equals_an_uninterrupted_one(self, images, tmp_path,
-                                                                          monkeypatch):
+    def test_a_run_killed_in_a_later_creation_equals_an_uninterrupted_one(self, images, tmp_path, monkeypatch):
         """Bit for bit: the batch that was drawn before the creation is of the former round."""
+
         def run(name, resume=False):
-            cfg = config(images, tmp_path / name, iters=10, resume=resume,
-                         backbone='FrozenBackbone',
-                         hook=dict(warm_up=2, recreate_every=4, momentum=0.3))
+            cfg = config(
+                images,
+                tmp_path / name,
+                iters=10,
+                resume=resume,
+                backbone='FrozenBackbone',
+                hook=dict(warm_up=2, recreate_every=4, momentum=0.3),
+            )
             cfg.model.decode_head.dropout_ratio = 0  # torch's own, from the global generator
             return train(cfg)
 
@@ -244,6 +255,7 @@ class TestRun:
 
     def test_a_run_killed_after_a_later_creation_draws_the_new_round(self, images, tmp_path):
         """Not real samples, although the round that its checkpoint trains on is gone."""
+
         class Look(Hook):
             priority = 'VERY_HIGH'
 
@@ -256,8 +268,9 @@ class TestRun:
 
         drawn, killed = {}, True
         for resume in (False, True):
-            runner = Runner.from_cfg(config(images, tmp_path, iters=8, resume=resume,
-                                            hook=dict(warm_up=2, recreate_every=4)))
+            runner = Runner.from_cfg(
+                config(images, tmp_path, iters=8, resume=resume, hook=dict(warm_up=2, recreate_every=4))
+            )
             runner.register_hook(Look())
             if killed:
                 with pytest.raises(KeyboardInterrupt):
@@ -290,7 +303,7 @@ class TestRun:
         """``--resume`` alone says nothing: without a checkpoint the run starts anew."""
         train(config(images, tmp_path / 'run', iters=5, hook={}))
         looked = []
-        monkeypatch.setattr(creation_stage, 'check_creation', lambda *args: looked.append(args[3]))
+        monkeypatch.setattr(preflight_creation, 'check_creation', lambda *args: looked.append(args[3]))
         cfg = config(images, tmp_path / 'new', iters=5, hook={}, resume=True)
         cfg.train_dataloader.dataset.store = str(tmp_path / 'run' / 'store')
         train(cfg)
@@ -299,13 +312,19 @@ class TestRun:
         assert looked == [str(tmp_path / 'run' / 'store'), None]
 
     def test_targets_of_creation_stay(self, images, tmp_path):
-        runner = train(config(images, tmp_path, iters=8, backbone='FrozenBackbone',
-                              hook=dict(warm_up=2, targets='creation', momentum=0.5)))
+        runner = train(
+            config(
+                images,
+                tmp_path,
+                iters=8,
+                backbone='FrozenBackbone',
+                hook=dict(warm_up=2, targets='creation', momentum=0.5),
+            )
+        )
         assert runner.message_hub.get_scalar('train/ignored').current() == 0
 
     def test_control_without_synthetic_data(self, images, tmp_path):
-        runner = train(config(images, tmp_path, iters=6, mix=False,
-                              hook=dict(warm_up=2, creation=None, momentum=0.5)))
+        runner = train(config(images, tmp_path, iters=6, mix=False, hook=dict(warm_up=2, creation=None, momentum=0.5)))
         theta_c = hook_of(runner).theta_c
         assert not same(theta_c.state_dict(), runner.model.state_dict())
         summary = json.loads((tmp_path / 'summary.json').read_text())
@@ -318,8 +337,7 @@ class TestRun:
         assert checkpoint['self_improving']['stage'] == 'creation'
         assert load(tmp_path / 'epoch_3.pth')['self_improving']['round'] == 1
 
-    @pytest.mark.parametrize('hook', [dict(target_mode='train'), dict(student_view='strong'),
-                                      dict(confidence=0.6)])
+    @pytest.mark.parametrize('hook', [dict(target_mode='train'), dict(student_view='strong'), dict(confidence=0.6)])
     def test_amp_and_gradient_accumulation(self, images, tmp_path, hook):
         cfg = config(images, tmp_path, iters=8, amp=True, hook=dict(warm_up=2, **hook))
         cfg.optim_wrapper.accumulative_counts = 2
@@ -331,7 +349,6 @@ class TestRun:
 
 @pytest.mark.usefixtures('tiny_create')
 class TestRefusals:
-
     def refused(self, match, *args, change=None, **kwargs):
         cfg = config(*args, **kwargs)
         if change:
@@ -339,18 +356,23 @@ class TestRefusals:
         with pytest.raises(ValueError, match=match):
             train(cfg)
 
-    @pytest.mark.parametrize('hook', [dict(confidence=0.8),
-                                      dict(creation=dict(confidence=0.8))])
+    @pytest.mark.parametrize('hook', [dict(confidence=0.8), dict(creation=dict(confidence=0.8))])
     def test_class_weights_that_cannot_ignore_pixels(self, images, tmp_path, hook):
         def weigh(cfg):
-            cfg.model.decode_head.loss_decode = dict(type='CrossEntropyLoss',
-                                                     class_weight=[1.0] * 19)
-        self.refused("confidence=0.8 ignores some.*type='WeightedCrossEntropyLoss'", images,
-                     tmp_path, hook=hook, change=weigh)
+            cfg.model.decode_head.loss_decode = dict(type='CrossEntropyLoss', class_weight=[1.0] * 19)
+
+        self.refused(
+            "confidence=0.8 ignores some.*type='WeightedCrossEntropyLoss'", images, tmp_path, hook=hook, change=weigh
+        )
 
     def test_second_average(self, images, tmp_path):
-        self.refused('EMAHook and SelfImprovingHook both', images, tmp_path, hook={},
-                     change=lambda cfg: cfg.custom_hooks.append(dict(type='EMAHook')))
+        self.refused(
+            'EMAHook and SelfImprovingHook both',
+            images,
+            tmp_path,
+            hook={},
+            change=lambda cfg: cfg.custom_hooks.append(dict(type='EMAHook')),
+        )
 
     def test_data_set_that_cannot_serve(self, images, tmp_path):
         self.refused("type='SyntheticMixDataset'", images, tmp_path, hook={}, mix=False)
@@ -366,18 +388,28 @@ class TestRefusals:
         assert runner.train_dataloader.dataset.serving == 0
 
     def test_dropout_without_frozen_features(self, images, tmp_path):
-        self.refused("use 'same' or 'strong'", images, tmp_path,
-                     hook=dict(student_view='feature_dropout'))
+        self.refused("use 'same' or 'strong'", images, tmp_path, hook=dict(student_view='feature_dropout'))
 
     def test_warm_up_longer_than_the_run(self, images, tmp_path):
         self.refused('leaves none of the 8', images, tmp_path, hook=dict(warm_up=8))
 
-    @pytest.mark.parametrize('argument', [
-        dict(momentum=0), dict(interval=0), dict(targets='never'), dict(student_view='weak'),
-        dict(target_mode='off'), dict(feature_dropout=1.0), dict(confidence=2), dict(warm_up=-1),
-        dict(recreate_every=0)])
+    @pytest.mark.parametrize(
+        'argument',
+        [
+            dict(momentum=0),
+            dict(interval=0),
+            dict(targets='never'),
+            dict(student_view='weak'),
+            dict(target_mode='off'),
+            dict(feature_dropout=1.0),
+            dict(confidence=2),
+            dict(warm_up=-1),
+            dict(recreate_every=0),
+        ],
+    )
     def test_arguments(self, argument):
-        from diff2in1_mm.engine import SelfImprovingHook
+        from diff2in1_mm.self_improving.hook import SelfImprovingHook
+
         with pytest.raises(ValueError, match=next(iter(argument))):
             SelfImprovingHook(**{**dict(warm_up=1), **argument})
 

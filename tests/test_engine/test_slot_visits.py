@@ -1,9 +1,10 @@
 """A resumed run goes on with the samples that the unbroken one would have drawn."""
+
 import pytest
 import torch
 
-from diff2in1_mm.datasets import SyntheticMixDataset
-from diff2in1_mm.engine.slot_visits import SlotVisits
+from diff2in1_mm.datasets.synthetic_mix import SyntheticMixDataset
+from diff2in1_mm.self_improving.state import SlotVisits
 
 from .tiny import config, train
 
@@ -14,6 +15,7 @@ DRAWN = []
 @pytest.fixture
 def drawn(monkeypatch):
     """Identities of the synthetic samples, as they are drawn."""
+
     def noted(self, first, samples):
         DRAWN.append(samples[first % len(samples)].id)
         return own(self, first, samples)
@@ -26,8 +28,14 @@ def drawn(monkeypatch):
 
 def run(images, folder, by_epoch, resume=None):
     """8 real samples and 4 slots, 8 samples in the store; 12 iterations or 5 epochs of 3."""
-    cfg = config(images, folder, iters=12, backbone='FrozenBackbone', resume=resume is not None,
-                 hook=dict(warm_up=1 if by_epoch else 4))
+    cfg = config(
+        images,
+        folder,
+        iters=12,
+        backbone='FrozenBackbone',
+        resume=resume is not None,
+        hook=dict(warm_up=1 if by_epoch else 4),
+    )
     cfg.train_dataloader.dataset.ratio = 0.5
     cfg.model.decode_head.dropout_ratio = 0  # torch's own, from the global generator
     if by_epoch:
@@ -40,8 +48,9 @@ def run(images, folder, by_epoch, resume=None):
     train(cfg)
 
 
-@pytest.mark.parametrize('by_epoch, at, last', [
-    (False, 'iter_8.pth', 'iter_12.pth'), (True, 'epoch_3.pth', 'epoch_5.pth')])
+@pytest.mark.parametrize(
+    'by_epoch, at, last', [(False, 'iter_8.pth', 'iter_12.pth'), (True, 'epoch_3.pth', 'epoch_5.pth')]
+)
 def test_resumed_run_draws_the_same_samples(images, tmp_path, drawn, by_epoch, at, last):
     run(images, tmp_path, by_epoch)
     whole, whole_end = list(drawn), torch.load(tmp_path / last, weights_only=True)
@@ -58,8 +67,7 @@ def test_resumed_run_draws_the_same_samples(images, tmp_path, drawn, by_epoch, a
 
 def test_batches_that_workers_drew_before_the_round_stay_real(images, tmp_path):
     def run(resume=False):
-        cfg = config(images, tmp_path, iters=8, backbone='FrozenBackbone', workers=2, hook={},
-                     resume=resume)
+        cfg = config(images, tmp_path, iters=8, backbone='FrozenBackbone', workers=2, hook={}, resume=resume)
         cfg.model.decode_head.dropout_ratio = 0
         cfg.train_dataloader.dataset.dataset.pipeline.pop(2)  # flips, from the workers' generators
         train(cfg)
@@ -91,7 +99,6 @@ def test_other_numbers_begin_anew():
     resumed = Slots(3)
     SlotVisits().serve(resumed, 1, saved)
     assert resumed.served[0] == 1 and resumed.served[1].tolist() == [2, 2, 2]
-    for dataset, given in ((Slots(4), saved), (Slots(3), None),
-                           (Slots(3), dict(saved, since=saved['since'] * 2))):
+    for dataset, given in ((Slots(4), saved), (Slots(3), None), (Slots(3), dict(saved, since=saved['since'] * 2))):
         SlotVisits().serve(dataset, 1, given)
         assert dataset.served == (1, None)

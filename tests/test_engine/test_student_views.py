@@ -1,14 +1,13 @@
 import torch
 
-from diff2in1_mm.diffusion.noise import seeded_generators
-from diff2in1_mm.engine.student_views import pixel_statistics, strong_view
+from diff2in1_mm.self_improving.student_views import pixel_statistics, strong_view
+from diff2in1_mm.utils.randomness import seeded_generators
 
 MEAN, STD = torch.full((3, 1, 1), 120.0), torch.full((3, 1, 1), 60.0)
 
 
 def view(images, samples, iteration=0):
-    return strong_view(images, MEAN, STD,
-                       seeded_generators(0, 'view', iteration, samples=samples))
+    return strong_view(images, MEAN, STD, seeded_generators(0, 'view', iteration, samples=samples))
 
 
 def images(n=4):
@@ -36,7 +35,7 @@ def test_some_views_are_grey_some_blurred():
     batch = images(1).expand(64, -1, -1, -1)
     pixels = view(batch, range(64)) * STD + MEAN
     grey = (pixels - pixels.mean(1, keepdim=True)).abs().amax((1, 2, 3)) < 0.1
-    roughness = (pixels.diff(dim=3).abs().mean((1, 2, 3)))
+    roughness = pixels.diff(dim=3).abs().mean((1, 2, 3))
     assert 4 <= grey.sum() <= 24
     assert roughness.max() > 2 * roughness.min()
 

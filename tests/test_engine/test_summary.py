@@ -7,26 +7,29 @@ import torch
 from mmengine.hooks import LoggerHook
 from mmengine.runner import LogProcessor, ValLoop
 
-from diff2in1_mm.engine.summary import RunSummary, Stopwatch, log_latest, logs_after, plain_metrics
+from diff2in1_mm.hooks.summary import RunSummary, Stopwatch, log_latest, logs_after, plain_metrics
 
 from .tiny import config, make_images, train
 
 
 def test_metrics_become_plain_numbers():
-    plain = plain_metrics(dict(mIoU=np.float32(40.16), loss=torch.tensor(2.0), per_class=[1, 2],
-                               name='x', count=3))
+    plain = plain_metrics(dict(mIoU=np.float32(40.16), loss=torch.tensor(2.0), per_class=[1, 2], name='x', count=3))
     assert set(plain) == {'mIoU', 'loss', 'count'}
     assert all(type(value) is float for value in plain.values())
 
 
 def test_table_and_file(tmp_path):
-    summary = RunSummary(dict(warm_up=dict(mIoU=np.float32(40.16)),
-                              self_improving=dict(mIoU=41.0, aAcc=80.0)),
-                         dict(samples=8), dict(warm_up=1.5, creation=2.0))
+    summary = RunSummary(
+        dict(warm_up=dict(mIoU=np.float32(40.16)), self_improving=dict(mIoU=41.0, aAcc=80.0)),
+        dict(samples=8),
+        dict(warm_up=1.5, creation=2.0),
+    )
     lines = summary.table().splitlines()
     assert [line.split() for line in lines[:3]] == [
-        ['stage', 'mIoU', 'aAcc', 'seconds'], ['warm_up', '40.16', '-', '1.5'],
-        ['self_improving', '41', '80', '-']]
+        ['stage', 'mIoU', 'aAcc', 'seconds'],
+        ['warm_up', '40.16', '-', '1.5'],
+        ['self_improving', '41', '80', '-'],
+    ]
     assert lines[3:] == ['synthetic: 8 samples', 'seconds: 2.0 creation']
     content = json.loads(open(summary.write(str(tmp_path))).read())
     assert content['stages']['warm_up'] == dict(mIoU=40.16)
@@ -53,8 +56,9 @@ def test_stopwatch_goes_on_after_a_resume(monkeypatch):
     assert clock.seconds() == dict(warm_up=7.0, validation=1.0)
 
 
-@pytest.mark.parametrize('interval, ignore_last, at', [
-    (2, True, [1, 3]), (2, False, [1, 3, 4]), (5, True, [4]), (50, True, [4])])
+@pytest.mark.parametrize(
+    'interval, ignore_last, at', [(2, True, [1, 3]), (2, False, [1, 3, 4]), (5, True, [4]), (50, True, [4])]
+)
 def test_figures_are_measured_where_they_are_logged(interval, ignore_last, at):
     runner = SimpleNamespace(train_dataloader=range(5))
     logger = LoggerHook(interval=interval, ignore_last=ignore_last)
@@ -74,8 +78,10 @@ def test_epochs_shorter_than_the_log_interval_have_their_figures(tmp_path):
 
 
 def test_what_the_config_says_of_a_figure_in_the_log_stays():
-    own = [dict(data_src='loss_real', method_name='max', window_size=5),
-           dict(data_src='loss', log_name='loss_long', method_name='mean', window_size=50)]
+    own = [
+        dict(data_src='loss_real', method_name='max', window_size=5),
+        dict(data_src='loss', log_name='loss_long', method_name='mean', window_size=50),
+    ]
     processor = LogProcessor(custom_cfg=list(own))
     log_latest(SimpleNamespace(log_processor=processor), ('loss_real', 'loss_synthetic'))
     assert processor.custom_cfg == [*own, dict(data_src='loss_synthetic', method_name='current')]
@@ -92,8 +98,7 @@ def figures(work_dir):
     return json.loads((work_dir / 'summary.json').read_text())['stages']['supervised']
 
 
-def test_a_control_killed_in_its_last_validation_has_figures_when_resumed(images, tmp_path,
-                                                                          monkeypatch):
+def test_a_control_killed_in_its_last_validation_has_figures_when_resumed(images, tmp_path, monkeypatch):
     def killed(loop):
         raise KeyboardInterrupt
 

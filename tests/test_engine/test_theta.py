@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn as nn
 
-from diff2in1_mm.engine.theta import ThetaC
+from diff2in1_mm.self_improving.theta_c import ThetaC
 
 
 def net():
@@ -29,8 +29,17 @@ def step(model):
 def test_holds_what_training_changes_and_no_more():
     theta = ThetaC(net())
     assert set(theta.tensors) == {
-        '0.weight', '1.weight', '1.bias', '1.running_mean', '1.running_var',
-        '1.num_batches_tracked', '2.weight', '2.bias', '3.bias', 'scale'}
+        '0.weight',
+        '1.weight',
+        '1.bias',
+        '1.running_mean',
+        '1.running_var',
+        '1.num_batches_tracked',
+        '2.weight',
+        '2.bias',
+        '3.bias',
+        'scale',
+    }
     assert theta.bytes == 4 * (16 + 4 * 4 + 8 + 2 + 2 + 1) + 8
     assert set(theta.state_dict()) == set(theta.tensors) - {'scale'} | {'3.weight'}
 
@@ -75,9 +84,9 @@ def test_a_buffer_that_a_module_replaces_stays_theta_cs():
     model = net()
     theta = ThetaC(model)
     with theta.applied(model):
-        model[1].running_mean = torch.full((4, ), 9.0)
+        model[1].running_mean = torch.full((4,), 9.0)
     assert torch.equal(model[1].running_mean, torch.zeros(4))
-    assert torch.equal(theta.tensors['1.running_mean'], torch.full((4, ), 9.0))
+    assert torch.equal(theta.tensors['1.running_mean'], torch.full((4,), 9.0))
 
 
 def test_gradients_flow_to_theta_e_after_a_pass_of_theta_c_under_autocast():
@@ -130,11 +139,9 @@ def test_a_checkpoint_says_what_was_trainable():
     model[1].requires_grad_(True)
     assert restored.take_up() == []
     with pytest.raises(ValueError, match='it lacks 0.bias and has nothing too many'):
-        ThetaC.restored(model, {k: v for k, v in weights.items() if k != '0.bias'},
-                        set(theta.state_dict()))
+        ThetaC.restored(model, {k: v for k, v in weights.items() if k != '0.bias'}, set(theta.state_dict()))
     with pytest.raises(ValueError, match='has 4.weight too many'):
-        ThetaC.restored(model, {**weights, '4.weight': weights['2.weight']},
-                        {*theta.state_dict(), '4.weight'})
+        ThetaC.restored(model, {**weights, '4.weight': weights['2.weight']}, {*theta.state_dict(), '4.weight'})
 
 
 def test_loading_says_what_does_not_fit():
@@ -155,6 +162,7 @@ def test_loading_says_what_does_not_fit():
 def _work(rank, store, queue):
     """Both sets see other images on each rank; averages of theta_C before and after an update."""
     import torch.distributed as dist
+
     torch.set_num_threads(1)  # as data loader workers do: the parent's threads are not there
     dist.init_process_group('gloo', init_method=f'file://{store}', rank=rank, world_size=2)
     model = net()
@@ -162,13 +170,13 @@ def _work(rank, store, queue):
     step(model)
     model[1].running_mean.fill_(rank)
     with theta.applied(model):
-        model[1].running_mean.fill_(10. * rank)
-        model[1].running_var.fill_(2. * rank)
+        model[1].running_mean.fill_(10.0 * rank)
+        model[1].running_var.fill_(2.0 * rank)
     found = []
     for change in (theta.average_over_ranks, lambda: theta.update(model, momentum=0.5)):
         change()
         found.append({name: value.clone().numpy() for name, value in theta.state_dict().items()})
-        theta.tensors['1.running_mean'].add_(4. * rank)
+        theta.tensors['1.running_mean'].add_(4.0 * rank)
     queue.put((rank, found, model[1].running_mean[0].item()))
     dist.barrier()
     dist.destroy_process_group()
@@ -187,15 +195,16 @@ def test_all_processes_hold_the_same_theta_c(tmp_path):
     for first, second in zip(found[0][1], found[1][1]):
         assert all((first[name] == second[name]).all() for name in first)
     averaged, updated = found[0][1]
-    assert averaged['1.running_mean'].tolist() == [5.] * 4
-    assert averaged['1.running_var'].tolist() == [1.] * 4
+    assert averaged['1.running_mean'].tolist() == [5.0] * 4
+    assert averaged['1.running_var'].tolist() == [1.0] * 4
     assert updated['1.running_mean'].tolist() == [0.5 * (5 + 2) + 0.5 * 0.5] * 4
-    assert [own for _, _, own in found] == [0., 1.]  # theta_E's stay its own
+    assert [own for _, _, own in found] == [0.0, 1.0]  # theta_E's stay its own
 
 
 def test_statistics_are_averaged_over_the_processes(monkeypatch):
     """Floating buffers only: parameters are equal on all processes, temporary ones constant."""
-    from diff2in1_mm.engine import theta as module
+    from diff2in1_mm.self_improving import theta_c as module
+
     model = net()
     theta = ThetaC(model)
     step(model)

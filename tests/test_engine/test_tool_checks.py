@@ -1,4 +1,5 @@
 """What the tools say of checkpoints, devices and folders that cannot serve."""
+
 import os
 import pickle
 
@@ -7,8 +8,8 @@ import torch
 from mmengine.model import BaseModel
 from torch import nn
 
-from diff2in1_mm.engine.tool_checks import (check_checkpoint, check_device, check_writable,
-                                            load_weights, read_checkpoint)
+from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, load_weights, read_checkpoint
+from diff2in1_mm.preflight.machine import check_device, check_writable
 
 
 class Code:
@@ -16,12 +17,12 @@ class Code:
 
 
 def small(classes=2, **more):
-    return nn.ModuleDict(dict(body=nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)),
-                              head=nn.Conv2d(4, classes, 1), **more))
+    return nn.ModuleDict(
+        dict(body=nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), head=nn.Conv2d(4, classes, 1), **more)
+    )
 
 
 class TestCheckpoint:
-
     def test_a_folder_names_its_newest(self, tmp_path):
         with pytest.raises(IsADirectoryError, match='there is none in it'):
             check_checkpoint(str(tmp_path))
@@ -34,14 +35,17 @@ class TestCheckpoint:
     def test_other_machines_are_not_asked(self):
         check_checkpoint('s3://bucket/iter_10.pth')
 
-    @pytest.mark.parametrize('write, why', [
-        (lambda path: path.write_text('import os'), 'no file of torch.save'),
-        (lambda path: path.write_bytes(b''), 'no file of torch.save'),
-        (lambda path: path.write_bytes(pickle.dumps(dict(a=1), 2)), 'no file of torch.save'),
-        (lambda path: path.write_bytes(b'PK\x03\x04' + bytes(300)), 'it is damaged'),
-        (lambda path: torch.save(dict(state_dict={}, x=Code()), path), 'which could run code'),
-        (lambda path: torch.save(torch.zeros(2), path), 'no weights by name'),
-    ])
+    @pytest.mark.parametrize(
+        'write, why',
+        [
+            (lambda path: path.write_text('import os'), 'no file of torch.save'),
+            (lambda path: path.write_bytes(b''), 'no file of torch.save'),
+            (lambda path: path.write_bytes(pickle.dumps(dict(a=1), 2)), 'no file of torch.save'),
+            (lambda path: path.write_bytes(b'PK\x03\x04' + bytes(300)), 'it is damaged'),
+            (lambda path: torch.save(dict(state_dict={}, x=Code()), path), 'which could run code'),
+            (lambda path: torch.save(torch.zeros(2), path), 'no weights by name'),
+        ],
+    )
     def test_what_is_no_checkpoint_is_told_in_a_sentence(self, tmp_path, write, why):
         path = tmp_path / 'any.pth'
         write(path)
@@ -53,19 +57,19 @@ class TestCheckpoint:
     @pytest.mark.parametrize('zipped', [True, False])
     def test_both_formats_are_read(self, tmp_path, zipped):
         path = str(tmp_path / 'any.pth')
-        torch.save(dict(state_dict=dict(a=torch.ones(3))), path,
-                   _use_new_zipfile_serialization=zipped)
+        torch.save(dict(state_dict=dict(a=torch.ones(3))), path, _use_new_zipfile_serialization=zipped)
         assert read_checkpoint(path)['state_dict']['a'].sum() == 3
 
 
 class TestWeights:
-
-    @pytest.mark.parametrize('other, why', [
-        (dict(backbone=nn.Conv2d(3, 4, 1)), 'Missing key(s): body.0.weight, body.0.bias, '
-         'body.1.weight and 5 more'),
-        (small(classes=3), 'size mismatch for head.weight'),
-        (small(neck=nn.Conv2d(3, 4, 1)), 'Unexpected key(s): neck.weight, neck.bias)'),
-    ])
+    @pytest.mark.parametrize(
+        'other, why',
+        [
+            (dict(backbone=nn.Conv2d(3, 4, 1)), 'Missing key(s): body.0.weight, body.0.bias, body.1.weight and 5 more'),
+            (small(classes=3), 'size mismatch for head.weight'),
+            (small(neck=nn.Conv2d(3, 4, 1)), 'Unexpected key(s): neck.weight, neck.bias)'),
+        ],
+    )
     def test_another_model_is_refused(self, other, why):
         with pytest.raises(ValueError) as raised:
             load_weights(small(), dict(state_dict=nn.ModuleDict(other).state_dict()), 'a.pth')
@@ -75,8 +79,7 @@ class TestWeights:
 
     def test_what_does_not_matter_may_lack_or_be_there(self):
         source, model = small(auxiliary_head=nn.Conv2d(4, 2, 1)), small()
-        state = {f'module.{key}': value for key, value in source.state_dict().items()
-                 if 'num_batches' not in key}
+        state = {f'module.{key}': value for key, value in source.state_dict().items() if 'num_batches' not in key}
         load_weights(model, dict(state, **{'data_preprocessor.mean': torch.zeros(3)}), 'a.pth')
         assert torch.equal(model.head.weight, source.head.weight)
 
@@ -87,7 +90,6 @@ class TestWeights:
             merge_preds = None
 
         class Model(BaseModel):
-
             def __init__(self):
                 super().__init__()
                 self.head = nn.Conv2d(4, 2, 1)
@@ -100,8 +102,7 @@ class TestWeights:
         assert torch.equal(wrapped.module.head.weight, source.head.weight)
 
 
-@pytest.mark.parametrize('device, why', [
-    ('cuda', 'torch'), ('gpu', 'Expected one of'), ('xpu:0', 'xpu')])
+@pytest.mark.parametrize('device, why', [('cuda', 'torch'), ('gpu', 'Expected one of'), ('xpu:0', 'xpu')])
 def test_devices_that_are_not_there(monkeypatch, device, why):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     with pytest.raises(ValueError) as raised:

@@ -1,4 +1,5 @@
 """Hooks that unfreeze a module on the way, in the warm-up or after it."""
+
 import pytest
 import torch
 from mmengine.hooks import Hook
@@ -12,6 +13,7 @@ NAME = 'backbone.layers.0.weight'
 @HOOKS.register_module(force=True)
 class Unfreeze(Hook):
     """Acts in the iteration, as most do; after ``SelfImprovingHook``, which cannot know of it."""
+
     priority = 'LOWEST'
 
     def __init__(self, at):
@@ -23,15 +25,21 @@ class Unfreeze(Hook):
 
 @MODELS.register_module(force=True)
 class FrozenAtFirst(TinyBackbone):
-
     def __init__(self):
         super().__init__()
         self.requires_grad_(False)
 
 
 def run(images, work_dir, iters, at, resume=False, backbone='TinyBackbone', **hook):
-    cfg = config(images, work_dir, iters=iters, resume=resume, backbone=backbone, log_level='INFO',
-                 hook=dict(dict(warm_up=4, momentum=0.3), **hook))
+    cfg = config(
+        images,
+        work_dir,
+        iters=iters,
+        resume=resume,
+        backbone=backbone,
+        log_level='INFO',
+        hook=dict(dict(warm_up=4, momentum=0.3), **hook),
+    )
     cfg.model.decode_head.dropout_ratio = 0  # torch's own, from the global generator
     cfg.custom_hooks.append(dict(type='Unfreeze', at=at))
     return train(cfg)
@@ -43,7 +51,6 @@ def load(path):
 
 @pytest.mark.usefixtures('tiny_create')
 class TestUnfreezing:
-
     @pytest.mark.parametrize('hook', [{}, dict(creation=None)])
     def test_theta_c_follows_what_is_unfrozen_after_the_warm_up(self, images, tmp_path, hook):
         run(images, tmp_path, 8, 6, **hook)
@@ -57,16 +64,15 @@ class TestUnfreezing:
         log = next(tmp_path.glob('*/*.log')).read_text()
         assert 'theta_C follows backbone.layers.0.weight' in log
 
-    @pytest.mark.parametrize('backbone, unfrozen, at', [
-        ('FrozenAtFirst', 2, 4), ('FrozenAtFirst', 2, 6), ('TinyBackbone', 6, 4),
-        ('TinyBackbone', 6, 8)])
-    def test_a_resumed_run_equals_an_uninterrupted_one(self, images, tmp_path, backbone, unfrozen,
-                                                       at):
+    @pytest.mark.parametrize(
+        'backbone, unfrozen, at',
+        [('FrozenAtFirst', 2, 4), ('FrozenAtFirst', 2, 6), ('TinyBackbone', 6, 4), ('TinyBackbone', 6, 8)],
+    )
+    def test_a_resumed_run_equals_an_uninterrupted_one(self, images, tmp_path, backbone, unfrozen, at):
         """Bit for bit, although the model is as it was built where the run resumes."""
         run(images, tmp_path / 'whole', 10, unfrozen, backbone=backbone)
         run(images, tmp_path / 'parts', at + 1, unfrozen, backbone=backbone)
-        (tmp_path / 'parts' / 'last_checkpoint').write_text(
-            str(tmp_path / 'parts' / f'iter_{at}.pth'))
+        (tmp_path / 'parts' / 'last_checkpoint').write_text(str(tmp_path / 'parts' / f'iter_{at}.pth'))
         run(images, tmp_path / 'parts', 10, unfrozen, resume=True, backbone=backbone)
         whole, parts = (load(tmp_path / name / 'iter_10.pth') for name in ('whole', 'parts'))
         for key in ('state_dict', 'theta_E'):

@@ -1,32 +1,38 @@
 """The real parts together: a diffusion model generates, theta_C labels, theta_E learns."""
+
 import json
 
 import pytest
 import torch
 from mmengine.runner import Runner
 
-from diff2in1_mm.synthesis.store import SyntheticStore
+from diff2in1_mm.store.store import SyntheticStore
 
 from .tiny import config, hook_of, train
 from .watch import CountHook
 
 
 def with_diffusion(pipeline_folder, *args, hook=None, **kwargs):
-    hook = dict(dict(warm_up=3, momentum=0.2, creation=dict(T=300, steps=2, batch_size=4)),
-                **(hook or {}))
+    hook = dict(dict(warm_up=3, momentum=0.2, creation=dict(T=300, steps=2, batch_size=4)), **(hook or {}))
     cfg = config(*args, hook=hook, **kwargs)
     cfg.model.backbone = dict(type='DiffusionBackbone', diffusion=str(pipeline_folder))
     cfg.model.neck = dict(type='FPN', in_channels=[16, 24, 32], out_channels=8, num_outs=3)
     cfg.model.decode_head = dict(
-        type='FPNHead', in_channels=[8] * 3, in_index=[0, 1, 2], feature_strides=[4, 8, 16],
-        channels=8, dropout_ratio=0.0, num_classes=3, align_corners=False,
-        norm_cfg=dict(type='BN', requires_grad=True))
+        type='FPNHead',
+        in_channels=[8] * 3,
+        in_index=[0, 1, 2],
+        feature_strides=[4, 8, 16],
+        channels=8,
+        dropout_ratio=0.0,
+        num_classes=3,
+        align_corners=False,
+        norm_cfg=dict(type='BN', requires_grad=True),
+    )
     return cfg
 
 
 def test_from_images_to_summary(images, tmp_path, pipeline_folder, counted):
-    cfg = with_diffusion(pipeline_folder, images, tmp_path, iters=8,
-                         hook=dict(student_view='feature_dropout'))
+    cfg = with_diffusion(pipeline_folder, images, tmp_path, iters=8, hook=dict(student_view='feature_dropout'))
     per_iteration = []
     runner = Runner.from_cfg(cfg)
     runner.register_hook(CountHook(counted, per_iteration))
@@ -52,16 +58,17 @@ def test_recreation_and_resume(images, tmp_path, pipeline_folder):
     store = SyntheticStore(tmp_path / 'store')
     for record in store.records()[::2]:
         (tmp_path / 'store' / 'records' / f'{record.id}.json').unlink()
-    resumed = train(with_diffusion(pipeline_folder, images, tmp_path, iters=8, hook=hook,
-                                   resume=True))
+    resumed = train(with_diffusion(pipeline_folder, images, tmp_path, iters=8, hook=hook, resume=True))
     assert len(SyntheticStore(tmp_path / 'store')) == 8
     assert hook_of(resumed).state.round == 1
 
 
-@pytest.mark.parametrize('creation, match', [
-    (dict(T=1000), 'T'), (dict(stepz=1), 'stepz'), (dict(batch_size=0), 'batch_size')])
+@pytest.mark.parametrize(
+    'creation, match', [(dict(T=1000), 'T'), (dict(stepz=1), 'stepz'), (dict(batch_size=0), 'batch_size')]
+)
 def test_creation_settings_are_checked_before_anything_is_built(creation, match):
-    from diff2in1_mm.engine import SelfImprovingHook
+    from diff2in1_mm.self_improving.hook import SelfImprovingHook
+
     with pytest.raises(ValueError, match=match):
         SelfImprovingHook(warm_up=1, creation=creation)
 
@@ -71,8 +78,7 @@ def test_a_backbone_without_a_diffusion_model_is_told_before_the_warm_up(images,
         train(config(images, tmp_path, hook=dict(creation=dict(T=300))))
 
 
-def test_a_normalisation_that_misses_the_range_stops_before_the_first_iteration(
-        images, tmp_path, pipeline_folder):
+def test_a_normalisation_that_misses_the_range_stops_before_the_first_iteration(images, tmp_path, pipeline_folder):
     cfg = with_diffusion(pipeline_folder, images, tmp_path)
     cfg.model.data_preprocessor.update(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
     with pytest.raises(ValueError, match='so that images reach the diffusion model in'):

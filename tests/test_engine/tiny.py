@@ -2,6 +2,7 @@
 
 Also imported by the processes that tests start, through ``custom_imports``.
 """
+
 import os
 import os.path as osp
 import time
@@ -15,10 +16,11 @@ from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
 import diff2in1_mm  # noqa: F401
-from diff2in1_mm.engine import creation_stage
-from diff2in1_mm.synthesis.batch_labels import modes_kept
-from diff2in1_mm.synthesis.records import SampleRecord
-from diff2in1_mm.synthesis.store import SyntheticStore
+from diff2in1_mm.creation import stage as creation_stage
+from diff2in1_mm.preflight import creation as preflight_creation
+from diff2in1_mm.store.records import SampleRecord
+from diff2in1_mm.store.store import SyntheticStore
+from diff2in1_mm.utils.models import modes_kept
 
 CLASSES = ('sky', 'tree', 'road')
 PALETTE = [[60, 120, 220], [30, 160, 40], [120, 110, 100]]
@@ -47,11 +49,11 @@ class TinyBackbone(nn.Module):
     def __init__(self, channels=8):
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(3, channels, 3, 2, 1), nn.BatchNorm2d(channels), nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, 1, 1))
+            nn.Conv2d(3, channels, 3, 2, 1), nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, channels, 3, 1, 1)
+        )
 
     def forward(self, images):
-        return (self.layers(images), )
+        return (self.layers(images),)
 
 
 @MODELS.register_module(force=True)
@@ -73,7 +75,7 @@ class FrozenBackbone(nn.Module):
         self.images_seen += len(images)
         weights = self.frozen_weights[0].to(images.device)
         maps = nn.functional.conv2d(images, weights, stride=2, padding=1)
-        return (maps.tanh(), )
+        return (maps.tanh(),)
 
     def serve(self, features):
         from contextlib import contextmanager
@@ -109,75 +111,127 @@ def tiny_create(model, dataset, settings, round, seed):
         noise = np.random.default_rng([seed, source]).normal(0, 10, image.shape)
         image = (image + noise).clip(0, 255).astype(np.uint8)
         with modes_kept(model), torch.no_grad():
-            inputs = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float().to(
-                next(model.parameters()).device)
+            inputs = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float().to(next(model.parameters()).device)
             meta = dict(img_shape=image.shape[:2], pad_shape=image.shape[:2])
             logits = model.eval().encode_decode((inputs - 127.5) / 127.5, [meta])
         time.sleep(float(os.environ.get('TINY_CREATE_SECONDS', 0)))
-        store.add(SampleRecord(id=identity, round=round, source=source,
-                               source_path=info['img_path'], copy=0, seed=seed, T=1, steps=1,
-                               solver='noise', caption='', checkpoint='', quality={}),
-                  image, logits.argmax(1)[0].to(torch.uint8).cpu().numpy())
+        store.add(
+            SampleRecord(
+                id=identity,
+                round=round,
+                source=source,
+                source_path=info['img_path'],
+                copy=0,
+                seed=seed,
+                T=1,
+                steps=1,
+                solver='noise',
+                caption='',
+                checkpoint='',
+                quality={},
+            ),
+            image,
+            logits.argmax(1)[0].to(torch.uint8).cpu().numpy(),
+        )
     return 0
 
 
 def use_tiny_create():
     creation_stage._create = tiny_create
-    creation_stage.check_creation = lambda *args: None
+    preflight_creation.check_creation = lambda *args: None
 
 
 if 'TINY_CREATE_SECONDS' in os.environ:  # a process that a test started
     use_tiny_create()
 
 
-def config(root, work_dir, iters=8, hook=None, backbone='TinyBackbone', mix=True, resume=False,
-           batch=4, workers=0, amp=False, **more):
+def config(
+    root,
+    work_dir,
+    iters=8,
+    hook=None,
+    backbone='TinyBackbone',
+    mix=True,
+    resume=False,
+    batch=4,
+    workers=0,
+    amp=False,
+    **more,
+):
     """Config of a run; ``hook`` are arguments of SelfImprovingHook, None: no hook."""
-    base = dict(type='mmseg.BaseSegDataset', data_root=str(root), img_suffix='.png',
-                seg_map_suffix='.png', metainfo=dict(classes=CLASSES, palette=PALETTE),
-                serialize_data=False)
-    load = [dict(type='LoadImageFromFile'),
-            dict(type='mmseg.LoadAnnotations', reduce_zero_label=False)]
-    train = dict(base, data_prefix=dict(img_path='img/train', seg_map_path='ann/train'),
-                 pipeline=[*load, dict(type='mmseg.RandomFlip', prob=0.5),
-                           dict(type='mmseg.PackSegInputs')])
-    val = dict(base, data_prefix=dict(img_path='img/val', seg_map_path='ann/val'), test_mode=True,
-               pipeline=[*load, dict(type='mmseg.PackSegInputs')])
+    base = dict(
+        type='mmseg.BaseSegDataset',
+        data_root=str(root),
+        img_suffix='.png',
+        seg_map_suffix='.png',
+        metainfo=dict(classes=CLASSES, palette=PALETTE),
+        serialize_data=False,
+    )
+    load = [dict(type='LoadImageFromFile'), dict(type='mmseg.LoadAnnotations', reduce_zero_label=False)]
+    train = dict(
+        base,
+        data_prefix=dict(img_path='img/train', seg_map_path='ann/train'),
+        pipeline=[*load, dict(type='mmseg.RandomFlip', prob=0.5), dict(type='mmseg.PackSegInputs')],
+    )
+    val = dict(
+        base,
+        data_prefix=dict(img_path='img/val', seg_map_path='ann/val'),
+        test_mode=True,
+        pipeline=[*load, dict(type='mmseg.PackSegInputs')],
+    )
     if mix:
-        train = dict(type='SyntheticMixDataset', dataset=train, ratio=1.0,
-                     store=osp.join(str(work_dir), 'store'))
-    val_loader = dict(batch_size=4, num_workers=0, dataset=val,
-                      sampler=dict(type='DefaultSampler', shuffle=False))
+        train = dict(type='SyntheticMixDataset', dataset=train, ratio=1.0, store=osp.join(str(work_dir), 'store'))
+    val_loader = dict(batch_size=4, num_workers=0, dataset=val, sampler=dict(type='DefaultSampler', shuffle=False))
     norm = dict(type='BN', requires_grad=True)
     optim = dict(type='Bf16OptimWrapper') if amp else dict(type='OptimWrapper')
     cfg = dict(
-        default_scope='mmseg', work_dir=str(work_dir), resume=resume, launcher='none',
-        custom_imports=dict(imports=['diff2in1_mm', 'tests.test_engine.tiny'],
-                            allow_failed_imports=False),
+        default_scope='mmseg',
+        work_dir=str(work_dir),
+        resume=resume,
+        launcher='none',
+        custom_imports=dict(imports=['diff2in1_mm', 'tests.test_engine.tiny'], allow_failed_imports=False),
         experiment_name=f'{osp.basename(work_dir)}_{time.monotonic_ns()}',
         model=dict(
             type='EncoderDecoder',
-            data_preprocessor=dict(type='SegDataPreProcessor', mean=[127.5] * 3, std=[127.5] * 3,
-                                   bgr_to_rgb=True, size=(32, 32)),
+            data_preprocessor=dict(
+                type='SegDataPreProcessor', mean=[127.5] * 3, std=[127.5] * 3, bgr_to_rgb=True, size=(32, 32)
+            ),
             backbone=dict(type=backbone),
-            decode_head=dict(type='FCNHead', in_channels=8, channels=8, in_index=0, num_convs=1,
-                             num_classes=3, dropout_ratio=0.1, norm_cfg=norm,
-                             align_corners=False),
-            test_cfg=dict(mode='whole')),
-        train_dataloader=dict(batch_size=batch, num_workers=workers, dataset=train,
-                              sampler=dict(type='InfiniteSampler', shuffle=True)),
+            decode_head=dict(
+                type='FCNHead',
+                in_channels=8,
+                channels=8,
+                in_index=0,
+                num_convs=1,
+                num_classes=3,
+                dropout_ratio=0.1,
+                norm_cfg=norm,
+                align_corners=False,
+            ),
+            test_cfg=dict(mode='whole'),
+        ),
+        train_dataloader=dict(
+            batch_size=batch, num_workers=workers, dataset=train, sampler=dict(type='InfiniteSampler', shuffle=True)
+        ),
         train_cfg=dict(type='IterBasedTrainLoop', max_iters=iters, val_interval=1000),
         optim_wrapper=dict(**optim, optimizer=dict(type='Adam', lr=0.01)),
-        val_dataloader=val_loader, val_cfg=dict(type='ValLoop'),
+        val_dataloader=val_loader,
+        val_cfg=dict(type='ValLoop'),
         val_evaluator=dict(type='mmseg.IoUMetric', iou_metrics=['mIoU']),
-        test_dataloader=val_loader, test_cfg=dict(type='TestLoop'),
+        test_dataloader=val_loader,
+        test_cfg=dict(type='TestLoop'),
         test_evaluator=dict(type='mmseg.IoUMetric', iou_metrics=['mIoU']),
         default_hooks=dict(
             logger=dict(type='LoggerHook', interval=2),
-            checkpoint=dict(type='AtomicCheckpointHook', by_epoch=False, interval=2)),
-        custom_hooks=[] if hook is None else [
-            dict(type='SelfImprovingHook', **{**dict(warm_up=4, creation={}), **hook})],
-        log_processor=dict(by_epoch=False), randomness=dict(seed=0), log_level='WARNING')
+            checkpoint=dict(type='AtomicCheckpointHook', by_epoch=False, interval=2),
+        ),
+        custom_hooks=[]
+        if hook is None
+        else [dict(type='SelfImprovingHook', **{**dict(warm_up=4, creation={}), **hook})],
+        log_processor=dict(by_epoch=False),
+        randomness=dict(seed=0),
+        log_level='WARNING',
+    )
     cfg.update(more)
     return Config(cfg)
 

@@ -1,9 +1,11 @@
 """What a run does in each iteration, watched from outside."""
+
 from mmengine.hooks import Hook
 
 
 class CountHook(Hook):
     """Notes how many images each training iteration sent through the frozen model."""
+
     priority = 'LOWEST'
 
     def __init__(self, counts, seen):
@@ -21,8 +23,7 @@ def with_gradients(model):
     passes = [set()]
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            parameter.register_post_accumulate_grad_hook(
-                lambda p, name=name: passes[-1].add(name))
+            parameter.register_post_accumulate_grad_hook(lambda p, name=name: passes[-1].add(name))
     model.register_forward_pre_hook(lambda *args: passes.append(set()) if passes[-1] else None)
     return passes
 

@@ -1,4 +1,5 @@
 """Errors of depth against plain formulas and against MMSegmentation's, with crops."""
+
 import math
 
 import numpy as np
@@ -22,25 +23,28 @@ def sample(seed, size=(48, 64), top=9.0):
 
 def plain(pred, target, limits=(1e-3, 10.0)):
     """The textbook's formulas, one pixel after another."""
-    pairs = [(min(max(p, limits[0]), limits[1]), t) for p, t in zip(pred.flatten(), target.flatten())
-             if limits[0] < t < limits[1]]
+    pairs = [
+        (min(max(p, limits[0]), limits[1]), t)
+        for p, t in zip(pred.flatten(), target.flatten())
+        if limits[0] < t < limits[1]
+    ]
     n = len(pairs)
     logs = [math.log(p) - math.log(t) for p, t in pairs]
     found = dict(
         abs_rel=sum(abs(p - t) / t for p, t in pairs) / n,
-        sq_rel=sum((p - t)**2 / t for p, t in pairs) / n,
-        rmse=math.sqrt(sum((p - t)**2 for p, t in pairs) / n),
+        sq_rel=sum((p - t) ** 2 / t for p, t in pairs) / n,
+        rmse=math.sqrt(sum((p - t) ** 2 for p, t in pairs) / n),
         rmse_log=math.sqrt(sum(x**2 for x in logs) / n),
         log10=sum(abs(math.log10(p) - math.log10(t)) for p, t in pairs) / n,
-        silog=100 * math.sqrt(sum(x**2 for x in logs) / n - (sum(logs) / n)**2))
+        silog=100 * math.sqrt(sum(x**2 for x in logs) / n - (sum(logs) / n) ** 2),
+    )
     for k in (1, 2, 3):
         found[f'd{k}'] = sum(max(p / t, t / p) < 1.25**k for p, t in pairs) / n
     return found
 
 
 def arrays(item, rows=slice(None), columns=slice(None)):
-    return [item[name]['data'][0, rows, columns].double().numpy()
-            for name in ('pred_depth_map', 'gt_depth_map')]
+    return [item[name]['data'][0, rows, columns].double().numpy() for name in ('pred_depth_map', 'gt_depth_map')]
 
 
 def test_figures_are_means_over_the_images():
@@ -54,9 +58,14 @@ def test_figures_are_means_over_the_images():
         assert value == pytest.approx(np.mean([w[name] for w in wanted]), rel=1e-9)
 
 
-@pytest.mark.parametrize('crop, rows, columns', [
-    ('nyu_eigen', slice(45, 471), slice(41, 601)), ('bts', slice(45, 471), slice(41, 601)),
-    (None, slice(None), slice(None))])
+@pytest.mark.parametrize(
+    'crop, rows, columns',
+    [
+        ('nyu_eigen', slice(45, 471), slice(41, 601)),
+        ('bts', slice(45, 471), slice(41, 601)),
+        (None, slice(None), slice(None)),
+    ],
+)
 def test_crops_of_nyu(crop, rows, columns):
     item = sample(0, (480, 640))
     wanted = plain(*arrays(item, rows, columns))
@@ -64,9 +73,10 @@ def test_crops_of_nyu(crop, rows, columns):
     assert found == pytest.approx(wanted, rel=1e-9)
 
 
-@pytest.mark.parametrize('crop, rows, columns', [
-    ('kitti_garg', slice(153, 371), slice(44, 1197)),
-    ('kitti_eigen', slice(124, 342), slice(44, 1197))])
+@pytest.mark.parametrize(
+    'crop, rows, columns',
+    [('kitti_garg', slice(153, 371), slice(44, 1197)), ('kitti_eigen', slice(124, 342), slice(44, 1197))],
+)
 def test_crops_of_kitti(crop, rows, columns):
     """Rows and columns of a 375 x 1242 image, as the evaluation codes cut them."""
     target = torch.zeros(1, 375, 1242)

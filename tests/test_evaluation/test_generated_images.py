@@ -1,9 +1,9 @@
 """Distances between sets of images, and the diversity of samples."""
+
 import pytest
 import torch
 
-from diff2in1_mm.evaluation.generated_images import (DiffusionFeatures, distances, diversity,
-                                                     inception_features)
+from diff2in1_mm.evaluation.generated_images import DiffusionFeatures, distances, diversity, inception_features
 
 pytest.importorskip('torchmetrics')
 
@@ -21,8 +21,7 @@ def test_fid_of_gaussians_is_their_frechet_distance():
 
 def test_kid_tells_near_from_far():
     first = gaussian(200)
-    same, near, far = (distances(first, gaussian(200, shift=s, seed=1))['kid']
-                       for s in (0.0, 0.5, 1.5))
+    same, near, far = (distances(first, gaussian(200, shift=s, seed=1))['kid'] for s in (0.0, 0.5, 1.5))
     assert abs(same) < near < far
     assert distances(first, gaussian(200, seed=1)) == distances(first, gaussian(200, seed=1))
 
@@ -30,18 +29,17 @@ def test_kid_tells_near_from_far():
 def test_kid_does_not_depend_on_the_scale_of_single_features():
     scales = torch.tensor([1.0, 100.0, 0.01, 1.0, 7.0])
     a, b = gaussian(100), gaussian(100, shift=1.0, seed=1)
-    assert distances(a * scales, b * scales)['kid'] == pytest.approx(distances(a, b)['kid'],
-                                                                     rel=1e-3)
+    assert distances(a * scales, b * scales)['kid'] == pytest.approx(distances(a, b)['kid'], rel=1e-3)
 
 
 def mmd(first, second):
     """The unbiased squared MMD of the kernel (x y / d + 1)^3 between sets of equal size."""
+
     def kernel(a, b):
-        return (a @ b.T / a.shape[1] + 1)**3
+        return (a @ b.T / a.shape[1] + 1) ** 3
 
     count = len(first)
-    within = [(kernel(x, x).sum() - kernel(x, x).trace()) / (count * (count - 1))
-              for x in (first, second)]
+    within = [(kernel(x, x).sum() - kernel(x, x).trace()) / (count * (count - 1)) for x in (first, second)]
     return float(sum(within) - 2 * kernel(first, second).mean())
 
 

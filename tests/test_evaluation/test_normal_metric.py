@@ -1,4 +1,5 @@
 """Errors of normals against plain formulas."""
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +7,7 @@ from mmengine.registry import METRICS
 
 import diff2in1_mm  # noqa: F401
 from diff2in1_mm.evaluation.normal_metric import angular_error
-from diff2in1_mm.synthesis.codecs import NormalsCodec
+from diff2in1_mm.tasks.codecs.scenes import NormalsCodec
 
 
 def unit(generator, *shape):
@@ -71,8 +72,8 @@ def test_the_median_is_of_pixels_and_not_of_images():
 
 def test_small_angles_are_exact():
     angle = 1e-4  # degrees; the arc cosine of a float32 cosine would give 0 or 0.02
-    target = torch.tensor([0., 0., 1.]).view(3, 1, 1)
-    pred = torch.tensor([np.sin(np.radians(angle)), 0., 1.]).view(3, 1, 1)
+    target = torch.tensor([0.0, 0.0, 1.0]).view(3, 1, 1)
+    pred = torch.tensor([np.sin(np.radians(angle)), 0.0, 1.0]).view(3, 1, 1)
     assert angular_error(pred, target).item() == pytest.approx(angle, rel=1e-3)
     assert angular_error(-target, target).item() == pytest.approx(180)
 
@@ -88,8 +89,8 @@ def test_no_valid_pixel_and_wrong_size():
 
 
 def test_no_prediction_is_wrong():
-    target = torch.tensor([0., 0., 1.]).view(3, 1, 1).expand(3, 2, 2)
+    target = torch.tensor([0.0, 0.0, 1.0]).view(3, 1, 1).expand(3, 2, 2)
     pred = target.clone()
     pred[:, 0] = 0
     found = angular_error(pred, target)
-    torch.testing.assert_close(found, torch.tensor([90., 90., 0., 0.], dtype=torch.float64))
+    torch.testing.assert_close(found, torch.tensor([90.0, 90.0, 0.0, 0.0], dtype=torch.float64))

@@ -1,11 +1,12 @@
 """Predictions as files: named after their images, and none over another."""
+
 import numpy as np
 import pytest
 import torch
 from mmengine.registry import METRICS
 
 import diff2in1_mm  # noqa: F401
-from diff2in1_mm.synthesis.codecs import DepthCodec
+from diff2in1_mm.tasks.codecs.scenes import DepthCodec
 
 
 def evaluate(folder, images):
@@ -14,8 +15,11 @@ def evaluate(folder, images):
     for number, image in enumerate(images, 1):
         metric.process({}, [sample(image, number)])
     metric.evaluate(len(images))
-    return {str(path.relative_to(folder)): round(float(DepthCodec().decode(path).mean()), 3)
-            for path in folder.rglob('*') if not path.is_dir()}
+    return {
+        str(path.relative_to(folder)): round(float(DepthCodec().decode(path).mean()), 3)
+        for path in folder.rglob('*')
+        if not path.is_dir()
+    }
 
 
 def sample(image, metres):
@@ -23,13 +27,17 @@ def sample(image, metres):
     return dict(img_path=image, pred_depth_map=dict(data=depth), gt_depth_map=dict(data=depth))
 
 
-@pytest.mark.parametrize('images, names', [
-    (['d/0.jpg', 'd/1.jpg'], ['0.png', '1.png']),
-    (['d/a/0.jpg', 'd/b/1.jpg'], ['0.png', '1.png']),
-    (['d/a/0.jpg', 'd/b/0.jpg', 'd/b/c/1.jpg'], ['a/0.png', 'b/0.png', 'b/c/1.png']),
-    (['/x/x/0.jpg', '/x/0.jpg'], ['x/0.png', '0.png']),
-    (['d/0.jpg', 'd/0.png'], ['0.jpg.png', '0.png.png']),
-    (['../0.jpg'], ['0.png'])])
+@pytest.mark.parametrize(
+    'images, names',
+    [
+        (['d/0.jpg', 'd/1.jpg'], ['0.png', '1.png']),
+        (['d/a/0.jpg', 'd/b/1.jpg'], ['0.png', '1.png']),
+        (['d/a/0.jpg', 'd/b/0.jpg', 'd/b/c/1.jpg'], ['a/0.png', 'b/0.png', 'b/c/1.png']),
+        (['/x/x/0.jpg', '/x/0.jpg'], ['x/0.png', '0.png']),
+        (['d/0.jpg', 'd/0.png'], ['0.jpg.png', '0.png.png']),
+        (['../0.jpg'], ['0.png']),
+    ],
+)
 def test_names(tmp_path, images, names):
     assert evaluate(tmp_path, images) == {name: i for i, name in enumerate(names, 1)}
     assert not (tmp_path / 'unfinished').exists()
@@ -50,8 +58,7 @@ def test_an_evaluation_that_is_stopped_keeps_what_it_wrote(tmp_path):
 
 
 def test_metrics_that_share_a_folder(tmp_path):
-    metrics = [METRICS.build(dict(type='DepthErrors', output_dir=str(tmp_path), crop=crop))
-               for crop in (None, 'bts')]
+    metrics = [METRICS.build(dict(type='DepthErrors', output_dir=str(tmp_path), crop=crop)) for crop in (None, 'bts')]
     for metric in metrics:
         metric.process({}, [sample('d/0.jpg', 1)])
     for metric in metrics:

@@ -1,4 +1,5 @@
 """Evaluations on two processes, as MMEngine's loops run them: both metrics in one start."""
+
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,8 +8,7 @@ import torch
 import torch.distributed as dist
 from mmengine.registry import METRICS
 
-from . import test_depth_metric as depth
-from . import test_normal_metric as normals
+from . import test_depth_metric as depth, test_normal_metric as normals
 
 
 def images():
@@ -66,6 +66,9 @@ def test_errors_of_normals_are_those_of_one_process(done):
 
 @pytest.mark.parametrize('metric', ['DepthErrors', 'NormalMetric'])
 def test_each_image_has_its_file(done, metric):
-    files = {str(path.relative_to(done.folder / metric)): path.read_bytes()
-             for path in (done.folder / metric).rglob('*') if not path.is_dir()}
+    files = {
+        str(path.relative_to(done.folder / metric)): path.read_bytes()
+        for path in (done.folder / metric).rglob('*')
+        if not path.is_dir()
+    }
     assert set(files) == {'a/0.png', 'a/1.png', 'b/1.png'} and len(set(files.values())) == 3

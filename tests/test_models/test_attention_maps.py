@@ -1,4 +1,5 @@
 """DiffusionBackbone with the cross-attention maps of VPD, and with its padding."""
+
 import json
 
 import pytest
@@ -11,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import diff2in1_mm  # noqa: F401
-from diff2in1_mm.synthesis.batch_labels import BatchLabels
+from diff2in1_mm.creation.batch_labels import BatchLabels
 
 from ..golden_values import Golden
 from ..small_models import assert_same
@@ -21,15 +22,21 @@ TOKENS = 5
 
 @pytest.fixture
 def build(pipeline_folder, tmp_path):
-    save_file({'tokens': torch.randn(TOKENS, 16, generator=torch.Generator().manual_seed(1))},
-              tmp_path / 'tokens.safetensors')
+    save_file(
+        {'tokens': torch.randn(TOKENS, 16, generator=torch.Generator().manual_seed(1))}, tmp_path / 'tokens.safetensors'
+    )
 
     def make(**options):
-        options = dict(dict(
-            diffusion=pipeline_folder, attention_maps=True, condition=dict(
-                type='PrecomputedEmbeddings', path=str(tmp_path / 'tokens.safetensors'))),
-            **options)
+        options = dict(
+            dict(
+                diffusion=pipeline_folder,
+                attention_maps=True,
+                condition=dict(type='PrecomputedEmbeddings', path=str(tmp_path / 'tokens.safetensors')),
+            ),
+            **options,
+        )
         return MODELS.build(dict(type='DiffusionBackbone', **options)).eval()
+
     return make
 
 
@@ -47,19 +54,27 @@ def test_it_equals_the_vpd_code(golden, tmp_path, monkeypatch):
     unet.load_state_dict(convert_ldm_unet_checkpoint(state, dict(unet.config)))
     unet.save_pretrained(tmp_path / 'unet')
     AutoencoderKL(
-        down_block_types=['DownEncoderBlock2D'] * 4, up_block_types=['UpDecoderBlock2D'] * 4,
-        block_out_channels=[8] * 4, layers_per_block=1, norm_num_groups=4,
-        latent_channels=4).save_pretrained(tmp_path / 'vae')
+        down_block_types=['DownEncoderBlock2D'] * 4,
+        up_block_types=['UpDecoderBlock2D'] * 4,
+        block_out_channels=[8] * 4,
+        layers_per_block=1,
+        norm_num_groups=4,
+        latent_channels=4,
+    ).save_pretrained(tmp_path / 'vae')
     (tmp_path / 'scheduler').mkdir()
     (tmp_path / 'scheduler' / 'scheduler_config.json').write_text('{}')
     save_file({'c': values.input('context')}, tmp_path / 'context.safetensors')
 
-    backbone = MODELS.build(dict(
-        type='DiffusionBackbone', diffusion=str(tmp_path), attention_maps=True,
-        scale_latents=False, condition=dict(
-            type='PrecomputedEmbeddings', path=str(tmp_path / 'context.safetensors'))))
-    monkeypatch.setattr(backbone.diffusion, 'encode',
-                        lambda pixels, *_, scaled: values.input('latents'))
+    backbone = MODELS.build(
+        dict(
+            type='DiffusionBackbone',
+            diffusion=str(tmp_path),
+            attention_maps=True,
+            scale_latents=False,
+            condition=dict(type='PrecomputedEmbeddings', path=str(tmp_path / 'context.safetensors')),
+        )
+    )
+    monkeypatch.setattr(backbone.diffusion, 'encode', lambda pixels, *_, scaled: values.input('latents'))
     features = backbone(images(512, 512))
     for i, feature in enumerate(features):
         parts = dict(features=feature)
@@ -76,11 +91,12 @@ def test_maps_of_any_size_follow_the_features(build, size, taps):
     with_maps, plain = build(taps=taps), build(taps=taps, attention_maps=False)
     # tiny: strides 4, 8 and 16, cross-attention in the two coarser ones
     assert with_maps.out_channels == tuple(
-        c + (TOKENS if s > 4 else 0) for c, s in zip(plain.out_channels, plain.strides))
+        c + (TOKENS if s > 4 else 0) for c, s in zip(plain.out_channels, plain.strides)
+    )
     image = images(*size, 2)
     for ours, theirs, channels in zip(with_maps(image), plain(image), with_maps.out_channels):
         assert ours.shape == (2, channels, *theirs.shape[-2:])
-        assert torch.equal(ours[:, :theirs.shape[1]], theirs)
+        assert torch.equal(ours[:, : theirs.shape[1]], theirs)
         if channels > theirs.shape[1]:
             assert_same(ours[:, -TOKENS:].sum(1), torch.ones_like(theirs[:, 0]))
 
@@ -88,8 +104,7 @@ def test_maps_of_any_size_follow_the_features(build, size, taps):
 def test_one_pass_serves_features_and_maps(build, monkeypatch):
     backbone, image = build(), images(32, 48, 2)
     passes, forward = [], backbone.diffusion.unet.forward
-    monkeypatch.setattr(backbone.diffusion.unet, 'forward',
-                        lambda *a, **k: passes.append(1) or forward(*a, **k))
+    monkeypatch.setattr(backbone.diffusion.unet, 'forward', lambda *a, **k: passes.append(1) or forward(*a, **k))
     maps = backbone.features(image)
     assert len(passes) == 1
     with backbone.serve([m[1:] for m in maps]):
@@ -119,7 +134,8 @@ def test_labels_of_the_last_step_are_refused(build):
             super().__init__()
             self.backbone = build()
 
-    import diff2in1_mm.synthesis.batch_labels as module
+    import diff2in1_mm.creation.batch_labels as module
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, 'labeller_for', lambda *_: type('L', (), dict(task='segmentation')))
         with pytest.raises(ValueError, match="tokens of backbone.condition: set it to 'fresh'"):

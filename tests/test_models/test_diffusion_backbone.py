@@ -12,9 +12,9 @@ from mmengine.registry import MODELS
 from torch import nn
 
 import diff2in1_mm  # noqa: F401
-from diff2in1_mm.models import DiffusionBackbone
 from diff2in1_mm.models.backbones import backbone_options
-from diff2in1_mm.optional import is_installed
+from diff2in1_mm.models.backbones.diffusion_backbone import DiffusionBackbone
+from diff2in1_mm.utils.optional import is_installed
 
 from ..small_models import assert_same, save_tiny_pipeline
 
@@ -25,6 +25,7 @@ def build(pipeline_folder):
         options = dict(dict(diffusion=pipeline_folder), **options)
         torch.manual_seed(0)
         return MODELS.build(dict(type='DiffusionBackbone', **options))
+
     return make
 
 
@@ -41,10 +42,12 @@ def test_features_equal_a_plain_diffusers_forward_with_hooks(build, pipeline, si
     padded = F.pad(image, (0, -size[1] % 16, 0, -size[0] % 16), mode='replicate')
     backbone = build(taps=taps)
     kept = {}
-    handles = [pipeline.unet.get_submodule(name).register_forward_hook(
-        lambda m, i, output, name=name: kept.__setitem__(
-            name, output[0] if isinstance(output, tuple) else output))
-        for name in backbone.tap_names]
+    handles = [
+        pipeline.unet.get_submodule(name).register_forward_hook(
+            lambda m, i, output, name=name: kept.__setitem__(name, output[0] if isinstance(output, tuple) else output)
+        )
+        for name in backbone.tap_names
+    ]
     with torch.no_grad():
         ids = pipeline.tokenizer([''], padding='max_length', return_tensors='pt').input_ids
         latents = pipeline.vae.encode(padded).latent_dist.mean * 0.5
@@ -54,8 +57,7 @@ def test_features_equal_a_plain_diffusers_forward_with_hooks(build, pipeline, si
         handle.remove()
     features = backbone(image)
     assert len(features) == len(backbone.strides) == 3
-    for feature, group, stride, channels in zip(features, backbone.groups, backbone.strides,
-                                                backbone.out_channels):
+    for feature, group, stride, channels in zip(features, backbone.groups, backbone.strides, backbone.out_channels):
         height, width = (-(-side // stride) for side in size)
         assert feature.shape == (1, channels, height, width)
         expected = torch.cat([kept[tap.name] for tap in group], 1)[..., :height, :width]
@@ -77,14 +79,14 @@ def test_any_normalisation_is_undone(build):
 
 def test_a_normalisation_that_misses_the_range_is_named(build):
     with pytest.raises(ValueError, match=r'in \[-1.00, 200.00\] instead of \[-1, 1\]: set'):
-        build()(torch.full((1, 3, 16, 16), 200.) * torch.linspace(-0.005, 1, 16))
+        build()(torch.full((1, 3, 16, 16), 200.0) * torch.linspace(-0.005, 1, 16))
     with pytest.raises(ValueError, match=r'in \[-2.1'):  # ImageNet's
         build()(torch.linspace(-2.1, 2.6, 16).expand(1, 3, 16, 16))
     preprocessor = nn.Module()
-    preprocessor.mean, preprocessor.std = torch.full((3, 1, 1), 120.), torch.full((3, 1, 1), 60.)
+    preprocessor.mean, preprocessor.std = torch.full((3, 1, 1), 120.0), torch.full((3, 1, 1), 60.0)
     with pytest.raises(ValueError, match=r'backbone.input_mean is \[127.5, 127.5, 127.5\]'):
         build().check_normalisation(preprocessor)
-    build(input_mean=120., input_std=60.).check_normalisation(preprocessor)
+    build(input_mean=120.0, input_std=60.0).check_normalisation(preprocessor)
 
 
 def test_what_augmentation_does_not_cut_is_cut(build):
@@ -100,8 +102,7 @@ def test_what_augmentation_does_not_cut_is_cut(build):
         assert_same(a, b)
 
 
-@pytest.mark.parametrize('bgr_to_rgb, input_bgr', [(True, False), (False, True), (False, False),
-                                                   (True, True)])
+@pytest.mark.parametrize('bgr_to_rgb, input_bgr', [(True, False), (False, True), (False, False), (True, True)])
 def test_exchanged_channels_are_warned_of(build, monkeypatch, bgr_to_rgb, input_bgr):
     said = []
     monkeypatch.setattr(backbone_options, 'print_log', lambda text, *_, **__: said.append(text))
@@ -109,6 +110,7 @@ def test_exchanged_channels_are_warned_of(build, monkeypatch, bgr_to_rgb, input_
     preprocessors = [ImgDataPreprocessor(**options)]
     if is_installed('mmseg'):
         from mmseg.models import SegDataPreProcessor
+
         preprocessors.append(SegDataPreProcessor(**options))
     for preprocessor in preprocessors:
         build(input_bgr=input_bgr).check_normalisation(preprocessor)
@@ -168,8 +170,7 @@ def test_each_output_takes_a_map(build):
 def test_maps_that_nobody_reads_are_left_as_they_are(build):
     backbone, plain = build(out_channels=[None, 8, None], out_strides=[4, 4, 4]), build()
     assert backbone.out_channels == (plain.out_channels[0], 8, plain.out_channels[2])
-    assert {name for name, _ in backbone.named_parameters()} == {
-        'projections.1.weight', 'projections.1.bias'}
+    assert {name for name, _ in backbone.named_parameters()} == {'projections.1.weight', 'projections.1.bias'}
     batch = images(45, 70)
     maps, unprojected = backbone(batch), plain(batch)
     assert torch.equal(maps[0], unprojected[0]) and torch.equal(maps[2], unprojected[2])
@@ -242,13 +243,16 @@ def test_frozen_weights_are_written_on_demand(build, tmp_path):
     assert torch.equal(other.diffusion.unet.conv_in.weight, state['diffusion.unet.conv_in.weight'])
 
 
-@pytest.mark.parametrize('options,words', [
-    (dict(timestep=1000), 'backbone.timestep = 1000 is out of range'),
-    (dict(feature_dropout=1.), r'must be in \[0, 1\)'),
-    (dict(input_std=0.), 'must be positive'),
-    (dict(cached_images=5, noise=True), 'or the cache'),
-    (dict(condition=dict(type='ComposedCaption')), 'serves the generator'),
-])
+@pytest.mark.parametrize(
+    'options,words',
+    [
+        (dict(timestep=1000), 'backbone.timestep = 1000 is out of range'),
+        (dict(feature_dropout=1.0), r'must be in \[0, 1\)'),
+        (dict(input_std=0.0), 'must be positive'),
+        (dict(cached_images=5, noise=True), 'or the cache'),
+        (dict(condition=dict(type='ComposedCaption')), 'serves the generator'),
+    ],
+)
 def test_bad_options_are_named(build, options, words):
     with pytest.raises(ValueError, match=words):
         build(**options)
@@ -292,16 +296,26 @@ def make_channels_last(backbone, monkeypatch):
 
     def predict_as_a_gpu(*args):
         output, maps = predict(*args)
-        return output, {name: feature.to(memory_format=torch.channels_last)
-                        if feature.ndim == 4 else feature for name, feature in maps.items()}
+        return output, {
+            name: feature.to(memory_format=torch.channels_last) if feature.ndim == 4 else feature
+            for name, feature in maps.items()
+        }
 
     monkeypatch.setattr(backbone.diffusion, 'predict', predict_as_a_gpu)
 
 
-@pytest.mark.parametrize('options', [
-    dict(), dict(taps='all', attention_maps=True), dict(keep_padding=True), dict(cached_images=2),
-    dict(feature_dropout=0.5), dict(out_channels=[4, None, 4]),
-    dict(out_channels=[4] * 4, out_strides=[2, 4, 8, 16])])
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(),
+        dict(taps='all', attention_maps=True),
+        dict(keep_padding=True),
+        dict(cached_images=2),
+        dict(feature_dropout=0.5),
+        dict(out_channels=[4, None, 4]),
+        dict(out_channels=[4] * 4, out_strides=[2, 4, 8, 16]),
+    ],
+)
 @pytest.mark.parametrize('size', [(64, 48), (45, 70)])
 def test_maps_are_contiguous_whatever_the_layout_inside(build, monkeypatch, options, size):
     backbone, batch = build(**options), images(*size, 2)
@@ -309,8 +323,7 @@ def test_maps_are_contiguous_whatever_the_layout_inside(build, monkeypatch, opti
     for _ in range(2):  # the cache answers the second time
         assert all(feature.is_contiguous() for feature in backbone.features(batch))
         assert all(feature.is_contiguous() for feature in backbone(batch))
-    with backbone.serve([feature.to(memory_format=torch.channels_last)
-                         for feature in backbone.features(batch)]):
+    with backbone.serve([feature.to(memory_format=torch.channels_last) for feature in backbone.features(batch)]):
         assert all(feature.is_contiguous() for feature in backbone(batch))
 
 
@@ -318,20 +331,20 @@ def test_maps_are_contiguous_whatever_the_layout_inside(build, monkeypatch, opti
 def test_boxes_are_read_where_they_are(build, monkeypatch, size):
     backbone, batch = build(taps=['down_blocks.0.resnets.0']), images(*size)
     make_channels_last(backbone, monkeypatch)
-    read, box = RoIAlign(3, spatial_scale=1 / 4), torch.tensor([[0., 4, 8, 40, 36]])
+    read, box = RoIAlign(3, spatial_scale=1 / 4), torch.tensor([[0.0, 4, 8, 40, 36]])
     lateral = nn.Conv2d(16, 8, 1)  # passes the layout on, as FPN's do
-    feature, = backbone(batch)
+    (feature,) = backbone(batch)
     expected = feature.clone(memory_format=torch.contiguous_format)
     assert torch.equal(read(feature, box), read(expected, box))
     maps = lateral(expected).clone(memory_format=torch.contiguous_format)
     assert_same(read(lateral(feature), box), read(maps, box))
 
 
-@pytest.mark.parametrize('options', [
-    dict(taps='all', attention_maps=True), dict(out_channels=[4, 4, 4]), dict(cached_images=2)])
+@pytest.mark.parametrize(
+    'options', [dict(taps='all', attention_maps=True), dict(out_channels=[4, 4, 4]), dict(cached_images=2)]
+)
 @pytest.mark.parametrize('autocast', [torch.float16, torch.bfloat16])
-def test_heads_under_autocast_get_maps_of_its_dtype_or_single_precision(build, pipeline_folder,
-                                                                         options, autocast):
+def test_heads_under_autocast_get_maps_of_its_dtype_or_single_precision(build, pipeline_folder, options, autocast):
     batch = images(45, 70)
     plain = build(**options).features(batch)
     for name, dtype in dict(fp16=torch.float16, bf16=torch.bfloat16, fp32=torch.float32).items():

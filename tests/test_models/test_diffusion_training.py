@@ -1,4 +1,5 @@
 """Trainers of the latent diffusion model, and its files."""
+
 import math
 import os
 
@@ -8,31 +9,59 @@ from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline
 from mmengine.logging import MessageHub
 from mmengine.registry import MODELS
 
-from diff2in1_mm.diffusion import LatentDiffusion
-from diff2in1_mm.models.diffusion_training import denoiser_trainer
-from diff2in1_mm.models.diffusion_training.autoencoder_trainer import (AutoencoderTrainer,
-                                                                       anchor_error,
-                                                                       channel_correlation,
-                                                                       enlarge_color, whiten)
-from diff2in1_mm.models.diffusion_training.denoiser_trainer import DenoiserTrainer
-from diff2in1_mm.models.diffusion_training.pipeline_files import (load_pipeline, new_pipeline,
-                                                                  read_configs, replace_folder,
-                                                                  save_pipeline)
+from diff2in1_mm.diffusion.latent_diffusion import LatentDiffusion
+from diff2in1_mm.pretraining import denoiser_trainer
+from diff2in1_mm.pretraining.autoencoder_trainer import (
+    AutoencoderTrainer,
+    anchor_error,
+    channel_correlation,
+    enlarge_color,
+    whiten,
+)
+from diff2in1_mm.pretraining.denoiser_trainer import DenoiserTrainer
+from diff2in1_mm.pretraining.pipeline_files import (
+    load_pipeline,
+    new_pipeline,
+    read_configs,
+    replace_folder,
+    save_pipeline,
+)
 
 AUTOENCODER = dict(
-    block_out_channels=(8, 8, 16), down_block_types=('DownEncoderBlock2D', ) * 3,
-    up_block_types=('UpDecoderBlock2D', ) * 3, layers_per_block=1, latent_channels=4,
-    norm_num_groups=4, mid_block_add_attention=False)
+    block_out_channels=(8, 8, 16),
+    down_block_types=('DownEncoderBlock2D',) * 3,
+    up_block_types=('UpDecoderBlock2D',) * 3,
+    layers_per_block=1,
+    latent_channels=4,
+    norm_num_groups=4,
+    mid_block_add_attention=False,
+)
 UNET = dict(
-    sample_size=8, block_out_channels=(16, 24, 32), layers_per_block=1, norm_num_groups=4,
+    sample_size=8,
+    block_out_channels=(16, 24, 32),
+    layers_per_block=1,
+    norm_num_groups=4,
     down_block_types=('DownBlock2D', 'CrossAttnDownBlock2D', 'CrossAttnDownBlock2D'),
     up_block_types=('CrossAttnUpBlock2D', 'CrossAttnUpBlock2D', 'UpBlock2D'),
-    attention_head_dim=2)
-TEXT_ENCODER = dict(hidden_size=16, intermediate_size=32, projection_dim=16, num_hidden_layers=1,
-                    num_attention_heads=2, max_position_embeddings=16)
-SCHEDULER = dict(beta_schedule='scaled_linear', beta_start=0.00085, beta_end=0.012,
-                 prediction_type='v_prediction', clip_sample=False, set_alpha_to_one=False,
-                 steps_offset=1)
+    attention_head_dim=2,
+)
+TEXT_ENCODER = dict(
+    hidden_size=16,
+    intermediate_size=32,
+    projection_dim=16,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    max_position_embeddings=16,
+)
+SCHEDULER = dict(
+    beta_schedule='scaled_linear',
+    beta_start=0.00085,
+    beta_end=0.012,
+    prediction_type='v_prediction',
+    clip_sample=False,
+    set_alpha_to_one=False,
+    steps_offset=1,
+)
 CAPTIONS = ['a photo of a street with cars and trees', 'two pedestrians, 3 bicyclists']
 
 
@@ -75,8 +104,9 @@ def test_autoencoder_learns_to_reconstruct():
 
 def test_psnr_is_of_images_in_unit_range(monkeypatch):
     trainer = AutoencoderTrainer(AUTOENCODER)
-    monkeypatch.setattr(trainer.vae, 'decode',
-                        lambda z: type('Output', (), dict(sample=torch.full((2, 3, 32, 48), 0.2))))
+    monkeypatch.setattr(
+        trainer.vae, 'decode', lambda z: type('Output', (), dict(sample=torch.full((2, 3, 32, 48), 0.2)))
+    )
     grey = torch.full((2, 3, 32, 48), 0.0)
     assert abs(trainer.loss(grey)['psnr'].item() - 20) < 1e-4  # off by 0.1 of the range
 
@@ -102,7 +132,7 @@ def test_squared_errors_can_be_weighed():
     images = torch.rand(2, 3, 32, 48) * 2 - 1
     terms = [AutoencoderTrainer(AUTOENCODER, square_weight=w).loss(images) for w in (0.0, 3.0)]
     assert terms[0]['loss_square'] == 0
-    mse = 4 * 10**(-terms[1]['psnr'] / 10)
+    mse = 4 * 10 ** (-terms[1]['psnr'] / 10)
     torch.testing.assert_close(terms[1]['loss_square'], 3 * mse)
 
 
@@ -133,7 +163,7 @@ def test_correlation_of_channels():
     torch.manual_seed(0)
     noise = torch.randn(2, 3, 20, 20)
     assert channel_correlation(noise) < 0.02
-    same = noise[:, :1].expand(-1, 3, -1, -1) * torch.tensor([1., -3, 0.1]).view(3, 1, 1) + 7
+    same = noise[:, :1].expand(-1, 3, -1, -1) * torch.tensor([1.0, -3, 0.1]).view(3, 1, 1) + 7
     assert abs(channel_correlation(same).item() - 1) < 1e-5
 
 
@@ -141,7 +171,7 @@ def test_first_latents_are_drawn_to_brightness_and_color():
     images = torch.zeros(1, 3, 8, 8)
     images[..., 4:] = torch.tensor([0.53, 0.5, 0.47]).view(3, 1, 1)  # a little red on the right
     target = torch.zeros(1, 5, 2, 2)
-    target[:, :3, :, 1] = torch.tensor([1., 0.5, -0.5]).view(3, 1)
+    target[:, :3, :, 1] = torch.tensor([1.0, 0.5, -0.5]).view(3, 1)
     assert anchor_error(target, images) < 1e-6
     assert anchor_error(torch.zeros(1, 5, 2, 2), images) > 0.1
 
@@ -149,7 +179,7 @@ def test_first_latents_are_drawn_to_brightness_and_color():
 def test_first_convolution_sees_color_enlarged():
     torch.manual_seed(0)
     conv = torch.nn.Conv2d(3, 4, 1, bias=False)
-    grey, red = torch.ones(1, 3, 2, 2), torch.tensor([2., -1, -1]).view(1, 3, 1, 1)
+    grey, red = torch.ones(1, 3, 2, 2), torch.tensor([2.0, -1, -1]).view(1, 3, 1, 1)
     before = conv(grey).detach(), conv(red).detach()
     enlarge_color(conv, 8)
     assert torch.allclose(conv(grey), before[0], atol=1e-6)
@@ -219,8 +249,7 @@ def test_losses_of_the_two_halves_of_the_schedule():
     error = torch.tensor([1.0, 2.0, 6.0])
     losses = DenoiserTrainer._losses(error, torch.tensor([True, False, False]))
     assert losses == dict(loss_denoising=3.0, low_noise=1.0, high_noise=4.0)
-    assert list(DenoiserTrainer._losses(error, torch.ones(3, dtype=torch.bool))) == [
-        'loss_denoising']
+    assert list(DenoiserTrainer._losses(error, torch.ones(3, dtype=torch.bool))) == ['loss_denoising']
 
 
 def test_timesteps_cover_the_schedule_evenly(start):
@@ -240,8 +269,11 @@ def test_only_trained_parts_are_in_the_state(start):
 def test_latent_crops_until_an_iteration(start, monkeypatch):
     trainer = DenoiserTrainer(start, latent_crop=(4, 8), latent_crop_iters=5, crop_batch_repeat=2)
     shapes = []
-    monkeypatch.setattr(trainer.unet, 'forward', lambda x, t, e: shapes.append(
-        (x.shape, e.shape[0])) or type('Output', (), dict(sample=x)))
+    monkeypatch.setattr(
+        trainer.unet,
+        'forward',
+        lambda x, t, e: shapes.append((x.shape, e.shape[0])) or type('Output', (), dict(sample=x)),
+    )
     for iteration in (4, 5):
         MessageHub.get_current_instance().update_info('iter', iteration)
         trainer(latents=torch.randn(3, 4, 8, 12), caption=['a', 'b', 'c'])
@@ -259,8 +291,7 @@ def test_kept_texts_have_a_bound(start, monkeypatch):
 def test_captions_are_dropped_at_the_given_rate(start, monkeypatch):
     trainer = DenoiserTrainer(start, caption_dropout=0.5)
     seen = []
-    monkeypatch.setattr(trainer, 'embed', lambda texts: seen.extend(texts) or torch.zeros(
-        len(texts), 16, 16))
+    monkeypatch.setattr(trainer, 'embed', lambda texts: seen.extend(texts) or torch.zeros(len(texts), 16, 16))
     trainer(latents=torch.randn(64, 4, 8, 8), caption=['a car'] * 64)
     assert set(seen) == {'', 'a car'} and 15 < seen.count('') < 49
 
@@ -279,10 +310,11 @@ def test_both_kinds_of_attention_train_alike(start):
 
 
 def test_texts_are_tokenized_once(start, monkeypatch):
-    trainer = DenoiserTrainer(start, train_text_encoder=True, caption_dropout=0.)
+    trainer = DenoiserTrainer(start, train_text_encoder=True, caption_dropout=0.0)
     read, tokenizer = [], trainer.frozen.tokenizer
-    monkeypatch.setattr(trainer.frozen, 'tokenizer',
-                        lambda texts, **options: read.extend(texts) or tokenizer(texts, **options))
+    monkeypatch.setattr(
+        trainer.frozen, 'tokenizer', lambda texts, **options: read.extend(texts) or tokenizer(texts, **options)
+    )
     first = trainer.embed([*CAPTIONS, CAPTIONS[0]])
     torch.testing.assert_close(trainer.embed(CAPTIONS[::-1]), first[[1, 2]])
     assert read == CAPTIONS
@@ -296,7 +328,7 @@ def test_images_instead_of_latents(start):
 
 
 def test_sample_rows_and_saved_pipeline(start, tmp_path):
-    trainer = DenoiserTrainer(start, sample_strengths=(100, ), sample_steps=3).eval()
+    trainer = DenoiserTrainer(start, sample_strengths=(100,), sample_steps=3).eval()
     rows = trainer.sample_rows(photos(), seed=0)
     assert list(rows) == ['original', 'decoded', 'T = 100', 'pure noise']
     assert all(row.shape == (2, 3, 32, 48) for row in rows.values())
@@ -306,8 +338,12 @@ def test_sample_rows_and_saved_pipeline(start, tmp_path):
     trainer.save_pipeline(out, 'fp16')
     assert next(trainer.unet.parameters()).dtype == torch.float32  # training goes on unharmed
     loaded = StableDiffusionPipeline.from_pretrained(out, dtype=torch.float32)
-    assert loaded('a street', num_inference_steps=2, height=32, width=48,
-                  output_type='np').images.shape == (1, 32, 48, 3)
+    assert loaded('a street', num_inference_steps=2, height=32, width=48, output_type='np').images.shape == (
+        1,
+        32,
+        48,
+        3,
+    )
     assert LatentDiffusion.from_pretrained(out).stride == 16
 
 

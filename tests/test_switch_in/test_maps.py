@@ -1,10 +1,11 @@
 """What stock models' backbones give, and which maps their necks and heads read."""
+
 import pytest
 import torch
 from torch import nn
 
-from diff2in1_mm.switch_in import BackboneMaps, given_maps, measure_maps
 from diff2in1_mm.switch_in.built import build_model, load
+from diff2in1_mm.switch_in.maps import BackboneMaps, given_maps, measure_maps
 
 from ..segmentors import OF_MMDET, SEGMENTORS
 
@@ -19,11 +20,14 @@ def test_segmentors(name):
     assert maps == BackboneMaps(tuple(channels), tuple(strides))
 
 
-@pytest.mark.parametrize('path, channels, strides', [
-    ('mmdet::retinanet/retinanet_r50_fpn_1x_coco.py', (None, 512, 1024, 2048), (4, 8, 16, 32)),
-    ('mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py', (256, 512, 1024, 2048),
-     (4, 8, 16, 32)),
-    ('mmdet::detr/detr_r50_8xb2-150e_coco.py', (2048, ), (32, ))])
+@pytest.mark.parametrize(
+    'path, channels, strides',
+    [
+        ('mmdet::retinanet/retinanet_r50_fpn_1x_coco.py', (None, 512, 1024, 2048), (4, 8, 16, 32)),
+        ('mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py', (256, 512, 1024, 2048), (4, 8, 16, 32)),
+        ('mmdet::detr/detr_r50_8xb2-150e_coco.py', (2048,), (32,)),
+    ],
+)
 def test_detectors(path, channels, strides):
     pytest.importorskip('mmdet')
     model = build_model(load(path), with_backbone=True)
@@ -73,7 +77,7 @@ def test_a_model_without_a_neck_reads_what_it_is_given():
     # maps that are a pixel larger, as of some backbones
     model = model_on([torch.zeros(2, 8, 17, 17), torch.zeros(2, 12, 8, 8), torch.zeros(2, 4, 5, 5)])
     assert measure_maps(model, side=64) == BackboneMaps((8, 12, 4), (4, 8, 16))
-    assert measure_maps(model_on([torch.zeros(2, 8, 18, 18)]), side=252).strides == (14, )
+    assert measure_maps(model_on([torch.zeros(2, 8, 18, 18)]), side=252).strides == (14,)
 
 
 def test_given_maps():

@@ -1,8 +1,11 @@
 """Switched configs: what stays of the base, and what goes with its backbone."""
+
 import pytest
 from mmengine.config import Config
 
-from diff2in1_mm.switch_in import SwitchOptions, given_maps, switch_in
+from diff2in1_mm.switch_in.maps import given_maps
+from diff2in1_mm.switch_in.options import SwitchOptions
+from diff2in1_mm.switch_in.rewrite import switch_in
 
 pytest.importorskip('mmseg')
 
@@ -25,6 +28,7 @@ optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1))
 @pytest.fixture
 def switch(tmp_path):
     """Writes a base config, switches it, and reads the result."""
+
     def switched(more='', text=BASE, **options):
         (tmp_path / 'project').mkdir(exist_ok=True)
         base = tmp_path / 'project' / 'base.py'
@@ -33,23 +37,28 @@ def switch(tmp_path):
         out.parent.mkdir(exist_ok=True)
         out.write_text(switch_in(str(base), str(out), SwitchOptions(maps=MAPS, **options)))
         return Config.fromfile(out)
+
     return switched
 
 
 def test_backbone_data_and_hook(switch):
     cfg = switch()
     assert cfg.model.backbone == dict(
-        type='DiffusionBackbone', input_mean=[1., 2., 3.], input_std=[4., 5., 6.], input_bgr=True,
+        type='DiffusionBackbone',
+        input_mean=[1.0, 2.0, 3.0],
+        input_std=[4.0, 5.0, 6.0],
+        input_bgr=True,
         diffusion=dict(source='stable-diffusion-v1-5/stable-diffusion-v1-5', dtype='bf16'),
-        out_channels=[16], out_strides=[4])
+        out_channels=[16],
+        out_strides=[4],
+    )
     assert cfg.model.pretrained is None and cfg.model.decode_head.num_classes == 3
     loader = cfg.train_dataloader
     assert loader.batch_size == 2 and loader.dataset.type == 'SyntheticMixDataset'
     assert loader.dataset.dataset == dict(type='ADE20KDataset', data_root='d', pipeline=[])
-    hook, = cfg.custom_hooks
+    (hook,) = cfg.custom_hooks
     assert hook.type == 'SelfImprovingHook' and hook.warm_up == 50
-    assert hook.creation == dict(T=400, scale=(2048, 512),
-                                 condition=dict(type='ComposedCaption', scene='scene'))
+    assert hook.creation == dict(T=400, scale=(2048, 512), condition=dict(type='ComposedCaption', scene='scene'))
     assert cfg.default_hooks.checkpoint == dict(type='AtomicCheckpointHook', interval=1)
     assert cfg.randomness.seed == 0 and cfg.custom_imports.imports == ['diff2in1_mm']
 
@@ -61,8 +70,7 @@ def test_choices(switch):
     cfg = switch("model['data_preprocessor']['size'] = None\ncrop_size = 64\n")
     assert cfg.custom_hooks[0].creation.scale == (512, 512)
     # what the model was made for, where its files say it
-    cfg = switch("model['data_preprocessor']['size'] = None\ncrop_size = 64\n",
-                 diffusion='diff2in1_mm/rooms')
+    cfg = switch("model['data_preprocessor']['size'] = None\ncrop_size = 64\n", diffusion='diff2in1_mm/rooms')
     assert cfg.custom_hooks[0].creation.scale == (128, 128)
     cfg = switch(features_only=True)
     assert cfg.model.backbone.type == 'DiffusionBackbone'
@@ -75,20 +83,19 @@ def test_a_preprocessor_beside_the_model(switch):
     """MMEngine's Runner gives it to the model, unless the model has one."""
     beside = "data_preprocessor = model.pop('data_preprocessor')\n"
     cfg = switch(beside)
-    assert cfg.model.backbone.input_mean == [1., 2., 3.] and cfg.model.backbone.input_bgr
-    assert cfg.model.backbone.input_std == [4., 5., 6.]
+    assert cfg.model.backbone.input_mean == [1.0, 2.0, 3.0] and cfg.model.backbone.input_bgr
+    assert cfg.model.backbone.input_std == [4.0, 5.0, 6.0]
     assert cfg.custom_hooks[0].creation.scale == (2048, 512)
     cfg = switch("data_preprocessor = dict(type='SegDataPreProcessor', mean=[7], std=[8])\n")
-    assert cfg.model.backbone.input_mean == [1., 2., 3.]
-    assert 'input_bgr' not in switch(beside + "data_preprocessor['bgr_to_rgb'] = True\n"
-                                     ).model.backbone
+    assert cfg.model.backbone.input_mean == [1.0, 2.0, 3.0]
+    assert 'input_bgr' not in switch(beside + "data_preprocessor['bgr_to_rgb'] = True\n").model.backbone
 
 
 @pytest.mark.parametrize('option', ['bgr_to_rgb', 'rgb_to_bgr'])
 def test_a_preprocessor_that_exchanges_channels(switch, option):
     """Both names do the same, and red reaches the diffusion model as red."""
     backbone = switch(f"model['data_preprocessor']['{option}'] = True\n").model.backbone
-    assert 'input_bgr' not in backbone and backbone.input_mean == [1., 2., 3.]
+    assert 'input_bgr' not in backbone and backbone.input_mean == [1.0, 2.0, 3.0]
 
 
 def test_hooks_seed_imports_and_weights_of_the_base(switch):
@@ -115,54 +122,75 @@ def test_parts_of_the_base_that_are_none(switch):
 
 
 def test_learning_rates_of_the_replaced_backbone(switch):
-    cfg = switch("optim_wrapper.update(constructor='LearningRateDecayOptimizerConstructor',\n"
-                 '                     paramwise_cfg=dict(num_layers=12, decay_rate=0.9,\n'
-                 '                                        norm_decay_mult=0.0))\n')
+    cfg = switch(
+        "optim_wrapper.update(constructor='LearningRateDecayOptimizerConstructor',\n"
+        '                     paramwise_cfg=dict(num_layers=12, decay_rate=0.9,\n'
+        '                                        norm_decay_mult=0.0))\n'
+    )
     assert cfg.optim_wrapper.constructor == 'DefaultOptimWrapperConstructor'
     assert cfg.optim_wrapper.paramwise_cfg == dict(norm_decay_mult=0.0)
     assert cfg.optim_wrapper.optimizer.lr == 0.1
     cfg = switch("optim_wrapper.update(constructor='MyConstructor')\n")
     assert cfg.optim_wrapper.constructor == 'MyConstructor'
-    cfg = switch("optim_wrapper.update(paramwise_cfg=dict(custom_keys={\n"
-                 "    'backbone': dict(lr_mult=0.1), 'head': dict(lr_mult=10.)}))\n")
+    cfg = switch(
+        'optim_wrapper.update(paramwise_cfg=dict(custom_keys={\n'
+        "    'backbone': dict(lr_mult=0.1), 'head': dict(lr_mult=10.)}))\n"
+    )
     assert cfg.optim_wrapper.paramwise_cfg.custom_keys == {
-        'backbone': dict(lr_mult=0.1), 'head': dict(lr_mult=10.),
-        'backbone.projections': dict(lr_mult=1.0)}
+        'backbone': dict(lr_mult=0.1),
+        'head': dict(lr_mult=10.0),
+        'backbone.projections': dict(lr_mult=1.0),
+    }
 
 
-@pytest.mark.parametrize('text, sentence', [
-    (BASE.replace("'ResNet'", "'DiffusionBackbone'"), 'already has a DiffusionBackbone'),
-    (BASE.replace('backbone=', 'detector='), 'no backbone of its own'),
-    (BASE.replace('train_dataloader', 'some_dataloader'), 'no train_dataloader'),
-    (BASE.replace('dataset=', 'no_dataset='), 'no train_dataloader with a dataset'),
-    (BASE.replace('backbone=dict(', 'backbone=None, old=dict('), 'no backbone of its own'),
-    (BASE.replace("'EncoderDecoder'", "'DepthEstimator'"), 'normals_and_depth.md'),
-    (BASE + 'a =', 'cannot be read as a config .SyntaxError.*mend it'),
-    (BASE.replace("'FCNHead'", "'NoSuchHead'"), 'cannot be built here.*NoSuchHead'),
-    (BASE.replace('max_iters=100', 'max_iters=1'), 'no room for two stages'),
-    ('import no_such_module_of_mine\n' + BASE, 'read_base'),
-    (BASE + "custom_imports = dict(imports=['no_such_module_of_mine'])", 'PYTHONPATH'),
-    ("_base_ = ['absent.py']", 'cannot be read'),
-])
+@pytest.mark.parametrize(
+    'text, sentence',
+    [
+        (BASE.replace("'ResNet'", "'DiffusionBackbone'"), 'already has a DiffusionBackbone'),
+        (BASE.replace('backbone=', 'detector='), 'no backbone of its own'),
+        (BASE.replace('train_dataloader', 'some_dataloader'), 'no train_dataloader'),
+        (BASE.replace('dataset=', 'no_dataset='), 'no train_dataloader with a dataset'),
+        (BASE.replace('backbone=dict(', 'backbone=None, old=dict('), 'no backbone of its own'),
+        (BASE.replace("'EncoderDecoder'", "'DepthEstimator'"), 'normals_and_depth.md'),
+        (BASE + 'a =', 'cannot be read as a config .SyntaxError.*mend it'),
+        (BASE.replace("'FCNHead'", "'NoSuchHead'"), 'cannot be built here.*NoSuchHead'),
+        (BASE.replace('max_iters=100', 'max_iters=1'), 'no room for two stages'),
+        ('import no_such_module_of_mine\n' + BASE, 'read_base'),
+        (BASE + "custom_imports = dict(imports=['no_such_module_of_mine'])", 'PYTHONPATH'),
+        ("_base_ = ['absent.py']", 'cannot be read'),
+    ],
+)
 def test_what_cannot_be_switched(switch, text, sentence):
     with pytest.raises((ValueError, OSError, ImportError), match=sentence):
         switch(text=text)
 
 
-@pytest.mark.parametrize('options, sentence', [
-    (dict(T=0), '1 to 999'), (dict(warm_up=-1), '0 or more'), (dict(side=0), '32 pixels'),
-    (dict(dtype='int8'), 'not one of'), (dict(features_only=True, T=300), 'give either'),
-    (dict(maps=MAPS, side=64), 'give either'), (dict(diffusion='./absent'), 'neither an existing'),
-    (dict(diffusion='absent.safetensors'), 'does not exist')])
+@pytest.mark.parametrize(
+    'options, sentence',
+    [
+        (dict(T=0), '1 to 999'),
+        (dict(warm_up=-1), '0 or more'),
+        (dict(side=0), '32 pixels'),
+        (dict(dtype='int8'), 'not one of'),
+        (dict(features_only=True, T=300), 'give either'),
+        (dict(maps=MAPS, side=64), 'give either'),
+        (dict(diffusion='./absent'), 'neither an existing'),
+        (dict(diffusion='absent.safetensors'), 'does not exist'),
+    ],
+)
 def test_options_that_do_not_fit(options, sentence):
     with pytest.raises(ValueError, match=sentence):
         SwitchOptions(**options)
 
 
-@pytest.mark.parametrize('name, sentence', [
-    ('absent.py', "there is no config 'absent.py': give a file"),
-    ('mmseg::absent.py', 'not a config of an installed library.*upernet_r50'),
-    ('mmseg::upernet/absent.py', 'not a config of an installed library.*upernet_r50')])
+@pytest.mark.parametrize(
+    'name, sentence',
+    [
+        ('absent.py', "there is no config 'absent.py': give a file"),
+        ('mmseg::absent.py', 'not a config of an installed library.*upernet_r50'),
+        ('mmseg::upernet/absent.py', 'not a config of an installed library.*upernet_r50'),
+    ],
+)
 def test_names_that_do_not_exist(tmp_path, name, sentence):
     with pytest.raises(FileNotFoundError, match=sentence):
         switch_in(name, str(tmp_path / 'out.py'))
@@ -174,7 +202,7 @@ def test_a_detector_of_its_library(tmp_path):
     out.write_text(switch_in('mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py', str(out)))
     cfg = Config.fromfile(out)
     assert cfg.model.backbone.out_channels == [None, 512, 1024, 2048]
-    assert cfg.model.backbone.input_bgr and cfg.model.backbone.input_std == [1., 1., 1.]
+    assert cfg.model.backbone.input_bgr and cfg.model.backbone.input_std == [1.0, 1.0, 1.0]
     hook = cfg.custom_hooks[-1]
     assert hook.warm_up == 6 and hook.creation['T'] == 300 and hook.confidence == 0.9
     assert hook.creation.scale == (768, 512) and hook.creation.label_scale == (1333, 800)
@@ -220,8 +248,7 @@ def test_links_between_the_base_and_the_new_file(tmp_path):
 def test_a_model_that_theta_c_cannot_label_for(tmp_path):
     pytest.importorskip('mmdet')
     base = 'mmdet::panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco.py'
-    for name, base in (('HybridTaskCascade', 'mmdet::htc/htc_r50_fpn_1x_coco.py'),
-                       ('PanopticFPN', base)):
+    for name, base in (('HybridTaskCascade', 'mmdet::htc/htc_r50_fpn_1x_coco.py'), ('PanopticFPN', base)):
         with pytest.raises(ValueError, match=f'{name}.*--features-only'):
             switch_in(base, str(tmp_path / 'out.py'), SwitchOptions(maps=MAPS))
     text = switch_in(base, str(tmp_path / 'out.py'), SwitchOptions(maps=MAPS, features_only=True))

@@ -1,4 +1,5 @@
 """Seven labelled images and a small segmentor on the tiny diffusion model."""
+
 import pytest
 
 from .segmentation import build_dataset, build_model, make_images

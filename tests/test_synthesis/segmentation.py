@@ -1,4 +1,5 @@
 """A small segmentation task with a DiffusionBackbone, shared by the tests of creation."""
+
 import cv2
 import numpy as np
 import torch
@@ -28,10 +29,15 @@ def make_images(root, count=7):
 
 
 def dataset_config(root, **changes):
-    return dict(type='mmseg.BaseSegDataset', data_root=str(root), img_suffix='.png',
-                data_prefix=dict(img_path='img', seg_map_path='ann'),
-                metainfo=dict(classes=CLASSES, palette=PALETTE),
-                pipeline=[*LOAD, dict(type='mmseg.PackSegInputs')], **changes)
+    return dict(
+        type='mmseg.BaseSegDataset',
+        data_root=str(root),
+        img_suffix='.png',
+        data_prefix=dict(img_path='img', seg_map_path='ann'),
+        metainfo=dict(classes=CLASSES, palette=PALETTE),
+        pipeline=[*LOAD, dict(type='mmseg.PackSegInputs')],
+        **changes,
+    )
 
 
 def build_dataset(root, **changes):
@@ -41,13 +47,28 @@ def build_dataset(root, **changes):
 def model_config(pipeline_folder, classes=3, test_cfg=None, **backbone):
     return dict(
         type='mmseg.EncoderDecoder',
-        data_preprocessor=dict(type='mmseg.SegDataPreProcessor', mean=[127.5] * 3, std=[127.5] * 3,
-                               bgr_to_rgb=True, size=(32, 48), test_cfg=test_cfg),
+        data_preprocessor=dict(
+            type='mmseg.SegDataPreProcessor',
+            mean=[127.5] * 3,
+            std=[127.5] * 3,
+            bgr_to_rgb=True,
+            size=(32, 48),
+            test_cfg=test_cfg,
+        ),
         backbone=dict(type='DiffusionBackbone', diffusion=str(pipeline_folder), **backbone),
-        decode_head=dict(type='mmseg.FCNHead', in_channels=[16, 24, 32], in_index=[0, 1, 2],
-                         input_transform='resize_concat', channels=8, num_convs=1,
-                         num_classes=classes, norm_cfg=dict(type='BN'), align_corners=False),
-        test_cfg=dict(mode='whole'))
+        decode_head=dict(
+            type='mmseg.FCNHead',
+            in_channels=[16, 24, 32],
+            in_index=[0, 1, 2],
+            input_transform='resize_concat',
+            channels=8,
+            num_convs=1,
+            num_classes=classes,
+            norm_cfg=dict(type='BN'),
+            align_corners=False,
+        ),
+        test_cfg=dict(mode='whole'),
+    )
 
 
 def build_model(pipeline_folder, **changes):

@@ -1,4 +1,5 @@
 """What a creation refuses, before its first sample and before the warm-up of a run."""
+
 import json
 import shutil
 
@@ -7,15 +8,16 @@ import numpy as np
 import pytest
 from mmseg.datasets.transforms import LoadAnnotations
 
-from diff2in1_mm.synthesis import StoreMismatch, SyntheticStore, check_creation, create
-from diff2in1_mm.synthesis.job import CreationJob
+from diff2in1_mm.creation.create import create
+from diff2in1_mm.creation.job import CreationJob
+from diff2in1_mm.preflight.creation import check_creation
+from diff2in1_mm.store.store import StoreMismatch, SyntheticStore
 
 from ..small_models import write_json
 from .segmentation import FAST, PALETTE, build_dataset, build_model, make_images
 
 
-def test_bad_input_is_told_before_the_first_sample(model, dataset, pipeline_folder, tmp_path,
-                                                   monkeypatch):
+def test_bad_input_is_told_before_the_first_sample(model, dataset, pipeline_folder, tmp_path, monkeypatch):
     captions = {f'{i}.png': 'view' for i in range(6)}
     condition = dict(type='Captions', path=write_json(tmp_path / 'c.json', captions))
     bad = [
@@ -77,8 +79,10 @@ def test_a_loader_that_would_read_the_stores_labels_as_others(model, tmp_path, l
     dataset = build_dataset(tmp_path / 'data')
     check_creation(model, FAST, dataset)
     dataset.pipeline.transforms[1] = loader()
-    for check in (lambda **s: check_creation(model, s, dataset),
-                  lambda **s: create(model, dataset, tmp_path / 's', **s)):
+    for check in (
+        lambda **s: check_creation(model, s, dataset),
+        lambda **s: create(model, dataset, tmp_path / 's', **s),
+    ):
         with pytest.raises(ValueError, match=f'which the data set.s {loader.__name__} reads as'):
             check(**FAST)
     # where the data set's own files are plays no part
@@ -99,8 +103,7 @@ def with_schedule(folder, root, **changes):
 
 
 @pytest.mark.parametrize('solver', ['dpmsolver++', 'ddim'])
-def test_the_schedule_of_the_model_is_asked_before_a_warm_up(dataset, pipeline_folder, tmp_path,
-                                                             monkeypatch, solver):
+def test_the_schedule_of_the_model_is_asked_before_a_warm_up(dataset, pipeline_folder, tmp_path, monkeypatch, solver):
     monkeypatch.setattr(CreationJob, '_make_group', lambda *a: pytest.fail('began'))
     model = build_model(with_schedule(pipeline_folder, tmp_path, num_train_timesteps=100))
     words = 'T = 300 .* between 1 and 99, as this diffusion model has 100 steps'
@@ -131,11 +134,14 @@ def test_a_store_for_something_else_is_told_before_a_warm_up(model, dataset, tmp
     assert len(SyntheticStore(store)) == 2
 
 
-@pytest.mark.parametrize('condition, message', [
-    (dict(type='Captions', default='x' * 60), 'has .* tokens'),
-    (dict(type='ComposedCaption', scene='x' * 60), 'has .* tokens'),
-    (dict(type='OwnCaption'), 'has no `caption` for'),
-])
+@pytest.mark.parametrize(
+    'condition, message',
+    [
+        (dict(type='Captions', default='x' * 60), 'has .* tokens'),
+        (dict(type='ComposedCaption', scene='x' * 60), 'has .* tokens'),
+        (dict(type='OwnCaption'), 'has no `caption` for'),
+    ],
+)
 def test_captions_are_looked_at_before_a_warm_up(model, dataset, tmp_path, condition, message):
     if condition['type'] == 'Captions':
         condition['path'] = write_json(tmp_path / 'c.json', {'0.png': 'view'})

@@ -1,4 +1,5 @@
 """The creation stage: what is stored, in which shares, and how it goes on."""
+
 import json
 import shutil
 
@@ -8,30 +9,37 @@ import pytest
 import torch
 from mmengine.registry import DATASETS
 
-from diff2in1_mm.synthesis import StoreMismatch, SyntheticStore, check_creation, create
-from diff2in1_mm.synthesis.batch_labels import BatchLabels
-from diff2in1_mm.synthesis.job import CreationJob
-from diff2in1_mm.synthesis.plan import make_plan, source_indices
-from diff2in1_mm.synthesis.settings import CreationSettings
+from diff2in1_mm.creation.batch_labels import BatchLabels
+from diff2in1_mm.creation.create import create
+from diff2in1_mm.creation.job import CreationJob
+from diff2in1_mm.creation.plan import make_plan, source_indices
+from diff2in1_mm.creation.settings import CreationSettings
+from diff2in1_mm.preflight.creation import check_creation
+from diff2in1_mm.store.store import StoreMismatch, SyntheticStore
 
 from ..small_models import write_json
-from .segmentation import (CLASSES, FAST, build_dataset, build_model, dataset_config,
-                           make_images)
+from .segmentation import CLASSES, FAST, build_dataset, build_model, dataset_config, make_images
 
 
 def contents(store):
     """Every sample as bytes."""
-    return {record.id: (*(array.tobytes() for array in store.read(record)), record.seed, record.T,
-                        record.caption, tuple(record.quality.values()))
-            for record in store.records()}
+    return {
+        record.id: (
+            *(array.tobytes() for array in store.read(record)),
+            record.seed,
+            record.T,
+            record.caption,
+            tuple(record.quality.values()),
+        )
+        for record in store.records()
+    }
 
 
 def test_samples_and_records(model, dataset, root, tmp_path):
     model.train()
     model.decode_head.eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    report = create(model, dataset, tmp_path / 's', seed=5, copies_per_source=2, confidence=0.4,
-                    **FAST)
+    report = create(model, dataset, tmp_path / 's', seed=5, copies_per_source=2, confidence=0.4, **FAST)
     assert (report.samples, report.present, report.skipped) == (14, 0, [])
     # modes and values are as before
     assert model.backbone.training and not model.decode_head.conv_seg.training
@@ -68,8 +76,9 @@ def test_a_sample_made_again_alone_is_what_is_stored(model, dataset, tmp_path):
     for record in (store.records()[1], store.records()[6]):
         source = torch.from_numpy(cv2.imread(record.source_path)[..., ::-1].copy())
         source = source.permute(2, 0, 1)[None].float() / 127.5 - 1
-        made = generator.generate(diffusion, source, diffusion.text.sequences([record.caption]),
-                                  [record.seed], record.T).images[0]
+        made = generator.generate(
+            diffusion, source, diffusion.text.sequences([record.caption]), [record.seed], record.T
+        ).images[0]
         pixels = ((made + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
         image, annotation = store.read(record)
         assert np.abs(pixels.astype(int) - image).max() <= 1  # rounding in another batch
@@ -83,8 +92,7 @@ def test_a_sample_made_again_alone_is_what_is_stored(model, dataset, tmp_path):
 
 def test_shares_of_processes_make_the_same_samples(model, dataset, tmp_path):
     create(model, dataset, tmp_path / 'one', **FAST)
-    reports = [create(model, dataset, tmp_path / 'two', rank=rank, world_size=2, **FAST)
-               for rank in (1, 0)]
+    reports = [create(model, dataset, tmp_path / 'two', rank=rank, world_size=2, **FAST) for rank in (1, 0)]
     whole, parts = (contents(SyntheticStore(tmp_path / name)) for name in ('one', 'two'))
     assert whole == parts and sum(report.samples for report in reports) == 7
 
@@ -132,8 +140,7 @@ def test_an_interrupted_creation_continues(model, dataset, tmp_path, monkeypatch
     # one sample of a batch is lost: the batch is made again, the sample alone is added
     lost = half.records()[0]
     half._record_path(lost.id).unlink()
-    stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / 's/images').iterdir()
-              if lost.id not in p.name}
+    stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / 's/images').iterdir() if lost.id not in p.name}
     report = create(model, dataset, tmp_path / 's', copies_per_source=2, **FAST)
     assert report.present == len(half) - 1 and report.samples == 15 - len(half)
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
@@ -149,15 +156,16 @@ def nothing_in_odd_sources(monkeypatch):
 
     def label(self, pixels, taps, entries):
         sizes.append(len(entries))
-        return [None if int(entry['img_path'][-5]) % 2 else found
-                for entry, found in zip(entries, call(self, pixels, taps, entries))]
+        return [
+            None if int(entry['img_path'][-5]) % 2 else found
+            for entry, found in zip(entries, call(self, pixels, taps, entries))
+        ]
 
     monkeypatch.setattr(BatchLabels, '__call__', label)
     return sizes
 
 
-def test_samples_without_a_label_are_not_made_again(model, dataset, tmp_path,
-                                                    nothing_in_odd_sources):
+def test_samples_without_a_label_are_not_made_again(model, dataset, tmp_path, nothing_in_odd_sources):
     report = create(model, dataset, tmp_path / 's', copies_per_source=2, **FAST)
     assert (report.samples, report.empty) == (8, 6) and sum(nothing_in_odd_sources) == 14
     assert [r.source for r in SyntheticStore(tmp_path / 's').records()] == [0, 0, 2, 2, 4, 4, 6, 6]
@@ -195,8 +203,7 @@ def test_a_store_of_another_world_is_refused(model, dataset, root, tmp_path):
     """The same names and classes, other pictures; a set that only moved is the same."""
     create(model, dataset, tmp_path / 's', limit=2, **FAST)
     shutil.copytree(root, tmp_path / 'moved')
-    assert create(model, build_dataset(tmp_path / 'moved'), tmp_path / 's', limit=2,
-                  **FAST).present == 2
+    assert create(model, build_dataset(tmp_path / 'moved'), tmp_path / 's', limit=2, **FAST).present == 2
     flat = np.zeros_like(cv2.imread(str(root / 'img/3.png')))
     cv2.imwrite(str(tmp_path / 'moved/img/3.png'), flat)
     with pytest.raises(StoreMismatch, match='images: there .*, here '):
@@ -233,16 +240,19 @@ def test_unreadable_images_are_skipped_and_counted(model, root, tmp_path, monkey
 def test_repeated_images_count_once(root):
     repeated = DATASETS.build(dict(type='RepeatDataset', times=3, dataset=dataset_config(root)))
     assert source_indices(repeated) == list(range(7))
-    mixed = DATASETS.build(dict(type='SyntheticMixDataset', dataset=dict(
-        type='ConcatDataset', datasets=[dataset_config(root), dataset_config(root)])))
+    mixed = DATASETS.build(
+        dict(
+            type='SyntheticMixDataset',
+            dataset=dict(type='ConcatDataset', datasets=[dataset_config(root), dataset_config(root)]),
+        )
+    )
     assert source_indices(mixed) == list(range(7))
 
 
 def test_served_by_the_mixed_data_set(model, root, tmp_path):
     """Stored labels come out of the data set's own pipeline as they were predicted."""
     config = dataset_config(root, reduce_zero_label=True)
-    dataset = DATASETS.build(dict(type='SyntheticMixDataset', dataset=config,
-                                  store=str(tmp_path / 's')))
+    dataset = DATASETS.build(dict(type='SyntheticMixDataset', dataset=config, store=str(tmp_path / 's')))
     create(model, dataset, dataset.store_root, confidence=0.4, **FAST)
     dataset.serve(0)
     loaded = dataset[7]['data_samples']
@@ -257,8 +267,7 @@ def test_served_by_the_mixed_data_set(model, root, tmp_path):
 def test_labels_from_the_last_step_save_a_pass(model, dataset, tmp_path, monkeypatch):
     passes = []
     predict = model.backbone.diffusion.predict
-    monkeypatch.setattr(model.backbone.diffusion, 'predict',
-                        lambda *a: passes.append(len(a[0])) or predict(*a))
+    monkeypatch.setattr(model.backbone.diffusion, 'predict', lambda *a: passes.append(len(a[0])) or predict(*a))
     create(model, dataset, tmp_path / 'last', label_from='last_step', **FAST)
     assert sum(passes) == 7 * 3
     create(model, dataset, tmp_path / 'fresh', **FAST)
@@ -284,10 +293,8 @@ def test_labels_of_the_source_image(model, dataset, root, tmp_path):
         truth = cv2.imread(str(root / f'ann/{record.source}.png'), cv2.IMREAD_UNCHANGED)
         np.testing.assert_array_equal(store.read(record)[1], truth)
         assert record.quality == dict(confidence=1.0, ignored=0.0)
-    create(model, dataset, tmp_path / 'small', label_from='source', scale=(24, 16),
-           keep_ratio=False, **FAST)
-    image, labels = SyntheticStore(tmp_path / 'small').read(
-        SyntheticStore(tmp_path / 'small').records()[0])
+    create(model, dataset, tmp_path / 'small', label_from='source', scale=(24, 16), keep_ratio=False, **FAST)
+    image, labels = SyntheticStore(tmp_path / 'small').read(SyntheticStore(tmp_path / 'small').records()[0])
     assert image.shape[:2] == labels.shape == (16, 24)
 
 
@@ -300,21 +307,45 @@ def test_padding_of_the_test_config_is_cut_off(pipeline_folder, dataset, tmp_pat
 
 @pytest.mark.parametrize('keep_ratio, size', [(True, (21, 32)), (False, (16, 32))])
 def test_scale(model, dataset, tmp_path, keep_ratio, size):
-    create(model, dataset, tmp_path / 's', scale=(32, 16) if not keep_ratio else (32, 32),
-           keep_ratio=keep_ratio, limit=2, **FAST)
+    create(
+        model,
+        dataset,
+        tmp_path / 's',
+        scale=(32, 16) if not keep_ratio else (32, 32),
+        keep_ratio=keep_ratio,
+        limit=2,
+        **FAST,
+    )
     store = SyntheticStore(tmp_path / 's')
     assert {store.read(record)[1].shape for record in store.records()} == {size}
 
 
 def test_another_backbone_takes_a_diffusion_model_of_its_own(pipeline_folder, dataset, tmp_path):
     from mmengine.registry import MODELS
-    model = MODELS.build(dict(
-        type='mmseg.EncoderDecoder',
-        data_preprocessor=dict(type='mmseg.SegDataPreProcessor', mean=[123.675, 116.28, 103.53],
-                               std=[58.395, 57.12, 57.375], bgr_to_rgb=True, size=(32, 48)),
-        backbone=dict(type='mmseg.ResNetV1c', depth=18, base_channels=8),
-        decode_head=dict(type='mmseg.FCNHead', in_channels=64, in_index=3, channels=8, num_convs=1,
-                         num_classes=3, norm_cfg=dict(type='BN'), align_corners=False)))
+
+    model = MODELS.build(
+        dict(
+            type='mmseg.EncoderDecoder',
+            data_preprocessor=dict(
+                type='mmseg.SegDataPreProcessor',
+                mean=[123.675, 116.28, 103.53],
+                std=[58.395, 57.12, 57.375],
+                bgr_to_rgb=True,
+                size=(32, 48),
+            ),
+            backbone=dict(type='mmseg.ResNetV1c', depth=18, base_channels=8),
+            decode_head=dict(
+                type='mmseg.FCNHead',
+                in_channels=64,
+                in_index=3,
+                channels=8,
+                num_convs=1,
+                num_classes=3,
+                norm_cfg=dict(type='BN'),
+                align_corners=False,
+            ),
+        )
+    )
     with pytest.raises(ValueError, match='ResNetV1c has no diffusion model.*creation.diffusion'):
         check_creation(model, FAST, dataset)
     with pytest.raises(ValueError, match='EncoderDecoder is none: leave it out'):
@@ -330,8 +361,7 @@ def test_captions(model, dataset, root, tmp_path):
     captions = {f'{i}.png': f'view {i}' for i in range(7)}
     condition = dict(type='Captions', path=write_json(tmp_path / 'c.json', captions))
     create(model, dataset, tmp_path / 's', condition=condition, **FAST)
-    assert [r.caption for r in SyntheticStore(tmp_path / 's').records()] == [
-        f'view {i}' for i in range(7)]
+    assert [r.caption for r in SyntheticStore(tmp_path / 's').records()] == [f'view {i}' for i in range(7)]
     assert not text.in_memory
     composed = dict(type='ComposedCaption', scene='view', max_classes=1)
     create(model, dataset, tmp_path / 't', condition=composed, **FAST)

@@ -1,4 +1,5 @@
 """Creation with detectors: what other tools read of the store, and photographs of all kinds."""
+
 import copy
 import json
 import signal
@@ -13,9 +14,10 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 
 pytest.importorskip('mmdet')
 
-from diff2in1_mm.paths import tool_path  # noqa: E402
-from diff2in1_mm.synthesis.create import check_creation, create  # noqa: E402
-from diff2in1_mm.synthesis.store import SyntheticStore  # noqa: E402
+from diff2in1_mm.creation.create import create  # noqa: E402
+from diff2in1_mm.preflight.creation import check_creation  # noqa: E402
+from diff2in1_mm.store.store import SyntheticStore  # noqa: E402
+from diff2in1_mm.utils.resources import tool_path  # noqa: E402
 
 from ..detectors import CLASSES, STUFF, make_coco, run_config  # noqa: E402
 from ..test_engine.test_detectors import check_coco  # noqa: E402
@@ -32,6 +34,7 @@ def coco(tmp_path):
 @pytest.fixture
 def parts(coco, tmp_path, pipeline_folder):
     """Builds model, data set and config for a detector of the test."""
+
     def build(name='faster_rcnn', **load):
         init_default_scope('mmdet')
         torch.manual_seed(0)
@@ -40,6 +43,7 @@ def parts(coco, tmp_path, pipeline_folder):
         model = MODELS.build(ConfigDict(cfg.model))
         model.init_weights()
         return model.eval(), DATASETS.build(cfg.train_dataloader.dataset.dataset), cfg
+
     return build
 
 
@@ -58,15 +62,13 @@ def test_killed_and_continued_by_two_processes(parts, tmp_path):
     process = start([tool_path('tools/create_data.py'), 'c.py', 'w.pth', '--out', 's'], tmp_path)
     deadline = time.monotonic() + 120
     while len(list(store.glob('records/r*.json'))) < 4:
-        assert process.poll() is None and time.monotonic() < deadline, \
-            (tmp_path / 'out.txt').read_text()[-3000:]
+        assert process.poll() is None and time.monotonic() < deadline, (tmp_path / 'out.txt').read_text()[-3000:]
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert 4 <= len(SyntheticStore(store)) < 24
     for rank in (1, 0):
-        create(model, dataset, str(store), seed=0, rank=rank, world_size=2,
-               **cfg.custom_hooks[0].creation)
+        create(model, dataset, str(store), seed=0, rank=rank, world_size=2, **cfg.custom_hooks[0].creation)
     whole = SyntheticStore(store)
     whole.merge()
     assert len(whole) == 24 and not whole.damaged
@@ -78,8 +80,13 @@ def test_stock_data_sets_read_boxes(parts, tmp_path):
     create(model, dataset, str(tmp_path / 's'), **SETTINGS)
     store = SyntheticStore(tmp_path / 's')
     store.merge()
-    data = read_as('CocoDataset', store.root, 'instances.json', metainfo=dict(classes=CLASSES),
-                   data_prefix=dict(img=f'{store.root}/images/'))
+    data = read_as(
+        'CocoDataset',
+        store.root,
+        'instances.json',
+        metainfo=dict(classes=CLASSES),
+        data_prefix=dict(img=f'{store.root}/images/'),
+    )
     assert len(data) == 4
     for info, record in zip(data, store.records()):
         assert info['img_path'] == store.image_path(record)
@@ -89,6 +96,7 @@ def test_stock_data_sets_read_boxes(parts, tmp_path):
     # and pycocotools' own evaluation takes the file as ground truth and as detections
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
+
     truth = COCO(str(store.root / 'instances.json'))
     truth.info()
     found = copy.deepcopy(truth.dataset['annotations'])  # loadRes numbers them anew
@@ -106,9 +114,13 @@ def test_stock_data_sets_read_panoptic_maps(parts, tmp_path):
     store = SyntheticStore(tmp_path / 's')
     store.merge()
     names = CLASSES + STUFF
-    data = read_as('CocoPanopticDataset', store.root, 'panoptic.json',
-                   data_prefix=dict(img=f'{store.root}/images/', seg=f'{store.root}/annotations/'),
-                   metainfo=dict(classes=names, thing_classes=CLASSES, stuff_classes=STUFF))
+    data = read_as(
+        'CocoPanopticDataset',
+        store.root,
+        'panoptic.json',
+        data_prefix=dict(img=f'{store.root}/images/', seg=f'{store.root}/annotations/'),
+        metainfo=dict(classes=names, thing_classes=CLASSES, stuff_classes=STUFF),
+    )
     assert len(data) == 4
     for info, record in zip(data, store.records()):
         _, annotation = store.read(record)
@@ -128,8 +140,9 @@ def test_photographs_of_all_kinds(parts, coco, tmp_path):
         if annotation['image_id'] == 2:
             annotation.update(bbox=[0, 0, 4, 3], area=12, segmentation=[[0, 0, 4, 0, 4, 3]])
     content['annotations'][0].update(bbox=[3, 3, 0, 5])
-    content['annotations'][1].update(iscrowd=1, segmentation=dict(
-        counts=[64 * 20, 64 * 10, 64 * 34], size=[64, 64]))  # as COCO writes crowds
+    content['annotations'][1].update(
+        iscrowd=1, segmentation=dict(counts=[64 * 20, 64 * 10, 64 * 34], size=[64, 64])
+    )  # as COCO writes crowds
     (coco / 'instances.json').write_text(json.dumps(content))
     for source, name in (('fresh', 'retinanet'), ('source', 'mask_rcnn')):
         model, dataset, _ = parts(name)
@@ -142,11 +155,10 @@ def test_photographs_of_all_kinds(parts, coco, tmp_path):
     assert found[0][1].ignored.tolist() == [True] and found[0][1].masks.sum() == 640
 
 
-@pytest.mark.parametrize('color_type, size', [('color', (64, 48)),
-                                              ('color_ignore_orientation', (48, 64))])
-def test_a_turned_photograph_is_taken_as_the_data_set_takes_it(parts, coco, tmp_path, color_type,
-                                                               size):
+@pytest.mark.parametrize('color_type, size', [('color', (64, 48)), ('color_ignore_orientation', (48, 64))])
+def test_a_turned_photograph_is_taken_as_the_data_set_takes_it(parts, coco, tmp_path, color_type, size):
     from PIL import Image
+
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn
     content = json.loads((coco / 'instances.json').read_text())
@@ -170,18 +182,18 @@ def test_a_turned_photograph_is_taken_as_the_data_set_takes_it(parts, coco, tmp_
 def test_labels_of_a_look_at_another_scale(parts, tmp_path, name, monkeypatch):
     """As the stock test pipeline resizes; boxes, masks and maps lie in the stored pixels."""
     from mmdet.apis import inference_detector
+
     model, dataset, cfg = parts(name)
     create(model, dataset, str(tmp_path / 's'), limit=1, label_scale=(200, 96), **SETTINGS)
     store = SyntheticStore(tmp_path / 's')
     assert store.settings['label_scale'] == [200, 96]
-    record, = store.records()
+    (record,) = store.records()
     image, found = store.read(record)
     assert image.shape == (64, 64, 3)
     model.cfg = cfg
     cfg.test_dataloader.dataset.pipeline[1].scale = (200, 96)
     seen, predict = [], model.predict
-    monkeypatch.setattr(model, 'predict', lambda x, *a, **k: seen.append(x.shape) or predict(
-        x, *a, **k))
+    monkeypatch.setattr(model, 'predict', lambda x, *a, **k: seen.append(x.shape) or predict(x, *a, **k))
     wanted = inference_detector(model, store.image_path(record))
     assert seen[0][-2:] == (96, 96)
     if name == 'mask2former_panoptic':
@@ -202,7 +214,7 @@ def test_a_look_at_another_scale_is_for_detectors_that_look(parts):
     with pytest.raises(ValueError, match="'source' looks at no image.*to 'fresh'"):
         check_creation(model, dict(SETTINGS, label_from='source', label_scale=(96, 96)), dataset)
     with pytest.raises(ValueError, match=r'label_scale = \(96,\) must be'):
-        check_creation(model, dict(SETTINGS, label_scale=(96, )), dataset)
+        check_creation(model, dict(SETTINGS, label_scale=(96,)), dataset)
 
 
 def test_a_share_without_a_label_stops_only_a_process_that_is_alone(parts, tmp_path):

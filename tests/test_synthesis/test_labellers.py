@@ -11,12 +11,11 @@ from mmengine.structures import InstanceData, PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
-from diff2in1_mm.synthesis import labellers
-from diff2in1_mm.synthesis.labellers import (DetectionLabeller, PanopticLabeller,
-                                             SegmentationLabeller, SegmentationPrediction,
-                                             labeller_for)
-from diff2in1_mm.synthesis.labellers.detection import ignores_boxes
-from diff2in1_mm.synthesis.labellers.panoptic import PanopticPrediction
+from diff2in1_mm.tasks import labellers
+from diff2in1_mm.tasks.labellers import labeller_for
+from diff2in1_mm.tasks.labellers.detection import DetectionLabeller, ignores_boxes
+from diff2in1_mm.tasks.labellers.panoptic import PanopticLabeller, PanopticPrediction
+from diff2in1_mm.tasks.labellers.segmentation import SegmentationLabeller, SegmentationPrediction
 
 from ..test_engine.tiny import config
 
@@ -40,16 +39,14 @@ def prediction(labels, confidence):
 
 
 class TestSegmentation:
-
     def test_predicts_the_whole_batch_image_and_leaves_the_samples(self):
         model = segmentor()
-        samples = [sample(img_shape=(5, 6), ori_shape=(50, 60), flip=True,
-                          flip_direction='horizontal')]
+        samples = [sample(img_shape=(5, 6), ori_shape=(50, 60), flip=True, flip_direction='horizontal')]
         samples[0].set_metainfo(dict(pad_shape=(8, 8)))
         before = dict(samples[0].metainfo)
         model.test_cfg.mode = 'slide'  # windows would need features of their own
         images = torch.rand(1, 3, 32, 40)
-        predicted, = labeller_for(model).predict(model, images, samples)
+        (predicted,) = labeller_for(model).predict(model, images, samples)
         assert predicted.labels.shape == predicted.confidence.shape == (32, 40)
         logits = model.encode_decode(images, [dict(img_shape=(32, 40))])
         probabilities = logits.softmax(1)[0]
@@ -71,10 +68,11 @@ class TestSegmentation:
         assert labeller.assign(samples, [sure, unsure], threshold=0.0)['ignored'] == 0
 
     def test_binary_head(self):
-        model = segmentor(num_classes=2, out_channels=1, threshold=0.3,
-                          loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=True))
+        model = segmentor(
+            num_classes=2, out_channels=1, threshold=0.3, loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=True)
+        )
         images = torch.randn(1, 3, 32, 32) * 4
-        predicted, = labeller_for(model).predict(model, images, [sample()])
+        (predicted,) = labeller_for(model).predict(model, images, [sample()])
         probability = model.encode_decode(images, [dict(img_shape=(32, 32))])[0, 0].sigmoid()
         assert torch.equal(predicted.labels, (probability > 0.3).long())
         assert (predicted.confidence >= 0.3).all()
@@ -85,10 +83,10 @@ class TestSegmentation:
         labeller.assign([target], [prediction(1, 0.1)])
         assert (target.gt_sem_seg.data == 7).all()
         # what the data set's loader gives back as 7; only where nothing does, 255
-        for reduce_zero_label, label_map, value in ((False, None, 7), (True, None, 8),
-                                                    (False, {7: 0}, 255)):
-            raw = labeller.to_raw(target.gt_sem_seg.data[0], dict(
-                reduce_zero_label=reduce_zero_label, label_map=label_map))
+        for reduce_zero_label, label_map, value in ((False, None, 7), (True, None, 8), (False, {7: 0}, 255)):
+            raw = labeller.to_raw(
+                target.gt_sem_seg.data[0], dict(reduce_zero_label=reduce_zero_label, label_map=label_map)
+            )
             assert (raw == value).all() and raw.dtype == np.uint8
 
     def test_file_values_round_trip(self):
@@ -106,7 +104,8 @@ class TestSegmentation:
         pytest.importorskip('mmdet')
         from mmseg.models.decode_heads import Mask2FormerHead
 
-        from diff2in1_mm.synthesis.labellers.segmentation import _decide
+        from diff2in1_mm.tasks.labellers.segmentation import _decide
+
         scores = torch.tensor([0.9, 0.1, 0.0])[None, :, None, None].expand(1, 3, 2, 2)
         labels, confidence = _decide(scores, Mask2FormerHead.__new__(Mask2FormerHead))
         assert (labels == 0).all() and torch.allclose(confidence, torch.tensor(0.9))
@@ -120,9 +119,9 @@ def boxes(*rows):
 def predicted(labeller, *found):
     """What a labeller makes of a detector that finds this."""
     from mmdet.structures import DetDataSample
+
     model = nn.Module()
-    model.predict = lambda inputs, samples, rescale: [
-        DetDataSample(pred_instances=instances) for instances in found]
+    model.predict = lambda inputs, samples, rescale: [DetDataSample(pred_instances=instances) for instances in found]
     samples = labeller.new_samples(len(found), (9, 9))
     return labeller.predict(model, torch.zeros(len(found), 3, 9, 9), samples)
 
@@ -142,9 +141,9 @@ def of_head(head, features):
 
 
 class TestDetection:
-
     def test_sure_boxes_become_targets(self):
         from mmdet.structures import DetDataSample
+
         target = DetDataSample()
         found = boxes([0, 0, 9, 9, 0.95, 1], [0, 0, 9, 9, 0.5, 0], [3, 3, 3.5, 9, 0.99, 2])
         figures = DetectionLabeller(nn.Module()).assign([target], [found])
@@ -155,16 +154,18 @@ class TestDetection:
 
     def test_no_box_at_all(self):
         from mmdet.structures import DetDataSample
+
         target = DetDataSample()
         labeller = DetectionLabeller(nn.Module(), allow_empty=True)
         assert labeller.assign([target], [boxes()])['ignored'] == 0
         assert target.gt_instances.bboxes.shape == (0, 4)
         assert labeller.agreement([boxes()], [boxes()]) == 1
-        label, = labeller.labels([boxes()], (8, 8), [{}])
+        (label,) = labeller.labels([boxes()], (8, 8), [{}])
         assert len(label.annotation.labels) == 0
 
     def test_without_a_box_the_stored_target_stays(self):
         from mmdet.structures import DetDataSample
+
         target = DetDataSample()
         target.gt_instances = boxes([0, 0, 5, 5, 1, 2])
         labeller = DetectionLabeller(nn.Module())
@@ -174,7 +175,7 @@ class TestDetection:
 
     def test_thresholds_of_classes(self):
         labeller = DetectionLabeller(nn.Module(), confidence=[0.9, 0.5])
-        label, = labeller.labels([boxes([0, 0, 9, 9, 0.6, 0], [0, 0, 9, 9, 0.6, 1])], (9, 9), [{}])
+        (label,) = labeller.labels([boxes([0, 0, 9, 9, 0.6, 0], [0, 0, 9, 9, 0.6, 1])], (9, 9), [{}])
         assert label.annotation.labels.tolist() == [1]
 
     def test_unsure_boxes_are_ignored_where_the_detector_can(self):
@@ -182,10 +183,10 @@ class TestDetection:
         found = boxes([0, 0, 9, 9, 0.95, 1], [20, 0, 29, 9, 0.5, 0], [0, 20, 9, 29, 0.1, 0])
         with pytest.warns(UserWarning, match='changes nothing.*unsure ones are left out'):
             labeller = DetectionLabeller(model, ignore_from=0.3)
-        left_out, = labeller.labels([found], (30, 30), [{}])
+        (left_out,) = labeller.labels([found], (30, 30), [{}])
         assert left_out.annotation.ignored.tolist() == [False]
         model.assigner = SimpleNamespace(ignore_iof_thr=0.5)
-        kept, = DetectionLabeller(model, ignore_from=0.3).labels([found], (30, 30), [{}])
+        (kept,) = DetectionLabeller(model, ignore_from=0.3).labels([found], (30, 30), [{}])
         assert kept.annotation.ignored.tolist() == [False, True]
         model.bbox_assigner = [SimpleNamespace(ignore_iof_thr=-1)]
         assert not ignores_boxes(model)
@@ -194,19 +195,23 @@ class TestDetection:
         model = nn.Module()
         model.test_cfg = dict(max_per_img=100)  # as DETR's
         found = boxes([0, 0, 10, 10, 0.95, 1], [0, 0, 10, 9, 0.99, 1], [0, 0, 10, 10, 0.95, 0])
-        label, = DetectionLabeller(model).labels([found], (10, 10), [{}])
+        (label,) = DetectionLabeller(model).labels([found], (10, 10), [{}])
         assert sorted(label.annotation.labels.tolist()) == [0, 1]
         model.test_cfg = dict(rcnn=dict(nms=dict(type='nms', iou_threshold=0.5)))
-        label, = DetectionLabeller(model).labels([found], (10, 10), [{}])
+        (label,) = DetectionLabeller(model).labels([found], (10, 10), [{}])
         assert len(label.annotation.labels) == 3
 
     def test_boxes_and_masks_of_the_source_are_scaled(self):
-        entry = dict(img_path='a', height=10, width=20, instances=[
-            dict(bbox=[2, 0, 10, 5], bbox_label=1, ignore_flag=0,
-                 mask=[[2, 0, 10, 0, 10, 5, 2, 5]]),
-            dict(bbox=[0, 0, 4, 4], bbox_label=0, ignore_flag=1,
-                 mask=[[0, 0, 4, 0, 4, 4, 0, 4]])])
-        label, = DetectionLabeller(nn.Module()).source_labels((20, 20), [entry])
+        entry = dict(
+            img_path='a',
+            height=10,
+            width=20,
+            instances=[
+                dict(bbox=[2, 0, 10, 5], bbox_label=1, ignore_flag=0, mask=[[2, 0, 10, 0, 10, 5, 2, 5]]),
+                dict(bbox=[0, 0, 4, 4], bbox_label=0, ignore_flag=1, mask=[[0, 0, 4, 0, 4, 4, 0, 4]]),
+            ],
+        )
+        (label,) = DetectionLabeller(nn.Module()).source_labels((20, 20), [entry])
         assert label.annotation.bboxes.tolist() == [[2, 0, 10, 10], [0, 0, 4, 8]]
         assert label.annotation.ignored.tolist() == [False, True]
         assert label.annotation.masks.shape == (2, 20, 20)
@@ -219,9 +224,14 @@ class TestDetection:
         transforms = pytest.importorskip('mmdet.datasets.transforms')
         good = [2, 0, 10, 0, 10, 5, 2, 5]
         masks = [[useless], [useless, good], [good, useless], [good], dict(counts=None, size=None)]
-        entry = dict(img_path='a', height=20, width=20, ori_shape=(20, 20), instances=[
-            dict(bbox=[2, 0, 10, 5], bbox_label=1, ignore_flag=0, mask=mask) for mask in masks])
-        label, = DetectionLabeller(nn.Module()).source_labels((20, 20), [entry])
+        entry = dict(
+            img_path='a',
+            height=20,
+            width=20,
+            ori_shape=(20, 20),
+            instances=[dict(bbox=[2, 0, 10, 5], bbox_label=1, ignore_flag=0, mask=mask) for mask in masks],
+        )
+        (label,) = DetectionLabeller(nn.Module()).source_labels((20, 20), [entry])
         read = transforms.LoadAnnotations(with_mask=True)(copy.deepcopy(entry))
         assert label.annotation.ignored.tolist() == [True, False, False, False, True]
         assert label.annotation.ignored.tolist() == read['gt_ignore_flags'].tolist()
@@ -237,6 +247,7 @@ class TestDetection:
 
     def test_masks_are_padded_like_the_batch(self):
         from mmdet.structures import DetDataSample
+
         target = DetDataSample(metainfo=dict(batch_input_shape=(32, 32)))
         found = boxes([0, 0, 9, 9, 0.95, 1])
         found.masks = torch.ones(1, 20, 30, dtype=torch.bool)
@@ -244,22 +255,25 @@ class TestDetection:
         masks = target.gt_instances.masks.to_ndarray()
         assert masks.shape == (1, 32, 32) and masks.sum() == 600
 
-
     def test_a_box_with_an_empty_mask_is_no_target(self):
         found = boxes([0, 0, 9, 9, 0.95, 1], [0, 0, 9, 9, 0.95, 2])
         found.masks = torch.zeros(2, 9, 9, dtype=torch.bool)
         found.masks[1, :3] = True
-        label, = DetectionLabeller(nn.Module()).labels([found], (9, 9), [{}])
+        (label,) = DetectionLabeller(nn.Module()).labels([found], (9, 9), [{}])
         assert label.annotation.labels.tolist() == [2]
 
     def test_heads_of_masks_alone_get_boxes(self):
-        found = InstanceData(bboxes=torch.zeros(2, 4), scores=torch.ones(2),
-                             labels=torch.tensor([1, 0]),
-                             masks=torch.zeros(2, 9, 9, dtype=torch.bool))
+        found = InstanceData(
+            bboxes=torch.zeros(2, 4),
+            scores=torch.ones(2),
+            labels=torch.tensor([1, 0]),
+            masks=torch.zeros(2, 9, 9, dtype=torch.bool),
+        )
         found.masks[0, 2:5, 3:9] = True
         found.masks[1, 7:, :2] = True
-        empty = InstanceData(bboxes=torch.zeros(0, 4), scores=torch.ones(0),
-                             labels=torch.ones(0), masks=torch.zeros(0, 9, 9))
+        empty = InstanceData(
+            bboxes=torch.zeros(0, 4), scores=torch.ones(0), labels=torch.ones(0), masks=torch.zeros(0, 9, 9)
+        )
         labeller = DetectionLabeller(nn.Module(), allow_empty=True)
         found, empty = predicted(labeller, found, empty)
         assert found.bboxes.tolist() == [[3, 2, 9, 5], [0, 7, 2, 9]]
@@ -278,46 +292,55 @@ class TestDetection:
         heads = pytest.importorskip('mmdet.models.dense_heads')
         torch.manual_seed(0)
         head = heads.SOLOHead(
-            2, 8, feat_channels=8, stacked_convs=1, strides=(8, 8), num_grids=(4, 2),
-            scale_ranges=((1, 32), (16, 64)), cls_down_index=0, norm_cfg=None,
-            loss_mask=dict(type='DiceLoss'), loss_cls=dict(type='FocalLoss'),
-            test_cfg=Config(dict(nms_pre=9, score_thr=0.1, mask_thr=0.3, filter_thr=0.01,
-                                 kernel='gaussian', sigma=2.0, max_per_img=5)))
+            2,
+            8,
+            feat_channels=8,
+            stacked_convs=1,
+            strides=(8, 8),
+            num_grids=(4, 2),
+            scale_ranges=((1, 32), (16, 64)),
+            cls_down_index=0,
+            norm_cfg=None,
+            loss_mask=dict(type='DiceLoss'),
+            loss_cls=dict(type='FocalLoss'),
+            test_cfg=Config(
+                dict(
+                    nms_pre=9, score_thr=0.1, mask_thr=0.3, filter_thr=0.01, kernel='gaussian', sigma=2.0, max_per_img=5
+                )
+            ),
+        )
         head.conv_cls.bias.data.fill_(4.0)  # everything is sure
         model = of_head(head, [torch.randn(1, 8, 16, 16), torch.randn(1, 8, 8, 8)])
         labeller = DetectionLabeller(model, confidence=0.05)
-        found = labeller.predict(model, torch.zeros(1, 3, 64, 64),
-                                 labeller.new_samples(1, (64, 64)))
+        found = labeller.predict(model, torch.zeros(1, 3, 64, 64), labeller.new_samples(1, (64, 64)))
         assert len(found[0])
-        label, = labeller.labels(found, (64, 64), [{}])
+        (label,) = labeller.labels(found, (64, 64), [{}])
         assert len(label.annotation.labels)
 
     @pytest.mark.parametrize('metainfo', [{}, dict(border=(3, 40, 5, 40))])
     def test_centernet_predicts_in_the_pixels_of_the_batch(self, metainfo):
         heads = pytest.importorskip('mmdet.models.dense_heads')
         torch.manual_seed(0)
-        head = heads.CenterNetHead(8, 8, 2, test_cfg=Config(dict(
-            topk=4, local_maximum_kernel=3, max_per_img=4)))
+        head = heads.CenterNetHead(8, 8, 2, test_cfg=Config(dict(topk=4, local_maximum_kernel=3, max_per_img=4)))
         model = of_head(head, [torch.randn(1, 8, 8, 8)])
         labeller = DetectionLabeller(model)
         samples = labeller.new_samples(1, (32, 32))
-        whole, = labeller.predict(model, torch.zeros(1, 3, 32, 32), samples)
+        (whole,) = labeller.predict(model, torch.zeros(1, 3, 32, 32), samples)
         samples[0].set_metainfo(metainfo)
-        found, = labeller.predict(model, torch.zeros(1, 3, 32, 32), samples)
+        (found,) = labeller.predict(model, torch.zeros(1, 3, 32, 32), samples)
         assert len(found) and torch.equal(found.bboxes, whole.bboxes)
         assert samples[0].metainfo.get('border') == metainfo.get('border')
 
 
 class TestPanoptic:
-
     def labeller(self, **options):
         model = nn.Module()
-        model.panoptic_fusion_head = SimpleNamespace(
-            test_cfg={}, num_things_classes=2, num_classes=4)
+        model.panoptic_fusion_head = SimpleNamespace(test_cfg={}, num_things_classes=2, num_classes=4)
         return PanopticLabeller(model, **options)
 
     def test_segments_become_things_and_stuff(self):
         from mmdet.structures import DetDataSample
+
         labeller = self.labeller()
         values = torch.tensor([[1001, 1001, 3], [2001, 4, 3]])  # two things, void, stuff
         found = labeller._segments(values)
@@ -331,11 +354,12 @@ class TestPanoptic:
         assert semantic[:2, :3].tolist() == [[1, 1, 3], [1, 255, 3]]
         assert (semantic[2:] == 255).all() and (semantic[:, 3] == 255).all()
         assert labeller.agreement([found], [found]) == 1
-        label, = labeller.labels([found], (2, 3), [{}])
+        (label,) = labeller.labels([found], (2, 3), [{}])
         assert label.quality['instances'] == 2 and label.annotation.num_things == 2
 
     def test_nothing_sure(self):
         from mmdet.structures import DetDataSample
+
         labeller = self.labeller(confidence=0.5)
         found = labeller._segments(torch.full((2, 2), 4))
         target = DetDataSample()
@@ -352,8 +376,10 @@ def test_unknown_models_are_named():
 
 
 def test_options_that_a_labeller_lacks_are_named(monkeypatch):
-    with pytest.raises(ValueError, match="^SegmentationLabeller has no labelling option "
-                       "'ignore_from': beyond `confidence` it has none$"):
+    with pytest.raises(
+        ValueError,
+        match="^SegmentationLabeller has no labelling option 'ignore_from': beyond `confidence` it has none$",
+    ):
         labeller_for(segmentor(), options=dict(ignore_from=0.5))
     with pytest.raises(ValueError, match='does not fit SegmentationLabeller'):
         labeller_for(segmentor(), options=dict(model=None))
@@ -366,7 +392,7 @@ def test_options_that_a_labeller_lacks_are_named(monkeypatch):
 def test_panoptic_segments_too_small_for_another_size_go(void):
     ids = torch.full((8, 8), 0 if void else 4)
     ids[:4, :4], ids[0, 7], ids[4:] = 1, 2, 3
-    prediction = PanopticPrediction(ids, torch.tensor([5, 6, 7, 8][:3 if void else 4]))
-    found, = PanopticLabeller.resized(None, [prediction], (8, 8), (2, 2))
+    prediction = PanopticPrediction(ids, torch.tensor([5, 6, 7, 8][: 3 if void else 4]))
+    (found,) = PanopticLabeller.resized(None, [prediction], (8, 8), (2, 2))
     assert found.labels.tolist() == ([5, 7] if void else [5, 7, 8])
     assert found.ids.tolist() == [[1, 0 if void else 3], [2, 2]]

@@ -1,11 +1,11 @@
 """File values written by ``to_raw_labels`` come out of LoadAnnotations as the labels given."""
+
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from diff2in1_mm.synthesis.raw_labels import loaded_labels, to_raw_labels
+from diff2in1_mm.tasks.label_values import loaded_labels, to_raw_labels
 
 
 @st.composite
@@ -32,9 +32,9 @@ def test_table_equals_load_annotations(tmp_path, reduce_zero_label, label_map):
     loading = pytest.importorskip('mmseg.datasets.transforms')
     path = str(tmp_path / 'all.png')
     cv2.imwrite(path, np.arange(256, dtype=np.uint8).reshape(16, 16))
-    loaded = loading.LoadAnnotations()(dict(
-        seg_map_path=path, reduce_zero_label=reduce_zero_label, label_map=label_map,
-        seg_fields=[]))['gt_seg_map']
+    loaded = loading.LoadAnnotations()(
+        dict(seg_map_path=path, reduce_zero_label=reduce_zero_label, label_map=label_map, seg_fields=[])
+    )['gt_seg_map']
     np.testing.assert_array_equal(loaded.ravel(), loaded_labels(reduce_zero_label, label_map))
 
 

@@ -1,4 +1,5 @@
 """Normals and depth of theta_C as targets and as stored labels."""
+
 import ast
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
 import diff2in1_mm
-from diff2in1_mm.synthesis.labellers import DepthLabeller, NormalsLabeller, labeller_for
-from diff2in1_mm.uncertainty import expected_angular_error
+from diff2in1_mm.tasks.labellers import labeller_for
+from diff2in1_mm.tasks.labellers.scenes import DepthLabeller, NormalsLabeller
+from diff2in1_mm.utils.normals import expected_angular_error
 
 from ..test_models.test_segmentors.test_dense_estimators import build
 
@@ -46,7 +48,6 @@ def normals(seed=0, kappa=None):
 
 
 class TestNormals:
-
     def test_the_prediction_is_the_target_but_for_the_padding(self):
         labeller, samples = NormalsLabeller(Model()), [sample((0, 3, 0, 2)), sample()]
         predictions = [normals(0), normals(1)]
@@ -84,7 +85,7 @@ class TestNormals:
 
     def test_what_is_stored(self):
         labeller = NormalsLabeller(Model(), max_error=30.0)
-        label, = labeller.labels([normals()], (6, 7), [{}])
+        (label,) = labeller.labels([normals()], (6, 7), [{}])
         assert label.annotation.shape == (6, 7, 3)
         length = np.linalg.norm(label.annotation, axis=2)
         assert ((abs(length - 1) < 1e-5) | (length == 0)).all()
@@ -93,7 +94,7 @@ class TestNormals:
         assert label.quality['ignored'] == pytest.approx((length == 0).mean())
 
     def test_a_head_without_kappa(self):
-        label, = NormalsLabeller(Model(3)).labels([normals()[:3]], SIZE, [{}])
+        (label,) = NormalsLabeller(Model(3)).labels([normals()[:3]], SIZE, [{}])
         assert label.quality == dict(ignored=0.0)
         for options in (dict(max_error=30.0), dict(weigh=True)):
             with pytest.raises(ValueError, match='predicts no kappa.*or take NormalHead'):
@@ -105,7 +106,6 @@ class TestNormals:
 
 
 class TestDepth:
-
     def test_the_prediction_is_the_target_but_for_the_padding(self):
         labeller, samples = DepthLabeller(Model()), [sample((0, 3, 0, 2))]
         prediction = torch.rand(1, *SIZE) + 0.5
@@ -123,13 +123,14 @@ class TestDepth:
         assert DepthLabeller(Model()).agreement([a], [b]) == pytest.approx(0.75)
 
     def test_what_is_stored(self):
-        label, = DepthLabeller(Model()).labels([torch.full((1, *SIZE), 2.5)], (6, 7), [{}])
+        (label,) = DepthLabeller(Model()).labels([torch.full((1, *SIZE), 2.5)], (6, 7), [{}])
         assert label.annotation.shape == (6, 7) and (label.annotation == 2.5).all()
         assert label.quality == dict(ignored=0.0)
 
-    @pytest.mark.parametrize('reach, file, task', [
-        (10.0, None, 'depth'), (80.0, None, 'depth_npy'), (10.0, 'npy', 'depth_npy'),
-        (80.0, 'png', 'depth')])
+    @pytest.mark.parametrize(
+        'reach, file, task',
+        [(10.0, None, 'depth'), (80.0, None, 'depth_npy'), (10.0, 'npy', 'depth_npy'), (80.0, 'png', 'depth')],
+    )
     def test_the_file_holds_what_the_head_can_say(self, reach, file, task):
         assert DepthLabeller(Model(max_depth=reach), file=file).task == task
 
@@ -140,8 +141,9 @@ class TestDepth:
             DepthLabeller(Model(), 0.9)
 
 
-@pytest.mark.parametrize('name, kind', [('bae', NormalsLabeller), ('vpd_depth', DepthLabeller),
-                                        ('idisc_normals', NormalsLabeller)])
+@pytest.mark.parametrize(
+    'name, kind', [('bae', NormalsLabeller), ('vpd_depth', DepthLabeller), ('idisc_normals', NormalsLabeller)]
+)
 def test_predictions_are_the_models_in_batch_coordinates(name, kind, pipeline_folder):
     model = build(name, pipeline_folder).eval()
     labeller = labeller_for(model)
@@ -165,17 +167,30 @@ def test_options_of_the_other_labeller_are_refused(pipeline_folder):
 def test_estimators_are_recognised():
     from mmseg.models.segmentors import DepthEstimator, EncoderDecoder
 
-    from diff2in1_mm.models.segmentors import DepthMapEstimator, NormalEstimator
-    from diff2in1_mm.synthesis.labellers import SegmentationLabeller, _kind
-    found = {kind: _kind(kind.__new__(kind)) for kind in (
-        NormalEstimator, DepthMapEstimator, DepthEstimator, EncoderDecoder)}
-    assert found == {NormalEstimator: NormalsLabeller, DepthMapEstimator: DepthLabeller,
-                     DepthEstimator: DepthLabeller, EncoderDecoder: SegmentationLabeller}
+    from diff2in1_mm.models.segmentors.depth_estimator import DepthMapEstimator
+    from diff2in1_mm.models.segmentors.normal_estimator import NormalEstimator
+    from diff2in1_mm.tasks.labellers import _kind
+    from diff2in1_mm.tasks.labellers.segmentation import SegmentationLabeller
+
+    found = {
+        kind: _kind(kind.__new__(kind)) for kind in (NormalEstimator, DepthMapEstimator, DepthEstimator, EncoderDecoder)
+    }
+    assert found == {
+        NormalEstimator: NormalsLabeller,
+        DepthMapEstimator: DepthLabeller,
+        DepthEstimator: DepthLabeller,
+        EncoderDecoder: SegmentationLabeller,
+    }
 
 
-@pytest.mark.parametrize('room, above', [('synthesis', 'models engine evaluation'),
-                                         ('diffusion', 'models engine evaluation synthesis'),
-                                         ('models', 'engine evaluation synthesis datasets')])
+@pytest.mark.parametrize(
+    'room, above',
+    [
+        ('synthesis', 'models engine evaluation'),
+        ('diffusion', 'models engine evaluation synthesis'),
+        ('models', 'engine evaluation synthesis datasets'),
+    ],
+)
 def test_imports_run_one_way(room, above):
     package = Path(diff2in1_mm.__file__).parent
     for path in (package / room).rglob('*.py'):

@@ -1,4 +1,5 @@
 """Settings of the creation that name a generator of one's own."""
+
 import hashlib
 import json
 
@@ -6,9 +7,11 @@ import pytest
 import torch
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 
-from diff2in1_mm.diffusion import Prompt
-from diff2in1_mm.synthesis import (CreationSettings, Generated, PartialNoiseGenerator,
-                                    StoreMismatch, SyntheticStore, create)
+from diff2in1_mm.creation.create import create
+from diff2in1_mm.creation.generator import Generated, PartialNoiseGenerator
+from diff2in1_mm.creation.settings import CreationSettings
+from diff2in1_mm.diffusion.conditions.condition import Prompt
+from diff2in1_mm.store.store import StoreMismatch, SyntheticStore
 
 from ..small_models import write_json
 from .segmentation import build_model, dataset_config, make_images
@@ -51,12 +54,14 @@ def test_guidance_is_named_where_it_is_set(tmp_path, pipeline_folder):
     dataset = DATASETS.build(dataset_config(tmp_path / 'data'))
     model = build_model(pipeline_folder)
     settings = dict(seed=0, T=300, steps=2, condition=dict(type='Prompt', text='a street'), limit=1)
-    for name, guidance in (('plain', {}), ('guided', dict(guidance_scale=3.0)),
-                           ('negative', dict(guidance_scale=3.0, negative_prompt='a tree'))):
+    for name, guidance in (
+        ('plain', {}),
+        ('guided', dict(guidance_scale=3.0)),
+        ('negative', dict(guidance_scale=3.0, negative_prompt='a tree')),
+    ):
         create(model, dataset, tmp_path / name, **settings, **guidance)
         found = SyntheticStore(tmp_path / name).settings
-        assert {k: v for k, v in found.items() if k in ('guidance_scale', 'negative_prompt')} \
-            == guidance
+        assert {k: v for k, v in found.items() if k in ('guidance_scale', 'negative_prompt')} == guidance
     stores = [SyntheticStore(tmp_path / name) for name in ('plain', 'guided', 'negative')]
     pictures = [store.read(store.records()[0])[0] for store in stores]
     assert all((pictures[i] != pictures[j]).any() for i, j in ((0, 1), (0, 2), (1, 2)))
@@ -113,7 +118,7 @@ def test_more_copies_than_ids_have_room_for():
 
 
 @pytest.mark.parametrize('name', ['scale', 'label_scale'])
-@pytest.mark.parametrize('value', [128, (128, ), (0, 128), '12', (1.5, 2)])
+@pytest.mark.parametrize('value', [128, (128,), (0, 128), '12', (1.5, 2)])
 def test_sizes_are_two_numbers(name, value):
     with pytest.raises(ValueError, match=rf'^creation.{name} = .* must be \(width, height\)'):
         CreationSettings(**{name: value})

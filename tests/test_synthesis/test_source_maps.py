@@ -1,9 +1,10 @@
 """Label maps of source images as labels of what was made from them."""
+
 import cv2
 import numpy as np
 import pytest
 
-from diff2in1_mm.synthesis.labellers.source_maps import source_map
+from diff2in1_mm.tasks.labellers.source_maps import source_map
 
 
 def test_source_labels_count_what_the_data_set_ignores(tmp_path):

@@ -1,15 +1,16 @@
 """Depth and normals of source images as labels of what was made from them."""
+
 import cv2
 import numpy as np
 import pytest
 import torch
 from mmengine.registry import init_default_scope
 
-from diff2in1_mm.datasets import LoadDepth, LoadNormals
-from diff2in1_mm.synthesis.batch_labels import BatchLabels
-from diff2in1_mm.synthesis.codecs import annotation_codec
-from diff2in1_mm.synthesis.codecs.scenes import encode_normals
-from diff2in1_mm.synthesis.labellers.source_scenes import scene_loader, source_scene
+from diff2in1_mm.creation.batch_labels import BatchLabels
+from diff2in1_mm.datasets.transforms.loading import LoadDepth, LoadNormals
+from diff2in1_mm.tasks.codecs import annotation_codec
+from diff2in1_mm.tasks.codecs.scenes import encode_normals
+from diff2in1_mm.tasks.labellers.source_scenes import scene_loader, source_scene
 
 from .test_scene_labellers import Model
 
@@ -28,8 +29,9 @@ def test_normals_are_in_our_frame(tmp_path):
     vectors = np.zeros((2, 2, 3), np.float32)
     vectors[0, 0], vectors[0, 1], vectors[1, 0] = (0, 1, 0), (0, 0, 1), (0.6, 0, 0.8)
     cv2.imwrite(str(tmp_path / 'a.png'), encode_normals(vectors)[..., ::-1])
-    label = source_scene(dict(normal_map_path=str(tmp_path / 'a.png')), (2, 4),
-                         LoadNormals(flip_axes='y'), 'gt_normal_map')
+    label = source_scene(
+        dict(normal_map_path=str(tmp_path / 'a.png')), (2, 4), LoadNormals(flip_axes='y'), 'gt_normal_map'
+    )
     np.testing.assert_allclose(label.annotation, (vectors * [1, -1, 1]).repeat(2, 1), atol=1e-4)
     assert label.quality == dict(ignored=0.25)
 
@@ -54,13 +56,17 @@ def depth_model():
     return model
 
 
-@pytest.mark.parametrize('file, factor, backend', [
-    ('png', 1 / 256, 'cv2'), ('png', 1.0, 'cv2'), ('npy', 0.001, 'cv2'), ('npy', 1.0, 'cv2')])
+@pytest.mark.parametrize(
+    'file, factor, backend', [('png', 1 / 256, 'cv2'), ('png', 1.0, 'cv2'), ('npy', 0.001, 'cv2'), ('npy', 1.0, 'cv2')]
+)
 def test_a_loader_that_reads_other_depth_from_the_store_is_refused(file, factor, backend):
     loader = mmsegmentations(factor, backend)
     for label_from in ('fresh', 'last_step'):
-        with pytest.raises(ValueError, match=r"holds depth as .*type='LoadDepth', scale=[0-9.]+\),"
-                           ' .*in place of it$'):
+        with pytest.raises(
+            ValueError,
+            match=r"holds depth as .*type='LoadDepth', scale=[0-9.]+\),"
+            ' .*in place of it$',
+        ):
             BatchLabels(depth_model(), label_from, labelling=dict(file=file), transforms=[loader])
 
 
@@ -81,7 +87,6 @@ def test_loaders_that_take_the_unit_of_the_entry_are_not_refused():
     class Own(LoadDepth):
         """Reads the data set's own files in its own way."""
 
-    for transforms in ([LoadDepth(scale=1 / 256)], [Own()], [],
-                       [mmsegmentations(1 / 256), LoadDepth(scale=1 / 256)]):
+    for transforms in ([LoadDepth(scale=1 / 256)], [Own()], [], [mmsegmentations(1 / 256), LoadDepth(scale=1 / 256)]):
         BatchLabels(depth_model(), transforms=transforms)
     assert isinstance(scene_loader([Own()], 'LoadDepth'), Own)

@@ -1,14 +1,17 @@
 """Source images and their maps, wherever the data set reads them from."""
+
 import numpy as np
 import pytest
 from mmengine.registry import DATASETS
 
-from diff2in1_mm.datasets import SyntheticMixDataset
-from diff2in1_mm.diffusion import ComposedCaption
-from diff2in1_mm.synthesis import SyntheticStore, create
-from diff2in1_mm.synthesis.labellers.source_maps import source_map
-from diff2in1_mm.synthesis.plan import source_entry
-from diff2in1_mm.synthesis.sources import SourceDescriber, load_image, map_loader
+from diff2in1_mm.creation.create import create
+from diff2in1_mm.creation.describe import SourceDescriber
+from diff2in1_mm.creation.plan import source_entry
+from diff2in1_mm.datasets.source_images import load_image, map_loader
+from diff2in1_mm.datasets.synthetic_mix import SyntheticMixDataset
+from diff2in1_mm.diffusion.conditions.condition import ComposedCaption
+from diff2in1_mm.store.store import SyntheticStore
+from diff2in1_mm.tasks.labellers.source_maps import source_map
 
 from ..archive import archived, from_archive
 from .segmentation import FAST, build_dataset, dataset_config, make_images
@@ -30,14 +33,13 @@ def test_files_that_only_backend_args_know(tmp_path, wrap):
     local = source_entry(build_dataset(tmp_path / 'set'), 1)
     assert local['backend_args'] is None
     np.testing.assert_array_equal(image, load_image(local['img_path']))
-    np.testing.assert_array_equal(source_map(entry, (8, 8)).annotation,
-                                  source_map(local, (8, 8)).annotation)
+    np.testing.assert_array_equal(source_map(entry, (8, 8)).annotation, source_map(local, (8, 8)).annotation)
 
 
 def test_maps_are_read_as_the_pipeline_reads_them(tmp_path):
     """A class made from LoadAnnotations tells what is in an image."""
-    class Shifted(LoadAnnotations):
 
+    class Shifted(LoadAnnotations):
         def _load_seg_map(self, results):
             results['gt_seg_map'] = np.full((4, 4), 1, np.uint8)
 
@@ -47,7 +49,7 @@ def test_maps_are_read_as_the_pipeline_reads_them(tmp_path):
     dataset.pipeline.transforms[place] = Shifted()
     assert map_loader(dataset.pipeline.transforms) is dataset.pipeline.transforms[place]
     source = SourceDescriber(dataset, ComposedCaption())(dataset.get_data_info(0))
-    assert source.classes == (dataset.metainfo['classes'][1], )
+    assert source.classes == (dataset.metainfo['classes'][1],)
     assert map_loader(dataset.pipeline.transforms[:place]) is None
     assert type(map_loader([])) is LoadAnnotations
 

@@ -1,4 +1,5 @@
 """The store: whole samples only, whoever writes and whatever dies."""
+
 import json
 import logging
 import multiprocessing
@@ -11,18 +12,33 @@ import cv2
 import numpy as np
 import pytest
 
-from diff2in1_mm.synthesis.records import SampleRecord
-from diff2in1_mm.synthesis.store import StoreMismatch, SyntheticStore
+from diff2in1_mm.store.records import SampleRecord
+from diff2in1_mm.store.store import StoreMismatch, SyntheticStore
 
 CLASSES = ('road', 'sky', 'tree')
 PURPOSE = dict(task='segmentation', classes=CLASSES, fingerprint='abc', settings={'T': 400})
 
 
 def make_record(source=0, round=0, copy=0, **changes):
-    return SampleRecord(**{**dict(
-        id=SyntheticStore.sample_id(round, source, copy), round=round, source=source,
-        source_path=f'{source}.jpg', copy=copy, seed=2**62 + source, T=400, steps=20, solver='ddim',
-        caption='a photo', checkpoint='c0', quality={'confidence': 0.9}), **changes})
+    return SampleRecord(
+        **{
+            **dict(
+                id=SyntheticStore.sample_id(round, source, copy),
+                round=round,
+                source=source,
+                source_path=f'{source}.jpg',
+                copy=copy,
+                seed=2**62 + source,
+                T=400,
+                steps=20,
+                solver='ddim',
+                caption='a photo',
+                checkpoint='c0',
+                quality={'confidence': 0.9},
+            ),
+            **changes,
+        }
+    )
 
 
 def make_sample(value, height=12, width=16):
@@ -52,6 +68,7 @@ def warnings_of(caplog):
 def caplog_mm(caplog):
     """MMEngine's loggers do not propagate."""
     from mmengine.logging import MMLogger
+
     logger = MMLogger.get_current_instance()
     logger.addHandler(caplog.handler)
     yield caplog
@@ -64,7 +81,7 @@ def test_round_trip(store):
     store.add(record, image, annotation)
     assert [r.id for r in store.records()] == [record.id]
     reopened = SyntheticStore(store.root, classes=list(CLASSES), task='segmentation')
-    read, = reopened.records()
+    (read,) = reopened.records()
     assert (read.seed, read.caption, read.source_path) == (record.seed, 'a photo', '5.jpg')
     assert read.quality['confidence'] == 0.5 and np.isnan(read.quality['undefined'])
     for stored, given in zip(reopened.read(read), (image, annotation)):
@@ -151,7 +168,7 @@ def test_folders_that_are_no_store(tmp_path):
 
 def test_made_for_something_else(store):
     with pytest.raises(StoreMismatch, match="'tree'.*'person'"):
-        SyntheticStore(store.root, classes=('person', ))
+        SyntheticStore(store.root, classes=('person',))
     with pytest.raises(StoreMismatch, match='depth is wanted'):
         SyntheticStore(store.root, task='depth')
     with pytest.raises(ValueError, match="'poses'.*knows depth, .*, segmentation"):
@@ -177,7 +194,7 @@ def test_damaged_samples_are_named_once_and_made_again(store, caplog_mm):
     reader = SyntheticStore(store.root)
     reader.refresh()
     assert [r.id for r in reader.records()] == ids[3:] and sorted(reader.damaged) == ids[:3]
-    message, = warnings_of(caplog_mm)
+    (message,) = warnings_of(caplog_mm)
     assert '3 damaged' in message and all(id in message for id in ids[:3])
     fill(reader, range(5))
     assert len(SyntheticStore(store.root)) == 5 and not reader.damaged
@@ -194,13 +211,16 @@ def test_leftovers_of_killed_writers(store):
     assert names == {f'{SyntheticStore.sample_id(0, 1, 0)}.{end}' for end in ('png', 'json')}
 
 
-@pytest.mark.parametrize('image, annotation, message', [
-    (np.zeros((4, 5), np.uint8), np.zeros((4, 5), np.uint8), 'uint8 of shape'),
-    (np.zeros((4, 5, 3)), np.zeros((4, 5), np.uint8), 'uint8 of shape'),
-    (np.zeros((4, 5, 3), np.uint8), np.zeros((5, 4), np.uint8), 'one label per pixel'),
-    (np.zeros((4, 5, 3), np.uint8), np.zeros((4, 5)), 'not integer'),
-    (np.zeros((4, 5, 3), np.uint8), np.full((4, 5), 300), 'outside 0..255'),
-])
+@pytest.mark.parametrize(
+    'image, annotation, message',
+    [
+        (np.zeros((4, 5), np.uint8), np.zeros((4, 5), np.uint8), 'uint8 of shape'),
+        (np.zeros((4, 5, 3)), np.zeros((4, 5), np.uint8), 'uint8 of shape'),
+        (np.zeros((4, 5, 3), np.uint8), np.zeros((5, 4), np.uint8), 'one label per pixel'),
+        (np.zeros((4, 5, 3), np.uint8), np.zeros((4, 5)), 'not integer'),
+        (np.zeros((4, 5, 3), np.uint8), np.full((4, 5), 300), 'outside 0..255'),
+    ],
+)
 def test_bad_samples(store, image, annotation, message):
     with pytest.raises(ValueError, match=message):
         store.add(make_record(), image, annotation)
@@ -261,8 +281,7 @@ def test_killed_at_any_moment(tmp_path):
         writer = context.Process(target=write_all, args=(tmp_path / 's', 200, attempt))
         writer.start()
         deadline = time.monotonic() + 60
-        while (len(list((tmp_path / 's').glob('records/r*.json'))) == counts[-1]
-               and time.monotonic() < deadline):
+        while len(list((tmp_path / 's').glob('records/r*.json'))) == counts[-1] and time.monotonic() < deadline:
             time.sleep(0.001)  # it has begun where the last one was killed
         time.sleep(random.uniform(0, 0.01))
         os.kill(writer.pid, signal.SIGKILL)
@@ -280,9 +299,12 @@ def test_readable_by_other_tools(store):
     fill(store, range(3))
     (store.root / 'images/.half.png.1.tmp').write_bytes(b'x')  # a writer at work
     dataset = datasets.BaseSegDataset(
-        data_root=str(store.root), img_suffix='.png', metainfo=dict(classes=CLASSES),
+        data_root=str(store.root),
+        img_suffix='.png',
+        metainfo=dict(classes=CLASSES),
         data_prefix=dict(img_path='images', seg_map_path='annotations'),
-        pipeline=[dict(type='LoadImageFromFile'), dict(type='mmseg.LoadAnnotations')])
+        pipeline=[dict(type='LoadImageFromFile'), dict(type='mmseg.LoadAnnotations')],
+    )
     assert len(dataset) == 3
     for source, loaded in enumerate(dataset):
         image, annotation = make_sample(source)
@@ -294,8 +316,12 @@ def test_listing_is_fast(store):
     """20,000 records: one thorough opening, then cheap refreshes."""
     total = 20000
     for source in range(total):
-        record = make_record(source, image='images/x.png', annotation='annotations/x.png',
-                             bytes={'images/x.png': 1, 'annotations/x.png': 1})
+        record = make_record(
+            source,
+            image='images/x.png',
+            annotation='annotations/x.png',
+            bytes={'images/x.png': 1, 'annotations/x.png': 1},
+        )
         (store.root / f'records/{record.id}.json').write_bytes(record.to_json())
     for folder in ('images', 'annotations'):
         (store.root / folder / 'x.png').write_bytes(b'x')

@@ -1,4 +1,5 @@
 """Published layouts, converted and run by tools/test.py."""
+
 import importlib.util
 import json
 from pathlib import Path
@@ -17,7 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import diff2in1_mm  # noqa: F401
-from diff2in1_mm.diffusion import FeatureTaps, LatentDiffusion, same_weights
+from diff2in1_mm.diffusion.latent_diffusion import LatentDiffusion, same_weights
+from diff2in1_mm.diffusion.taps import FeatureTaps
 
 from .. import published
 from ..golden_values import Golden
@@ -69,15 +71,23 @@ class KeptPredictions(BaseMetric):
 
 def evaluate(folder, dataset, field, tmp_path, **more):
     """Predictions (2, C, H, W) that tools/test.py makes with a converted model."""
-    text = Config(dict(
-        test_dataloader=dict(_delete_=True, batch_size=1, num_workers=0, dataset=dataset,
-                             sampler=dict(type='DefaultSampler', shuffle=False)),
-        test_evaluator=dict(_delete_=True, type='KeptPredictions'), **more)).pretty_text
+    text = Config(
+        dict(
+            test_dataloader=dict(
+                _delete_=True,
+                batch_size=1,
+                num_workers=0,
+                dataset=dataset,
+                sampler=dict(type='DefaultSampler', shuffle=False),
+            ),
+            test_evaluator=dict(_delete_=True, type='KeptPredictions'),
+            **more,
+        )
+    ).pretty_text
     config = tmp_path / 'evaluation.py'
     config.write_text(f'_base_ = [{str(folder / "config.py")!r}]\n{text}')
     KeptPredictions.kept.clear()
-    tool('test').main([str(config), str(folder / 'checkpoint.pth'),
-                       '--work-dir', str(tmp_path / 'work')])
+    tool('test').main([str(config), str(folder / 'checkpoint.pth'), '--work-dir', str(tmp_path / 'work')])
     assert len(KeptPredictions.kept) == 2
     return torch.stack([sample[field]['data'] for sample in KeptPredictions.kept])
 
@@ -120,8 +130,7 @@ def folder(small, tmp_path_factory):
 def adapted(state, prefix, scenes=False):
     """Embeddings as VPD makes them in every forward."""
     fc = nn.Sequential(nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 64))
-    fc.load_state_dict({key.split('fc.')[1]: value for key, value in state.items()
-                        if '.fc.' in key})
+    fc.load_state_dict({key.split('fc.')[1]: value for key, value in state.items() if '.fc.' in key})
     texts = state[f'{prefix}class_embeddings']
     texts = texts[:4].mean(0, keepdim=True) if scenes else texts
     with torch.no_grad():
@@ -147,17 +156,29 @@ def test_vpd_segmentation(small, folder, photos, tmp_path):
 
     # directly: our backbone on the owner's folder, with the adapter's own output
     save_file({'c': adapted(state, '')}, tmp_path / 'tokens.safetensors')
-    backbone = MODELS.build(dict(
-        type='DiffusionBackbone', diffusion=str(folder), scale_latents=False, attention_maps=True,
-        condition=dict(type='PrecomputedEmbeddings', path=str(tmp_path / 'tokens.safetensors'))))
+    backbone = MODELS.build(
+        dict(
+            type='DiffusionBackbone',
+            diffusion=str(folder),
+            scale_latents=False,
+            attention_maps=True,
+            condition=dict(type='PrecomputedEmbeddings', path=str(tmp_path / 'tokens.safetensors')),
+        )
+    )
     with torch.no_grad():
         logits = head(neck(backbone(photos[1])))
     logits = F.interpolate(logits, photos[1].shape[-2:], mode='bilinear')
 
     load = [dict(type='LoadImageFromFile'), dict(type='PackSegInputs')]
-    dataset = dict(type='BaseSegDataset', data_root=str(photos[0]), img_suffix='.png',
-                   data_prefix=dict(img_path='test/img'), test_mode=True, pipeline=load,
-                   metainfo=dict(classes=('a', 'b', 'c'), palette=[[0] * 3] * 3))
+    dataset = dict(
+        type='BaseSegDataset',
+        data_root=str(photos[0]),
+        img_suffix='.png',
+        data_prefix=dict(img_path='test/img'),
+        test_mode=True,
+        pipeline=load,
+        metainfo=dict(classes=('a', 'b', 'c'), palette=[[0] * 3] * 3),
+    )
     found = evaluate(tmp_path / 'out', dataset, 'seg_logits', tmp_path)
     assert_same(found, logits, 1e-4)
     assert (found.flatten(2).std(-1) > 0.01).all()
@@ -173,7 +194,7 @@ def test_vpd_depth(layout, small, photos, tmp_path):
         prefix, name = 'encoder.', 'VPD depth'
     else:
         state = published.mmseg_depth(*small, head.state_dict())
-        content = dict(state_dict=state, message_hub=dict(log=HistoryBuffer([1.], [1])))
+        content = dict(state_dict=state, message_hub=dict(log=HistoryBuffer([1.0], [1])))
         prefix, name = 'backbone.', "MMSegmentation's VPD depth"
     torch.save(content, tmp_path / 'depth.ckpt')
     content = convert(tmp_path / 'depth.ckpt', '--out', tmp_path / 'out')
@@ -182,9 +203,14 @@ def test_vpd_depth(layout, small, photos, tmp_path):
 
     depth = vpd_depth_reference(*small, adapted(state, prefix, scenes=True), head, photos[1])
     load = [dict(type='LoadImageFromFile'), dict(type='LoadDepth'), dict(type='PackSceneInputs')]
-    dataset = dict(type='NYUDataset', data_root=str(photos[0]), img_suffix='.png',
-                   data_prefix=dict(img_path='test/img', depth_map_path='test/depth'),
-                   test_mode=True, pipeline=load)
+    dataset = dict(
+        type='NYUDataset',
+        data_root=str(photos[0]),
+        img_suffix='.png',
+        data_prefix=dict(img_path='test/img', depth_map_path='test/depth'),
+        test_mode=True,
+        pipeline=load,
+    )
     found = evaluate(tmp_path / 'out', dataset, 'pred_depth_map', tmp_path)
     assert_same(found, depth, 1e-4)
     assert found.std() > 0.01
@@ -192,8 +218,12 @@ def test_vpd_depth(layout, small, photos, tmp_path):
 
 def vpd_depth_reference(vae, unet, token, head, images):
     """What the VPD code computes for images 32 pixels short of the stride, averaged with a flip."""
-    names = ['up_blocks.3.attentions.2', 'up_blocks.2.attentions.1', 'up_blocks.1.attentions.1',
-             'up_blocks.0.resnets.1']
+    names = [
+        'up_blocks.3.attentions.2',
+        'up_blocks.2.attentions.1',
+        'up_blocks.1.attentions.1',
+        'up_blocks.0.resnets.1',
+    ]
     found = []
     for batch in (images, images.flip(-1)):
         padded = F.pad(batch, (0, 32, 0, 32))
@@ -205,12 +235,16 @@ def vpd_depth_reference(vae, unet, token, head, images):
 
 def normal_parts(folder):
     init_default_scope('mmseg')
-    groups = MODELS.build(dict(type='DiffusionBackbone', diffusion=str(folder), taps='all',
-                               condition=dict(type='PrecomputedEmbeddings',
-                                              path=str(folder / 'empty.safetensors'))))
+    groups = MODELS.build(
+        dict(
+            type='DiffusionBackbone',
+            diffusion=str(folder),
+            taps='all',
+            condition=dict(type='PrecomputedEmbeddings', path=str(folder / 'empty.safetensors')),
+        )
+    )
     outputs = [8, 8, 16, 16, 32]
-    neck = built(dict(type='DiffusionAggregator', in_channels=groups.out_channels,
-                      out_channels=outputs), 4)
+    neck = built(dict(type='DiffusionAggregator', in_channels=groups.out_channels, out_channels=outputs), 4)
     head = built(dict(type='NormalHead', in_channels=outputs, channels=128), 5)
     return groups, neck, head
 
@@ -220,20 +254,22 @@ def test_normals_of_diff2in1(folder, photos, tmp_path, capsys):
     backbone, neck, head = normal_parts(folder)
     torch.save(published.released_aggregator(neck.state_dict()), tmp_path / 'a.pth')
     torch.save(published.released_decoder(head.decoder.state_dict()), tmp_path / 'b.pth')
-    assert 'the normal decoder is missing' in refusal(
-        capsys, tmp_path / 'a.pth', '--out', tmp_path / 'out')
-    assert 'the aggregator is missing' in refusal(
-        capsys, tmp_path / 'b.pth', '--out', tmp_path / 'out')
+    assert 'the normal decoder is missing' in refusal(capsys, tmp_path / 'a.pth', '--out', tmp_path / 'out')
+    assert 'the aggregator is missing' in refusal(capsys, tmp_path / 'b.pth', '--out', tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
 
-    content = convert(tmp_path / 'b.pth', tmp_path / 'a.pth', '--out', tmp_path / 'out',
-                      '--diffusion', folder)
+    content = convert(tmp_path / 'b.pth', tmp_path / 'a.pth', '--out', tmp_path / 'out', '--diffusion', folder)
     assert list(content['unused']) == ['mlp.layers.0.weight']
     state = torch.load(tmp_path / 'out' / 'checkpoint.pth', weights_only=True)['state_dict']
     assert same_weights(state['backbone.frozen_fingerprint'], backbone.diffusion.fingerprint())
     # The prompt is the empty one; the small model has no text encoder.
-    plain = dict(backbone=dict(noise=False, sample_posterior=False, condition=dict(
-        type='PrecomputedEmbeddings', path=str(folder / 'empty.safetensors'))))
+    plain = dict(
+        backbone=dict(
+            noise=False,
+            sample_posterior=False,
+            condition=dict(type='PrecomputedEmbeddings', path=str(folder / 'empty.safetensors')),
+        )
+    )
     load = [dict(type='LoadImageFromFile'), dict(type='LoadNormals'), dict(type='PackSceneInputs')]
     dataset = dict(type='NYUNormalsDataset', data_root=str(photos[0]), split='test', pipeline=load)
     found = evaluate(tmp_path / 'out', dataset, 'pred_normal_map', tmp_path, model=plain)
@@ -247,8 +283,10 @@ def test_normals_of_diff2in1(folder, photos, tmp_path, capsys):
 def test_normals_name_their_diffusion_model_only_where_it_is_given(folder, tmp_path):
     save_file({'c': torch.zeros(2, 64)}, folder / 'empty.safetensors')
     _, neck, head = normal_parts(folder)
-    torch.save({**published.released_aggregator(neck.state_dict()),
-                **published.released_decoder(head.decoder.state_dict())}, tmp_path / 'both.pt')
+    torch.save(
+        {**published.released_aggregator(neck.state_dict()), **published.released_decoder(head.decoder.state_dict())},
+        tmp_path / 'both.pt',
+    )
     content = convert(tmp_path / 'both.pt', '--out', tmp_path / 'out')
     assert 'was not loaded' in content['missing']['backbone.frozen_fingerprint']
     cfg = Config.fromfile(tmp_path / 'out' / 'config.py')
@@ -267,8 +305,7 @@ def test_stable_diffusion(tmp_path, capsys):
     for ours, theirs in ((pipe.vae, vae), (pipe.unet, unet), (pipe.text_encoder, text)):
         for key, value in theirs.state_dict().items():
             assert torch.equal(ours.state_dict()[key], value), key
-    a, b = (LatentDiffusion.from_pretrained(str(tmp_path / name))
-            for name in ('out', 'sd.safetensors'))
+    a, b = (LatentDiffusion.from_pretrained(str(tmp_path / name)) for name in ('out', 'sd.safetensors'))
     assert torch.equal(a.fingerprint(), b.fingerprint()) and a.can_decode
     assert a.schedule['beta_schedule'] == b.schedule['beta_schedule']
 
@@ -278,8 +315,7 @@ def test_stable_diffusion(tmp_path, capsys):
     convert(*command, '--prediction-type', 'v_prediction')
     folder = LatentDiffusion.from_pretrained(str(tmp_path / 'v2'))
     assert folder.schedule['prediction_type'] == 'v_prediction'
-    file = LatentDiffusion.from_pretrained(str(tmp_path / 'v2.safetensors'),
-                                           prediction_type='v_prediction')
+    file = LatentDiffusion.from_pretrained(str(tmp_path / 'v2.safetensors'), prediction_type='v_prediction')
     # padded as the 2.x folders of the hub are
     assert folder.text._load()[0].pad_token == '!'
     assert torch.equal(*(model.text.sequences(['a car']) for model in (folder, file)))
@@ -300,8 +336,7 @@ def test_the_whole_chain_equals_the_vpd_code(golden, small, tmp_path, monkeypatc
     convert(tmp_path / 'vpd.safetensors', '--out', tmp_path / 'out')
     init_default_scope('mmseg')
     backbone = MODELS.build(Config.fromfile(tmp_path / 'out' / 'config.py').model.backbone)
-    monkeypatch.setattr(backbone.diffusion, 'encode',
-                        lambda pixels, *_, scaled: values.input('latents'))
+    monkeypatch.setattr(backbone.diffusion, 'encode', lambda pixels, *_, scaled: values.input('latents'))
     features = backbone(torch.zeros(1, 3, 512, 512))
     for i, feature in enumerate(features):
         width = feature.shape[1] - (150 if i in (1, 2) else 0)
@@ -341,19 +376,23 @@ def test_bad_input_is_told_in_one_sentence(small, tmp_path, capsys):
 
     head = built(dict(type='VPDDepthHead', **published.DEPTH_HEAD), 3)
     state = published.vpd_depth(*small, head.state_dict())
-    cases = {'encoder.out_layer.0.weight': 'depth head takes maps of',
-             'decoder.deconv_layers.0.weight': 'transposed convolutions of [(2, 2), (3, 3)]',
-             'encoder.unet.unet.diffusion_model.time_embed.0.weight': 'smaller models',
-             'encoder.gamma': 'do not fit class embeddings'}
-    shapes = [(128, 7, 1, 1), (128, 16, 3, 3), (8, 8), (7, )]
+    cases = {
+        'encoder.out_layer.0.weight': 'depth head takes maps of',
+        'decoder.deconv_layers.0.weight': 'transposed convolutions of [(2, 2), (3, 3)]',
+        'encoder.unet.unet.diffusion_model.time_embed.0.weight': 'smaller models',
+        'encoder.gamma': 'do not fit class embeddings',
+    }
+    shapes = [(128, 7, 1, 1), (128, 16, 3, 3), (8, 8), (7,)]
     for (name, words), shape in zip(cases.items(), shapes):
         torch.save({**state, name: torch.zeros(shape)}, tmp_path / 'wrong.pth')
         assert words in refusal(capsys, tmp_path / 'wrong.pth', *out), name
-    for name in ('last_layer_depth.0.weight', 'encoder.gamma',
-                 'encoder.encoder_vq.encoder.conv_out.weight',
-                 'encoder.unet.unet.diffusion_model.middle_block.0.in_layers.0.weight'):
-        torch.save({key: value for key, value in state.items() if key != name},
-                   tmp_path / 'wrong.pth')
+    for name in (
+        'last_layer_depth.0.weight',
+        'encoder.gamma',
+        'encoder.encoder_vq.encoder.conv_out.weight',
+        'encoder.unet.unet.diffusion_model.middle_block.0.in_layers.0.weight',
+    ):
+        torch.save({key: value for key, value in state.items() if key != name}, tmp_path / 'wrong.pth')
         text = refusal(capsys, tmp_path / 'wrong.pth', *out)
         assert text.endswith('again'), name
     assert not (tmp_path / 'out').exists()
@@ -365,7 +404,8 @@ def test_two_checkpoints_at_once_are_refused(small, tmp_path, capsys):
     head = built(dict(type='VPDDepthHead', **published.DEPTH_HEAD), 3)
     torch.save(published.vpd_depth(*small, head.state_dict()), tmp_path / 'depth.pth')
     assert 'one checkpoint at a time' in refusal(
-        capsys, tmp_path / 'sd.safetensors', tmp_path / 'depth.pth', '--out', tmp_path / 'out')
+        capsys, tmp_path / 'sd.safetensors', tmp_path / 'depth.pth', '--out', tmp_path / 'out'
+    )
 
 
 def test_normals_are_of_one_aggregator_and_one_decoder(folder, tmp_path, capsys):
@@ -375,8 +415,13 @@ def test_normals_are_of_one_aggregator_and_one_decoder(folder, tmp_path, capsys)
     aggregator = published.released_aggregator(neck.state_dict())
     decoder = published.released_decoder(head.decoder.state_dict())
     other = {key: value + 1 for key, value in aggregator.items()}
-    for name, state in dict(a48=aggregator, a49=other, b49=decoder, both={**other, **decoder},
-                            mixed={**decoder, 'mlp.layers.0.weight': torch.ones(4, 4)}).items():
+    for name, state in dict(
+        a48=aggregator,
+        a49=other,
+        b49=decoder,
+        both={**other, **decoder},
+        mixed={**decoder, 'mlp.layers.0.weight': torch.ones(4, 4)},
+    ).items():
         torch.save(state, tmp_path / f'{name}.pth')
     out = ('--out', tmp_path / 'out')
     text = refusal(capsys, tmp_path / 'a48.pth', tmp_path / 'a49.pth', tmp_path / 'b49.pth', *out)
@@ -384,8 +429,7 @@ def test_normals_are_of_one_aggregator_and_one_decoder(folder, tmp_path, capsys)
     assert text.endswith('give one file of each')
     text = refusal(capsys, tmp_path / 'both.pth', tmp_path / 'b49.pth', *out)
     assert 'both hold the normal decoder of Diff-2-in-1' in text
-    assert 'both hold the aggregator' in refusal(
-        capsys, tmp_path / 'a48.pth', tmp_path / 'a49.pth', *out)
+    assert 'both hold the aggregator' in refusal(capsys, tmp_path / 'a48.pth', tmp_path / 'a49.pth', *out)
     text = refusal(capsys, tmp_path / 'a48.pth', tmp_path / 'mixed.pth', *out)
     assert "both hold the weight 'mlp.layers.0.weight'" in text
     assert not (tmp_path / 'out').exists()

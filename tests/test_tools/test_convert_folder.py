@@ -1,4 +1,5 @@
 """tools/convert_checkpoint.py: what it does with its target and its files, and with a bug."""
+
 import os
 
 import pytest
@@ -22,15 +23,13 @@ def test_nothing_is_overwritten_unasked(tmp_path, capsys):
 
 def test_a_target_that_cannot_be_written_is_told_before_the_work(tmp_path, capsys):
     (tmp_path / 'any.pth').touch()
-    assert '--out /proc/nothing cannot be written' in refusal(
-        capsys, tmp_path / 'any.pth', '--out', '/proc/nothing')
+    assert '--out /proc/nothing cannot be written' in refusal(capsys, tmp_path / 'any.pth', '--out', '/proc/nothing')
 
 
 def test_bad_options_are_told_before_anything_is_read(tmp_path, capsys, monkeypatch):
     (tmp_path / 'w.pth').write_bytes(b'no checkpoint')
     given = (tmp_path / 'w.pth', '--out', tmp_path / 'out')
-    assert 'neither an existing folder nor a hub id' in refusal(
-        capsys, *given, '--diffusion', './typo')
+    assert 'neither an existing folder nor a hub id' in refusal(capsys, *given, '--diffusion', './typo')
     monkeypatch.setattr(os.path, 'ismount', lambda path: True)
     assert 'a mounted volume, which cannot be replaced' in refusal(capsys, *given)
 

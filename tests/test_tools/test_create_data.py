@@ -1,4 +1,5 @@
 """tools/create_data.py: as a command, killed and continued, on two processes, and its sentences."""
+
 import importlib.util
 import json
 import os
@@ -14,9 +15,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from diff2in1_mm.synthesis import SyntheticStore
-from tests.test_synthesis.segmentation import (build_model, dataset_config, make_images,
-                                               model_config)
+from diff2in1_mm.store.store import SyntheticStore
+from tests.test_synthesis.segmentation import build_model, dataset_config, make_images, model_config
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / 'tools' / 'create_data.py'
@@ -38,13 +38,16 @@ def run_folder(tmp_path_factory, pipeline_folder):
     make_images(folder / 'data')
     model = build_model(pipeline_folder)
     torch.save(dict(state_dict=model.state_dict(), meta={}), folder / 'model.pth')
-    Config(dict(
-        default_scope='mmseg', custom_imports=dict(imports=['diff2in1_mm']),
-        model=model_config(pipeline_folder), randomness=dict(seed=3),
-        train_dataloader=dict(dataset=dict(type='SyntheticMixDataset',
-                                           dataset=dataset_config(folder / 'data'))),
-        custom_hooks=[dict(type='SelfImprovingHook', warm_up=4,
-                           creation=dict(T=300, steps=10, batch_size=2))])).dump(folder / 'c.py')
+    Config(
+        dict(
+            default_scope='mmseg',
+            custom_imports=dict(imports=['diff2in1_mm']),
+            model=model_config(pipeline_folder),
+            randomness=dict(seed=3),
+            train_dataloader=dict(dataset=dict(type='SyntheticMixDataset', dataset=dataset_config(folder / 'data'))),
+            custom_hooks=[dict(type='SelfImprovingHook', warm_up=4, creation=dict(T=300, steps=10, batch_size=2))],
+        )
+    ).dump(folder / 'c.py')
     return folder
 
 
@@ -64,8 +67,11 @@ def one_thread():
 
 def files(folder):
     """Name -> content of all samples; records without what depends on the run."""
-    return {str(path.relative_to(folder)): path.read_bytes()
-            for part in ('images', 'annotations', 'records') for path in (folder / part).iterdir()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for part in ('images', 'annotations', 'records')
+        for path in (folder / part).iterdir()
+    }
 
 
 def environment():
@@ -73,11 +79,19 @@ def environment():
 
 
 def test_killed_and_continued_on_two_processes(tool, run_folder, tmp_path, one_thread):
-    common = [str(run_folder / 'c.py'), str(run_folder / 'model.pth'), '--device', 'cpu',
-              '--copies', str(COPIES), '--out']
+    common = [
+        str(run_folder / 'c.py'),
+        str(run_folder / 'model.pth'),
+        '--device',
+        'cpu',
+        '--copies',
+        str(COPIES),
+        '--out',
+    ]
     killed, whole = tmp_path / 'killed', tmp_path / 'whole'
-    process = subprocess.Popen([sys.executable, str(SCRIPT), *common, str(killed)],
-                               env=environment(), stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT), *common, str(killed)], env=environment(), stderr=subprocess.PIPE
+    )
     records = killed / 'records'
     deadline = time.monotonic() + 240
     while len(list(records.glob('r*.json'))) < 10:
@@ -88,12 +102,29 @@ def test_killed_and_continued_on_two_processes(tool, run_folder, tmp_path, one_t
     process.stderr.close()
     half = SyntheticStore(killed)
     assert 10 <= len(half) < 7 * COPIES and not half.damaged
-    stamps = {path: path.stat().st_mtime_ns for record in half.records()
-              for path in (killed / record.image, records / f'{record.id}.json')}
+    stamps = {
+        path: path.stat().st_mtime_ns
+        for record in half.records()
+        for path in (killed / record.image, records / f'{record.id}.json')
+    }
     result = subprocess.run(
-        [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--master_port=29617',
-         str(SCRIPT), *common, str(killed), '--launcher', 'pytorch'],
-        env=environment(), capture_output=True, text=True, timeout=500)
+        [
+            sys.executable,
+            '-m',
+            'torch.distributed.run',
+            '--nproc_per_node=2',
+            '--master_port=29617',
+            str(SCRIPT),
+            *common,
+            str(killed),
+            '--launcher',
+            'pytorch',
+        ],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
     assert result.returncode == 0, result.stderr[-3000:]
     assert f'holds {7 * COPIES} samples' in result.stdout + result.stderr
     # nothing twice: what was there is untouched
@@ -104,15 +135,41 @@ def test_killed_and_continued_on_two_processes(tool, run_folder, tmp_path, one_t
 
 
 def test_settings_come_from_the_hook_and_the_command_line(tool, arguments, tmp_path):
-    tool.main([*arguments, '--T', '50', '250', '--solver', 'ddim', '--limit', '3', '--seed', '8',
-               '--cfg-options', 'custom_hooks.0.creation.confidence=0.5'])
+    tool.main(
+        [
+            *arguments,
+            '--T',
+            '50',
+            '250',
+            '--solver',
+            'ddim',
+            '--limit',
+            '3',
+            '--seed',
+            '8',
+            '--cfg-options',
+            'custom_hooks.0.creation.confidence=0.5',
+        ]
+    )
     store = SyntheticStore(tmp_path / 's')
     assert len(store) == 3 and {r.T for r in store.records()} <= {50, 250}
     assert store.settings['solver'] == 'ddim' and store.settings['steps'] == [50, 50]
     assert store.settings['seed'] == 8 and store.settings['confidence'] == 0.5
     assert cv2.imread(str(tmp_path / 's/preview.png')) is not None
-    tool.main([*arguments, '--T', '50', '250', '--solver', 'ddim', '--seed', '8',
-               '--cfg-options', 'custom_hooks.0.creation.confidence=0.5'])
+    tool.main(
+        [
+            *arguments,
+            '--T',
+            '50',
+            '250',
+            '--solver',
+            'ddim',
+            '--seed',
+            '8',
+            '--cfg-options',
+            'custom_hooks.0.creation.confidence=0.5',
+        ]
+    )
     assert len(SyntheticStore(tmp_path / 's')) == 7
 
 
@@ -137,19 +194,19 @@ def test_bad_input_is_one_sentence(tool, arguments, run_folder, tmp_path, capsys
         return sentence(tool, capsys, [config, checkpoint, *out, *more])
 
     assert 'T = 1000 is out of range' in said('--T', '1000')
-    assert "creation has no setting 'speed'" in said(
-        '--cfg-options', 'custom_hooks.0.creation.speed=3')
+    assert "creation has no setting 'speed'" in said('--cfg-options', 'custom_hooks.0.creation.speed=3')
     assert 'copies_per_source = 0' in said('--copies', '0')
     # the config has no captions
     assert 'guidance_scale = 3.0 changes nothing' in said('--guidance-scale', '3')
     assert 'nowhere.pth does not exist' in said(checkpoint='nowhere.pth')
     assert 'nowhere.py' in said(config='nowhere.py')
     assert 'does not exist: put the data set there' in said(
-        '--cfg-options', 'train_dataloader.dataset.dataset.data_root=nowhere')
+        '--cfg-options', 'train_dataloader.dataset.dataset.data_root=nowhere'
+    )
     assert "DiffusionBackbone has no option 'time_step'; did you mean 'timestep'?" in said(
-        '--cfg-options', 'model.backbone.time_step=3')
-    assert "there is no type 'Promt'" in said(
-        '--cfg-options', 'custom_hooks.0.creation.condition.type=Promt')
+        '--cfg-options', 'model.backbone.time_step=3'
+    )
+    assert "there is no type 'Promt'" in said('--cfg-options', 'custom_hooks.0.creation.condition.type=Promt')
     assert 'is a folder' in said(checkpoint=str(tmp_path))
     assert '--device cuda:99 cannot be used' in said('--device', 'cuda:99')
     assert '/proc/nothing cannot be written' in said('--out', '/proc/nothing')
@@ -157,9 +214,10 @@ def test_bad_input_is_one_sentence(tool, arguments, run_folder, tmp_path, capsys
     assert 'cannot be read as a checkpoint' in said(checkpoint=str(tmp_path / 'text.pth'))
     torch.save(dict(state_dict=dict(other=torch.zeros(1))), tmp_path / 'other.pth')
     assert 'does not fit the model of the config' in said(checkpoint=str(tmp_path / 'other.pth'))
-    torch.save(dict(state_dict=dict(torch.load(checkpoint)['state_dict'],
-                                    **{'decode_head.conv_seg.bias': torch.zeros(9)})),
-               tmp_path / 'shape.pth')
+    torch.save(
+        dict(state_dict=dict(torch.load(checkpoint)['state_dict'], **{'decode_head.conv_seg.bias': torch.zeros(9)})),
+        tmp_path / 'shape.pth',
+    )
     assert 'does not fit the model' in said(checkpoint=str(tmp_path / 'shape.pth'))
     assert not (tmp_path / 's').exists()
     tool.main([*arguments, '--limit', '1'])

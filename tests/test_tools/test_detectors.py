@@ -1,4 +1,5 @@
 """Our tools, the demo and MMDetection's own API with detectors of boxes, masks, panoptic maps."""
+
 import importlib.util
 import json
 import pickle
@@ -13,7 +14,7 @@ from mmengine.registry import MODELS, init_default_scope
 
 pytest.importorskip('mmdet')
 
-from diff2in1_mm.paths import tool_path  # noqa: E402
+from diff2in1_mm.utils.resources import tool_path  # noqa: E402
 from diff2in1_mm.visualization.predictor import predictor_for  # noqa: E402
 
 from ..detectors import CLASSES, STUFF, make_coco, run_config  # noqa: E402
@@ -38,11 +39,15 @@ def trained(request, tmp_path_factory, pipeline_folder):
     torch.manual_seed(0)
     model = MODELS.build(ConfigDict(cfg.model))
     model.init_weights()
-    torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(classes=classes))),
-               root / 'weights.pth')
-    return SimpleNamespace(kind=request.param, cfg=cfg, config=str(root / 'config.py'),
-                           checkpoint=str(root / 'weights.pth'), photo=str(coco / '0.png'),
-                           classes=classes)
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(classes=classes))), root / 'weights.pth')
+    return SimpleNamespace(
+        kind=request.param,
+        cfg=cfg,
+        config=str(root / 'config.py'),
+        checkpoint=str(root / 'weights.pth'),
+        photo=str(coco / '0.png'),
+        classes=classes,
+    )
 
 
 def differ(path, photo):
@@ -51,9 +56,19 @@ def differ(path, photo):
 
 
 def test_test(trained, tmp_path):
-    tool('test').main([trained.config, trained.checkpoint, '--work-dir', str(tmp_path),
-                       '--show-dir', 'shown', '--out', str(tmp_path / 'found.pkl')])
-    log, = tmp_path.glob('*/*.json')
+    tool('test').main(
+        [
+            trained.config,
+            trained.checkpoint,
+            '--work-dir',
+            str(tmp_path),
+            '--show-dir',
+            'shown',
+            '--out',
+            str(tmp_path / 'found.pkl'),
+        ]
+    )
+    (log,) = tmp_path.glob('*/*.json')
     metrics = json.loads(log.read_text())
     wanted = dict(boxes='coco/bbox_mAP', masks='coco/segm_mAP', panoptic='coco_panoptic/PQ')
     assert metrics[wanted[trained.kind]] >= 0
@@ -72,7 +87,7 @@ def test_boxes_of_the_mirror_image(trained, tmp_path, capsys):
         return
     found = tmp_path / 'new' / 'found.pkl'
     tool('test').main([*arguments, '--out', str(found)])
-    log, = tmp_path.glob('*/*.json')
+    (log,) = tmp_path.glob('*/*.json')
     assert json.loads(log.read_text())['coco/bbox_mAP'] >= 0
     assert len(pickle.loads(found.read_bytes())) == 4
     with pytest.raises(SystemExit):
@@ -84,8 +99,24 @@ def test_demo(trained, tmp_path):
     spec = importlib.util.spec_from_file_location('image_demo', tool_path('demo/image_demo.py'))
     demo = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(demo)
-    demo.main([trained.photo, trained.config, trained.checkpoint, '--out-dir', str(tmp_path),
-               '--score-thr', '0', '--generate', '--T', '300', '--steps', '1', '--copies', '1'])
+    demo.main(
+        [
+            trained.photo,
+            trained.config,
+            trained.checkpoint,
+            '--out-dir',
+            str(tmp_path),
+            '--score-thr',
+            '0',
+            '--generate',
+            '--T',
+            '300',
+            '--steps',
+            '1',
+            '--copies',
+            '1',
+        ]
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ['0.png', '0_variants.png']
     assert differ(tmp_path / '0.png', trained.photo)
     assert cv2.imread(str(tmp_path / '0_variants.png')) is not None
@@ -93,15 +124,14 @@ def test_demo(trained, tmp_path):
 
 def test_mmdetections_own_api(trained, tmp_path):
     from mmdet.apis import DetInferencer, inference_detector, init_detector
+
     model = init_detector(trained.config, trained.checkpoint, device='cpu')
     assert model.dataset_meta['classes'] == trained.classes
     found = inference_detector(model, trained.photo)
-    inferencer = DetInferencer(trained.config, trained.checkpoint, device='cpu',
-                               show_progress=False)
+    inferencer = DetInferencer(trained.config, trained.checkpoint, device='cpu', show_progress=False)
     own = inferencer(trained.photo, out_dir=str(tmp_path), pred_score_thr=0.0)['predictions'][0]
     assert differ(tmp_path / 'vis' / '0.png', trained.photo)
-    np.testing.assert_allclose(np.reshape(own['bboxes'], (-1, 4)), found.pred_instances.bboxes,
-                               atol=1e-3)
+    np.testing.assert_allclose(np.reshape(own['bboxes'], (-1, 4)), found.pred_instances.bboxes, atol=1e-3)
     if trained.kind == 'masks':
         assert found.pred_instances.masks.shape[1:] == (64, 64) and len(own['masks'])
     if trained.kind == 'panoptic':
@@ -111,6 +141,7 @@ def test_mmdetections_own_api(trained, tmp_path):
 @pytest.mark.parametrize('trained', ['panoptic'], indirect=True)
 def test_pictures_of_panoptic_maps(trained):
     from mmengine.structures import PixelData
+
     predictor = predictor_for(trained.cfg, trained.checkpoint)
     image, found = cv2.imread(trained.photo)[..., ::-1], predictor.predict(trained.photo)
     values = torch.full((1, 64, 64), 3)  # wall

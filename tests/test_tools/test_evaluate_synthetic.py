@@ -1,4 +1,5 @@
 """tools/evaluate_synthetic.py: figures and sheet of a small store, and its sentences."""
+
 import importlib.util
 import json
 from pathlib import Path
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from diff2in1_mm.synthesis import SampleRecord, SyntheticStore
+from diff2in1_mm.store.records import SampleRecord
+from diff2in1_mm.store.store import SyntheticStore
 
 pytest.importorskip('torchmetrics')
 SCRIPT = Path(__file__).resolve().parents[2] / 'tools' / 'evaluate_synthetic.py'
@@ -41,10 +43,23 @@ def folders(tmp_path):
     for i in range(COUNT):
         image = picture(i)
         image[:16, :16] = 0
-        store.add(SampleRecord(
-            id=store.sample_id(0, i, 0), round=0, source=i, source_path=str(sources / f'{i}.png'),
-            copy=0, seed=i, T=400, steps=10, solver='ddim', caption='', checkpoint='c'),
-            image[..., ::-1], np.zeros((32, 48), np.uint8))
+        store.add(
+            SampleRecord(
+                id=store.sample_id(0, i, 0),
+                round=0,
+                source=i,
+                source_path=str(sources / f'{i}.png'),
+                copy=0,
+                seed=i,
+                T=400,
+                steps=10,
+                solver='ddim',
+                caption='',
+                checkpoint='c',
+            ),
+            image[..., ::-1],
+            np.zeros((32, 48), np.uint8),
+        )
     return tmp_path / 'store', real
 
 
@@ -87,8 +102,7 @@ def test_the_kid_of_many_images_is_not_marked(tool):
     figures = dict(kid=0.1, kid_std=0.1, images=50, fid_needs=2049)
     result = {'samples to real': figures, 'diversity': dict(features=0.5, pixels=0.1)}
     assert '*' not in tool.table(result) and 'needs 2,049' in tool.table(result)
-    assert '0.1000 *' in tool.table(dict(result, few=dict(figures, images=49))).replace(
-        '   needs 2,049', '')
+    assert '0.1000 *' in tool.table(dict(result, few=dict(figures, images=49))).replace('   needs 2,049', '')
 
 
 def test_an_unreadable_image_is_named_and_left_out(tool, folders, pipeline_folder, capsys):
@@ -103,16 +117,19 @@ def test_an_unreadable_image_is_named_and_left_out(tool, folders, pipeline_folde
     assert (store / 'evaluation' / 'figures.json').exists()
 
 
-@pytest.mark.parametrize('change, message', [
-    (dict(store='nowhere'), 'there is no store'),
-    (dict(real='nowhere'), 'there is no folder of real images'),
-    (dict(sources=True), 'is not there any more'),
-    (dict(few='real'), '--real needs at least 8 images that can be read, and .* has 7'),
-    (dict(few='store/records'), 'needs at least 4 samples that can be read, and has 3'),
-    (dict(limit='7'), '--limit 7 must be at least 8'),
-    (dict(few='real', left=0), 'real. holds no image .*: give another folder with --real'),
-    (dict(out='/proc/nothing'), '--out /proc/nothing cannot be written'),
-])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(store='nowhere'), 'there is no store'),
+        (dict(real='nowhere'), 'there is no folder of real images'),
+        (dict(sources=True), 'is not there any more'),
+        (dict(few='real'), '--real needs at least 8 images that can be read, and .* has 7'),
+        (dict(few='store/records'), 'needs at least 4 samples that can be read, and has 3'),
+        (dict(limit='7'), '--limit 7 must be at least 8'),
+        (dict(few='real', left=0), 'real. holds no image .*: give another folder with --real'),
+        (dict(out='/proc/nothing'), '--out /proc/nothing cannot be written'),
+    ],
+)
 def test_bad_input(tool, folders, change, message):
     """Told before the diffusion model is loaded."""
     store, real = folders
@@ -122,9 +139,17 @@ def test_bad_input(tool, folders, change, message):
             path.unlink()
     if change.get('sources'):
         (store.parent / 'sources' / '3.png').unlink()
-    arguments = [change.get('store', str(store)), '--real', change.get('real', str(real)),
-                 '--diffusion', 'nowhere', '--limit', change.get('limit', '2000'),
-                 '--out', change.get('out', str(store.parent / 'out'))]
+    arguments = [
+        change.get('store', str(store)),
+        '--real',
+        change.get('real', str(real)),
+        '--diffusion',
+        'nowhere',
+        '--limit',
+        change.get('limit', '2000'),
+        '--out',
+        change.get('out', str(store.parent / 'out')),
+    ]
     with pytest.raises(SystemExit, match=message):
         tool.main(arguments)
 

@@ -1,4 +1,5 @@
 """MMSegmentation's own tools and API with our modules, as somebody uses them who has a config."""
+
 import os
 import os.path as osp
 import re
@@ -34,8 +35,7 @@ def trained(tmp_path_factory, pipeline_folder):
     """Config and checkpoint of a small segmentor, and a photograph."""
     folder = tmp_path_factory.mktemp('trained')
     config = tiny.write_config(folder, pipeline_folder)
-    return (config, tiny.write_checkpoint(config, folder / 'weights.pth'),
-            tiny.write_photo(folder / 'photo.png'))
+    return (config, tiny.write_checkpoint(config, folder / 'weights.pth'), tiny.write_photo(folder / 'photo.png'))
 
 
 def test_checkpoint_holds_no_frozen_weights(trained):
@@ -46,6 +46,7 @@ def test_checkpoint_holds_no_frozen_weights(trained):
 
 def test_inferencer_and_inference_model_agree(trained, tmp_path):
     from mmseg.apis import MMSegInferencer, inference_model, init_model
+
     config, checkpoint, photo = trained
     model = init_model(config, checkpoint, device='cpu')
     assert model.dataset_meta['classes'] == tiny.CLASSES
@@ -62,6 +63,7 @@ def test_inferencer_and_inference_model_agree(trained, tmp_path):
 
 def test_checkpoint_of_another_diffusion_model_is_refused(trained, tmp_path):
     from mmseg.apis import init_model
+
     config, checkpoint, _ = trained
     other = save_tiny_pipeline(tmp_path / 'other', seed=1)
     with pytest.raises(ValueError, match='another diffusion model'):
@@ -84,26 +86,43 @@ def test_mmsegs_train_with_a_switched_in_config(tmp_path, pipeline_folder):
     """An empty folder, one of MMSegmentation's configs and its own tools/train.py."""
     import mmseg
     from mmseg.apis import inference_model, init_model
+
     make_ade20k(tmp_path / 'data' / 'ade' / 'ADEChallengeData2016', images=3)
     config = tmp_path / 'mine.py'
     config.write_text(readme_config(pipeline_folder))
     train = osp.join(osp.dirname(mmseg.__file__), '.mim', 'tools', 'train.py')
     done = subprocess.run(
-        [sys.executable, train, 'mine.py', '--cfg-options',
-         # three iterations of small pictures instead of 160000, on a CPU
-         'train_cfg.max_iters=3', 'train_cfg.val_interval=3', 'custom_hooks.0.warm_up=2',
-         'model.data_preprocessor.size=(64,64)', 'model.decode_head.norm_cfg.type=BN',
-         'train_dataloader.dataset.dataset.pipeline.2.scale=(128,64)',
-         'train_dataloader.dataset.dataset.pipeline.3.crop_size=(64,64)',
-         'val_dataloader.dataset.pipeline.1.scale=(128,64)',
-         'custom_hooks.0.creation.scale=(64,64)', 'custom_hooks.0.creation.steps=2',
-         # the small text encoder takes no caption of a scene
-         'custom_hooks.0.creation.condition=None',
-         'default_hooks.logger.interval=1', 'train_dataloader.batch_size=2',
-         'train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False',
-         'val_dataloader.num_workers=0', 'val_dataloader.persistent_workers=False'],
-        cwd=tmp_path, text=True, capture_output=True, timeout=600,
-        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)})
+        [
+            sys.executable,
+            train,
+            'mine.py',
+            '--cfg-options',
+            # three iterations of small pictures instead of 160000, on a CPU
+            'train_cfg.max_iters=3',
+            'train_cfg.val_interval=3',
+            'custom_hooks.0.warm_up=2',
+            'model.data_preprocessor.size=(64,64)',
+            'model.decode_head.norm_cfg.type=BN',
+            'train_dataloader.dataset.dataset.pipeline.2.scale=(128,64)',
+            'train_dataloader.dataset.dataset.pipeline.3.crop_size=(64,64)',
+            'val_dataloader.dataset.pipeline.1.scale=(128,64)',
+            'custom_hooks.0.creation.scale=(64,64)',
+            'custom_hooks.0.creation.steps=2',
+            # the small text encoder takes no caption of a scene
+            'custom_hooks.0.creation.condition=None',
+            'default_hooks.logger.interval=1',
+            'train_dataloader.batch_size=2',
+            'train_dataloader.num_workers=0',
+            'train_dataloader.persistent_workers=False',
+            'val_dataloader.num_workers=0',
+            'val_dataloader.persistent_workers=False',
+        ],
+        cwd=tmp_path,
+        text=True,
+        capture_output=True,
+        timeout=600,
+        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)},
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     work_dir = tmp_path / 'work_dirs' / 'mine'
     assert len(os.listdir(work_dir / 'synthetic' / 'records')) == 3

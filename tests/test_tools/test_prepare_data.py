@@ -1,4 +1,5 @@
 """tools/prepare_data.py: published copies, as small as can be, in the layout of our data sets."""
+
 import importlib.util
 import json
 from pathlib import Path
@@ -30,9 +31,11 @@ def segnet(tmp_path):
             (tmp_path / 'CamVid' / folder).mkdir(parents=True)
         for name in ('0001TP_1', '0001TP_2'):
             Image.fromarray(rng.integers(0, 255, (24, 36, 3), np.uint8)).save(
-                tmp_path / 'CamVid' / split / f'{name}.png')
+                tmp_path / 'CamVid' / split / f'{name}.png'
+            )
             Image.fromarray((np.arange(24 * 36).reshape(24, 36) % 12).astype(np.uint8)).save(
-                tmp_path / 'CamVid' / f'{split}annot' / f'{name}.png')
+                tmp_path / 'CamVid' / f'{split}annot' / f'{name}.png'
+            )
     return tmp_path / 'CamVid'
 
 
@@ -48,18 +51,21 @@ def voc(tmp_path):
     for i, boxes in enumerate(objects):
         Image.new('RGB', (64, 48), (i, 0, 0)).save(root / 'JPEGImages' / f'b{i}.jpg')
         (root / 'Annotations' / f'b{i}.xml').write_text(
-            XML.format(objects=''.join(OBJECT.format(*box) for box in boxes)))
+            XML.format(objects=''.join(OBJECT.format(*box) for box in boxes))
+        )
     return root
 
 
 def test_camvid(tool, segnet, tmp_path, capsys):
     pytest.importorskip('mmseg')
-    from diff2in1_mm.datasets import CamVidDataset
+    from diff2in1_mm.datasets.camvid import CamVidDataset
+
     out = tmp_path / 'data' / 'camvid'
     tool.main(['camvid', str(segnet), str(out)])
     assert f'{out} holds 2 train and 2 val images.' in capsys.readouterr().out
-    dataset = CamVidDataset(data_root=str(out), pipeline=[], data_prefix=dict(
-        img_path='images/val', seg_map_path='annotations/val'))
+    dataset = CamVidDataset(
+        data_root=str(out), pipeline=[], data_prefix=dict(img_path='images/val', seg_map_path='annotations/val')
+    )
     assert len(dataset) == 2
     info = dataset.get_data_info(1)
     labels = np.array(Image.open(info['seg_map_path']))
@@ -71,17 +77,18 @@ def test_camvid(tool, segnet, tmp_path, capsys):
 
 def test_bccd(tool, voc, tmp_path, capsys):
     pytest.importorskip('mmdet')
-    from diff2in1_mm.datasets import BCCDDataset
+    from diff2in1_mm.datasets.bccd import BCCDDataset
+
     out = tmp_path / 'bccd'
     tool.main(['bccd', str(voc), str(out)])
     assert 'holds 2 train and 1 val images' in capsys.readouterr().out
-    found = {split: json.loads((out / f'annotations/{split}.json').read_text())
-             for split in ('train', 'val')}
+    found = {split: json.loads((out / f'annotations/{split}.json').read_text()) for split in ('train', 'val')}
     assert found['train']['images'][1] == dict(id=1, file_name='b1.jpg', width=64, height=48)
     assert [a['bbox'] for a in found['train']['annotations']] == [[3, 4, 10, 20], [1, 1, 4, 4]]
     assert not found['val']['annotations']
-    dataset = BCCDDataset(data_root=str(out), ann_file='annotations/train.json',
-                          data_prefix=dict(img='images/'), pipeline=[])
+    dataset = BCCDDataset(
+        data_root=str(out), ann_file='annotations/train.json', data_prefix=dict(img='images/'), pipeline=[]
+    )
     first = dataset.get_data_info(0)['instances'][0]
     assert first['bbox_label'] == 1 and first['bbox'] == [3, 4, 13, 24]
 
@@ -101,8 +108,7 @@ def test_what_is_not_as_published(tool, segnet, voc, tmp_path, capsys):
     assert 'has no ImageSets/Main/train.txt' in refused(tool, capsys, 'bccd', segnet, out)
     coloured = segnet / 'valannot/0001TP_2.png'
     Image.open(coloured).convert('RGB').save(coloured)
-    assert '0001TP_2.png is no map of the class indices' in refused(
-        tool, capsys, 'camvid', segnet, out)
+    assert '0001TP_2.png is no map of the class indices' in refused(tool, capsys, 'camvid', segnet, out)
     coloured.unlink()
     assert '0001TP_2.png cannot be read' in refused(tool, capsys, 'camvid', segnet, out)
     (voc / 'Annotations/b2.xml').write_text(XML.format(objects=OBJECT.format('cat', 1, 1, 2, 2)))

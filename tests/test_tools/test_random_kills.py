@@ -2,6 +2,7 @@
 
 DIFF2IN1_KILLS says how often (3 by default; 20 take about five minutes).
 """
+
 import json
 import os
 import random
@@ -12,8 +13,8 @@ import time
 import pytest
 import torch
 
-from diff2in1_mm.paths import tool_path
-from diff2in1_mm.synthesis.store import SyntheticStore
+from diff2in1_mm.store.store import SyntheticStore
+from diff2in1_mm.utils.resources import tool_path
 
 from ..test_engine.test_whole_run import with_diffusion
 from ..test_engine.tiny import make_images
@@ -57,9 +58,12 @@ def check_store(root) -> None:
 def test_random_kills(tmp_path, pipeline_folder):
     make_images(tmp_path / 'images', count=SOURCES)
     cfg = with_diffusion(
-        pipeline_folder, tmp_path / 'images', tmp_path, iters=ITERATIONS,
-        hook=dict(warm_up=ITERATIONS // 2,
-                  creation=dict(T=300, steps=4, batch_size=2, copies_per_source=COPIES)))
+        pipeline_folder,
+        tmp_path / 'images',
+        tmp_path,
+        iters=ITERATIONS,
+        hook=dict(warm_up=ITERATIONS // 2, creation=dict(T=300, steps=4, batch_size=2, copies_per_source=COPIES)),
+    )
     cfg.default_hooks.checkpoint.max_keep_ckpts = 2
     path, run = write(cfg, tmp_path), tmp_path / 'run'
     command = [tool_path('tools/train.py'), path, '--work-dir', 'run', '--resume']

@@ -1,4 +1,5 @@
 """Normals and depth through the tools: create_data.py, test.py, and demo/image_demo.py."""
+
 import json
 from types import SimpleNamespace
 
@@ -8,9 +9,9 @@ import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
 
-from diff2in1_mm.synthesis import SyntheticStore
-from diff2in1_mm.synthesis.codecs.scenes import decode_normals
-from diff2in1_mm.visualization.scenes import depth_picture, normals_picture
+from diff2in1_mm.store.store import SyntheticStore
+from diff2in1_mm.tasks.codecs.scenes import decode_normals
+from diff2in1_mm.utils.pictures import depth_picture, normals_picture
 
 from ..test_demo import tiny
 from ..test_demo.conftest import demo  # noqa: F401
@@ -23,8 +24,7 @@ def trained(request, tmp_path_factory, pipeline_folder):
     """Config and checkpoint of a small estimator, as a run leaves them."""
     task = 'normals' if request.param == 'bae' else request.param
     folder = tmp_path_factory.mktemp(request.param)
-    cfg = scene_config(folder / 'rooms', folder / 'run', task, pipeline_folder,
-                       bae=request.param == 'bae')
+    cfg = scene_config(folder / 'rooms', folder / 'run', task, pipeline_folder, bae=request.param == 'bae')
     cfg.default_hooks.visualization = dict(type='SegVisualizationHook', interval=1)
     cfg.visualizer = dict(type='SceneLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')])
     config = write(cfg, folder)
@@ -35,17 +35,28 @@ def trained(request, tmp_path_factory, pipeline_folder):
 
 
 def test_create_data(trained, tmp_path):
-    tool('create_data').main([trained.config, trained.checkpoint, '--out', str(tmp_path / 's'),
-                              '--limit', '3', '--device', 'cpu'])
+    tool('create_data').main(
+        [trained.config, trained.checkpoint, '--out', str(tmp_path / 's'), '--limit', '3', '--device', 'cpu']
+    )
     store = SyntheticStore(tmp_path / 's')
     assert store.task == trained.task and len(store) == 3 and (tmp_path / 's/preview.png').exists()
     image, annotation = store.read(store.records()[0])
-    assert annotation.shape == (*SIZE, 3)[:annotation.ndim] and image.shape == (*SIZE, 3)
+    assert annotation.shape == (*SIZE, 3)[: annotation.ndim] and image.shape == (*SIZE, 3)
 
 
 def test_test_writes_figures_files_and_pictures(trained, tmp_path):
-    tool('test').main([trained.config, trained.checkpoint, '--work-dir', str(tmp_path / 'run'),
-                       '--out', str(tmp_path / 'maps'), '--show-dir', str(tmp_path / 'shown')])
+    tool('test').main(
+        [
+            trained.config,
+            trained.checkpoint,
+            '--work-dir',
+            str(tmp_path / 'run'),
+            '--out',
+            str(tmp_path / 'maps'),
+            '--show-dir',
+            str(tmp_path / 'shown'),
+        ]
+    )
     figures = json.loads(next((tmp_path / 'run').glob('*/*.json')).read_text())
     assert 0 < figures['rmse'] < 180
     files = sorted((tmp_path / 'maps').iterdir())
@@ -71,20 +82,35 @@ def test_averaging_with_the_mirrored_image(trained, tmp_path, capsys):
 
 def test_the_demo_draws_what_the_model_predicts(trained, demo, tmp_path, capsys):  # noqa: F811
     from mmseg.apis import inference_model
+
     photo = tiny.write_photo(tmp_path / 'photo.png', size=(96, 120))
-    demo.main([photo, trained.config, trained.checkpoint, '--out-dir', str(tmp_path / 'out'),
-               '--generate', '--T', '100', '--copies', '1', '--steps', '1', '--device', 'cpu'])
+    demo.main(
+        [
+            photo,
+            trained.config,
+            trained.checkpoint,
+            '--out-dir',
+            str(tmp_path / 'out'),
+            '--generate',
+            '--T',
+            '100',
+            '--copies',
+            '1',
+            '--steps',
+            '1',
+            '--device',
+            'cpu',
+        ]
+    )
     drawn = cv2.imread(str(tmp_path / 'out/photo.png'))[..., ::-1]
     assert drawn.shape == (96, 120, 3)
     assert (tmp_path / 'out/photo_variants.png').exists()
-    predictor = demo.predictor_for(
-        demo.load_config(demo.parse_args([photo, trained.config])), trained.checkpoint)
+    predictor = demo.predictor_for(demo.load_config(demo.parse_args([photo, trained.config])), trained.checkpoint)
     sample = inference_model(predictor.model, photo)
     if trained.task == 'normals':
         expected = normals_picture(sample.pred_normal_map.data.numpy())
     else:
-        expected = depth_picture(sample.pred_depth_map.data.numpy(),
-                                 float(sample.pred_depth_map.data.max()))
+        expected = depth_picture(sample.pred_depth_map.data.numpy(), float(sample.pred_depth_map.data.max()))
     assert np.abs(drawn.astype(int) - expected).max() <= 1
 
 

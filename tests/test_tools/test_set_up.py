@@ -40,8 +40,7 @@ def builder(tmp_path, set_up, monkeypatch):
     def make(lines):
         python = tmp_path / 'bin' / 'python'
         python.parent.mkdir(exist_ok=True)
-        python.write_text('#!/bin/sh\nwhile [ "$1" != --wheel-dir ]; do shift; done; out=$2\n'
-                          + textwrap.dedent(lines))
+        python.write_text('#!/bin/sh\nwhile [ "$1" != --wheel-dir ]; do shift; done; out=$2\n' + textwrap.dedent(lines))
         python.chmod(0o755)
         return python
 
@@ -80,13 +79,15 @@ def test_failed_build_says_what_to_do_and_leaves_no_wheel(set_up, builder, tmp_p
 @pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGTERM])
 def test_killed_build_leaves_nothing_half_and_the_next_one_works(set_up, builder, tmp_path, how):
     python, folder = builder('echo half > $out/mmcv-2.1.0-cp311.whl; exec sleep 30'), tmp_path / 'c'
-    code = ('import importlib.util as u, pathlib, signal, sys\n'
-            f'spec = u.spec_from_file_location("set_up", {str(SCRIPT)!r})\n'
-            'm = u.module_from_spec(spec); spec.loader.exec_module(m)\n'
-            'm.check_compiler = lambda: None\n'
-            'signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n'
-            f'm.build_wheel(pathlib.Path({str(python)!r}), pathlib.Path({str(folder)!r}), '
-            '"2.1.0", "cpu")\n')
+    code = (
+        'import importlib.util as u, pathlib, signal, sys\n'
+        f'spec = u.spec_from_file_location("set_up", {str(SCRIPT)!r})\n'
+        'm = u.module_from_spec(spec); spec.loader.exec_module(m)\n'
+        'm.check_compiler = lambda: None\n'
+        'signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n'
+        f'm.build_wheel(pathlib.Path({str(python)!r}), pathlib.Path({str(folder)!r}), '
+        '"2.1.0", "cpu")\n'
+    )
     process = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.DEVNULL)
     until = time.time() + 30
     while not list(folder.glob('building-*/*.whl')) and time.time() < until:
@@ -100,9 +101,13 @@ def test_killed_build_leaves_nothing_half_and_the_next_one_works(set_up, builder
 
 
 def test_key_tells_builds_apart(set_up, monkeypatch):
-    keys = {set_up.wheel_key(CPU, '2.1.0', 'cpu'), set_up.wheel_key(GPU, '2.1.0', 'cpu'),
-            set_up.wheel_key(GPU, '2.1.0', 'cuda'), set_up.wheel_key(CPU, '2.0.1', 'cpu'),
-            set_up.wheel_key(dict(GPU, arch='sm80'), '2.1.0', 'cuda')}
+    keys = {
+        set_up.wheel_key(CPU, '2.1.0', 'cpu'),
+        set_up.wheel_key(GPU, '2.1.0', 'cpu'),
+        set_up.wheel_key(GPU, '2.1.0', 'cuda'),
+        set_up.wheel_key(CPU, '2.0.1', 'cpu'),
+        set_up.wheel_key(dict(GPU, arch='sm80'), '2.1.0', 'cuda'),
+    }
     monkeypatch.setenv('TORCH_CUDA_ARCH_LIST', '8.0;9.0+PTX')
     keys.add(set_up.wheel_key(GPU, '2.1.0', 'cuda'))
     assert len(keys) == 6

@@ -1,4 +1,5 @@
 """tools/switch_in.py: from somebody's config to a run of the whole system."""
+
 import importlib.util
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from diff2in1_mm.synthesis import SyntheticStore
+from diff2in1_mm.store.store import SyntheticStore
 from tests.test_engine.tiny import config, make_images
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,8 +28,9 @@ def own_config(tmp_path):
     """A segmentor on a ResNet, with images, that knows nothing of diffusion."""
     cfg = config(make_images(tmp_path / 'data', count=4), tmp_path / 'work', iters=4, mix=False)
     cfg.pop('custom_imports')
-    cfg.model.backbone = dict(type='ResNet', depth=18, base_channels=8, num_stages=2,
-                              out_indices=(0, 1), strides=(1, 2), dilations=(1, 1))
+    cfg.model.backbone = dict(
+        type='ResNet', depth=18, base_channels=8, num_stages=2, out_indices=(0, 1), strides=(1, 2), dilations=(1, 1)
+    )
     cfg.model.decode_head.update(in_channels=16, in_index=1)
     cfg.default_hooks.checkpoint.type = 'CheckpointHook'
     path = tmp_path / 'own.py'
@@ -38,8 +40,7 @@ def own_config(tmp_path):
 
 def test_a_switched_config_trains(tool, own_config, tmp_path, pipeline_folder, capsys):
     out = tmp_path / 'configs' / 'mine.py'
-    tool.main([str(own_config), '--out', str(out), '--diffusion', pipeline_folder, '--dtype',
-               'fp32', '--side', '64'])
+    tool.main([str(own_config), '--out', str(out), '--diffusion', pipeline_folder, '--dtype', 'fp32', '--side', '64'])
     assert f'python tools/train.py {out}' in capsys.readouterr().out
     cfg = Config.fromfile(out)
     assert cfg.model.backbone.out_channels == [None, 16]
@@ -56,8 +57,7 @@ def test_a_switched_config_trains(tool, own_config, tmp_path, pipeline_folder, c
 def test_nothing_is_overwritten_unasked(tool, own_config, tmp_path, capsys):
     out = tmp_path / 'mine.py'
     out.write_text('precious')
-    call = [str(own_config), '--out', str(out), '--out-channels', '0', '16', '--out-strides', '4',
-            '8']
+    call = [str(own_config), '--out', str(out), '--out-channels', '0', '16', '--out-strides', '4', '8']
     with pytest.raises(SystemExit):
         tool.main(call)
     assert '--overwrite' in capsys.readouterr().err and out.read_text() == 'precious'
@@ -76,11 +76,15 @@ def test_a_file_that_would_not_read_is_not_written(tool, tmp_path, capsys):
     assert 'cannot be read' in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('options, sentence', [
-    (['--out', 'mine.txt'], 'must end with .py'),
-    (['--out', 'mine.py', '--T', '0'], '1 to 999'),
-    (['--out', 'mine.py', '--out-channels', '8'], 'one of each'),
-    (['--out', 'mine.py'], "there is no config 'absent.py'")])
+@pytest.mark.parametrize(
+    'options, sentence',
+    [
+        (['--out', 'mine.txt'], 'must end with .py'),
+        (['--out', 'mine.py', '--T', '0'], '1 to 999'),
+        (['--out', 'mine.py', '--out-channels', '8'], 'one of each'),
+        (['--out', 'mine.py'], "there is no config 'absent.py'"),
+    ],
+)
 def test_bad_input(tool, tmp_path, monkeypatch, capsys, options, sentence):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stopped:

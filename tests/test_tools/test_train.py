@@ -15,8 +15,8 @@ from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS, init_default_scope
 
-from diff2in1_mm.paths import tool_path
-from diff2in1_mm.synthesis.store import SyntheticStore
+from diff2in1_mm.store.store import SyntheticStore
+from diff2in1_mm.utils.resources import tool_path
 
 from ..conftest import ROOT
 from ..test_engine.conftest import images, quick_runner, tiny_create  # noqa: F401
@@ -43,9 +43,12 @@ def write(cfg, folder):
 
 def start(command, folder, **env):
     return subprocess.Popen(
-        [sys.executable, *command], cwd=folder, stdout=open(folder / 'out.txt', 'w'),
-        stderr=subprocess.STDOUT, env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1',
-                                           CUDA_VISIBLE_DEVICES='', **env))
+        [sys.executable, *command],
+        cwd=folder,
+        stdout=open(folder / 'out.txt', 'w'),
+        stderr=subprocess.STDOUT,
+        env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='', **env),
+    )
 
 
 def train_in_two_processes(path, folder):
@@ -53,9 +56,21 @@ def train_in_two_processes(path, folder):
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
-    run = start(['-m', 'torch.distributed.run', '--nproc_per_node=2', f'--master_port={port}',
-                 tool_path('tools/train.py'), path, '--work-dir', 'run', '--launcher', 'pytorch'],
-                folder)
+    run = start(
+        [
+            '-m',
+            'torch.distributed.run',
+            '--nproc_per_node=2',
+            f'--master_port={port}',
+            tool_path('tools/train.py'),
+            path,
+            '--work-dir',
+            'run',
+            '--launcher',
+            'pytorch',
+        ],
+        folder,
+    )
     assert run.wait(timeout=300) == 0, (folder / 'out.txt').read_text()[-4000:]
 
 
@@ -64,14 +79,23 @@ def test_train_resume_and_test(images, tmp_path, capsys):  # noqa: F811
     path = write(config(images, tmp_path / 'run', iters=8, hook={}), tmp_path)
     run = str(tmp_path / 'run')
     tool('train').main([path, '--work-dir', run, '--cfg-options', 'train_cfg.max_iters=6'])
-    tool('train').main([path, '--work-dir', run, '--resume', '--amp', '--cfg-options',
-                        'log_level=INFO', 'experiment_name=resumed'])
+    tool('train').main(
+        [path, '--work-dir', run, '--resume', '--amp', '--cfg-options', 'log_level=INFO', 'experiment_name=resumed']
+    )
     summary = json.loads((tmp_path / 'run' / 'summary.json').read_text())
     assert list(summary['stages']) == ['warm_up', 'self_improving']
     assert 'self_improving' in capsys.readouterr().out.rpartition('Stages of this run')[2]
 
-    tool('test').main([path, str(tmp_path / 'run' / 'iter_8.pth'), '--work-dir',
-                       str(tmp_path / 'test'), '--out', str(tmp_path / 'maps')])
+    tool('test').main(
+        [
+            path,
+            str(tmp_path / 'run' / 'iter_8.pth'),
+            '--work-dir',
+            str(tmp_path / 'test'),
+            '--out',
+            str(tmp_path / 'maps'),
+        ]
+    )
     metrics = json.loads(next((tmp_path / 'test').glob('*/*.json')).read_text())
     for name, value in summary['stages']['self_improving'].items():
         assert metrics[name] == pytest.approx(value)
@@ -83,10 +107,9 @@ def test_nothing_to_resume_is_said(images, tmp_path):  # noqa: F811
     command = [path, '--work-dir', str(tmp_path / 'run'), '--resume']
     sentence = f'nothing to resume in {tmp_path / "run"}: starting anew'
     tool('train').main(command)
-    log, = (tmp_path / 'run').glob('*/*.log')
+    (log,) = (tmp_path / 'run').glob('*/*.log')
     assert f'WARNING - {sentence}' in log.read_text()
-    tool('train').main([*command, '--cfg-options', 'train_cfg.max_iters=2',
-                        'experiment_name=resumed'])
+    tool('train').main([*command, '--cfg-options', 'train_cfg.max_iters=2', 'experiment_name=resumed'])
     assert (tmp_path / 'run' / 'iter_2.pth').is_file()
     for log in (tmp_path / 'run').glob('*/*.log'):
         assert 'Resumed from' not in log.read_text() or sentence not in log.read_text()
@@ -102,8 +125,9 @@ def test_pictures_of_every_image(images, tmp_path, interval, count):  # noqa: F8
     path = write(cfg, tmp_path)
     init_default_scope('mmseg')
     torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict(), meta={}), tmp_path / 'w.pth')
-    tool('test').main([path, str(tmp_path / 'w.pth'), '--work-dir', str(tmp_path / 'work'),
-                       '--show-dir', str(tmp_path / 'shown')])
+    tool('test').main(
+        [path, str(tmp_path / 'w.pth'), '--work-dir', str(tmp_path / 'work'), '--show-dir', str(tmp_path / 'shown')]
+    )
     assert len(list((tmp_path / 'shown').rglob('*.png'))) == count
 
 
@@ -113,8 +137,9 @@ def test_mixed_precision_on_a_cpu(monkeypatch, kind):
     train = tool('train')
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     monkeypatch.setattr(train, 'cpu_takes_bf16', lambda: True)
-    cfg = Config(dict(optim_wrapper=dict(type=kind, loss_scale='dynamic', dtype='float16',
-                                         optimizer=dict(type='SGD', lr=0.1))))
+    cfg = Config(
+        dict(optim_wrapper=dict(type=kind, loss_scale='dynamic', dtype='float16', optimizer=dict(type='SGD', lr=0.1)))
+    )
     train._use_amp(cfg)
     assert cfg.optim_wrapper == dict(type='Bf16OptimWrapper', optimizer=dict(type='SGD', lr=0.1))
     cfg.optim_wrapper.type = dict
@@ -130,7 +155,6 @@ def test_a_run_without_the_hook_has_a_summary_too(images, tmp_path):  # noqa: F8
 
 
 class TestBadInput:
-
     def said(self, capsys, script, *argv):
         with pytest.raises(SystemExit) as end:
             tool(script).main(list(argv))
@@ -145,8 +169,8 @@ class TestBadInput:
     def test_a_misspelt_option(self, images, tmp_path, capsys):  # noqa: F811
         path = write(config(images, tmp_path, hook={}), tmp_path)
         assert "SelfImprovingHook has no option 'warmup'; did you mean 'warm_up'?" in self.said(
-            capsys, 'train', path, '--work-dir', str(tmp_path / 'run'), '--cfg-options',
-            'custom_hooks.0.warmup=3')
+            capsys, 'train', path, '--work-dir', str(tmp_path / 'run'), '--cfg-options', 'custom_hooks.0.warmup=3'
+        )
 
     def test_the_last_checkpoint_is_gone(self, images, tmp_path, capsys):  # noqa: F811
         path = write(config(images, tmp_path), tmp_path)
@@ -158,7 +182,8 @@ class TestBadInput:
         path = write(config(images, tmp_path), tmp_path)
         for argv in (['train', path], ['test', path, path]):
             assert '--work-dir /proc/nothing cannot be written' in self.said(
-                capsys, *argv, '--work-dir', '/proc/nothing')
+                capsys, *argv, '--work-dir', '/proc/nothing'
+            )
 
     def test_data_folder(self, images, tmp_path, capsys):  # noqa: F811
         path = write(config(images / 'nowhere', tmp_path, hook={}), tmp_path)
@@ -178,8 +203,7 @@ class TestBadInput:
         path = write(config(images, tmp_path), tmp_path)
         (tmp_path / 'run').mkdir()
         (tmp_path / 'run' / 'iter_7.pth').touch()
-        for argv in (['test', path, str(tmp_path / 'run')],
-                     ['train', path, '--resume', str(tmp_path / 'run')]):
+        for argv in (['test', path, str(tmp_path / 'run')], ['train', path, '--resume', str(tmp_path / 'run')]):
             assert 'the newest one in it, ' in (said := self.said(capsys, *argv))
             assert 'iter_7.pth' in said
         assert f'{path} cannot be read as a checkpoint' in self.said(capsys, 'test', path, path)
@@ -187,8 +211,7 @@ class TestBadInput:
     def test_a_checkpoint_of_another_model(self, images, tmp_path, capsys):  # noqa: F811
         path = write(config(images, tmp_path), tmp_path)
         other = tmp_path / 'other.pth'
-        torch.save(dict(state_dict={'roi_head.bbox_head.fc_cls.weight': torch.zeros(4, 8)},
-                        meta={}), other)
+        torch.save(dict(state_dict={'roi_head.bbox_head.fc_cls.weight': torch.zeros(4, 8)}, meta={}), other)
         for argv in (['test', path, str(other)], ['train', path, '--resume', str(other)]):
             said = self.said(capsys, *argv, '--work-dir', str(tmp_path / 'work'))
             assert 'other.pth does not fit the model of the config (Missing key(s): ' in said
@@ -202,12 +225,17 @@ class TestBadInput:
         assert 'tta_pipeline' in self.said(capsys, *test, '--tta')
         assert 'default_hooks.visualization' in self.said(capsys, *test, '--show-dir', 'shown')
         assert 'need a visualizer in the config' in self.said(
-            capsys, *test, '--show-dir', 'shown', '--cfg-options',
-            'default_hooks.visualization.type=SegVisualizationHook')
-        assert '--out /proc/nothing cannot be written' in self.said(
-            capsys, *test, '--out', '/proc/nothing')
+            capsys,
+            *test,
+            '--show-dir',
+            'shown',
+            '--cfg-options',
+            'default_hooks.visualization.type=SegVisualizationHook',
+        )
+        assert '--out /proc/nothing cannot be written' in self.said(capsys, *test, '--out', '/proc/nothing')
         assert '--launcher slurm starts processes on GPUs' in self.said(
-            capsys, 'train', path, '--work-dir', str(tmp_path / 'work'), '--launcher', 'slurm')
+            capsys, 'train', path, '--work-dir', str(tmp_path / 'work'), '--launcher', 'slurm'
+        )
         assert 'base_batch_size' in self.said(capsys, 'train', path, '--auto-scale-lr')
 
     @pytest.mark.parametrize('split', ['train', 'val'])
@@ -258,8 +286,9 @@ def test_killed_in_creation(images, tmp_path, tiny_create):  # noqa: F811
 
 
 def test_two_processes_on_the_cpu(images, tmp_path, pipeline_folder):  # noqa: F811
-    cfg = with_diffusion(pipeline_folder, images, tmp_path, iters=7, batch=2, workers=1,
-                         hook=dict(student_view='strong', interval=2))
+    cfg = with_diffusion(
+        pipeline_folder, images, tmp_path, iters=7, batch=2, workers=1, hook=dict(student_view='strong', interval=2)
+    )
     cfg.model.decode_head.norm_cfg.type = 'SyncBN'
     cfg.randomness = dict(seed=5, diff_rank_seed=True)  # of augmentations, not of the method
     path = write(cfg, tmp_path)
@@ -280,18 +309,25 @@ def test_a_store_made_beforehand_serves_the_run(images, tmp_path, pipeline_folde
     path = write(cfg, tmp_path)
     tool('train').main([path, '--work-dir', str(tmp_path / 'run')])
     by_run = SyntheticStore(tmp_path / 'store')
-    tool('create_data').main([path, str(tmp_path / 'run' / 'iter_3.pth'), '--out',
-                              str(tmp_path / 'made'), '--device', 'cpu'])
+    tool('create_data').main(
+        [path, str(tmp_path / 'run' / 'iter_3.pth'), '--out', str(tmp_path / 'made'), '--device', 'cpu']
+    )
     made = SyntheticStore(tmp_path / 'made')
     assert made.fingerprint == by_run.fingerprint and len(made) == len(by_run) == 8
     stamps = {r.id: os.stat(made.image_path(r)).st_mtime_ns for r in made.records()}
-    tool('train').main([path, '--work-dir', str(tmp_path / 'again'), '--cfg-options',
-                        f'train_dataloader.dataset.store={tmp_path / "made"}',
-                        'experiment_name=again'])
+    tool('train').main(
+        [
+            path,
+            '--work-dir',
+            str(tmp_path / 'again'),
+            '--cfg-options',
+            f'train_dataloader.dataset.store={tmp_path / "made"}',
+            'experiment_name=again',
+        ]
+    )
     made.refresh()
     assert stamps == {r.id: os.stat(made.image_path(r)).st_mtime_ns for r in made.records()}
-    summaries = [json.loads((tmp_path / name / 'summary.json').read_text())
-                 for name in ('run', 'again')]
+    summaries = [json.loads((tmp_path / name / 'summary.json').read_text()) for name in ('run', 'again')]
     assert summaries[0]['stages'] == summaries[1]['stages']
 
 

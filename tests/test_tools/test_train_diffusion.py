@@ -1,4 +1,5 @@
 """tools/train_diffusion.py from a folder of images to a pipeline that diffusers loads."""
+
 import json
 import os
 import runpy
@@ -18,14 +19,16 @@ from mmengine.config import Config
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from diff2in1_mm.diffusion import LatentDiffusion
-from diff2in1_mm.engine import AtomicCheckpointHook, creation_stage, diffusion_training
+from diff2in1_mm.creation import stage as creation_stage
+from diff2in1_mm.diffusion.latent_diffusion import LatentDiffusion
+from diff2in1_mm.hooks.checkpoint import AtomicCheckpointHook
+from diff2in1_mm.pretraining import training as diffusion_training
 
 from ..small_models import save_tiny_pipeline, tiny_pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = str(ROOT / 'tools' / 'train_diffusion.py')
-CONFIG = f'''
+CONFIG = f"""
 _base_ = [{str(ROOT / 'configs' / 'diffusion_camvid.py')!r}]
 images = dict(path='photos', size=(32, 48))
 default_hooks = dict(checkpoint=dict(interval=2), logger=dict(interval=1))
@@ -47,7 +50,7 @@ denoiser = dict(
     custom_hooks=[dict(type='EMAHook', ema_type='MomentumAnnealingEMA', gamma=10),
                   dict(type='SampleGridHook', count=2, interval=4),
                   dict(type='SavePipelineHook', interval=2)])
-'''
+"""
 
 
 @pytest.fixture
@@ -60,15 +63,21 @@ def place(tmp_path):
         small = rng.integers(0, 256, (3, 4, 3), dtype=np.uint8)
         cv2.imwrite(str(tmp_path / 'photos' / f'{i}.png'), cv2.resize(small, (60, 40)))
     (tmp_path / 'photos' / 'broken.jpg').write_bytes(b'not an image')
-    (tmp_path / 'captions.json').write_text(
-        json.dumps({f'{i}.png': f'a photo of {i} cars' for i in range(5)}))
+    (tmp_path / 'captions.json').write_text(json.dumps({f'{i}.png': f'a photo of {i} cars' for i in range(5)}))
     return tmp_path
 
 
 def train(place, *flags, options=()):
     """Run the tool in this process; what it printed as an error, or None."""
-    command = [str(place / 'config.py'), '--work-dir', str(place / 'work'), *flags,
-               '--cfg-options', f'data_root={place}', *options]
+    command = [
+        str(place / 'config.py'),
+        '--work-dir',
+        str(place / 'work'),
+        *flags,
+        '--cfg-options',
+        f'data_root={place}',
+        *options,
+    ]
     main = runpy.run_path(TOOL)['main']
     try:
         main(command)
@@ -79,9 +88,12 @@ def train(place, *flags, options=()):
 
 def weights(folder):
     """All tensors of a pipeline by part and name."""
-    return {(part, name): tensor for part in ('vae', 'unet', 'text_encoder')
-            for path in sorted(Path(folder, part).glob('*.safetensors'))
-            for name, tensor in load_file(path).items()}
+    return {
+        (part, name): tensor
+        for part in ('vae', 'unet', 'text_encoder')
+        for path in sorted(Path(folder, part).glob('*.safetensors'))
+        for name, tensor in load_file(path).items()
+    }
 
 
 def test_from_images_to_a_pipeline(place, capfd, monkeypatch):
@@ -103,8 +115,7 @@ def test_from_images_to_a_pipeline(place, capfd, monkeypatch):
     for stage in ('autoencoder', 'denoiser'):
         assert (work / stage / 'samples' / 'iter_4.png').is_file()
     start, end = weights(work / 'denoiser' / 'start'), weights(work / 'pipeline')
-    changed = {part for (part, name) in end
-               if not torch.equal(end[part, name], start[part, name])}
+    changed = {part for (part, name) in end if not torch.equal(end[part, name], start[part, name])}
     assert changed == {'unet', 'text_encoder'}
 
 
@@ -134,14 +145,13 @@ def test_resumed_training_equals_an_unbroken_one(place, monkeypatch):
     unbroken = weights(place / 'work' / 'pipeline')
     (place / 'work').rename(place / 'unbroken')
 
-    for stage, flags in (('autoencoder', ()), ('denoiser', ('--resume', ))):
+    for stage, flags in (('autoencoder', ()), ('denoiser', ('--resume',))):
         with monkeypatch.context() as patch, pytest.raises(InterruptedError):
             stop_after(patch, stage, 3)
             train(place, *flags)
     calls = []
     encode = diffusion_training.encode_images
-    monkeypatch.setattr(diffusion_training, 'encode_images',
-                        lambda *args: calls.append(args) or encode(*args))
+    monkeypatch.setattr(diffusion_training, 'encode_images', lambda *args: calls.append(args) or encode(*args))
     assert train(place, '--resume') is None
     resumed = weights(place / 'work' / 'pipeline')
     assert not calls
@@ -156,7 +166,8 @@ def test_existing_pipeline_is_adapted_fully(place):
     assert all(torch.equal(before[key], after[key]) == (key[0] != 'unet') for key in before)
     latents = load_file(place / 'work' / 'latents.safetensors')['latents'].float()
     model = LatentDiffusion.from_pretrained(pretrained)
-    from diff2in1_mm.datasets import ImageFolder
+    from diff2in1_mm.datasets.image_folder import ImageFolder
+
     image = ImageFolder(str(place / 'photos'), (32, 48)).whole(0)
     expected = model.encode(image[None] / 127.5 - 1)[0]
     assert (latents[0] - expected).abs().max() < 2e-3 * expected.abs().max()
@@ -175,8 +186,9 @@ def test_existing_pipeline_is_trained_on_autoencoder_included(place):
     start = weights(place / 'work' / 'denoiser' / 'start')
     assert all(torch.equal(before[key], start[key]) for key in before if key[0] == 'unet')
     # its latents mean what they meant: the U-Net knows them
-    trained, first = (AutoencoderKL.from_pretrained(folder, subfolder='vae')
-                      for folder in (place / 'work' / 'pipeline', pretrained))
+    trained, first = (
+        AutoencoderKL.from_pretrained(folder, subfolder='vae') for folder in (place / 'work' / 'pipeline', pretrained)
+    )
     assert trained.config.scaling_factor == first.config.scaling_factor
     images = torch.rand(2, 3, 32, 48) * 2 - 1
     with torch.no_grad():
@@ -186,14 +198,18 @@ def test_existing_pipeline_is_trained_on_autoencoder_included(place):
 
 def test_the_decoder_is_trained_alone(place):
     pretrained = save_tiny_pipeline(place / 'tiny')
-    options = [f'pretrained={pretrained}', 'train_autoencoder=True', 'train_denoiser=False',
-               'autoencoder.model.train_encoder=False', 'autoencoder.model.latent_noise=0.4']
+    options = [
+        f'pretrained={pretrained}',
+        'train_autoencoder=True',
+        'train_denoiser=False',
+        'autoencoder.model.train_encoder=False',
+        'autoencoder.model.latent_noise=0.4',
+    ]
     assert train(place, options=options) is None
     before, after = weights(pretrained), weights(place / 'work' / 'pipeline')
     assert before.keys() == after.keys()
     changed = {key for key in before if not torch.equal(before[key], after[key])}
-    assert {(part, name.split('.')[0]) for part, name in changed} == {
-        ('vae', 'decoder'), ('vae', 'post_quant_conv')}
+    assert {(part, name.split('.')[0]) for part, name in changed} == {('vae', 'decoder'), ('vae', 'post_quant_conv')}
     assert not (place / 'work' / 'latents.safetensors').exists()
 
 
@@ -220,30 +236,47 @@ def test_images_encoded_as_training_goes(place):
     assert (place / 'work' / 'pipeline' / 'model_index.json').is_file()
 
 
-@pytest.mark.parametrize('options, sentence', [
-    (['images.path=gone'], 'there is no image folder'),
-    (['images.path=*.py'], 'holds no image'),
-    (['images.size=(32,40)'], 'must be divisible by 16'),
-    (['autoencoder.train_dataloader.dataset.crop=(64,64)'],
-     'autoencoder.train_dataloader.dataset.crop (64, 64) is larger than images.size (32, 48)'),
-    (['autoencoder.model.crop=(16,48)'], 'autoencoder.model.crop (16, 48) is larger than '
-     'autoencoder.train_dataloader.dataset.crop (16, 32)'),
-    (['autoencoder.crop=(16,16)'], "autoencoder has no setting 'crop'; did you mean "
-     'autoencoder.model.crop or autoencoder.train_dataloader.dataset.crop?'),
-    (['denoiser.optim_wraper.type=OptimWrapper'], "'optim_wraper'; did you mean 'optim_wrapper'?"),
-    (['image.size=(32,48)'], "has no setting 'image'; did you mean 'images'?"),
-    (['images.size=32'], 'images.size = 32 must be (height, width)'),
-    (['images.pth=photos'], "ImageFolder has no option 'pth'; did you mean 'path'?"),
-    (['autoencoder.model.crop=(10,16)'], 'must be divisible by 4'),
-    (['images.captions=gone.json'], 'no captions file'),
-    (['images.captions=captions.json', 'denoiser.text_encoder.max_position_embeddings=5'],
-     '5 of 5 captions are longer than the 5 tokens'),
-    (['denoiser.model.prompt=one two three four five six seven eight nine ten eleven twelve '
-      'thirteen fourteen fifteen'], '1 of 1 captions are longer than the 16 tokens'),
-    (['train_autoencoder=False'], 'set `pretrained`'),
-    (['train_denoiser=False'], 'a denoiser that stays needs latents that stay'),
-    (['pretrained={place}/photos'], 'is not a diffusers pipeline that can be loaded'),
-])
+@pytest.mark.parametrize(
+    'options, sentence',
+    [
+        (['images.path=gone'], 'there is no image folder'),
+        (['images.path=*.py'], 'holds no image'),
+        (['images.size=(32,40)'], 'must be divisible by 16'),
+        (
+            ['autoencoder.train_dataloader.dataset.crop=(64,64)'],
+            'autoencoder.train_dataloader.dataset.crop (64, 64) is larger than images.size (32, 48)',
+        ),
+        (
+            ['autoencoder.model.crop=(16,48)'],
+            'autoencoder.model.crop (16, 48) is larger than autoencoder.train_dataloader.dataset.crop (16, 32)',
+        ),
+        (
+            ['autoencoder.crop=(16,16)'],
+            "autoencoder has no setting 'crop'; did you mean "
+            'autoencoder.model.crop or autoencoder.train_dataloader.dataset.crop?',
+        ),
+        (['denoiser.optim_wraper.type=OptimWrapper'], "'optim_wraper'; did you mean 'optim_wrapper'?"),
+        (['image.size=(32,48)'], "has no setting 'image'; did you mean 'images'?"),
+        (['images.size=32'], 'images.size = 32 must be (height, width)'),
+        (['images.pth=photos'], "ImageFolder has no option 'pth'; did you mean 'path'?"),
+        (['autoencoder.model.crop=(10,16)'], 'must be divisible by 4'),
+        (['images.captions=gone.json'], 'no captions file'),
+        (
+            ['images.captions=captions.json', 'denoiser.text_encoder.max_position_embeddings=5'],
+            '5 of 5 captions are longer than the 5 tokens',
+        ),
+        (
+            [
+                'denoiser.model.prompt=one two three four five six seven eight nine ten eleven twelve '
+                'thirteen fourteen fifteen'
+            ],
+            '1 of 1 captions are longer than the 16 tokens',
+        ),
+        (['train_autoencoder=False'], 'set `pretrained`'),
+        (['train_denoiser=False'], 'a denoiser that stays needs latents that stay'),
+        (['pretrained={place}/photos'], 'is not a diffusers pipeline that can be loaded'),
+    ],
+)
 def test_bad_input_is_one_sentence_before_any_work(place, options, sentence):
     error = train(place, options=[option.format(place=place) for option in options])
     assert sentence in error and '\n' not in error
@@ -271,8 +304,7 @@ def test_the_seed_is_that_of_the_run(place):
     training = diffusion_training.DiffusionTraining(cfg)
     assert training._autoencoder_section().model.seed == 3
     seen = []
-    training._runner = lambda name, section: seen.append(section) or SimpleNamespace(
-        train=lambda: None)
+    training._runner = lambda name, section: seen.append(section) or SimpleNamespace(train=lambda: None)
     training.train_denoiser('start')
     assert seen[0].model.seed == 3
 
@@ -301,8 +333,7 @@ def test_rooms_are_not_rendered_before_what_can_be_looked_at_without_them(place,
 
 
 def files(folder):
-    return {path: path.stat().st_mtime_ns for path in folder.rglob('*')
-            if path.is_file() and path.suffix != '.log'}
+    return {path: path.stat().st_mtime_ns for path in folder.rglob('*') if path.is_file() and path.suffix != '.log'}
 
 
 def test_a_finished_model_is_not_replaced(place, capfd):
@@ -326,11 +357,29 @@ def test_a_finished_model_is_not_replaced(place, capfd):
 
 @pytest.mark.slow
 def test_two_processes(place):
-    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2',
-               '--master_port=29641', TOOL, str(place / 'config.py'), '--launcher', 'pytorch',
-               '--work-dir', str(place / 'work'), '--cfg-options', f'data_root={place}']
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT,
-                          env=dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT)))
+    command = [
+        sys.executable,
+        '-m',
+        'torch.distributed.run',
+        '--nproc_per_node=2',
+        '--master_port=29641',
+        TOOL,
+        str(place / 'config.py'),
+        '--launcher',
+        'pytorch',
+        '--work-dir',
+        str(place / 'work'),
+        '--cfg-options',
+        f'data_root={place}',
+    ]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=ROOT,
+        env=dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT)),
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert (place / 'work' / 'pipeline' / 'model_index.json').is_file()
 
@@ -342,12 +391,10 @@ def test_encoding_may_outlast_the_timeout_of_a_barrier(place, monkeypatch, encod
     for module in (creation_stage, diffusion_training):
         monkeypatch.setattr(module, 'barrier', lambda: collective.wait(0.3), raising=False)
     monkeypatch.setattr(creation_stage, 'get_dist_info', lambda: (here.rank, 2))
-    monkeypatch.setattr(creation_stage, 'broadcast_object_list',
-                        lambda token: token.__setitem__(0, 'token'))
+    monkeypatch.setattr(creation_stage, 'broadcast_object_list', lambda token: token.__setitem__(0, 'token'))
     monkeypatch.setattr(diffusion_training, 'is_main_process', lambda: here.rank == 0)
     encode = diffusion_training.encode_images
-    monkeypatch.setattr(diffusion_training, 'encode_images',
-                        lambda *args: (time.sleep(1), encode(*args))[1])
+    monkeypatch.setattr(diffusion_training, 'encode_images', lambda *args: (time.sleep(1), encode(*args))[1])
     vae = tiny_pipeline().vae
     monkeypatch.setattr(diffusion_training, 'averaged_model', lambda _: SimpleNamespace(vae=vae))
 
@@ -366,7 +413,7 @@ def test_encoding_may_outlast_the_timeout_of_a_barrier(place, monkeypatch, encod
             training.start_pipeline()
         ends[rank] = Path(training.latents_file).is_file()
 
-    threads = [threading.Thread(target=run, args=(rank, )) for rank in (0, 1)]
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in (0, 1)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -1,4 +1,5 @@
 """Pictures of depth and normals: order of the colours, the scale, invalid pixels, both at once."""
+
 import cv2
 import numpy as np
 import pytest
@@ -9,8 +10,8 @@ pytest.importorskip('mmseg')
 
 from mmseg.structures import SegDataSample  # noqa: E402
 
+from diff2in1_mm.utils.pictures import depth_picture, normals_picture  # noqa: E402
 from diff2in1_mm.visualization.scene_visualizer import SceneLocalVisualizer  # noqa: E402
-from diff2in1_mm.visualization.scenes import depth_picture, normals_picture  # noqa: E402
 
 IMAGE = np.zeros((120, 160, 3), np.uint8)
 

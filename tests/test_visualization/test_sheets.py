@@ -1,9 +1,10 @@
 """Contact sheets: colours in the right place and order, whole files only."""
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from diff2in1_mm.visualization.sheets import contact_sheet, label_colours, overlay, write_picture
+from diff2in1_mm.utils.pictures import contact_sheet, label_colours, overlay, write_picture
 
 
 def test_palette_of_the_data_set_or_distinct_colours():

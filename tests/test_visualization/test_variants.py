@@ -1,4 +1,5 @@
 """The picture of a photograph and its variants: what stands where."""
+
 import numpy as np
 import pytest
 
@@ -18,8 +19,7 @@ def flat(value, size=(200, 240)):
 
 def rows(copies):
     """Variants of the values 63 to 71, predictions of 163 to 171."""
-    return [(100 * r, [Pair(flat(60 + 3 * r + c), flat(160 + 3 * r + c)) for c in range(copies)])
-            for r in range(1, 4)]
+    return [(100 * r, [Pair(flat(60 + 3 * r + c), flat(160 + 3 * r + c)) for c in range(copies)]) for r in range(1, 4)]
 
 
 def corner(picture, rgb):

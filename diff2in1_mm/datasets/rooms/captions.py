@@ -1,5 +1,4 @@
 """What a picture of a room shows, in words."""
-from typing import List
 
 import numpy as np
 
@@ -27,7 +26,7 @@ def describe(scene: Scene, instances: np.ndarray) -> str:
     return ', '.join([text, *_phrases(named)])
 
 
-def _phrases(items: List) -> List[str]:
+def _phrases(items: list) -> list[str]:
     """Neighbours are named together, the smaller one first."""
     words = [f'{_article(item.colour)} {item.colour} {item.kind}' for item in items]
     for i, big in enumerate(items):

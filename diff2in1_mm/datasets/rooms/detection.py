@@ -1,4 +1,5 @@
 """Rooms for MMDetection."""
+
 from mmdet.datasets import CocoDataset
 from mmengine.registry import DATASETS
 

@@ -1,12 +1,13 @@
 """Writes the Rooms world to disk: labelled splits and unlabelled pictures, from a seed."""
+
 import json
 import os
 import os.path as osp
 import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from multiprocessing import Pool
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -14,9 +15,9 @@ from filelock import FileLock
 from mmengine.logging import print_log
 from mmengine.utils import track_iter_progress, track_progress
 
-from ...diffusion import stable_seed
-from ...files import write_atomic
-from ...synthesis.codecs.scenes import encode_normals
+from ...tasks.codecs.scenes import encode_normals
+from ...utils.atomic_files import write_atomic
+from ...utils.randomness import stable_seed
 from .furniture import CLASSES, THINGS
 from .render import Room, render_room
 
@@ -28,9 +29,14 @@ _BYTES = dict(labelled=180e3, unlabelled=9e3)  # on disk, for each picture of 12
 _FOLDERS = ('images', 'annotations', 'depth', 'normals', 'boundaries')
 
 
-def make_rooms(root: str, splits: Sequence[str] = ('train', 'val'), seed: int = 0,
-               size: Tuple[int, int] = (128, 128), counts: Optional[Dict[str, int]] = None,
-               workers: Optional[int] = None) -> None:
+def make_rooms(
+    root: str,
+    splits: Sequence[str] = ('train', 'val'),
+    seed: int = 0,
+    size: tuple[int, int] = (128, 128),
+    counts: dict[str, int] | None = None,
+    workers: int | None = None,
+) -> None:
     """Render what is missing of the world below a folder.
 
     Files of a split: ``images/SPLIT/000000.png`` (``.jpg`` for the unlabelled one), and for
@@ -81,8 +87,10 @@ def _is_made(root: str, split: str, spec: dict) -> bool:
     except FileNotFoundError:
         return False
     if found != spec:
-        raise ValueError(f'{root} holds a split {split!r} of another world ({found}, wanted '
-                         f'{spec}): give another data_root, or delete the folder.')
+        raise ValueError(
+            f'{root} holds a split {split!r} of another world ({found}, wanted '
+            f'{spec}): give another data_root, or delete the folder.'
+        )
     return whole
 
 
@@ -92,8 +100,10 @@ def _folders(split: str) -> Sequence[str]:
 
 def _check_library(split: str) -> None:
     if split != 'unlabelled' and find_spec('pycocotools') is None:
-        raise ImportError('the boxes and masks of Rooms are written by pycocotools, which is not '
-                          'installed: run `pip install pycocotools`.')
+        raise ImportError(
+            'the boxes and masks of Rooms are written by pycocotools, which is not '
+            'installed: run `pip install pycocotools`.'
+        )
 
 
 def _check_space(root: str, split: str, spec: dict) -> None:
@@ -101,8 +111,10 @@ def _check_space(root: str, split: str, spec: dict) -> None:
     pixels = spec['size'][0] * spec['size'][1] / 128**2
     needed, free = _BYTES[kind] * pixels * spec['count'], shutil.disk_usage(root).free
     if needed > free:
-        raise OSError(f'the split {split!r} needs about {needed / 1e6:.0f} MB, but {root} has '
-                      f'{free / 1e6:.0f} MB left: give a data_root with more space.')
+        raise OSError(
+            f'the split {split!r} needs about {needed / 1e6:.0f} MB, but {root} has '
+            f'{free / 1e6:.0f} MB left: give a data_root with more space.'
+        )
 
 
 def _claim(root: str, split: str) -> None:
@@ -110,8 +122,9 @@ def _claim(root: str, split: str) -> None:
     if not any(map(osp.exists, (_marker(root, split), osp.join(root, f'rooms_{split}.json')))):
         for path in _paths(root, split):
             if osp.isfile(path) or osp.isdir(path) and os.listdir(path):
-                raise ValueError(f'{path} is there already and was not rendered by Rooms: give '
-                                 'another data_root, or move it away.')
+                raise ValueError(
+                    f'{path} is there already and was not rendered by Rooms: give another data_root, or move it away.'
+                )
     write_atomic(_marker(root, split), b'')
 
 
@@ -124,10 +137,11 @@ def _forget(root: str, split: str) -> None:
         os.remove(_marker(root, split))
 
 
-def _paths(root: str, split: str) -> List[str]:
+def _paths(root: str, split: str) -> list[str]:
     """Files and folders of a split, but the one that says it is complete."""
-    return ([osp.join(root, f'{name}_{split}.json') for name in ('captions', 'instances')]
-            + [osp.join(root, folder, split) for folder in _FOLDERS])
+    return [osp.join(root, f'{name}_{split}.json') for name in ('captions', 'instances')] + [
+        osp.join(root, folder, split) for folder in _FOLDERS
+    ]
 
 
 def _make_split(root: str, split: str, spec: dict, workers: int) -> None:
@@ -137,8 +151,7 @@ def _make_split(root: str, split: str, spec: dict, workers: int) -> None:
     _remove(root, split)  # what a killed process left
     for folder in _folders(split):
         os.makedirs(osp.join(root, folder, split))
-    tasks = [(root, split, index, spec['seed'], tuple(spec['size']), labelled)
-             for index in range(spec['count'])]
+    tasks = [(root, split, index, spec['seed'], tuple(spec['size']), labelled) for index in range(spec['count'])]
     try:
         records = _write_rooms(tasks, workers)
         files = dict(captions={r['name']: r['caption'] for r in records})
@@ -150,12 +163,11 @@ def _make_split(root: str, split: str, spec: dict, workers: int) -> None:
         _remove(root, split)
         raise
     finally:  # what could not be removed stays marked, and is removed the next time
-        if osp.exists(osp.join(root, f'rooms_{split}.json')) or not any(
-                map(osp.exists, _paths(root, split))):
+        if osp.exists(osp.join(root, f'rooms_{split}.json')) or not any(map(osp.exists, _paths(root, split))):
             _forget(root, split)
 
 
-def _write_rooms(tasks: List[tuple], workers: int) -> List[dict]:
+def _write_rooms(tasks: list[tuple], workers: int) -> list[dict]:
     """Records of all rooms, in order; after a failure no process is left that writes rooms."""
     if workers == 1:
         return track_progress(_write_room, tasks)
@@ -210,21 +222,28 @@ def _write(path: str, array: np.ndarray) -> None:
         raise OSError(f'{path} cannot be written: is the disk full?')
 
 
-def _objects(room: Room) -> List[dict]:
+def _objects(room: Room) -> list[dict]:
     """COCO annotations, without ids, of the objects that are seen."""
     from pycocotools import mask as coco_mask
+
     objects = []
     for number, kind in room.kinds.items():
         mask = room.instances == number
         code = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
         code['counts'] = code['counts'].decode()
-        objects.append(dict(category_id=THINGS.index(CLASSES[kind]) + 1, iscrowd=0,
-                            area=int(mask.sum()), segmentation=code,
-                            bbox=[float(x) for x in coco_mask.toBbox(code)]))
+        objects.append(
+            dict(
+                category_id=THINGS.index(CLASSES[kind]) + 1,
+                iscrowd=0,
+                area=int(mask.sum()),
+                segmentation=code,
+                bbox=[float(x) for x in coco_mask.toBbox(code)],
+            )
+        )
     return objects
 
 
-def _coco(records: List[dict], size: Sequence[int]) -> dict:
+def _coco(records: list[dict], size: Sequence[int]) -> dict:
     images, annotations = [], []
     for number, record in enumerate(records, 1):
         images.append(dict(id=number, file_name=record['name'], height=size[0], width=size[1]))

@@ -1,16 +1,25 @@
 """Colours and patterns of surfaces."""
+
 from dataclasses import dataclass, field
-from typing import Tuple
 
 import numpy as np
 
 #: Names that captions use, and sRGB values in [0, 1].
 COLOURS = dict(
-    red=(0.75, 0.13, 0.12), orange=(0.87, 0.45, 0.12), yellow=(0.88, 0.75, 0.22),
-    green=(0.22, 0.52, 0.24), teal=(0.13, 0.50, 0.52), blue=(0.16, 0.31, 0.68),
-    purple=(0.45, 0.24, 0.57), pink=(0.87, 0.53, 0.62), brown=(0.42, 0.26, 0.15),
-    beige=(0.80, 0.70, 0.54), white=(0.90, 0.89, 0.86), grey=(0.52, 0.53, 0.55),
-    black=(0.13, 0.13, 0.14))
+    red=(0.75, 0.13, 0.12),
+    orange=(0.87, 0.45, 0.12),
+    yellow=(0.88, 0.75, 0.22),
+    green=(0.22, 0.52, 0.24),
+    teal=(0.13, 0.50, 0.52),
+    blue=(0.16, 0.31, 0.68),
+    purple=(0.45, 0.24, 0.57),
+    pink=(0.87, 0.53, 0.62),
+    brown=(0.42, 0.26, 0.15),
+    beige=(0.80, 0.70, 0.54),
+    white=(0.90, 0.89, 0.86),
+    grey=(0.52, 0.53, 0.55),
+    black=(0.13, 0.13, 0.14),
+)
 
 
 @dataclass
@@ -55,10 +64,10 @@ class Material:
         else:
             mix = PATTERNS[self.pattern](*_unfold(places, normals), self.size, self.phase)
         colour = self.colour + mix[:, None] * (self.second - self.colour)
-        return np.clip(colour, 0, 1)**2.2
+        return np.clip(colour, 0, 1) ** 2.2
 
 
-def _unfold(places: np.ndarray, normals: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+def _unfold(places: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Two coordinates (n,) on the surface, by the axis that it faces most."""
     axis = np.abs(normals).argmax(axis=-1)
     u = np.where(axis == 0, places[:, 2], places[:, 0])
@@ -104,8 +113,7 @@ def _planks(u, v, size, phase):
 
 def _tiles(u, v, size, phase):
     x, y = (u / size + phase[0]) % 1, (v / size + phase[1]) % 1
-    shade = 0.25 * _cell(np.floor(u / size + phase[0]) * 31 + np.floor(v / size + phase[1]),
-                         phase[2])
+    shade = 0.25 * _cell(np.floor(u / size + phase[0]) * 31 + np.floor(v / size + phase[1]), phase[2])
     return np.where((x < 0.06) | (y < 0.06), 1.0, shade).astype('f4')
 
 
@@ -115,8 +123,7 @@ def _grain(u, v, size, phase):
 
 
 def _cloth(u, v, size, phase):
-    return np.clip(0.3 + 0.35 * _wave(70 * u, 70 * v, phase) + 0.2 * _wave(9 * u, 9 * v, phase),
-                   0, 1)
+    return np.clip(0.3 + 0.35 * _wave(70 * u, 70 * v, phase) + 0.2 * _wave(9 * u, 9 * v, phase), 0, 1)
 
 
 def _doors(u, v, size, phase):
@@ -130,9 +137,17 @@ def _books(u, v, size, phase):
     shelf, y = np.floor(v / 0.34 + phase[0]), (v / 0.34 + phase[0]) % 1
     book = np.floor(u / 0.05 + 9 * _cell(shelf, phase[1]))
     height = 0.55 + 0.35 * _cell(book + 57 * shelf, phase[2])
-    return np.where(y < 0.08, 0.0, np.where(y < height, _cell(book + 13 * shelf, phase[3]) - 0.2,
-                                            1.3)).astype('f4')
+    return np.where(y < 0.08, 0.0, np.where(y < height, _cell(book + 13 * shelf, phase[3]) - 0.2, 1.3)).astype('f4')
 
 
-PATTERNS = dict(stripes=_stripes, checks=_checks, dots=_dots, planks=_planks, tiles=_tiles,
-                grain=_grain, cloth=_cloth, doors=_doors, books=_books)
+PATTERNS = dict(
+    stripes=_stripes,
+    checks=_checks,
+    dots=_dots,
+    planks=_planks,
+    tiles=_tiles,
+    grain=_grain,
+    cloth=_cloth,
+    doors=_doors,
+    books=_books,
+)

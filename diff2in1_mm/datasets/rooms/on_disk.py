@@ -1,15 +1,26 @@
 """What the two data sets of Rooms share: their options, and the rendering on first use."""
+
 import json
 import os.path as osp
-from typing import List, Optional, Tuple
 
 from ..subset import draw_subset
 from .make import SPLITS, make_rooms
 
 #: Colours of the classes, RGB.
-PALETTE = ((204, 196, 178), (140, 100, 70), (236, 236, 236), (122, 190, 240), (224, 142, 54),
-           (200, 60, 90), (130, 60, 170), (64, 110, 90), (250, 214, 60), (60, 170, 60),
-           (226, 60, 40), (50, 90, 200))
+PALETTE = (
+    (204, 196, 178),
+    (140, 100, 70),
+    (236, 236, 236),
+    (122, 190, 240),
+    (224, 142, 54),
+    (200, 60, 90),
+    (130, 60, 170),
+    (64, 110, 90),
+    (250, 214, 60),
+    (60, 170, 60),
+    (226, 60, 40),
+    (50, 90, 200),
+)
 
 
 class RoomsOnDisk:
@@ -30,9 +41,17 @@ class RoomsOnDisk:
         OSError: No space to render.
     """
 
-    def __init__(self, split: str = 'train', num_labelled: Optional[int] = None, seed: int = 0,
-                 world: int = 0, size: Tuple[int, int] = (128, 128), count: Optional[int] = None,
-                 data_root: str = 'data/rooms', **kwargs) -> None:
+    def __init__(
+        self,
+        split: str = 'train',
+        num_labelled: int | None = None,
+        seed: int = 0,
+        world: int = 0,
+        size: tuple[int, int] = (128, 128),
+        count: int | None = None,
+        data_root: str = 'data/rooms',
+        **kwargs,
+    ) -> None:
         self.split, self.num_labelled, self.seed = split, num_labelled, seed
         self.prepare(dict(split=split, world=world, size=size, count=count, data_root=data_root))
         super().__init__(data_root=data_root, **{**self.places(split), **kwargs})
@@ -42,21 +61,26 @@ class RoomsOnDisk:
         """Render the split that a data set's config asks for, unless it is there."""
         split, count = cfg.get('split', 'train'), cfg.get('count')
         if count is None and split not in SPLITS:
-            raise ValueError(f'Rooms has the splits {", ".join(SPLITS)}; for {split!r} give `count`'
-                             ', the number of rooms to render.')
-        make_rooms(cfg.get('data_root', 'data/rooms'), [split], cfg.get('world', 0),
-                   tuple(cfg.get('size', (128, 128))), {split: count} if count else None)
+            raise ValueError(
+                f'Rooms has the splits {", ".join(SPLITS)}; for {split!r} give `count`, the number of rooms to render.'
+            )
+        make_rooms(
+            cfg.get('data_root', 'data/rooms'),
+            [split],
+            cfg.get('world', 0),
+            tuple(cfg.get('size', (128, 128))),
+            {split: count} if count else None,
+        )
 
     @staticmethod
     def places(split: str) -> dict:
         """The options of the library's data set that say where its files are."""
         raise NotImplementedError
 
-    def load_data_list(self) -> List[dict]:
+    def load_data_list(self) -> list[dict]:
         """All rooms of the split with their ``caption``, or the part that is drawn."""
         data = sorted(super().load_data_list(), key=lambda info: info['img_path'])
-        with open(osp.join(self.data_root, f'captions_{self.split}.json'),
-                  encoding='utf-8') as file:
+        with open(osp.join(self.data_root, f'captions_{self.split}.json'), encoding='utf-8') as file:
             captions = json.load(file)
         for info in data:
             info['caption'] = captions[osp.basename(info['img_path'])]

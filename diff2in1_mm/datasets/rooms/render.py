@@ -1,6 +1,6 @@
 """Ray casting of a room: the picture and its exact labels."""
+
 from dataclasses import dataclass
-from typing import List, Tuple
 
 import numpy as np
 
@@ -49,7 +49,7 @@ class Room:
         return found
 
 
-def render_room(seed: int, size: Tuple[int, int] = (128, 128)) -> Room:
+def render_room(seed: int, size: tuple[int, int] = (128, 128)) -> Room:
     """The picture of a seed with all its labels.
 
     Labels are those of the pixel's middle; the picture averages four rays per pixel.
@@ -78,11 +78,10 @@ def render_room(seed: int, size: Tuple[int, int] = (128, 128)) -> Room:
             classes[here] = CLASSES.index(scene.items[owners[index] - 1].kind)
     instances = owners[part]
     kinds = {int(i): CLASSES.index(scene.items[i - 1].kind) for i in np.unique(instances) if i}
-    return Room(photograph(scene, size, seed), classes, depth, normals, instances, kinds,
-                describe(scene, instances))
+    return Room(photograph(scene, size, seed), classes, depth, normals, instances, kinds, describe(scene, instances))
 
 
-def photograph(scene: Scene, size: Tuple[int, int], seed: int) -> np.ndarray:
+def photograph(scene: Scene, size: tuple[int, int], seed: int) -> np.ndarray:
     """The picture alone.
 
     Args:
@@ -102,15 +101,15 @@ def photograph(scene: Scene, size: Tuple[int, int], seed: int) -> np.ndarray:
         points = scene.camera.position + depth[..., None] * rays
         light += shade(scene, solids, part, points, rng)
     light /= len(_SAMPLES)
-    y, x = np.mgrid[-1:1:size[0] * 1j, -1:1:size[1] * 1j]
+    y, x = np.mgrid[-1 : 1 : size[0] * 1j, -1 : 1 : size[1] * 1j]
     light *= (1 - 0.1 * (x * x + y * y))[..., None]  # the lens lets less through at its edge
     light = np.clip(light, 0, None)
-    image = (light / (1 + 0.25 * light) * 1.1).clip(0, 1)**(1 / 2.2)
+    image = (light / (1 + 0.25 * light) * 1.1).clip(0, 1) ** (1 / 2.2)
     image = image + 0.012 * rng.randn(*image.shape)
     return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def _parts(scene: Scene) -> Tuple[List[Solid], np.ndarray]:
+def _parts(scene: Scene) -> tuple[list[Solid], np.ndarray]:
     """All solids, the shell first, and the number of the object that each belongs to."""
     solids, owners = [scene.shell], [0]
     for number, item in enumerate(scene.items, 1):
@@ -119,8 +118,9 @@ def _parts(scene: Scene) -> Tuple[List[Solid], np.ndarray]:
     return solids, np.array(owners, np.int32)
 
 
-def cast(solids: List[Solid], camera: Camera, size: Tuple[int, int],
-         place: Tuple[float, float] = (0.5, 0.5)) -> Tuple[np.ndarray, np.ndarray]:
+def cast(
+    solids: list[Solid], camera: Camera, size: tuple[int, int], place: tuple[float, float] = (0.5, 0.5)
+) -> tuple[np.ndarray, np.ndarray]:
     """What each ray of the camera meets first.
 
     Returns:
@@ -139,7 +139,7 @@ def cast(solids: List[Solid], camera: Camera, size: Tuple[int, int],
     return depth, part
 
 
-def _window(solid: Solid, camera: Camera, size: Tuple[int, int]) -> Tuple[slice, slice]:
+def _window(solid: Solid, camera: Camera, size: tuple[int, int]) -> tuple[slice, slice]:
     """The rows and columns in which a solid can be seen."""
     corners = (solid.corners() - camera.position) @ camera.axes.T
     depth = -corners[:, 2]
@@ -150,8 +150,10 @@ def _window(solid: Solid, camera: Camera, size: Tuple[int, int]) -> Tuple[slice,
     scale = camera.focal * max(size)
     columns = corners[:, 0] / depth * scale + size[1] / 2
     rows = size[0] / 2 - corners[:, 1] / depth * scale
-    return (slice(max(int(rows.min()) - 1, 0), max(int(rows.max()) + 2, 0)),
-            slice(max(int(columns.min()) - 1, 0), max(int(columns.max()) + 2, 0)))
+    return (
+        slice(max(int(rows.min()) - 1, 0), max(int(rows.max()) + 2, 0)),
+        slice(max(int(columns.min()) - 1, 0), max(int(columns.max()) + 2, 0)),
+    )
 
 
 def _surface(normals: np.ndarray) -> np.ndarray:
@@ -159,8 +161,9 @@ def _surface(normals: np.ndarray) -> np.ndarray:
     return np.where(normals[:, 1] > 0.5, FLOOR, np.where(normals[:, 1] < -0.5, CEILING, WALL))
 
 
-def shade(scene: Scene, solids: List[Solid], part: np.ndarray, points: np.ndarray,
-          rng: np.random.RandomState) -> np.ndarray:
+def shade(
+    scene: Scene, solids: list[Solid], part: np.ndarray, points: np.ndarray, rng: np.random.RandomState
+) -> np.ndarray:
     """Light that the points send to the camera: ambient, lamp with shadow, highlight, glow.
 
     Args:
@@ -194,14 +197,15 @@ def shade(scene: Scene, solids: List[Solid], part: np.ndarray, points: np.ndarra
     lit[lit] = ~shadowed(solids, points[lit] + 0.004 * normals[lit], lamp)
     direct = np.where(lit, cosine * 4 / (1.5 + distance * distance), 0)
     half = unit(unit(scene.camera.position - points) + towards)
-    shine = np.where(lit, gloss * np.clip(dot(normals, half), 0, None)**40, 0)
+    shine = np.where(lit, gloss * np.clip(dot(normals, half), 0, None) ** 40, 0)
     ambient = _openness(scene, points, normals) * (0.8 + 0.2 * normals[..., 1])
-    return (albedo * (direct[..., None] * scene.light_colour
-                      + ambient[..., None] * scene.ambient + glow[..., None])
-            + 0.5 * shine[..., None] * scene.light_colour)
+    return (
+        albedo * (direct[..., None] * scene.light_colour + ambient[..., None] * scene.ambient + glow[..., None])
+        + 0.5 * shine[..., None] * scene.light_colour
+    )
 
 
-def shadowed(solids: List[Solid], points: np.ndarray, lamp: np.ndarray) -> np.ndarray:
+def shadowed(solids: list[Solid], points: np.ndarray, lamp: np.ndarray) -> np.ndarray:
     """Whether anything stands between points (n, 3) and the lamp (3,): bool (n,)."""
     blocked = np.zeros(len(points), bool)
     rays = lamp - points
@@ -211,8 +215,7 @@ def shadowed(solids: List[Solid], points: np.ndarray, lamp: np.ndarray) -> np.nd
         centre = solid.centre
         reach = rays @ centre - along
         share = np.clip(reach / length, 0, 1)
-        gap = square - 2 * (points @ centre) + centre @ centre - share * (2 * reach
-                                                                        - share * length)
+        gap = square - 2 * (points @ centre) + centre @ centre - share * (2 * reach - share * length)
         near = np.flatnonzero((gap < solid.half @ solid.half) & ~blocked)
         if len(near):
             blocked[near] = solid.intersect(points[near], rays[near]) < 1
@@ -230,8 +233,7 @@ def _shell_albedo(scene: Scene, points: np.ndarray, normals: np.ndarray):
     albedo[skirting] = 0.65
     if scene.rug is not None:
         material, (x, z, width, depth) = scene.rug
-        on = ((surface == FLOOR) & (np.abs(points[:, 0] - x) < width)
-              & (np.abs(points[:, 2] - z) < depth))
+        on = (surface == FLOOR) & (np.abs(points[:, 0] - x) < width) & (np.abs(points[:, 2] - z) < depth)
         albedo[on], gloss[on] = material.albedo(points[on], normals[on]), 0
     return albedo, gloss
 

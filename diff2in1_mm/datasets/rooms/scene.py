@@ -1,6 +1,6 @@
 """A room to look at, drawn from a seed: shell, furniture, light and camera."""
+
 from dataclasses import dataclass
-from typing import List, Optional, Tuple
 
 import numpy as np
 
@@ -23,7 +23,7 @@ class Camera:
     axes: np.ndarray
     focal: float
 
-    def rays(self, height: int, width: int, offset: Tuple[float, float]) -> np.ndarray:
+    def rays(self, height: int, width: int, offset: tuple[float, float]) -> np.ndarray:
         """Directions through the pixels; their t is the depth in metres.
 
         Args:
@@ -61,8 +61,8 @@ class Scene:
     wall: Material
     floor: Material
     ceiling: Material
-    rug: Optional[Tuple[Material, Tuple[float, float, float, float]]]
-    items: List[Item]
+    rug: tuple[Material, tuple[float, float, float, float]] | None
+    items: list[Item]
     camera: Camera
     light: np.ndarray
     light_colour: np.ndarray
@@ -89,37 +89,57 @@ def draw_scene(seed: int) -> Scene:
     items += _windows(rng, size)
     camera = _camera(rng, size)
     warm = rng.uniform(-0.12, 0.12)
-    light = np.array([size[0] * rng.uniform(0.25, 0.75), size[1] - 0.25,
-                      size[2] * rng.uniform(0.3, 0.8)], np.float32)
+    light = np.array([size[0] * rng.uniform(0.25, 0.75), size[1] - 0.25, size[2] * rng.uniform(0.3, 0.8)], np.float32)
     strength = rng.uniform(1.5, 2.8)
     colour = strength * np.array([1 + warm, 1.0, 1 - warm])
     ambient = rng.uniform(0.22, 0.42) * np.array([1 - warm / 2, 1.0, 1 + warm / 2])
-    return Scene(shell, wall, floor, ceiling, _rug(rng, size), items, camera, light,
-                 colour.astype(np.float32), ambient.astype(np.float32), floor_name, wall_name)
+    return Scene(
+        shell,
+        wall,
+        floor,
+        ceiling,
+        _rug(rng, size),
+        items,
+        camera,
+        light,
+        colour.astype(np.float32),
+        ambient.astype(np.float32),
+        floor_name,
+        wall_name,
+    )
 
 
-def _wall(rng) -> Tuple[Material, str]:
-    name = str(rng.choice(['white', 'beige', 'blue', 'green', 'yellow', 'pink', 'grey', 'teal',
-                           'orange']))
+def _wall(rng) -> tuple[Material, str]:
+    name = str(rng.choice(['white', 'beige', 'blue', 'green', 'yellow', 'pink', 'grey', 'teal', 'orange']))
     colour = 0.55 * near_colour(rng, name) + 0.45 * near_colour(rng, 'white')
     second = colour * rng.uniform(0.75, 0.93)
     pattern = rng.choice(['plain', 'plain', 'plain', 'stripes', 'dots', 'tiles'])
-    return Material(colour, second, pattern, size=rng.uniform(0.18, 0.45),
-                    phase=rng.uniform(size=4)), name
+    return Material(colour, second, pattern, size=rng.uniform(0.18, 0.45), phase=rng.uniform(size=4)), name
 
 
-def _floor(rng) -> Tuple[Material, str]:
+def _floor(rng) -> tuple[Material, str]:
     kind = rng.choice(['wooden', 'wooden', 'tiled', 'carpeted'])
     if kind == 'wooden':
         colour = near_colour(rng, rng.choice(['brown', 'beige', 'orange'])) * rng.uniform(0.8, 1.1)
-        return Material(colour, colour * 0.6, 'planks', size=rng.uniform(0.1, 0.2),
-                        phase=rng.uniform(size=4), gloss=rng.uniform(0, 0.3)), kind
+        return Material(
+            colour,
+            colour * 0.6,
+            'planks',
+            size=rng.uniform(0.1, 0.2),
+            phase=rng.uniform(size=4),
+            gloss=rng.uniform(0, 0.3),
+        ), kind
     if kind == 'tiled':
         colour = near_colour(rng, rng.choice(['white', 'grey', 'beige', 'teal']))
         pattern = rng.choice(['tiles', 'checks'])
-        return Material(colour, colour * rng.uniform(0.35, 0.7), pattern,
-                        size=rng.uniform(0.25, 0.5), phase=rng.uniform(size=4),
-                        gloss=rng.uniform(0.1, 0.5)), kind
+        return Material(
+            colour,
+            colour * rng.uniform(0.35, 0.7),
+            pattern,
+            size=rng.uniform(0.25, 0.5),
+            phase=rng.uniform(size=4),
+            gloss=rng.uniform(0.1, 0.5),
+        ), kind
     colour = near_colour(rng, rng.choice(['grey', 'blue', 'green', 'red', 'beige', 'purple']))
     return Material(colour, colour * 0.6, 'cloth', phase=rng.uniform(size=4)), kind
 
@@ -136,10 +156,8 @@ def _rug(rng, size):
 
 def _camera(rng, size) -> Camera:
     """Near the front wall, looking into the room and a little down."""
-    position = np.array([size[0] * rng.uniform(0.2, 0.8), rng.uniform(1.05, 1.9),
-                         size[2] - rng.uniform(0.15, 0.7)])
-    target = np.array([size[0] * rng.uniform(0.25, 0.75), rng.uniform(0.3, 1.1),
-                       size[2] * rng.uniform(0.0, 0.35)])
+    position = np.array([size[0] * rng.uniform(0.2, 0.8), rng.uniform(1.05, 1.9), size[2] - rng.uniform(0.15, 0.7)])
+    target = np.array([size[0] * rng.uniform(0.25, 0.75), rng.uniform(0.3, 1.1), size[2] * rng.uniform(0.0, 0.35)])
     back = position - target
     back /= np.linalg.norm(back)
     right = np.cross([0, 1, 0], back)
@@ -148,10 +166,22 @@ def _camera(rng, size) -> Camera:
     return Camera(position.astype(np.float32), axes, rng.uniform(0.7, 1.1))
 
 
-def _furnish(rng, size) -> List[Item]:
-    items: List[Item] = []
-    for kind in ('sofa', 'cupboard', 'cupboard', 'table', 'plant', 'lamp', 'chair', 'chair',
-                 'ball', 'ball', 'block', 'block'):
+def _furnish(rng, size) -> list[Item]:
+    items: list[Item] = []
+    for kind in (
+        'sofa',
+        'cupboard',
+        'cupboard',
+        'table',
+        'plant',
+        'lamp',
+        'chair',
+        'chair',
+        'ball',
+        'ball',
+        'block',
+        'block',
+    ):
         if rng.rand() > dict(sofa=0.5, table=0.65, ball=0.5, chair=0.55).get(kind, 0.42):
             continue
         item = build(rng, kind)
@@ -163,7 +193,7 @@ def _furnish(rng, size) -> List[Item]:
     return items + _clutter(rng, items)
 
 
-def _spot(rng, kind: str, item: Item, items: List[Item], size):
+def _spot(rng, kind: str, item: Item, items: list[Item], size):
     """A place (x, z) and a direction for an object: against a wall, in a corner, or anywhere."""
     if kind in ('sofa', 'cupboard'):
         depth = np.abs(np.concatenate([s.corners() for s in item.solids])[:, 2]).max() + 0.02
@@ -182,15 +212,14 @@ def _spot(rng, kind: str, item: Item, items: List[Item], size):
     return rng.uniform(0.08, 0.92) * size[0], rng.uniform(0.05, 0.75) * size[2], yaw
 
 
-def _free(items: List[Item], x: float, z: float, radius: float, size) -> bool:
+def _free(items: list[Item], x: float, z: float, radius: float, size) -> bool:
     margin = min(radius, 0.3)
     if not (margin < x < size[0] - margin and margin < z < size[2] * 0.8):
         return False
-    return all(np.hypot(x - o.position[0], z - o.position[1]) > 0.85 * (radius + o.radius)
-               for o in items)
+    return all(np.hypot(x - o.position[0], z - o.position[1]) > 0.85 * (radius + o.radius) for o in items)
 
 
-def _clutter(rng, items: List[Item]) -> List[Item]:
+def _clutter(rng, items: list[Item]) -> list[Item]:
     """Small things on tables and low cupboards."""
     small = []
     for carrier in items:
@@ -200,8 +229,9 @@ def _clutter(rng, items: List[Item]) -> List[Item]:
             kind = str(rng.choice(['block', 'block', 'ball', 'plant']))
             item = build(rng, kind)
             shrink = rng.uniform(0.4, 0.6)
-            item.solids = [Solid(s.shape, s.centre * shrink, s.half * shrink, s.material, top=s.top)
-                           for s in item.solids]
+            item.solids = [
+                Solid(s.shape, s.centre * shrink, s.half * shrink, s.material, top=s.top) for s in item.solids
+            ]
             item.radius, item.height = item.radius * shrink, item.height * shrink
             reach = rng.uniform(0, 0.35) * carrier.radius
             angle = rng.uniform(0, 6.283)
@@ -211,7 +241,7 @@ def _clutter(rng, items: List[Item]) -> List[Item]:
     return small
 
 
-def _windows(rng, size) -> List[Item]:
+def _windows(rng, size) -> list[Item]:
     """Panes with a frame and bars, set into the back wall or a side wall."""
     items = []
     for wall in ('back', 'left', 'right'):
@@ -225,13 +255,13 @@ def _windows(rng, size) -> List[Item]:
         name = str(rng.choice(['white', 'white', 'brown', 'grey', 'black']))
         frame = Material(near_colour(rng, name))
         solids = [Solid(BOX, (0, up, 0), (width, height, 0.02), pane)]
-        solids += [Solid(BOX, (0, up + s * height, 0), (width + 0.05, 0.05, 0.05), frame)
-                   for s in (-1, 1)]
+        solids += [Solid(BOX, (0, up + s * height, 0), (width + 0.05, 0.05, 0.05), frame) for s in (-1, 1)]
         solids += [Solid(BOX, (s * width, up, 0), (0.05, height, 0.05), frame) for s in (-1, 1)]
-        solids += [Solid(BOX, (0, up, 0.01), (0.02, height, 0.02), frame),
-                   Solid(BOX, (0, up, 0.01), (width, 0.02, 0.02), frame)]
+        solids += [
+            Solid(BOX, (0, up, 0.01), (0.02, height, 0.02), frame),
+            Solid(BOX, (0, up, 0.01), (width, 0.02, 0.02), frame),
+        ]
         item = Item('window', name, solids)
-        x, z, yaw = dict(back=(along, 0.0, 0.0), left=(0.0, along, np.pi / 2),
-                         right=(size[0], along, -np.pi / 2))[wall]
+        x, z, yaw = dict(back=(along, 0.0, 0.0), left=(0.0, along, np.pi / 2), right=(size[0], along, -np.pi / 2))[wall]
         items.append(place(item, x, z, yaw))
     return items

@@ -1,6 +1,6 @@
 """Rooms for MMSegmentation."""
+
 import os.path as osp
-from typing import List
 
 from mmengine.registry import DATASETS
 from mmseg.datasets import BaseSegDataset
@@ -21,10 +21,13 @@ class RoomsDataset(RoomsOnDisk, BaseSegDataset):
 
     @staticmethod
     def places(split: str) -> dict:
-        return dict(img_suffix='.png', seg_map_suffix='.png', data_prefix=dict(
-            img_path=f'images/{split}', seg_map_path=f'annotations/{split}'))
+        return dict(
+            img_suffix='.png',
+            seg_map_suffix='.png',
+            data_prefix=dict(img_path=f'images/{split}', seg_map_path=f'annotations/{split}'),
+        )
 
-    def load_data_list(self) -> List[dict]:
+    def load_data_list(self) -> list[dict]:
         """All rooms of the split, or the part that is drawn."""
         data = super().load_data_list()
         for info in data:

@@ -4,8 +4,8 @@ World frame: x right, y up, z towards the viewer, in metres. A solid's frame is 
 vertical, moved and scaled, so that only unit shapes have to be intersected: an affine map keeps the
 ray's parameter t.
 """
+
 from dataclasses import dataclass, field
-from typing import Tuple
 
 import numpy as np
 
@@ -85,7 +85,7 @@ class Solid:
                 return _frustum(o, d, self.top)
             return _box(o, d, inside=self.shape == SHELL)
 
-    def normals(self, points: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    def normals(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Unit normals at points of the surface.
 
         Args:
@@ -141,9 +141,9 @@ def _frustum(o: np.ndarray, d: np.ndarray, top: float) -> np.ndarray:
     """Entry into x^2 + z^2 <= (middle - slope y)^2, -1 <= y <= 1."""
     middle, slope = (1 + top) / 2, (1 - top) / 2
     radius = middle - slope * o[..., 1]
-    a = d[..., 0]**2 + d[..., 2]**2 - (slope * d[..., 1])**2
+    a = d[..., 0] ** 2 + d[..., 2] ** 2 - (slope * d[..., 1]) ** 2
     b = o[..., 0] * d[..., 0] + o[..., 2] * d[..., 2] + slope * d[..., 1] * radius
-    c = o[..., 0]**2 + o[..., 2]**2 - radius**2
+    c = o[..., 0] ** 2 + o[..., 2] ** 2 - radius**2
     root = np.sqrt(b * b - a * c)
     best = np.full(d.shape[:-1], np.inf, np.float32)
     for t in ((-b - root) / a, (-b + root) / a):

@@ -1,4 +1,5 @@
 """Loading, changing and packing of depth and normals."""
+
 from .loading import LoadDepth, LoadNormals
 from .packing import PackSceneInputs
 from .preprocessor import SceneDataPreProcessor

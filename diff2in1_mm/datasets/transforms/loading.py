@@ -1,20 +1,20 @@
 """Depth and normals from files."""
+
 import io
-from typing import Optional
 
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.fileio import get
 from mmengine.registry import TRANSFORMS
 
-from ...synthesis.codecs.png import decode_png
-from ...synthesis.codecs.scenes import decode_normals
+from ...tasks.codecs.png import decode_png
+from ...tasks.codecs.scenes import decode_normals
 from .rotation import flip_done
 
 __all__ = ['LoadDepth', 'LoadNormals']
 
 
-def read_picture(path: str, backend_args: Optional[dict] = None) -> np.ndarray:
+def read_picture(path: str, backend_args: dict | None = None) -> np.ndarray:
     """A picture file as it is (any depth and channels), colours as RGB.
 
     Raises:
@@ -29,8 +29,9 @@ def read_picture(path: str, backend_args: Optional[dict] = None) -> np.ndarray:
 def _check_size(path: str, shape, results: dict) -> None:
     wanted = tuple(results.get('ori_shape', shape))[:2]
     if tuple(shape) != wanted:
-        raise ValueError(f'{path} is {shape[1]} x {shape[0]}, but its image {wanted[1]} x '
-                         f'{wanted[0]}: they must have one size')
+        raise ValueError(
+            f'{path} is {shape[1]} x {shape[0]}, but its image {wanted[1]} x {wanted[0]}: they must have one size'
+        )
 
 
 @TRANSFORMS.register_module()
@@ -51,7 +52,7 @@ class LoadNormals(BaseTransform):
         OSError: The file is missing or no picture.
     """
 
-    def __init__(self, flip_axes: str = '', backend_args: Optional[dict] = None) -> None:
+    def __init__(self, flip_axes: str = '', backend_args: dict | None = None) -> None:
         if not set(flip_axes) <= set('xyz'):
             raise ValueError(f'flip_axes names axes of x, y and z, not {flip_axes!r}')
         self.signs = np.array([-1 if axis in flip_axes else 1 for axis in 'xyz'], np.float32)
@@ -61,10 +62,11 @@ class LoadNormals(BaseTransform):
         """Adds ``gt_normal_map``."""
         path = results['normal_map_path']
         picture = read_picture(path, self.backend_args)
-        if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype not in (np.uint8,
-                                                                              np.uint16):
-            raise ValueError(f'{path} is {picture.dtype} of shape {picture.shape}: a picture of '
-                             'normals has three channels of 8 or 16 bits')
+        if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype not in (np.uint8, np.uint16):
+            raise ValueError(
+                f'{path} is {picture.dtype} of shape {picture.shape}: a picture of '
+                'normals has three channels of 8 or 16 bits'
+            )
         _check_size(path, picture.shape[:2], results)
         # a store's files are in our frame, whatever the data set's are in
         signs = 1 if results.get('normals_in_camera_frame') else self.signs
@@ -94,8 +96,13 @@ class LoadDepth(BaseTransform):
         OSError: The file is missing or cannot be read.
     """
 
-    def __init__(self, scale: float = 0.001, min_depth: float = 0.001,
-                 max_depth: Optional[float] = None, backend_args: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        scale: float = 0.001,
+        min_depth: float = 0.001,
+        max_depth: float | None = None,
+        backend_args: dict | None = None,
+    ) -> None:
         self.scale, self.min_depth, self.max_depth = scale, min_depth, max_depth
         self.backend_args = backend_args
 

@@ -1,4 +1,5 @@
 """The end of a pipeline with depth or normals."""
+
 import numpy as np
 import torch
 from mmengine.registry import TRANSFORMS
@@ -34,8 +35,10 @@ class PackSceneInputs(PackSegInputs):
             vectors = results['gt_normal_map']
             length = np.linalg.norm(vectors, axis=2)
             if not np.all((length == 0) | (np.abs(length - 1) < 1e-2)):
-                raise ValueError('gt_normal_map has vectors that are not of unit length: turn '
-                                 'scenes with RotateScene, which keeps them, not with RandomRotate')
+                raise ValueError(
+                    'gt_normal_map has vectors that are not of unit length: turn '
+                    'scenes with RotateScene, which keeps them, not with RandomRotate'
+                )
             data = torch.from_numpy(np.ascontiguousarray(vectors.transpose(2, 0, 1)))
             packed['data_samples'].gt_normal_map = PixelData(data=data)
         return packed
@@ -45,5 +48,7 @@ def _check_depth(results: dict) -> None:
     """MMSegmentation's transforms fill what comes in from outside with 255, a label of no class."""
     depth = results.get('gt_depth_map')
     if depth is not None and results.get('largest_depth', _FILL) < _FILL and (depth == _FILL).any():
-        raise ValueError(f'gt_depth_map is filled with {_FILL}, which would count as metres: turn '
-                         'scenes with RotateScene, or give the transform that fills seg_pad_val=0')
+        raise ValueError(
+            f'gt_depth_map is filled with {_FILL}, which would count as metres: turn '
+            'scenes with RotateScene, or give the transform that fills seg_pad_val=0'
+        )

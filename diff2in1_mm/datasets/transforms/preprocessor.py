@@ -1,5 +1,6 @@
 """Batches of images with depth or normals."""
-from typing import Any, Dict
+
+from typing import Any
 
 import torch.nn.functional as F
 from mmengine.registry import MODELS
@@ -22,7 +23,7 @@ class SceneDataPreProcessor(SegDataPreProcessor):
         ValueError: In training, depth or normals have another size than their image.
     """
 
-    def forward(self, data: dict, training: bool = False) -> Dict[str, Any]:
+    def forward(self, data: dict, training: bool = False) -> dict[str, Any]:
         """As ``SegDataPreProcessor``."""
         if not training:
             return super().forward(data, training)
@@ -49,4 +50,5 @@ def _check_sizes(data: dict) -> None:
                 raise ValueError(
                     f'{name} of {sample.metainfo.get("img_path")} does not have the size '
                     f'{width} x {height} of its image: in a training pipeline load it before what '
-                    'changes sizes, and leave out transforms that know only label maps (Pad)')
+                    'changes sizes, and leave out transforms that know only label maps (Pad)'
+                )

@@ -1,5 +1,6 @@
 """Changes of a scene that vectors must follow."""
-from typing import Optional, Sequence, Tuple, Union
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -9,7 +10,7 @@ from mmengine.registry import TRANSFORMS
 __all__ = ['RotateScene', 'flip_done', 'settle_flips']
 
 
-def flip_done(results: dict) -> Optional[str]:
+def flip_done(results: dict) -> str | None:
     """Direction of the flip that a pipeline has done so far; None without one."""
     return results.get('flip_direction') if results.get('flip') else None
 
@@ -44,11 +45,12 @@ class RotateScene(BaseTransform):
         seg_pad_val (int): For label maps. Default 255.
     """
 
-    def __init__(self, prob: float = 0.5, degree: Union[float, Sequence[float]] = 5.0,
-                 pad_val: float = 0, seg_pad_val: int = 255) -> None:
+    def __init__(
+        self, prob: float = 0.5, degree: float | Sequence[float] = 5.0, pad_val: float = 0, seg_pad_val: int = 255
+    ) -> None:
         self.prob = prob
         low, high = degree if isinstance(degree, Sequence) else (-degree, degree)
-        self.range: Tuple[float, float] = (low, high)
+        self.range: tuple[float, float] = (low, high)
         self.pad_val, self.seg_pad_val = pad_val, seg_pad_val
 
     def transform(self, results: dict) -> dict:
@@ -69,13 +71,18 @@ class RotateScene(BaseTransform):
     def _turn(picture: np.ndarray, angle: float, interpolation: int, outside: float) -> np.ndarray:
         height, width = picture.shape[:2]
         matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1.0)
-        return cv2.warpAffine(picture, matrix, (width, height), flags=interpolation,
-                              borderMode=cv2.BORDER_CONSTANT, borderValue=(outside, ) * 4)
+        return cv2.warpAffine(
+            picture,
+            matrix,
+            (width, height),
+            flags=interpolation,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=(outside,) * 4,
+        )
 
 
 def turn_vectors(vectors: np.ndarray, angle: float) -> np.ndarray:
     """Vectors (H, W, 3) turned counter-clockwise about the optical axis, degrees."""
     cosine, sine = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
     x, y = vectors[..., 0], vectors[..., 1]
-    return np.stack([cosine * x - sine * y, sine * x + cosine * y, vectors[..., 2]],
-                    -1).astype(np.float32)
+    return np.stack([cosine * x - sine * y, sine * x + cosine * y, vectors[..., 2]], -1).astype(np.float32)

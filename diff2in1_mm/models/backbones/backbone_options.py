@@ -1,27 +1,32 @@
 """Checks and derived settings of :class:`DiffusionBackbone`."""
+
 import logging
 import math
-from typing import List, Optional, Sequence, Union
+from collections.abc import Sequence
 
 import torch
 from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ...channel_order import swaps_channels
-from ...diffusion import LatentDiffusion, check_channels
+from ...diffusion.conditions.condition import check_channels
+from ...diffusion.latent_diffusion import LatentDiffusion
+from ...utils.image_values import swaps_channels
 
 
-def check_options(model: LatentDiffusion, timestep: int, feature_dropout: float,
-                  input_std: Union[float, Sequence[float]]) -> None:
+def check_options(
+    model: LatentDiffusion, timestep: int, feature_dropout: float, input_std: float | Sequence[float]
+) -> None:
     """Stop on values out of range.
 
     Raises:
         ValueError: One sentence that says the range.
     """
     if not 0 <= timestep < model.num_train_timesteps:
-        raise ValueError(f'backbone.timestep = {timestep} is out of range: between 0 and '
-                         f'{model.num_train_timesteps - 1} (small values keep the most detail)')
+        raise ValueError(
+            f'backbone.timestep = {timestep} is out of range: between 0 and '
+            f'{model.num_train_timesteps - 1} (small values keep the most detail)'
+        )
     if not 0 <= feature_dropout < 1:
         raise ValueError(f'backbone.feature_dropout = {feature_dropout} must be in [0, 1)')
     if (torch.as_tensor(input_std, dtype=torch.float32) <= 0).any():
@@ -40,19 +45,23 @@ def check_channel_order(data_preprocessor: nn.Module, input_bgr: bool) -> None:
     """
     swaps = swaps_channels(data_preprocessor)
     if swaps == input_bgr:
-        print_log(f'The data preprocessor has bgr_to_rgb={swaps} and the backbone input_bgr='
-                  f'{input_bgr}: unless your images are loaded as RGB, the diffusion model sees '
-                  f'red and blue exchanged; set backbone.input_bgr={not swaps}.', 'current',
-                  level=logging.WARNING)
+        print_log(
+            f'The data preprocessor has bgr_to_rgb={swaps} and the backbone input_bgr='
+            f'{input_bgr}: unless your images are loaded as RGB, the diffusion model sees '
+            f'red and blue exchanged; set backbone.input_bgr={not swaps}.',
+            'current',
+            level=logging.WARNING,
+        )
 
 
-def static_embeddings(model: LatentDiffusion, condition: Optional[dict]) -> Tensor:
+def static_embeddings(model: LatentDiffusion, condition: dict | None) -> Tensor:
     """Embeddings (1, L, C) of a condition that does not depend on the image."""
     built = MODELS.build(condition or dict(type='Prompt'))
     if built.per_image:
         raise ValueError(
             f'{type(built).__name__} describes single images and serves the generator; the '
-            'backbone takes Prompt, ClassNames or one PrecomputedEmbeddings for all images')
+            'backbone takes Prompt, ClassNames or one PrecomputedEmbeddings for all images'
+        )
     embeddings = built.embed(model.text)
     check_channels(embeddings, model)
     return embeddings.to(model.dtype)
@@ -80,7 +89,7 @@ def dtype_for_heads(own: torch.dtype, plain: torch.dtype, device_type: str) -> t
     return torch.promote_types(own, torch.float32)
 
 
-def match_strides(wanted: Sequence[int], available: Sequence[int]) -> List[int]:
+def match_strides(wanted: Sequence[int], available: Sequence[int]) -> list[int]:
     """Index of the map that feeds each output.
 
     As many outputs as maps are fed in order, from fine to deep, if they are wanted in order;
@@ -88,5 +97,4 @@ def match_strides(wanted: Sequence[int], available: Sequence[int]) -> List[int]:
     """
     if len(wanted) == len(available) and list(wanted) == sorted(wanted):
         return list(range(len(wanted)))
-    return [min(range(len(available)), key=lambda i: abs(math.log2(available[i] / stride)))
-            for stride in wanted]
+    return [min(range(len(available)), key=lambda i: abs(math.log2(available[i] / stride))) for stride in wanted]

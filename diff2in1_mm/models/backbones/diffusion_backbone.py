@@ -1,8 +1,9 @@
 """A frozen latent diffusion model as the backbone of any MMSeg or MMDet model."""
+
 import math
 import warnings
+from collections.abc import Sequence
 from contextlib import contextmanager
-from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -12,11 +13,12 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ...diffusion import (LatentDiffusion, Tap, attention_layers, channel_dropout, crop_to_stride,
-                          mean_attention, sample_noise, same_weights, seeded_generators,
-                          select_taps)
-from .backbone_options import (check_channel_order, check_options, dtype_for_heads, match_strides,
-                               static_embeddings)
+from ...diffusion.attention_maps import attention_layers, mean_attention
+from ...diffusion.latent_diffusion import LatentDiffusion, same_weights
+from ...diffusion.padding import crop_to_stride
+from ...diffusion.taps import Tap, select_taps
+from ...utils.randomness import channel_dropout, sample_noise, seeded_generators
+from .backbone_options import check_channel_order, check_options, dtype_for_heads, match_strides, static_embeddings
 from .feature_cache import FeatureCache
 
 # MMDetection's PhotoMetricDistortion cuts nothing off and reaches -1.4 and 2.4; images normalised
@@ -82,31 +84,35 @@ class DiffusionBackbone(BaseModule):
 
     frozen = True
 
-    def __init__(self,
-                 diffusion: Union[str, dict],
-                 taps: Union[str, Sequence[str]] = 'decoder',
-                 timestep: int = 1,
-                 noise: bool = False,
-                 sample_posterior: bool = False,
-                 scale_latents: bool = True,
-                 attention_maps: bool = False,
-                 keep_padding: bool = False,
-                 condition: Optional[dict] = None,
-                 input_mean: Union[float, Sequence[float]] = 127.5,
-                 input_std: Union[float, Sequence[float]] = 127.5,
-                 input_bgr: bool = False,
-                 out_channels: Optional[Sequence[Optional[int]]] = None,
-                 out_strides: Optional[Sequence[int]] = None,
-                 feature_dropout: float = 0.,
-                 cached_images: int = 0,
-                 save_frozen: bool = False,
-                 pretrained: Optional[str] = None,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        diffusion: str | dict,
+        taps: str | Sequence[str] = 'decoder',
+        timestep: int = 1,
+        noise: bool = False,
+        sample_posterior: bool = False,
+        scale_latents: bool = True,
+        attention_maps: bool = False,
+        keep_padding: bool = False,
+        condition: dict | None = None,
+        input_mean: float | Sequence[float] = 127.5,
+        input_std: float | Sequence[float] = 127.5,
+        input_bgr: bool = False,
+        out_channels: Sequence[int | None] | None = None,
+        out_strides: Sequence[int] | None = None,
+        feature_dropout: float = 0.0,
+        cached_images: int = 0,
+        save_frozen: bool = False,
+        pretrained: str | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
         super().__init__(init_cfg=init_cfg)
         if pretrained is not None:
-            warnings.warn(f'`pretrained={pretrained}` belongs to the backbone that '
-                          'DiffusionBackbone replaces and is ignored; its weights come from '
-                          '`diffusion`')
+            warnings.warn(
+                f'`pretrained={pretrained}` belongs to the backbone that '
+                'DiffusionBackbone replaces and is ignored; its weights come from '
+                '`diffusion`'
+            )
         options = dict(source=diffusion) if isinstance(diffusion, str) else dict(diffusion)
         model = LatentDiffusion.from_pretrained(**options)
         check_options(model, timestep, feature_dropout, input_std)
@@ -118,15 +124,16 @@ class DiffusionBackbone(BaseModule):
         self.input_bgr, self.save_frozen = input_bgr, save_frozen
         self.attention_maps, self.keep_padding = attention_maps, keep_padding
         self.groups = select_taps(model.taps(), taps)
-        self.attention_layers = (attention_layers(model.unet, model.latent_stride)
-                                 if attention_maps else {})
+        self.attention_layers = attention_layers(model.unet, model.latent_stride) if attention_maps else {}
         self.tap_strides = tuple(group[0].stride for group in self.groups)
-        self._served: Optional[Tuple[Tensor, ...]] = None
+        self._served: tuple[Tensor, ...] | None = None
         self._range_checked = False
         self._cache = FeatureCache(cached_images) if cached_images else None
         if cached_images and (noise or sample_posterior):
-            raise ValueError('backbone.cached_images keeps features that are the same every time: '
-                             'switch `noise` and `sample_posterior` off, or the cache')
+            raise ValueError(
+                'backbone.cached_images keeps features that are the same every time: '
+                'switch `noise` and `sample_posterior` off, or the cache'
+            )
         for name, value in (('input_mean', input_mean), ('input_std', input_std)):
             value = torch.as_tensor(value, dtype=torch.float32).reshape(-1, 1, 1)
             self.register_buffer(name, value, persistent=False)
@@ -142,21 +149,24 @@ class DiffusionBackbone(BaseModule):
             raise ValueError(
                 f'backbone.attention_maps finds no cross-attention at the strides of the taps '
                 f'{self.tap_strides} that is coarser than the latents: choose other taps, or '
-                'switch it off')
+                'switch it off'
+            )
         tokens = self._embeddings.shape[1]
-        totals = [total + tokens if stride in self.attention_layers else total
-                  for total, stride in zip(totals, self.tap_strides)]
+        totals = [
+            total + tokens if stride in self.attention_layers else total
+            for total, stride in zip(totals, self.tap_strides)
+        ]
         raw = [totals[i] for i in self.output_maps]
         wanted = tuple(out_channels or raw)
         if len(wanted) != len(self.strides):
-            raise ValueError(f'out_channels {wanted} and the strides {self.strides} '
-                             'must have the same length')
+            raise ValueError(f'out_channels {wanted} and the strides {self.strides} must have the same length')
         self.out_channels = tuple(i if o is None else o for i, o in zip(raw, wanted))
         self.unread = {i for i, channels in enumerate(wanted) if channels is None}
         self.projections = None
         if out_channels is not None:
             self.projections = nn.ModuleList(
-                nn.Identity() if o is None else nn.Conv2d(i, o, 1) for i, o in zip(raw, wanted))
+                nn.Identity() if o is None else nn.Conv2d(i, o, 1) for i, o in zip(raw, wanted)
+            )
 
     def _apply(self, fn, recurse=True):
         """Move the frozen model along, although it is no submodule."""
@@ -165,7 +175,7 @@ class DiffusionBackbone(BaseModule):
         object.__setattr__(self, '_embeddings', fn(self._embeddings))
         return self
 
-    def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Feature maps of a batch.
 
         Args:
@@ -179,8 +189,7 @@ class DiffusionBackbone(BaseModule):
         """
         maps = self.features(images) if self._served is None else self._served
         # served or cached ones can be of a pass under autocast, in the diffusion model's dtype
-        maps = [feature.to(dtype_for_heads(feature.dtype, images.dtype, images.device.type))
-                for feature in maps]
+        maps = [feature.to(dtype_for_heads(feature.dtype, images.dtype, images.device.type)) for feature in maps]
         if self.training and self.feature_dropout:
             rows = range(len(images))
             generators = seeded_generators(*self._draw('feature dropout'), samples=rows)
@@ -192,13 +201,15 @@ class DiffusionBackbone(BaseModule):
         covered = self._covered(images.shape[-2:])
         sizes = [tuple(math.ceil(side / s) for side in covered) for s in self.strides]
         outputs = [
-            feature if i in self.unread or feature.shape[-2:] == size else F.interpolate(
-                feature, size=size, mode='bilinear', align_corners=False)
-            for i, (feature, size) in enumerate(zip(outputs, sizes))]
+            feature
+            if i in self.unread or feature.shape[-2:] == size
+            else F.interpolate(feature, size=size, mode='bilinear', align_corners=False)
+            for i, (feature, size) in enumerate(zip(outputs, sizes))
+        ]
         return tuple(feature.contiguous() for feature in outputs)
 
     @torch.no_grad()
-    def features(self, images: Tensor) -> Tuple[Tensor, ...]:
+    def features(self, images: Tensor) -> tuple[Tensor, ...]:
         """The frozen maps of a batch: one VAE encoding and one U-Net pass.
 
         Args:
@@ -212,7 +223,7 @@ class DiffusionBackbone(BaseModule):
             return self._cache.get(images, self._run)
         return self._run(images)
 
-    def _run(self, images: Tensor) -> Tuple[Tensor, ...]:
+    def _run(self, images: Tensor) -> tuple[Tensor, ...]:
         pixels = self.to_unit_range(images)
         self._check_range(pixels)
         pixels = pixels.clamp(-1, 1)
@@ -231,8 +242,9 @@ class DiffusionBackbone(BaseModule):
         maps = self.diffusion.predict(latents, self.timestep, self._embeddings, self.tap_names)[1]
         return self.from_taps(maps, images.shape[-2:], images.dtype)
 
-    def from_taps(self, maps: Dict[str, Tensor], size: Tuple[int, int],
-                  dtype: torch.dtype = torch.float32) -> Tuple[Tensor, ...]:
+    def from_taps(
+        self, maps: dict[str, Tensor], size: tuple[int, int], dtype: torch.dtype = torch.float32
+    ) -> tuple[Tensor, ...]:
         """The maps of :meth:`features` from a U-Net pass that was made elsewhere.
 
         The last denoising step of a generated image gives its features for free.
@@ -250,13 +262,14 @@ class DiffusionBackbone(BaseModule):
         size = self._covered(size)
         # The taps are of one dtype, which an autocast of another one would refuse to join.
         with torch.autocast(first.device.type, enabled=False):
-            found = [crop_to_stride(self._joined(maps, group), size, group[0].stride).to(dtype)
-                     for group in self.groups]
+            found = [
+                crop_to_stride(self._joined(maps, group), size, group[0].stride).to(dtype) for group in self.groups
+            ]
         # On GPUs the U-Net runs in channels_last, and cropping leaves a view. Layers pass the
         # layout on, and MMCV's RoIAlign takes any memory for a contiguous map, without a word.
         return tuple(feature.contiguous() for feature in found)
 
-    def _joined(self, maps: Dict[str, Tensor], group: List[Tap]) -> Tensor:
+    def _joined(self, maps: dict[str, Tensor], group: list[Tap]) -> Tensor:
         """All channels (N, C, h, w) of one stride: the taps, then the attention maps."""
         parts = [maps[tap.name] for tap in group]
         layers = self.attention_layers.get(group[0].stride)
@@ -264,7 +277,7 @@ class DiffusionBackbone(BaseModule):
             parts.append(mean_attention(maps, layers, parts[0].shape[-2:]))
         return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
 
-    def _covered(self, size: Tuple[int, int]) -> Tuple[int, int]:
+    def _covered(self, size: tuple[int, int]) -> tuple[int, int]:
         """Height and width in pixels that the maps cover, of an image of that size."""
         if not self.keep_padding:
             return tuple(size)
@@ -272,7 +285,7 @@ class DiffusionBackbone(BaseModule):
         return tuple(math.ceil(side / stride) * stride for side in size)
 
     @property
-    def tap_names(self) -> List[str]:
+    def tap_names(self) -> list[str]:
         """list[str]: Modules of the U-Net whose outputs (or attention) are needed."""
         names = [tap.name for group in self.groups for tap in group]
         for stride in self.tap_strides:
@@ -329,19 +342,23 @@ class DiffusionBackbone(BaseModule):
         Raises:
             ValueError: They differ, so that images would not reach the diffusion model in [-1, 1].
         """
+
         def three(values, missing: float) -> Tensor:
             values = torch.tensor(missing) if values is None else values.cpu().float()
             return values.reshape(-1).expand(3)
 
-        theirs = (three(getattr(data_preprocessor, 'mean', None), 0.),
-                  three(getattr(data_preprocessor, 'std', None), 1.))
-        ours = three(self.input_mean, 0.), three(self.input_std, 1.)
+        theirs = (
+            three(getattr(data_preprocessor, 'mean', None), 0.0),
+            three(getattr(data_preprocessor, 'std', None), 1.0),
+        )
+        ours = three(self.input_mean, 0.0), three(self.input_std, 1.0)
         if not all(torch.allclose(a, b, atol=0.01) for a, b in zip(ours, theirs)):
             raise ValueError(
                 f'the data preprocessor normalises with mean {theirs[0].tolist()} and std '
                 f'{theirs[1].tolist()}, but backbone.input_mean is {ours[0].tolist()} and '
                 f'backbone.input_std {ours[1].tolist()}: set them to the same values, so that '
-                'images reach the diffusion model in [-1, 1]')
+                'images reach the diffusion model in [-1, 1]'
+            )
         check_channel_order(data_preprocessor, self.input_bgr)
 
     def _check_range(self, pixels: Tensor) -> None:
@@ -353,7 +370,8 @@ class DiffusionBackbone(BaseModule):
             raise ValueError(
                 f'images reach the diffusion model in [{low:.2f}, {high:.2f}] instead of [-1, 1]: '
                 'set backbone.input_mean and backbone.input_std to the mean and std of the data '
-                'preprocessor')
+                'preprocessor'
+            )
         self._range_checked = True
 
     def _draw(self, purpose: str) -> tuple:
@@ -377,7 +395,7 @@ class DiffusionBackbone(BaseModule):
         """Check that the checkpoint belongs to this diffusion model, or take the weights in it."""
         stored = [key for key in state_dict if key.startswith(f'{prefix}diffusion.')]
         if stored:
-            weights = {key[len(prefix) + len('diffusion.'):]: state_dict.pop(key) for key in stored}
+            weights = {key[len(prefix) + len('diffusion.') :]: state_dict.pop(key) for key in stored}
             self.diffusion.load_state_dict(weights)
             self.frozen_fingerprint.copy_(self.diffusion.fingerprint())
         key = f'{prefix}frozen_fingerprint'
@@ -386,8 +404,8 @@ class DiffusionBackbone(BaseModule):
             raise ValueError(
                 'the checkpoint was trained on the features of another diffusion model than '
                 f'{self.diffusion.source!r}: set `model.backbone.diffusion` to the model that the '
-                "checkpoint's own config names")
+                "checkpoint's own config names"
+            )
         # Ours stays: the same weights in another dtype differ in the last bits.
         state_dict[key] = self.frozen_fingerprint
         super()._load_from_state_dict(state_dict, prefix, *args)
-

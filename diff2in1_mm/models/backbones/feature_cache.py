@@ -1,12 +1,13 @@
 """Frozen features of images that come again, kept in memory."""
+
 import hashlib
 from collections import OrderedDict
-from typing import Callable, List, Tuple
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-Maps = Tuple[Tensor, ...]
+Maps = tuple[Tensor, ...]
 
 
 class FeatureCache:
@@ -51,7 +52,7 @@ class FeatureCache:
                 # A copy, so that a kept row does not keep its whole batch.
                 found[keys[row]] = tuple(feature[i].clone() for feature in made)
         self._keep(found)
-        rows: List[Maps] = [found[key] for key in keys]
+        rows: list[Maps] = [found[key] for key in keys]
         return tuple(torch.stack(feature).to(images.device) for feature in zip(*rows))
 
     def _keep(self, found) -> None:

@@ -1,5 +1,6 @@
 """Heads for tasks that MMSegmentation lacks."""
-from ...optional import is_installed
+
+from ...utils.optional import is_installed
 from .normal_decoder import NormalDecoder
 
 __all__ = ['NormalDecoder']
@@ -9,4 +10,5 @@ if is_installed('mmseg'):
     from .fpn_heads import FPNDepthHead, FPNNormalHead
     from .idisc_head import IDiscHead
     from .normal_head import NormalHead
+
     __all__ += ['DepthHead', 'FPNDepthHead', 'FPNNormalHead', 'IDiscHead', 'NormalHead']

@@ -1,5 +1,7 @@
 """VPD's depth head on maps of any size."""
-from typing import Any, Dict, List, Optional, Sequence
+
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,28 +30,27 @@ class DepthHead(VPDDepthHead):
         ValueError: Both ``padded_stride`` and ``fmap_border`` are given.
     """
 
-    def __init__(self, padded_stride: Optional[int] = None, **kwargs) -> None:
+    def __init__(self, padded_stride: int | None = None, **kwargs) -> None:
         kwargs.setdefault('loss_decode', dict(type='MaskedSiLogLoss'))
         super().__init__(**kwargs)
         if padded_stride is not None and any(self.fmap_border):
-            raise ValueError(f'DepthHead cuts the padding off once: with padded_stride='
-                             f'{padded_stride} leave fmap_border={tuple(self.fmap_border)} out')
+            raise ValueError(
+                f'DepthHead cuts the padding off once: with padded_stride='
+                f'{padded_stride} leave fmap_border={tuple(self.fmap_border)} out'
+            )
         self.padded_stride = padded_stride
 
-    def loss(self, inputs: Sequence[Tensor], batch_data_samples: Sequence[Any],
-             train_cfg: Any) -> Dict[str, Tensor]:
+    def loss(self, inputs: Sequence[Tensor], batch_data_samples: Sequence[Any], train_cfg: Any) -> dict[str, Tensor]:
         """The losses at the ground truth's size."""
         size = depth_target(batch_data_samples).shape[-2:]
         return self.loss_by_feat(self(inputs, size), batch_data_samples)
 
-    def predict(self, inputs: Sequence[Tensor], batch_img_metas: List[dict],
-                test_cfg: Any) -> Tensor:
+    def predict(self, inputs: Sequence[Tensor], batch_img_metas: list[dict], test_cfg: Any) -> Tensor:
         """Depth (N, 1, H, W) in metres at the size of the batch."""
         size = batch_size_of(batch_img_metas)
         return self.predict_by_feat(self(inputs, size), batch_img_metas)
 
-    def forward(self, inputs: Sequence[Tensor],
-                image_size: Optional[Sequence[int]] = None) -> Tensor:
+    def forward(self, inputs: Sequence[Tensor], image_size: Sequence[int] | None = None) -> Tensor:
         """Depth of four maps.
 
         Args:
@@ -63,11 +64,12 @@ class DepthHead(VPDDepthHead):
         """
         fine, middle, coarse, coarsest = inputs
         size = coarse.shape[-2:]
-        joined = torch.cat([resized(self.conv1(fine), size), resized(self.conv2(middle), size),
-                            coarse, F.interpolate(coarsest, size)], dim=1)
+        joined = torch.cat(
+            [resized(self.conv1(fine), size), resized(self.conv2(middle), size), coarse, F.interpolate(coarsest, size)],
+            dim=1,
+        )
         maps = self.conv_aggregation(joined)
-        maps = maps[..., :maps.shape[-2] - self.fmap_border[0],
-                    :maps.shape[-1] - self.fmap_border[1]]
+        maps = maps[..., : maps.shape[-2] - self.fmap_border[0], : maps.shape[-1] - self.fmap_border[1]]
         stride = self.padded_stride if image_size is not None else None
         if stride:
             maps = crop_to_stride(maps, image_size, stride)

@@ -1,5 +1,7 @@
 """Light heads for normals and depth on FPN's maps."""
-from typing import Any, Sequence
+
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -19,15 +21,13 @@ class _FPNMapHead(FPNHead):
 
     def __init__(self, out_channels: int, **kwargs) -> None:
         # with one class MMSegmentation wants one channel and a threshold, which are not used
-        super().__init__(num_classes=max(2, out_channels), out_channels=max(2, out_channels),
-                         **kwargs)
+        super().__init__(num_classes=max(2, out_channels), out_channels=max(2, out_channels), **kwargs)
         self.conv_seg = nn.Conv2d(self.channels, out_channels, kernel_size=1)
         self.out_channels = self.num_classes = out_channels
 
     def predict_by_feat(self, seg_logits: Tensor, batch_img_metas: Sequence[dict]) -> Tensor:
         """Maps (N, C, H, W) at the size of the batch."""
-        return self.finish(resized(seg_logits, batch_size_of(batch_img_metas),
-                                   self.align_corners))
+        return self.finish(resized(seg_logits, batch_size_of(batch_img_metas), self.align_corners))
 
     def finish(self, maps: Tensor) -> Tensor:
         """Maps of the right size as valid values."""

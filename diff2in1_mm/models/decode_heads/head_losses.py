@@ -1,17 +1,17 @@
 """The losses of a head: the default of normals, what does not fit, and their sum."""
-from typing import Dict, List, Sequence, Union
+
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 __all__ = ['check_without_kappa', 'cosine_and_l1', 'sum_losses']
 
-Losses = Union[nn.Module, nn.ModuleList]
+Losses = nn.Module | nn.ModuleList
 
 
-def cosine_and_l1() -> List[dict]:
+def cosine_and_l1() -> list[dict]:
     """Config of the default losses of normals: cosine and L1, added."""
-    return [dict(type='NormalLoss', kind=kind, loss_name=f'loss_{kind}')
-            for kind in ('cosine', 'l1')]
+    return [dict(type='NormalLoss', kind=kind, loss_name=f'loss_{kind}') for kind in ('cosine', 'l1')]
 
 
 def check_without_kappa(head: str, losses: Losses) -> None:
@@ -29,12 +29,13 @@ def check_without_kappa(head: str, losses: Losses) -> None:
             raise ValueError(
                 f'loss_decode of {head} is NormalLoss(kind={loss.kind!r}), which needs kappa, but '
                 "this head predicts none: set kind='cosine' or 'l1' (or leave loss_decode out), or "
-                'take NormalHead')
+                'take NormalHead'
+            )
 
 
-def sum_losses(losses: Losses, *args: Tensor) -> Dict[str, Tensor]:
+def sum_losses(losses: Losses, *args: Tensor) -> dict[str, Tensor]:
     """Loss name -> value, of one loss or several; those of one name added."""
-    found: Dict[str, Tensor] = {}
+    found: dict[str, Tensor] = {}
     for loss in _each(losses):
         found[loss.loss_name] = found.get(loss.loss_name, 0) + loss(*args)
     return found

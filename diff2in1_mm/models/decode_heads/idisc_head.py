@@ -1,5 +1,7 @@
 """Internal discretisation (Piccinelli, Sakaridis and Yu, CVPR 2023) on FPN's maps."""
-from typing import Any, List, Optional, Sequence
+
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -59,8 +61,7 @@ class Discretisation(BaseModule):
 
     def __init__(self, channels: int, layers: int, heads: int) -> None:
         super().__init__()
-        self.attention = nn.ModuleList(
-            nn.MultiheadAttention(channels, heads, batch_first=True) for _ in range(layers))
+        self.attention = nn.ModuleList(nn.MultiheadAttention(channels, heads, batch_first=True) for _ in range(layers))
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(layers))
         self.mlps = nn.ModuleList(_mlp(channels) for _ in range(layers))
 
@@ -99,22 +100,34 @@ class IDiscHead(BaseModule):
 
     align_corners = False
 
-    def __init__(self, task: str, in_channels: int, in_index: Sequence[int] = (0, 1, 2),
-                 count: int = 32, iterations: int = 2, layers: int = 2, heads: int = 4,
-                 max_depth: float = 10.0, loss_decode: Any = None,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        task: str,
+        in_channels: int,
+        in_index: Sequence[int] = (0, 1, 2),
+        count: int = 32,
+        iterations: int = 2,
+        layers: int = 2,
+        heads: int = 4,
+        max_depth: float = 10.0,
+        loss_decode: Any = None,
+        init_cfg: dict | None = None,
+    ) -> None:
         super().__init__(init_cfg=init_cfg)
         if task not in _TASKS:
             raise ValueError(f'task of IDiscHead is one of {tuple(_TASKS)}, not {task!r}')
         self.task, self.in_index, self.max_depth = task, tuple(in_index), max_depth
         self.out_channels = self.num_classes = _TASKS[task]
-        self.partition = nn.ModuleList(
-            Partitioning(in_channels, count, iterations) for _ in in_index)
-        self.discretise = nn.ModuleList(
-            Discretisation(in_channels, layers, heads) for _ in in_index)
+        self.partition = nn.ModuleList(Partitioning(in_channels, count, iterations) for _ in in_index)
+        self.discretise = nn.ModuleList(Discretisation(in_channels, layers, heads) for _ in in_index)
         self.outputs = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(in_channels, in_channels, 3, padding=1), nn.GELU(),
-                          nn.Conv2d(in_channels, self.out_channels, 1)) for _ in in_index)
+            nn.Sequential(
+                nn.Conv2d(in_channels, in_channels, 3, padding=1),
+                nn.GELU(),
+                nn.Conv2d(in_channels, self.out_channels, 1),
+            )
+            for _ in in_index
+        )
         if loss_decode is None:
             loss_decode = dict(type='MaskedSiLogLoss') if task == 'depth' else cosine_and_l1()
         listed = loss_decode if isinstance(loss_decode, (list, tuple)) else [loss_decode]
@@ -124,23 +137,19 @@ class IDiscHead(BaseModule):
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """Raw values (N, 3 or 1, h, w) at the finest map's size, averaged over the scales."""
         size = inputs[self.in_index[0]].shape[-2:]
-        found: List[Tensor] = []
-        for i, partition, discretise, output in zip(self.in_index, self.partition, self.discretise,
-                                                    self.outputs):
+        found: list[Tensor] = []
+        for i, partition, discretise, output in zip(self.in_index, self.partition, self.discretise, self.outputs):
             coarser = inputs[min(i + 1, len(inputs) - 1)]
             found.append(resized(output(discretise(inputs[i], partition(coarser))), size))
         return torch.stack(found).mean(dim=0)
 
-    def loss(self, inputs: Sequence[Tensor], batch_data_samples: Sequence[Any],
-             train_cfg: Any) -> dict:
+    def loss(self, inputs: Sequence[Tensor], batch_data_samples: Sequence[Any], train_cfg: Any) -> dict:
         """The losses at the ground truth's size."""
-        target = (normal_target(batch_data_samples) if self.task == 'normals'
-                  else (depth_target(batch_data_samples), ))
+        target = normal_target(batch_data_samples) if self.task == 'normals' else (depth_target(batch_data_samples),)
         pred = self._finish(resized(self(inputs), target[0].shape[-2:]))
         return sum_losses(self.loss_decode, pred, *target)
 
-    def predict(self, inputs: Sequence[Tensor], batch_img_metas: Sequence[dict],
-                test_cfg: Any) -> Tensor:
+    def predict(self, inputs: Sequence[Tensor], batch_img_metas: Sequence[dict], test_cfg: Any) -> Tensor:
         """Unit normals (N, 3, H, W) or metres (N, 1, H, W) at the size of the batch."""
         return self._finish(resized(self(inputs), batch_size_of(batch_img_metas)))
 
@@ -151,5 +160,6 @@ class IDiscHead(BaseModule):
 
 
 def _mlp(channels: int) -> nn.Sequential:
-    return nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, 2 * channels), nn.GELU(),
-                         nn.Linear(2 * channels, channels))
+    return nn.Sequential(
+        nn.LayerNorm(channels), nn.Linear(channels, 2 * channels), nn.GELU(), nn.Linear(2 * channels, channels)
+    )

@@ -1,5 +1,7 @@
 """The decoder of Bae, Budvytis and Cipolla (ICCV 2021): four scales, refined per pixel."""
-from typing import List, NamedTuple, Optional, Sequence
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn as nn
@@ -42,8 +44,11 @@ class UpBlock(BaseModule):
         super().__init__()
         layers = []
         for channels in (in_channels, out_channels):
-            layers += [StandardisedConv2d(channels, out_channels, 3, padding=1),
-                       nn.GroupNorm(8, out_channels), nn.LeakyReLU()]
+            layers += [
+                StandardisedConv2d(channels, out_channels, 3, padding=1),
+                nn.GroupNorm(8, out_channels),
+                nn.LeakyReLU(),
+            ]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
@@ -59,9 +64,10 @@ class Refinement(NamedTuple):
         points: The same at the sampled pixels, (N, 4, P); None where all are predicted.
         coordinates: Where these are, (N, 1, P, 2); None as above.
     """
+
     maps: Tensor
-    points: Optional[Tensor] = None
-    coordinates: Optional[Tensor] = None
+    points: Tensor | None = None
+    coordinates: Tensor | None = None
 
 
 class NormalDecoder(BaseModule):
@@ -74,21 +80,25 @@ class NormalDecoder(BaseModule):
         importance_ratio (float): Share of these that are the least certain. Default 0.7.
     """
 
-    def __init__(self, in_channels: Sequence[int] = (24, 40, 64, 176, 2048), channels: int = 2048,
-                 sampling_ratio: float = 0.4, importance_ratio: float = 0.7) -> None:
+    def __init__(
+        self,
+        in_channels: Sequence[int] = (24, 40, 64, 176, 2048),
+        channels: int = 2048,
+        sampling_ratio: float = 0.4,
+        importance_ratio: float = 0.7,
+    ) -> None:
         super().__init__()
         self.sampling_ratio, self.importance_ratio = sampling_ratio, importance_ratio
         *finer, coarsest = in_channels
         self.bottleneck = nn.Conv2d(coarsest, channels, 1)
         widths = [channels // 2**k for k in range(1, 5)]
         self.ups = nn.ModuleList(
-            UpBlock(before + skip, width)
-            for before, skip, width in zip([channels, *widths], reversed(finer), widths))
+            UpBlock(before + skip, width) for before, skip, width in zip([channels, *widths], reversed(finer), widths)
+        )
         self.coarse = nn.Conv2d(widths[1], 4, 3, padding=1)
         self.refine = nn.ModuleList(_point_mlp(width + 4) for width in widths[1:])
 
-    def forward(self, inputs: Sequence[Tensor], sampled: bool = False,
-                mask: Optional[Tensor] = None) -> List[Refinement]:
+    def forward(self, inputs: Sequence[Tensor], sampled: bool = False, mask: Tensor | None = None) -> list[Refinement]:
         """Predict.
 
         Args:
@@ -111,18 +121,15 @@ class NormalDecoder(BaseModule):
             results.append(step(mlp, feature, results[-1].maps, mask))
         return results
 
-    def _refine_all(self, mlp: nn.Module, feature: Tensor, before: Tensor,
-                    mask: Optional[Tensor]) -> Refinement:
+    def _refine_all(self, mlp: nn.Module, feature: Tensor, before: Tensor, mask: Tensor | None) -> Refinement:
         joined = torch.cat([_enlarge(feature), _enlarge(before)], dim=1)
         return Refinement(normalise(mlp(joined.flatten(2))).view(-1, 4, *joined.shape[-2:]))
 
-    def _refine_points(self, mlp: nn.Module, feature: Tensor, before: Tensor,
-                       mask: Optional[Tensor]) -> Refinement:
+    def _refine_points(self, mlp: nn.Module, feature: Tensor, before: Tensor, mask: Tensor | None) -> Refinement:
         """The enlarged prediction, overwritten where pixels are sampled."""
         maps = _enlarge(before)
         size = tuple(maps.shape[-2:])
-        points = sample_points(maps[:, 3].detach(), mask, self.sampling_ratio,
-                               self.importance_ratio)
+        points = sample_points(maps[:, 3].detach(), mask, self.sampling_ratio, self.importance_ratio)
         where = to_coordinates(points, size)
         joined = torch.cat([read_points(feature, where), read_points(before, where)], dim=1)
         refined = normalise(mlp(joined))
@@ -133,5 +140,11 @@ class NormalDecoder(BaseModule):
 
 def _point_mlp(in_channels: int, width: int = 128) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv1d(in_channels, width, 1), nn.ReLU(), nn.Conv1d(width, width, 1), nn.ReLU(),
-        nn.Conv1d(width, width, 1), nn.ReLU(), nn.Conv1d(width, 4, 1))
+        nn.Conv1d(in_channels, width, 1),
+        nn.ReLU(),
+        nn.Conv1d(width, width, 1),
+        nn.ReLU(),
+        nn.Conv1d(width, width, 1),
+        nn.ReLU(),
+        nn.Conv1d(width, 4, 1),
+    )

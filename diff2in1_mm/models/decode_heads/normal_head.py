@@ -1,5 +1,7 @@
 """The normal head of the released code: decoder, sampling and loss of Bae et al."""
-from typing import Any, Dict, List, Optional, Sequence
+
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -30,10 +32,16 @@ class NormalHead(BaseModule):
     num_classes = 3
     out_channels = 4
 
-    def __init__(self, in_channels: Sequence[int] = (24, 40, 64, 176, 2048), channels: int = 2048,
-                 uncertainty_sampling: bool = True, sampling_ratio: float = 0.4,
-                 importance_ratio: float = 0.7, loss_decode: Optional[dict] = None,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        in_channels: Sequence[int] = (24, 40, 64, 176, 2048),
+        channels: int = 2048,
+        uncertainty_sampling: bool = True,
+        sampling_ratio: float = 0.4,
+        importance_ratio: float = 0.7,
+        loss_decode: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
         super().__init__(init_cfg=init_cfg)
         self.decoder = NormalDecoder(in_channels, channels, sampling_ratio, importance_ratio)
         self.uncertainty_sampling = uncertainty_sampling
@@ -47,8 +55,7 @@ class NormalHead(BaseModule):
         """
         return self.decoder(inputs, sampled=self.training and self.uncertainty_sampling)[-1].maps
 
-    def loss(self, inputs: Sequence[Tensor], batch_data_samples: Sequence[Any],
-             train_cfg: Any) -> Dict[str, Tensor]:
+    def loss(self, inputs: Sequence[Tensor], batch_data_samples: Sequence[Any], train_cfg: Any) -> dict[str, Tensor]:
         """The loss over all scales."""
         target, mask = normal_target(batch_data_samples)
         finest = tuple(2 * side for side in inputs[0].shape[-2:])
@@ -57,8 +64,7 @@ class NormalHead(BaseModule):
         pairs = [(s.maps, None) if s.points is None else (s.points, s.coordinates) for s in scales]
         return {self.loss_decode.loss_name: self.loss_decode(pairs, target, mask)}
 
-    def predict(self, inputs: Sequence[Tensor], batch_img_metas: List[dict],
-                test_cfg: Any) -> Tensor:
+    def predict(self, inputs: Sequence[Tensor], batch_img_metas: list[dict], test_cfg: Any) -> Tensor:
         """Unit normals and kappa, (N, 4, H, W), at the size of the batch."""
         maps = resized(self(inputs), batch_size_of(batch_img_metas))
         return torch.cat([F.normalize(maps[:, :3], dim=1), maps[:, 3:]], dim=1)

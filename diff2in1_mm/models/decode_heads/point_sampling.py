@@ -1,5 +1,4 @@
 """Where a refinement is trained: uncertain pixels first (Bae et al., after PointRend)."""
-from typing import Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -8,8 +7,7 @@ from torch import Tensor
 _NEVER = -1e4  # uncertainty of pixels without ground truth
 
 
-def sample_points(kappa: Tensor, mask: Optional[Tensor], sampling_ratio: float,
-                  importance_ratio: float) -> Tensor:
+def sample_points(kappa: Tensor, mask: Tensor | None, sampling_ratio: float, importance_ratio: float) -> Tensor:
     """Pixels to refine: the least certain ones, and a random part of the others.
 
     Args:
@@ -32,11 +30,11 @@ def sample_points(kappa: Tensor, mask: Optional[Tensor], sampling_ratio: float,
     rest = order[:, important:]
     # a random permutation of each row at once
     shuffled = torch.rand(rest.shape, device=rest.device).argsort(dim=1)
-    chosen = rest.gather(1, shuffled[:, :count - important])
+    chosen = rest.gather(1, shuffled[:, : count - important])
     return torch.cat([order[:, :important], chosen], dim=1)
 
 
-def to_coordinates(points: Tensor, size: Tuple[int, int]) -> Tensor:
+def to_coordinates(points: Tensor, size: tuple[int, int]) -> Tensor:
     """Flat indices (N, P) as ``grid_sample`` wants them with ``align_corners=True``.
 
     Args:

@@ -1,5 +1,7 @@
 """Ground truth of a batch, and predictions at its size."""
-from typing import Any, Sequence, Tuple
+
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +10,7 @@ from torch import Tensor
 __all__ = ['batch_size_of', 'depth_target', 'normal_target', 'resized']
 
 
-def normal_target(data_samples: Sequence[Any]) -> Tuple[Tensor, Tensor]:
+def normal_target(data_samples: Sequence[Any]) -> tuple[Tensor, Tensor]:
     """True normals and where they are.
 
     Args:
@@ -26,12 +28,14 @@ def normal_target(data_samples: Sequence[Any]) -> Tuple[Tensor, Tensor]:
     valid = (maps != 0).any(dim=1)
     if not any('gt_normal_weight' in sample for sample in data_samples):
         return maps, valid
-    weights = [sample.gt_normal_weight.data[0] if 'gt_normal_weight' in sample
-               else torch.ones_like(maps[0, 0]) for sample in data_samples]
+    weights = [
+        sample.gt_normal_weight.data[0] if 'gt_normal_weight' in sample else torch.ones_like(maps[0, 0])
+        for sample in data_samples
+    ]
     return maps, valid * torch.stack(weights)
 
 
-def batch_size_of(metas: Sequence[dict]) -> Tuple[int, int]:
+def batch_size_of(metas: Sequence[dict]) -> tuple[int, int]:
     """Height and width at which predictions are wanted, as MMSegmentation's heads take them.
 
     Args:
@@ -53,8 +57,10 @@ def depth_target(data_samples: Sequence[Any]) -> Tensor:
 
 def _field(sample: Any, name: str) -> Tensor:
     if name not in sample:
-        raise ValueError(f'a training sample has no {name}: load it in the pipeline (LoadNormals, '
-                         'LoadDepth) and end that with PackSceneInputs')
+        raise ValueError(
+            f'a training sample has no {name}: load it in the pipeline (LoadNormals, '
+            'LoadDepth) and end that with PackSceneInputs'
+        )
     return sample.get(name).data
 
 

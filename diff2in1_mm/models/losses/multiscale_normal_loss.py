@@ -1,5 +1,6 @@
 """A loss of normals summed over the scales of a refined prediction."""
-from typing import Optional, Sequence, Tuple
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -24,8 +25,7 @@ class MultiscaleNormalLoss(nn.Module):
         loss_name (str): In the log. Default 'loss_normal'.
     """
 
-    def __init__(self, kind: str = 'nll_angular', loss_weight: float = 1.0,
-                 loss_name: str = 'loss_normal') -> None:
+    def __init__(self, kind: str = 'nll_angular', loss_weight: float = 1.0, loss_name: str = 'loss_normal') -> None:
         super().__init__()
         self.single = NormalLoss(kind, loss_weight, loss_name)
 
@@ -34,8 +34,7 @@ class MultiscaleNormalLoss(nn.Module):
         """str: Key of the loss in the log."""
         return self.single.loss_name
 
-    def forward(self, scales: Sequence[Tuple[Tensor, Optional[Tensor]]], target: Tensor,
-                mask: Tensor) -> Tensor:
+    def forward(self, scales: Sequence[tuple[Tensor, Tensor | None]], target: Tensor, mask: Tensor) -> Tensor:
         """The loss.
 
         Args:

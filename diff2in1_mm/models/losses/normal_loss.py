@@ -1,6 +1,7 @@
 """Losses of surface normals, with and without uncertainty."""
+
 import math
-from typing import Callable, Dict
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -29,8 +30,7 @@ def _angle(cosine: Tensor, kappa: Tensor) -> Tensor:
 
 def _nll_angular(cosine: Tensor, kappa: Tensor) -> Tensor:
     """Negative log likelihood of the angular von Mises-Fisher distribution (Bae et al., eq. 4)."""
-    return (-(kappa.square() + 1).log() + kappa * cosine.acos()
-            + (1 + (-kappa * math.pi).exp()).log())
+    return -(kappa.square() + 1).log() + kappa * cosine.acos() + (1 + (-kappa * math.pi).exp()).log()
 
 
 def _nll_vmf(cosine: Tensor, kappa: Tensor) -> Tensor:
@@ -38,8 +38,8 @@ def _nll_vmf(cosine: Tensor, kappa: Tensor) -> Tensor:
     return -kappa.log() - kappa * (cosine - 1) + (1 - (-2 * kappa).exp()).log()
 
 
-_OF_VECTORS: Dict[str, Callable] = dict(l1=_l1, l2=_l2, cosine=_cosine)
-_OF_ANGLES: Dict[str, Callable] = dict(angular=_angle, nll_angular=_nll_angular, nll_vmf=_nll_vmf)
+_OF_VECTORS: dict[str, Callable] = dict(l1=_l1, l2=_l2, cosine=_cosine)
+_OF_ANGLES: dict[str, Callable] = dict(angular=_angle, nll_angular=_nll_angular, nll_vmf=_nll_vmf)
 
 
 @MODELS.register_module()
@@ -61,12 +61,10 @@ class NormalLoss(nn.Module):
         ValueError: Unknown kind.
     """
 
-    def __init__(self, kind: str = 'nll_angular', loss_weight: float = 1.0,
-                 loss_name: str = 'loss_normal') -> None:
+    def __init__(self, kind: str = 'nll_angular', loss_weight: float = 1.0, loss_name: str = 'loss_normal') -> None:
         super().__init__()
         if kind not in (*_OF_VECTORS, *_OF_ANGLES):
-            raise ValueError(f'the loss of normals is one of {(*_OF_VECTORS, *_OF_ANGLES)}, not '
-                             f'{kind!r}')
+            raise ValueError(f'the loss of normals is one of {(*_OF_VECTORS, *_OF_ANGLES)}, not {kind!r}')
         self.kind, self.loss_weight, self._loss_name = kind, loss_weight, loss_name
 
     @property

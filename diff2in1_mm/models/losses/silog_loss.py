@@ -1,4 +1,5 @@
 """The scale-invariant loss of depth, with a gradient for every input."""
+
 import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -19,8 +20,9 @@ class MaskedSiLogLoss(nn.Module):
         loss_name (str): In the log. Default 'loss_silog'.
     """
 
-    def __init__(self, variance_focus: float = 0.5, eps: float = 1e-4, loss_weight: float = 1.0,
-                 loss_name: str = 'loss_silog') -> None:
+    def __init__(
+        self, variance_focus: float = 0.5, eps: float = 1e-4, loss_weight: float = 1.0, loss_name: str = 'loss_silog'
+    ) -> None:
         super().__init__()
         self.variance_focus, self.eps = variance_focus, eps
         self.loss_weight, self._loss_name = loss_weight, loss_name

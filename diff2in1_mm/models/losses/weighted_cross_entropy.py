@@ -1,5 +1,4 @@
 """Class weights together with ignored pixels."""
-from typing import Optional
 
 from mmengine.registry import MODELS
 from mmseg.models.losses import CrossEntropyLoss
@@ -28,12 +27,21 @@ class WeightedCrossEntropyLoss(CrossEntropyLoss):
     def __init__(self, class_weight: list, avg_non_ignore: bool = False, **kwargs) -> None:
         super().__init__(class_weight=class_weight, avg_non_ignore=avg_non_ignore, **kwargs)
         if self.use_sigmoid or self.use_mask or self.class_weight is None:
-            raise ValueError('WeightedCrossEntropyLoss is for a softmax with class_weight: take '
-                             "type='CrossEntropyLoss' for anything else.")
+            raise ValueError(
+                'WeightedCrossEntropyLoss is for a softmax with class_weight: take '
+                "type='CrossEntropyLoss' for anything else."
+            )
 
-    def forward(self, cls_score: Tensor, label: Tensor, weight: Optional[Tensor] = None,
-                avg_factor: Optional[float] = None, reduction_override: Optional[str] = None,
-                ignore_index: int = -100, **kwargs) -> Tensor:
+    def forward(
+        self,
+        cls_score: Tensor,
+        label: Tensor,
+        weight: Tensor | None = None,
+        avg_factor: float | None = None,
+        reduction_override: str | None = None,
+        ignore_index: int = -100,
+        **kwargs,
+    ) -> Tensor:
         """Weighted mean over the pixels.
 
         Args:
@@ -50,8 +58,7 @@ class WeightedCrossEntropyLoss(CrossEntropyLoss):
         if avg_factor is None and (reduction_override or self.reduction) == 'mean':
             ignored = label == ignore_index
             weights = cls_score.new_tensor(self.class_weight)[label.masked_fill(ignored, 0)]
-            weights = weights.masked_fill(ignored, 0. if self.avg_non_ignore else 1.)
+            weights = weights.masked_fill(ignored, 0.0 if self.avg_non_ignore else 1.0)
             # all ignored: 0 and not NaN
             avg_factor = weights.sum().clamp_min(1e-6)
-        return super().forward(cls_score, label, weight, avg_factor, reduction_override,
-                               ignore_index, **kwargs)
+        return super().forward(cls_score, label, weight, avg_factor, reduction_override, ignore_index, **kwargs)

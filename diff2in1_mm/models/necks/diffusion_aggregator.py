@@ -1,5 +1,6 @@
 """The released Diff-2-in-1 code's way from 25 inner maps to an EfficientNet-like pyramid."""
-from typing import Sequence, Tuple
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn as nn
@@ -59,13 +60,18 @@ class DiffusionAggregator(BaseModule):
         ValueError: Not four groups, or not five outputs.
     """
 
-    def __init__(self, in_channels: Sequence[int] = (2560, 4160, 7040, 7680),
-                 out_channels: Sequence[int] = (24, 40, 64, 176, 2048)) -> None:
+    def __init__(
+        self,
+        in_channels: Sequence[int] = (2560, 4160, 7040, 7680),
+        out_channels: Sequence[int] = (24, 40, 64, 176, 2048),
+    ) -> None:
         super().__init__()
         if len(in_channels) != 4 or len(out_channels) != 5:
-            raise ValueError('DiffusionAggregator makes five maps of four groups (taps="all" of a '
-                             f'U-Net with four resolutions), not {len(out_channels)} of '
-                             f'{len(in_channels)}')
+            raise ValueError(
+                'DiffusionAggregator makes five maps of four groups (taps="all" of a '
+                f'U-Net with four resolutions), not {len(out_channels)} of '
+                f'{len(in_channels)}'
+            )
         highest, high, mid, low = in_channels
         half, quarter, eighth, sixteenth, coarsest = out_channels
         self.low = nn.Conv2d(low, coarsest, 1, bias=False)
@@ -81,7 +87,7 @@ class DiffusionAggregator(BaseModule):
         self.up2 = nn.ConvTranspose2d(eighth + quarter, half, 2, stride=2)
         self.norm_up2 = nn.BatchNorm2d(half)
 
-    def forward(self, inputs: Sequence[Tensor]) -> Tuple[Tensor, ...]:
+    def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Aggregate.
 
         Args:
@@ -94,8 +100,7 @@ class DiffusionAggregator(BaseModule):
         highest, high, mid, low = inputs
         low = _resize(self.low(low), mid)
         mid = self.mix_mid(torch.cat([_resize(low, high), _resize(self.mid(mid), high)], 1))
-        high = self.mix_high(torch.cat([_resize(mid, highest), _resize(self.high(high), highest)],
-                                       1))
+        high = self.mix_high(torch.cat([_resize(mid, highest), _resize(self.high(high), highest)], 1))
         highest = self.mix_highest(torch.cat([high, self.highest(highest)], 1))
         rectified = self.norm_up0(highest).relu()
         quarter = self.norm_up1(self.up1(rectified)).relu()

@@ -1,4 +1,5 @@
 """Spectral normalisation as the released Diff-2-in-1 code has it."""
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -1,5 +1,7 @@
 """Backbone, neck and head that predict a continuous map."""
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +13,7 @@ from torch import Tensor
 __all__ = ['DenseEstimator', 'FLIPPED_AXES']
 
 # Axes of maps (..., H, W) that a flip of MMCV's RandomFlip mirrors.
-FLIPPED_AXES = dict(horizontal=(-1, ), vertical=(-2, ), diagonal=(-2, -1))
+FLIPPED_AXES = dict(horizontal=(-1,), vertical=(-2,), diagonal=(-2, -1))
 _MODES = ('whole', 'slide')
 
 
@@ -39,13 +41,18 @@ class DenseEstimator(EncoderDecoder):
         super().__init__(**kwargs)
         mode = (self.test_cfg or {}).get('mode', 'whole')
         if mode not in _MODES:
-            raise ValueError(f'test_cfg.mode of {type(self).__name__} is one of {_MODES}, not '
-                             f'{mode!r}; for a mirrored pass add flip=True')
-        if mode == 'slide' and any(step > side for step, side in zip(self.test_cfg['stride'],
-                                                                     self.test_cfg['crop_size'])):
-            raise ValueError(f"test_cfg.stride = {self.test_cfg['stride']} leaves gaps between "
-                             f"windows of crop_size = {self.test_cfg['crop_size']}: take a smaller "
-                             'stride')
+            raise ValueError(
+                f'test_cfg.mode of {type(self).__name__} is one of {_MODES}, not '
+                f'{mode!r}; for a mirrored pass add flip=True'
+            )
+        if mode == 'slide' and any(
+            step > side for step, side in zip(self.test_cfg['stride'], self.test_cfg['crop_size'])
+        ):
+            raise ValueError(
+                f'test_cfg.stride = {self.test_cfg["stride"]} leaves gaps between '
+                f'windows of crop_size = {self.test_cfg["crop_size"]}: take a smaller '
+                'stride'
+            )
 
     # what a task says
 
@@ -62,13 +69,13 @@ class DenseEstimator(EncoderDecoder):
         """What makes interpolated or averaged maps (N, C, H, W) valid again."""
         return maps
 
-    def fields(self, maps: Tensor) -> Dict[str, Tensor]:
+    def fields(self, maps: Tensor) -> dict[str, Tensor]:
         """Name in the data sample -> (C, H, W), of the finished map (C, H, W) of one image."""
         raise NotImplementedError
 
     # inference
 
-    def inference(self, inputs: Tensor, batch_img_metas: List[dict]) -> Tensor:
+    def inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
         """Maps (N, C, H, W) of preprocessed images (N, 3, H, W)."""
         test_cfg = self.test_cfg or {}
         size = tuple(inputs.shape[-2:])
@@ -77,7 +84,7 @@ class DenseEstimator(EncoderDecoder):
         if test_cfg.get('mode', 'whole') == 'slide':
             crop = tuple(min(c, s) for c, s in zip(test_cfg['crop_size'], size))
             windows = window_corners(size, crop, test_cfg['stride'])
-        crops = [inputs[..., y:y + crop[0], x:x + crop[1]] for y, x in windows]
+        crops = [inputs[..., y : y + crop[0], x : x + crop[1]] for y, x in windows]
         if test_cfg.get('flip', False):
             crops += [c.flip(-1) for c in crops]
         found = self._decode(crops, len(windows), crop, test_cfg.get('window_batch'))
@@ -86,41 +93,40 @@ class DenseEstimator(EncoderDecoder):
         total = found[0].new_zeros((*found[0].shape[:2], *size))
         count = found[0].new_zeros((1, 1, *size))
         for (y, x), maps in zip(windows, found):
-            total[..., y:y + crop[0], x:x + crop[1]] += maps
-            count[..., y:y + crop[0], x:x + crop[1]] += 1
+            total[..., y : y + crop[0], x : x + crop[1]] += maps
+            count[..., y : y + crop[0], x : x + crop[1]] += 1
         return self.finish(total / count)
 
-    def _decode(self, crops: List[Tensor], windows: int, crop: Tuple[int, int],
-                batch: Optional[int]) -> List[Tensor]:
+    def _decode(self, crops: list[Tensor], windows: int, crop: tuple[int, int], batch: int | None) -> list[Tensor]:
         """Maps of the windows, averaged with those of their mirror images where there are any."""
         images = len(crops[0])
         per_call = max(1, batch or len(crops))
-        found: List[Tensor] = []
+        found: list[Tensor] = []
         for first in range(0, len(crops), per_call):
-            part = torch.cat(crops[first:first + per_call])
-            metas = [dict(img_shape=crop, pad_shape=crop, ori_shape=crop, flip=False,
-                          padding_size=(0, 0, 0, 0))] * len(part)
+            part = torch.cat(crops[first : first + per_call])
+            metas = [dict(img_shape=crop, pad_shape=crop, ori_shape=crop, flip=False, padding_size=(0, 0, 0, 0))] * len(
+                part
+            )
             found.extend(self.encode_decode(part, metas).split(images))
         if len(found) == windows:
             return found
-        return [self.finish((maps + self.unflip(mirrored)) / 2)
-                for maps, mirrored in zip(found[:windows], found[windows:])]
+        return [
+            self.finish((maps + self.unflip(mirrored)) / 2) for maps, mirrored in zip(found[:windows], found[windows:])
+        ]
 
-    def postprocess_result(self, seg_logits: Tensor,
-                           data_samples: Optional[Sequence[SegDataSample]] = None) -> Any:
+    def postprocess_result(self, seg_logits: Tensor, data_samples: Sequence[SegDataSample] | None = None) -> Any:
         """Maps (N, C, H, W) in batch coordinates, as fields of samples at the original size."""
         if data_samples is None:
             data_samples = [SegDataSample() for _ in seg_logits]
         for maps, sample in zip(seg_logits, data_samples):
             own = self._original(maps[None], sample.metainfo)[0]
-            sample.set_data({name: PixelData(data=value)
-                             for name, value in self.fields(own).items()})
+            sample.set_data({name: PixelData(data=value) for name, value in self.fields(own).items()})
         return data_samples
 
-    def _original(self, maps: Tensor, meta: Dict[str, Any]) -> Tensor:
+    def _original(self, maps: Tensor, meta: dict[str, Any]) -> Tensor:
         """Without padding, flip and resize of the pipeline; (1, C, H, W) both."""
         left, right, top, bottom = meta.get('img_padding_size', meta.get('padding_size', [0] * 4))
-        maps = maps[..., top:maps.shape[-2] - bottom, left:maps.shape[-1] - right]
+        maps = maps[..., top : maps.shape[-2] - bottom, left : maps.shape[-1] - right]
         if meta.get('flip'):
             maps = self.unflip(maps, meta.get('flip_direction', 'horizontal'))
         size = tuple(meta.get('ori_shape', maps.shape[-2:])[:2])
@@ -129,11 +135,10 @@ class DenseEstimator(EncoderDecoder):
         return self.finish(maps)
 
 
-def window_corners(size: Sequence[int], crop: Sequence[int],
-                   stride: Sequence[int]) -> List[Tuple[int, int]]:
+def window_corners(size: Sequence[int], crop: Sequence[int], stride: Sequence[int]) -> list[tuple[int, int]]:
     """Upper left corners (y, x) of windows that cover an image, the last ones at its border."""
-    def along(length: int, window: int, step: int) -> List[int]:
+
+    def along(length: int, window: int, step: int) -> list[int]:
         return [*range(0, length - window, step), length - window]
 
-    return [(y, x) for y in along(size[0], crop[0], stride[0])
-            for x in along(size[1], crop[1], stride[1])]
+    return [(y, x) for y in along(size[0], crop[0], stride[0]) for x in along(size[1], crop[1], stride[1])]

@@ -1,5 +1,4 @@
 """Metric depth."""
-from typing import Dict
 
 from mmengine.registry import MODELS
 from torch import Tensor
@@ -20,6 +19,6 @@ class DepthMapEstimator(DenseEstimator):
 
     label_task = 'depth'
 
-    def fields(self, maps: Tensor) -> Dict[str, Tensor]:
+    def fields(self, maps: Tensor) -> dict[str, Tensor]:
         """``pred_depth_map``."""
         return dict(pred_depth_map=maps)

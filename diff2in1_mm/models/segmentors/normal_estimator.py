@@ -1,12 +1,11 @@
 """Surface normals."""
-from typing import Dict
 
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from ...uncertainty import expected_angular_error
+from ...utils.normals import expected_angular_error
 from .dense_estimator import FLIPPED_AXES, DenseEstimator
 
 
@@ -33,7 +32,7 @@ class NormalEstimator(DenseEstimator):
         """Unit length; a vector of no length stays so."""
         return torch.cat([F.normalize(maps[:, :3], dim=1), maps[:, 3:]], dim=1)
 
-    def fields(self, maps: Tensor) -> Dict[str, Tensor]:
+    def fields(self, maps: Tensor) -> dict[str, Tensor]:
         """``pred_normal_map``, ``pred_normal_kappa`` and ``pred_normal_error``."""
         found = dict(pred_normal_map=maps[:3])
         if len(maps) > 3:

@@ -1,4 +1,5 @@
 """Counts of matched segments and the panoptic quality made of them."""
+
 from collections import defaultdict
 from types import SimpleNamespace
 
@@ -30,9 +31,12 @@ class PQStat:
                 continue
             c = self.pq_per_cat[label]
             weight = c.tp + 0.5 * c.fp + 0.5 * c.fn
-            figures[label] = dict(pq=c.iou / weight if weight else 0.0,
-                                  sq=c.iou / c.tp if c.tp else 0.0,
-                                  rq=c.tp / weight if weight else 0.0, seen=weight > 0)
+            figures[label] = dict(
+                pq=c.iou / weight if weight else 0.0,
+                sq=c.iou / c.tp if c.tp else 0.0,
+                rq=c.tp / weight if weight else 0.0,
+                seen=weight > 0,
+            )
         seen = [f for f in figures.values() if f['seen']]
         count = max(len(seen), 1)
         average = {name: sum(f[name] for f in seen) / count for name in ('pq', 'sq', 'rq')}

@@ -1,4 +1,5 @@
 """Segment ids as colours: R + 256 G + 65536 B."""
+
 import numpy as np
 
 

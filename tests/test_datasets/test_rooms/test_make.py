@@ -1,4 +1,5 @@
 """The world on disk: layout, first use, and what must not be left behind."""
+
 import json
 import multiprocessing
 import shutil
@@ -10,9 +11,12 @@ import numpy as np
 import pytest
 from mmengine.registry import DATASETS
 
-from diff2in1_mm.datasets import check_folders, make_rooms
-from diff2in1_mm.datasets.rooms import THINGS, make, render_room
-from diff2in1_mm.diffusion import stable_seed
+from diff2in1_mm.datasets.folders import check_folders
+from diff2in1_mm.datasets.rooms import make
+from diff2in1_mm.datasets.rooms.furniture import THINGS
+from diff2in1_mm.datasets.rooms.make import make_rooms
+from diff2in1_mm.datasets.rooms.render import render_room
+from diff2in1_mm.utils.randomness import stable_seed
 from tests.conftest import ROOT
 
 COUNTS = dict(train=4, unlabelled=3)
@@ -39,8 +43,7 @@ assert cv2.getNumThreads() == 4
 
 def test_rendering_goes_on_where_opencv_has_threads(tmp_path):
     """A forked process would wait for them for ever."""
-    subprocess.run([sys.executable, '-c', USED_BEFORE, str(tmp_path)], check=True, timeout=200,
-                   cwd=ROOT)
+    subprocess.run([sys.executable, '-c', USED_BEFORE, str(tmp_path)], check=True, timeout=200, cwd=ROOT)
     assert (tmp_path / 'rooms_train.json').exists()
 
 
@@ -77,6 +80,7 @@ def test_nothing_is_made_twice(world, monkeypatch):
 
 def test_the_world_of_somebody_else_is_only_read(world, monkeypatch):
     """Nothing may be written there, not even a lock."""
+
     def refused(path):
         raise PermissionError(f'Permission denied: {path!r}')
 
@@ -117,8 +121,7 @@ def test_another_world_is_not_overwritten(world):
         make_rooms(str(world), ['train'], seed=1, **OPTIONS)
 
 
-@pytest.mark.parametrize('theirs', ['images/train/0001.jpg', 'annotations/train/0001.png',
-                                    'captions_train.json'])
+@pytest.mark.parametrize('theirs', ['images/train/0001.jpg', 'annotations/train/0001.png', 'captions_train.json'])
 def test_the_data_of_others_is_not_touched(tmp_path, theirs):
     path = tmp_path / theirs
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -195,8 +198,7 @@ def test_space_is_looked_at_first(tmp_path, monkeypatch):
 
 def test_segmentation_data_set_renders_on_first_use(tmp_path):
     pytest.importorskip('mmseg')
-    cfg = dict(type='RoomsDataset', data_root=str(tmp_path / 'new'), size=(32, 48), count=5,
-               num_labelled=3, seed=1)
+    cfg = dict(type='RoomsDataset', data_root=str(tmp_path / 'new'), size=(32, 48), count=5, num_labelled=3, seed=1)
     check_folders(cfg)
     dataset = DATASETS.build(cfg)
     info = dataset.get_data_info(0)
@@ -209,7 +211,6 @@ def test_segmentation_data_set_renders_on_first_use(tmp_path):
 
 def test_detection_data_set(world):
     pytest.importorskip('mmdet')
-    dataset = DATASETS.build(dict(type='RoomsDetDataset', data_root=str(world), size=(32, 48),
-                                  count=4))
+    dataset = DATASETS.build(dict(type='RoomsDetDataset', data_root=str(world), size=(32, 48), count=4))
     instances = [i for k in range(len(dataset)) for i in dataset.get_data_info(k)['instances']]
     assert instances and max(i['bbox_label'] for i in instances) < len(THINGS)

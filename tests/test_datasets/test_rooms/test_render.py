@@ -1,8 +1,10 @@
 """Pictures of rooms and their labels."""
+
 import numpy as np
 import pytest
 
-from diff2in1_mm.datasets.rooms import CLASSES, render_room
+from diff2in1_mm.datasets.rooms.furniture import CLASSES
+from diff2in1_mm.datasets.rooms.render import render_room
 from diff2in1_mm.datasets.rooms.scene import draw_scene
 
 SEEDS = (3, 14, 25)
@@ -37,8 +39,11 @@ def test_normals_agree_with_depth(rooms):
         rays = camera.rays(64, 96, (0.5, 0.5)) @ camera.axes.T
         points = rays * room.depth[..., None]
         step = points[:, 1:] - points[:, :-1]
-        same = ((room.instances[:, 1:] == 0) & (room.instances[:, :-1] == 0)
-                & (room.normals[:, 1:] == room.normals[:, :-1]).all(-1))
+        same = (
+            (room.instances[:, 1:] == 0)
+            & (room.instances[:, :-1] == 0)
+            & (room.normals[:, 1:] == room.normals[:, :-1]).all(-1)
+        )
         assert same.sum() > 500
         across = np.abs((step * room.normals[:, 1:]).sum(-1))[same]
         assert across.max() < 1e-3  # metres
@@ -63,7 +68,7 @@ def test_boundaries_are_where_a_neighbour_is_something_else(rooms):
     padded = np.pad(key, 1, mode='edge')
     other = np.zeros(key.shape, bool)
     for y, x in ((0, 1), (2, 1), (1, 0), (1, 2)):
-        other |= padded[y:y + 64, x:x + 96] != key
+        other |= padded[y : y + 64, x : x + 96] != key
     np.testing.assert_array_equal(room.boundaries, other)
     assert 0.01 < other.mean() < 0.3
 

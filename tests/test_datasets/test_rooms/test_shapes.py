@@ -1,8 +1,8 @@
 """Solids: where rays meet them, and which way their surfaces face."""
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from diff2in1_mm.datasets.rooms.materials import Material
 from diff2in1_mm.datasets.rooms.shapes import BALL, BOX, FRUSTUM, Solid, dot
@@ -19,8 +19,7 @@ def rays_to(solid, seed, count=400):
 
 
 @settings(max_examples=30, deadline=None)
-@given(shape=st.sampled_from([BOX, BALL, FRUSTUM]), yaw=st.floats(-3, 3), top=st.floats(0, 1),
-       seed=st.integers(0, 999))
+@given(shape=st.sampled_from([BOX, BALL, FRUSTUM]), yaw=st.floats(-3, 3), top=st.floats(0, 1), seed=st.integers(0, 999))
 def test_hits_lie_on_the_surface_and_face_the_ray(shape, yaw, top, seed):
     solid = Solid(shape, (0.1, -0.2, 0.3), (0.5, 0.8, 0.3), GREY, yaw=yaw, top=top)
     origin, direction = rays_to(solid, seed)

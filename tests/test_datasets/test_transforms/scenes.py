@@ -1,10 +1,11 @@
 """A rendered room on the disk, and normals worked out from its depth."""
+
 import cv2
 import numpy as np
 
-from diff2in1_mm.datasets.rooms.scene import draw_scene
 from diff2in1_mm.datasets.rooms.render import render_room
-from diff2in1_mm.synthesis.codecs.scenes import encode_normals
+from diff2in1_mm.datasets.rooms.scene import draw_scene
+from diff2in1_mm.tasks.codecs.scenes import encode_normals
 
 SEED, SIZE = 5, (96, 128)
 
@@ -16,8 +17,9 @@ def write_scene(root, seed=SEED, size=SIZE):
     cv2.imwrite(paths['image'], room.image[..., ::-1])
     cv2.imwrite(paths['depth'], (room.depth * 1000).round().astype(np.uint16))
     cv2.imwrite(paths['normals'], encode_normals(room.normals)[..., ::-1])
-    return dict(img_path=paths['image'], depth_map_path=paths['depth'],
-                normal_map_path=paths['normals'], seg_fields=[]), room
+    return dict(
+        img_path=paths['image'], depth_map_path=paths['depth'], normal_map_path=paths['normals'], seg_fields=[]
+    ), room
 
 
 def normals_of_depth(depth, seed=SEED, size=SIZE):
@@ -25,16 +27,18 @@ def normals_of_depth(depth, seed=SEED, size=SIZE):
     height, width = depth.shape
     focal = draw_scene(seed).camera.focal * max(size)
     rows, columns = np.mgrid[:height, :width].astype(np.float64)
-    points = np.stack([(columns - (width - 1) / 2) * depth / focal,
-                       -(rows - (height - 1) / 2) * depth / focal, -depth], -1)
+    points = np.stack(
+        [(columns - (width - 1) / 2) * depth / focal, -(rows - (height - 1) / 2) * depth / focal, -depth], -1
+    )
     right = points[1:-1, 2:] - points[1:-1, :-2]
     up = points[:-2, 1:-1] - points[2:, 1:-1]
     normals = np.cross(right, up)
     normals /= np.linalg.norm(normals, axis=-1, keepdims=True) + 1e-12
     # a plane's inverse depth is linear: elsewhere there is an edge, a curve or a hole
     inverse = np.where(depth > 0, 1 / np.maximum(depth, 1e-6), np.nan)
-    bend = np.abs(inverse[1:-1, 2:] + inverse[1:-1, :-2] - 2 * inverse[1:-1, 1:-1]) \
-        + np.abs(inverse[2:, 1:-1] + inverse[:-2, 1:-1] - 2 * inverse[1:-1, 1:-1])
+    bend = np.abs(inverse[1:-1, 2:] + inverse[1:-1, :-2] - 2 * inverse[1:-1, 1:-1]) + np.abs(
+        inverse[2:, 1:-1] + inverse[:-2, 1:-1] - 2 * inverse[1:-1, 1:-1]
+    )
     whole = np.zeros((height, width, 3))
     whole[1:-1, 1:-1] = normals
     flat = np.zeros((height, width), bool)

@@ -1,4 +1,5 @@
 """Normals stay those of the scene through loading, flips, turns, resizes, packing and batching."""
+
 import cv2
 import numpy as np
 import pytest
@@ -53,8 +54,8 @@ def test_a_flip_turns_the_vectors(scene, direction):
 @pytest.mark.parametrize('before', [0, 1])
 def test_a_turn_turns_the_vectors_whatever_was_flipped(scene, before):
     normals, depth = packed(
-        scene[0], dict(type='RandomFlip', prob=float(before)),
-        dict(type='RotateScene', prob=1.0, degree=(25, 25)))
+        scene[0], dict(type='RandomFlip', prob=float(before)), dict(type='RotateScene', prob=1.0, degree=(25, 25))
+    )
     assert median_error(normals, depth) < 3.5
     length = np.linalg.norm(normals, axis=-1)
     assert ((length == 0) | (abs(length - 1) < 1e-5)).all() and (length == 0).mean() > 0.05
@@ -76,8 +77,7 @@ def test_normals_loaded_after_a_flip_stay(scene):
     """At test time the image alone is mirrored, and the prediction is mirrored back."""
     info, room = scene
     results = dict(info, seg_fields=[])
-    for step in (LOAD[0], dict(type='RandomFlip', prob=1.0), *LOAD[1:],
-                 dict(type='PackSceneInputs')):
+    for step in (LOAD[0], dict(type='RandomFlip', prob=1.0), *LOAD[1:], dict(type='PackSceneInputs')):
         results = TRANSFORMS.build(step)(results)
     loaded = results['data_samples'].gt_normal_map.data.numpy().transpose(1, 2, 0)
     np.testing.assert_allclose(loaded, room.normals, atol=1e-4)
@@ -86,8 +86,7 @@ def test_normals_loaded_after_a_flip_stay(scene):
 def test_depth_filled_in_with_a_label_is_refused(scene):
     info = scene[0]
     results = dict(info, seg_fields=[])
-    steps = [LOAD[0], LOAD[2], dict(type='RandomRotate', prob=1.0, degree=(20, 20)),
-             dict(type='PackSceneInputs')]
+    steps = [LOAD[0], LOAD[2], dict(type='RandomRotate', prob=1.0, degree=(20, 20)), dict(type='PackSceneInputs')]
     with pytest.raises(ValueError, match='filled with 255.*RotateScene'):
         for step in steps:
             results = TRANSFORMS.build(step)(results)
@@ -99,10 +98,11 @@ def test_depth_filled_in_with_a_label_is_refused(scene):
 
 
 def test_padding_is_no_ground_truth(scene):
-    samples = [run(scene[0], dict(type='PackSceneInputs')),
-               run(scene[0], dict(type='Resize', scale=(64, 48)), dict(type='PackSceneInputs'))]
-    batch = dict(inputs=[s['inputs'] for s in samples],
-                 data_samples=[s['data_samples'] for s in samples])
+    samples = [
+        run(scene[0], dict(type='PackSceneInputs')),
+        run(scene[0], dict(type='Resize', scale=(64, 48)), dict(type='PackSceneInputs')),
+    ]
+    batch = dict(inputs=[s['inputs'] for s in samples], data_samples=[s['data_samples'] for s in samples])
     preprocessor = MODELS.build(dict(type='SceneDataPreProcessor', size=(112, 144)))
     data = preprocessor(batch, training=True)
     assert data['inputs'].shape == (2, 3, 112, 144)
@@ -120,8 +120,7 @@ def test_padding_is_no_ground_truth(scene):
 def test_truth_of_another_size_than_the_image_is_told(scene, late, size):
     """As a pipeline for testing loads it, after the resize."""
     results = dict(scene[0], seg_fields=[])
-    for step in (LOAD[0], dict(type='Resize', scale=size), dict(type=late),
-                 dict(type='PackSceneInputs')):
+    for step in (LOAD[0], dict(type='Resize', scale=size), dict(type=late), dict(type='PackSceneInputs')):
         results = TRANSFORMS.build(step)(results)
     batch = dict(inputs=[results['inputs']], data_samples=[results['data_samples']])
     with pytest.raises(ValueError, match=f'image.png .* size {size[0]} x {size[1]} .*load it'):
@@ -139,13 +138,11 @@ def test_files_of_a_store_bring_their_own_scale(scene):
 
 
 class TestBadFiles:
-
     def load(self, tmp_path, kind, array, **options):
         path = str(tmp_path / 'x.png')
         cv2.imwrite(path, array)
         key = 'normal_map_path' if kind == 'LoadNormals' else 'depth_map_path'
-        return TRANSFORMS.build(dict(type=kind, **options))(
-            {key: path, 'ori_shape': (6, 8), 'seg_fields': []})
+        return TRANSFORMS.build(dict(type=kind, **options))({key: path, 'ori_shape': (6, 8), 'seg_fields': []})
 
     def test_size(self, tmp_path):
         with pytest.raises(ValueError, match='is 9 x 6, but its image 8 x 6'):
@@ -180,16 +177,17 @@ class TestBadFiles:
 
     def test_numpy_file(self, tmp_path):
         np.save(tmp_path / 'd.npy', np.array([[1.5, np.nan]]))
-        found = TRANSFORMS.build(dict(type='LoadDepth', scale=1.0))(
-            dict(depth_map_path=str(tmp_path / 'd.npy')))
+        found = TRANSFORMS.build(dict(type='LoadDepth', scale=1.0))(dict(depth_map_path=str(tmp_path / 'd.npy')))
         assert found['gt_depth_map'].tolist() == [[1.5, 0]]
 
 
 def test_torch_and_numpy_agree_on_a_flip(scene):
     """The estimator's un-flip is the inverse of the pipeline's flip."""
     from diff2in1_mm.models.segmentors.normal_estimator import NormalEstimator
+
     plain, _ = packed(scene[0])
     flipped, _ = packed(scene[0], dict(type='RandomFlip', prob=1.0))
     back = NormalEstimator.unflip(
-        NormalEstimator.__new__(NormalEstimator), torch.from_numpy(flipped).permute(2, 0, 1)[None])
+        NormalEstimator.__new__(NormalEstimator), torch.from_numpy(flipped).permute(2, 0, 1)[None]
+    )
     np.testing.assert_allclose(back[0].permute(1, 2, 0).numpy(), plain, atol=1e-6)

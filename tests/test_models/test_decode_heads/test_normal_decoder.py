@@ -1,10 +1,10 @@
 """The decoder of Bae et al.: equal to the reference, dense and sampled."""
+
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from diff2in1_mm.conversion import convert_normal_decoder
+from diff2in1_mm.conversion.normal_decoder import convert_normal_decoder
 from diff2in1_mm.models.decode_heads.normal_decoder import NormalDecoder, normalise
 from tests.golden_values import Golden
 
@@ -39,8 +39,7 @@ def test_sampled_prediction_equals_the_reference(golden):
             continue
         # the order of points of nearly equal kappa is a matter of rounding, their set is not
         height, width = result.maps.shape[-2:]
-        x, y = ((result.coordinates[:, 0] + 1) / 2
-                * torch.tensor([width - 1, height - 1])).round().long().unbind(-1)
+        x, y = ((result.coordinates[:, 0] + 1) / 2 * torch.tensor([width - 1, height - 1])).round().long().unbind(-1)
         chosen = torch.zeros(len(x), height * width).scatter(1, y * width + x, 1.0)
         assert values.error(f'chosen_res{scale}', chosen.view(-1, height, width)) == 0
         # and every point's prediction is the map's value there
@@ -55,8 +54,7 @@ def small():
 
 
 def pyramid(size, count=2):
-    return [torch.randn(count, c, size // 2**k, size // 2**k)
-            for k, c in enumerate((8, 8, 8, 16, 32))]
+    return [torch.randn(count, c, size // 2**k, size // 2**k) for k, c in enumerate((8, 8, 8, 16, 32))]
 
 
 def test_sampling_is_for_training_only_a_part(small):
@@ -69,12 +67,13 @@ def test_sampling_is_for_training_only_a_part(small):
 
 
 @settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 2**31), rows=st.integers(1, 3), columns=st.integers(1, 3),
-       scale=st.floats(0.01, 100))
+@given(seed=st.integers(0, 2**31), rows=st.integers(1, 3), columns=st.integers(1, 3), scale=st.floats(0.01, 100))
 def test_the_decoders_normals_have_unit_length_at_every_scale(small, seed, rows, columns, scale):
     generator = torch.Generator().manual_seed(seed)
-    inputs = [scale * torch.randn(1, c, 16 // 2**k * rows, 16 // 2**k * columns, generator=generator)
-              for k, c in enumerate((8, 8, 8, 16, 32))]
+    inputs = [
+        scale * torch.randn(1, c, 16 // 2**k * rows, 16 // 2**k * columns, generator=generator)
+        for k, c in enumerate((8, 8, 8, 16, 32))
+    ]
     with torch.no_grad():
         for result in small.eval()(inputs):
             length = result.maps[:, :3].norm(dim=1)

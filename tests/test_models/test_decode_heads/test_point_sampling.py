@@ -1,10 +1,10 @@
 """Which pixels a refinement is trained on."""
+
 import pytest
 import torch
 
 from diff2in1_mm.models.decode_heads.normal_decoder import normalise
-from diff2in1_mm.models.decode_heads.point_sampling import (read_points, sample_points,
-                                                            to_coordinates)
+from diff2in1_mm.models.decode_heads.point_sampling import read_points, sample_points, to_coordinates
 from tests.golden_values import Golden
 
 
@@ -17,7 +17,7 @@ def test_it_equals_the_reference(golden, importance, masked):
     mask = values.input('mask_noise') > -0.5 if masked else None
     points = sample_points(found[:, 3], mask, 0.4, importance)
     assert points.shape == (2, 307)
-    important = points[:, :int(importance * 307)]
+    important = points[:, : int(importance * 307)]
     name = f'beta{importance:g}.{"mask" if masked else "nomask"}'
     name += '' if importance == 1 else '.importance'
     # pixels without ground truth are equally (un)certain: among them any order is right
@@ -38,7 +38,7 @@ def test_points_are_drawn_without_replacement():
 
 
 def test_values_are_read_where_the_points_are():
-    maps = torch.arange(2 * 12.).view(1, 2, 3, 4)
+    maps = torch.arange(2 * 12.0).view(1, 2, 3, 4)
     points = torch.tensor([[0, 5, 11]])
     read = read_points(maps, to_coordinates(points, (3, 4)))
     torch.testing.assert_close(read, maps.flatten(2)[:, :, points[0]])
@@ -47,7 +47,7 @@ def test_values_are_read_where_the_points_are():
 @pytest.mark.parametrize('mode', ['bilinear', 'nearest'])
 def test_half_precision_maps_are_read_at_the_very_pixels(mode):
     """In bfloat16 the coordinates themselves would be a pixel off."""
-    maps = torch.arange(512.).remainder(256).expand(1, 1, 8, 512).bfloat16()  # exact in 8 bits
+    maps = torch.arange(512.0).remainder(256).expand(1, 1, 8, 512).bfloat16()  # exact in 8 bits
     points = torch.arange(8 * 512)[None]
     with torch.autocast('cpu', torch.bfloat16):
         read = read_points(maps, to_coordinates(points, (8, 512)), mode)

@@ -1,11 +1,11 @@
 """The loss over the scales of a refined prediction, against the reference."""
+
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from diff2in1_mm.models.decode_heads.normal_decoder import normalise
-from diff2in1_mm.models.losses import MultiscaleNormalLoss
+from diff2in1_mm.models.losses.multiscale_normal_loss import MultiscaleNormalLoss
 from tests.golden_values import Golden
 from tests.test_models.test_losses.test_normal_loss import KINDS, construct, rotation
 
@@ -15,7 +15,7 @@ def scales(values):
     pairs = [(normalise(values.input('pred_res8_raw').double()).requires_grad_(), None)]
     for scale in (4, 2, 1):
         pred = normalise(values.input(f'pred_res{scale}_raw').double())
-        up = torch.tensor([0., 0., 1.], dtype=torch.float64)[:, None]
+        up = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)[:, None]
         pred[:, :3, 0:4], pred[:, :3, 4:8] = up, -up
         where = (values.input(f'coord_res{scale}_raw') / 2).clamp(-1, 1)
         where[:, 0, :8, 1] = 6 / 47 * 2 - 1
@@ -33,8 +33,7 @@ def test_values_and_gradients_equal_the_reference(golden, name, kind):
         # coordinates are float32 in the reference as well
         assert values.error(f'{name}.f64.term{i}', loss([pair], target, mask)[None]) < 1e-7
     total = loss(pairs, target, mask)
-    assert total.item() == pytest.approx(values.spec['loss_values'][f'{name}.f64']['value'],
-                                         rel=1e-8)
+    assert total.item() == pytest.approx(values.spec['loss_values'][f'{name}.f64']['value'], rel=1e-8)
     total.backward()
     for i, (pred, _) in enumerate(pairs):
         assert values.error(f'{name}.f64.grad_pred{i}', pred.grad) < 1e-8
@@ -44,8 +43,9 @@ def test_no_ground_truth_contributes_nothing():
     pred = normalise(torch.randn(1, 4, 6, 8)).requires_grad_()
     points = normalise(torch.randn(1, 4, 5)).requires_grad_()
     where = torch.rand(1, 1, 5, 2) * 2 - 1
-    loss = MultiscaleNormalLoss()([(pred, None), (points, where)], torch.zeros(1, 3, 12, 16),
-                                  torch.zeros(1, 12, 16, dtype=torch.bool))
+    loss = MultiscaleNormalLoss()(
+        [(pred, None), (points, where)], torch.zeros(1, 3, 12, 16), torch.zeros(1, 12, 16, dtype=torch.bool)
+    )
     loss.backward()
     assert loss.item() == 0 and pred.grad.abs().max() == 0
 
@@ -56,16 +56,19 @@ def turned(turn, maps):
 
 
 @settings(max_examples=15, deadline=None)
-@given(kind=st.sampled_from([k for k in KINDS.values() if k != 'l1']), seed=st.integers(0, 2**31),
-       weighted=st.booleans())
+@given(
+    kind=st.sampled_from([k for k in KINDS.values() if k != 'l1']), seed=st.integers(0, 2**31), weighted=st.booleans()
+)
 def test_a_common_rotation_changes_nothing(kind, seed, weighted):
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape):
         return normalise(torch.randn(*shape, generator=generator, dtype=torch.float64))
 
-    pairs = [(draw(2, 4, 3, 4), None), (draw(2, 4, 9), torch.rand(
-        2, 1, 9, 2, generator=generator, dtype=torch.float64) * 2 - 1)]
+    pairs = [
+        (draw(2, 4, 3, 4), None),
+        (draw(2, 4, 9), torch.rand(2, 1, 9, 2, generator=generator, dtype=torch.float64) * 2 - 1),
+    ]
     target = draw(2, 4, 12, 16)[:, :3]
     mask = torch.rand(2, 12, 16, generator=generator, dtype=torch.float64)
     mask = mask if weighted else mask > 0.3
@@ -73,7 +76,8 @@ def test_a_common_rotation_changes_nothing(kind, seed, weighted):
     loss = MultiscaleNormalLoss(kind)
     torch.testing.assert_close(
         loss([(turned(turn, pred), where) for pred, where in pairs], turned(turn, target), mask),
-        loss(pairs, target, mask))
+        loss(pairs, target, mask),
+    )
 
 
 @pytest.mark.parametrize('kind', KINDS.values())

@@ -1,11 +1,11 @@
 """Losses of normals: golden values and gradients, invariance, and empty masks."""
+
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from diff2in1_mm.models.decode_heads.normal_decoder import normalise
-from diff2in1_mm.models.losses import NormalLoss
+from diff2in1_mm.models.losses.normal_loss import NormalLoss
 from tests.golden_values import Golden
 
 KINDS = dict(L1='l1', L2='l2', AL='angular', NLL_vMF='nll_vmf', NLL_ours='nll_angular')
@@ -18,7 +18,7 @@ def construct(values):
     target = raw / raw.square().sum(1, keepdim=True).sqrt()
     target[:, :, 0:2] = pred[:, :3, 0:2]
     target[:, :, 2:4] = -pred[:, :3, 2:4]
-    target[:, :, 4:8] = torch.tensor([0., 0., 1.], dtype=torch.float64).view(1, 3, 1, 1)
+    target[:, :, 4:8] = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64).view(1, 3, 1, 1)
     return pred.requires_grad_(), target, values.input('mask_noise')[:, 0] > -0.5
 
 
@@ -27,13 +27,11 @@ def test_values_and_gradients_equal_the_reference(golden, name):
     values = Golden(golden, 'losses')
     pred, target, mask = construct(values)
     loss = NormalLoss(KINDS[name])(pred, target, mask)
-    assert loss.item() == pytest.approx(values.spec['loss_values'][f'{name}.f64']['value'],
-                                        rel=1e-9)
+    assert loss.item() == pytest.approx(values.spec['loss_values'][f'{name}.f64']['value'], rel=1e-9)
     loss.backward()
     assert values.error(f'{name}.f64.grad_pred', pred.grad) < 1e-9
     single = NormalLoss(KINDS[name])(pred.detach().float(), target.float(), mask)
-    assert single.item() == pytest.approx(values.spec['loss_values'][f'{name}.f32']['value'],
-                                          rel=1e-5)
+    assert single.item() == pytest.approx(values.spec['loss_values'][f'{name}.f32']['value'], rel=1e-5)
 
 
 def rotation(generator):
@@ -53,8 +51,7 @@ def test_a_common_rotation_changes_nothing(kind, seed):
     turn = rotation(generator)
     turned = torch.cat([torch.einsum('ij,njp->nip', turn, pred[:, :3]), pred[:, 3:]], 1)
     loss = NormalLoss(kind)
-    torch.testing.assert_close(loss(turned, torch.einsum('ij,njp->nip', turn, target), mask),
-                               loss(pred, target, mask))
+    torch.testing.assert_close(loss(turned, torch.einsum('ij,njp->nip', turn, target), mask), loss(pred, target, mask))
 
 
 @pytest.mark.parametrize('kind', KINDS.values())
@@ -80,8 +77,7 @@ def test_a_large_kappa_in_half_precision_is_no_infinity():
     target = normalise(torch.randn(1, 4, 8))[:, :3]
     valid = torch.ones(1, 8, dtype=torch.bool)
     half = NormalLoss('nll_angular')(pred.half(), target.half(), valid)
-    torch.testing.assert_close(half, NormalLoss('nll_angular')(pred, target, valid), rtol=1e-2,
-                               atol=0.5)
+    torch.testing.assert_close(half, NormalLoss('nll_angular')(pred, target, valid), rtol=1e-2, atol=0.5)
 
 
 def test_unknown_kind():

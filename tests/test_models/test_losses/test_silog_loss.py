@@ -1,9 +1,11 @@
 """The loss of depth, weights of the losses of normals, and the expected error."""
+
 import pytest
 import torch
 
-from diff2in1_mm.models.losses import MaskedSiLogLoss, NormalLoss
-from diff2in1_mm.uncertainty import expected_angular_error
+from diff2in1_mm.models.losses.normal_loss import NormalLoss
+from diff2in1_mm.models.losses.silog_loss import MaskedSiLogLoss
+from diff2in1_mm.utils.normals import expected_angular_error
 
 
 def test_equals_mmsegmentations():
@@ -47,8 +49,7 @@ def test_weights_of_pixels():
     target = torch.nn.functional.normalize(torch.randn(2, 3, 5), dim=1)
     weights = torch.rand(2, 5)
     each = (pred - target).abs().sum(1)
-    torch.testing.assert_close(NormalLoss('l1')(pred, target, weights),
-                               (each * weights).sum() / weights.sum())
+    torch.testing.assert_close(NormalLoss('l1')(pred, target, weights), (each * weights).sum() / weights.sum())
     assert NormalLoss('angular')(pred, target, weights * 0) == 0
 
 

@@ -1,4 +1,5 @@
 """Class weights together with ignored pixels."""
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -17,8 +18,10 @@ def batch():
 
 @pytest.mark.parametrize('avg_non_ignore', [False, True])
 def test_equals_mmsegmentations_where_nothing_is_ignored(batch, avg_non_ignore):
-    ours, theirs = (kind(class_weight=WEIGHT, avg_non_ignore=avg_non_ignore)(
-        *batch, ignore_index=255) for kind in (WeightedCrossEntropyLoss, losses.CrossEntropyLoss))
+    ours, theirs = (
+        kind(class_weight=WEIGHT, avg_non_ignore=avg_non_ignore)(*batch, ignore_index=255)
+        for kind in (WeightedCrossEntropyLoss, losses.CrossEntropyLoss)
+    )
     assert torch.equal(ours, theirs)
 
 
@@ -33,8 +36,7 @@ def test_ignored_pixels_have_no_weight(batch):
     logits, label = batch
     label[0, :2] = 255
     loss = WeightedCrossEntropyLoss(WEIGHT, avg_non_ignore=True)(logits, label, ignore_index=255)
-    torch.testing.assert_close(loss, F.cross_entropy(logits, label, torch.tensor(WEIGHT),
-                                                     ignore_index=255))
+    torch.testing.assert_close(loss, F.cross_entropy(logits, label, torch.tensor(WEIGHT), ignore_index=255))
 
 
 def test_ignored_pixels_can_count_in_the_mean(batch):
@@ -50,14 +52,12 @@ def test_ignored_pixels_can_count_in_the_mean(batch):
 def test_a_batch_without_a_label_gives_zero(batch, avg_non_ignore):
     logits, label = batch
     logits.requires_grad_()
-    loss = WeightedCrossEntropyLoss(WEIGHT, avg_non_ignore)(
-        logits, torch.full_like(label, 255), ignore_index=255)
+    loss = WeightedCrossEntropyLoss(WEIGHT, avg_non_ignore)(logits, torch.full_like(label, 255), ignore_index=255)
     loss.backward()
     assert loss == 0 and (logits.grad == 0).all()
 
 
-@pytest.mark.parametrize('kwargs', [dict(class_weight=None),
-                                    dict(class_weight=WEIGHT, use_sigmoid=True)])
+@pytest.mark.parametrize('kwargs', [dict(class_weight=None), dict(class_weight=WEIGHT, use_sigmoid=True)])
 def test_other_losses_are_left_to_mmsegmentation(kwargs):
     with pytest.raises(ValueError, match="type='CrossEntropyLoss'"):
         WeightedCrossEntropyLoss(**kwargs)

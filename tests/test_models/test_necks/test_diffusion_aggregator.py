@@ -1,9 +1,10 @@
 """The aggregator: equal to the released one, and at any size."""
+
 import pytest
 import torch
 
-from diff2in1_mm.conversion import convert_aggregator
-from diff2in1_mm.models.necks import DiffusionAggregator
+from diff2in1_mm.conversion.aggregator import convert_aggregator
+from diff2in1_mm.models.necks.diffusion_aggregator import DiffusionAggregator
 from tests.golden_values import Golden
 
 
@@ -36,7 +37,7 @@ def test_it_equals_the_released_module(golden, name, training):
     assert bool(buffers) == training
     state = neck.state_dict()
     for key in buffers:
-        (ours, ), _ = convert_aggregator({key: None})
+        (ours,), _ = convert_aggregator({key: None})
         assert values.error(f'after.{key}', state[ours]) < 1e-6
 
 
@@ -46,8 +47,7 @@ def small():
     return DiffusionAggregator((6, 8, 10, 12), (4, 6, 8, 10, 12)).eval()
 
 
-@pytest.mark.parametrize('sizes', [((16, 24), (8, 12), (4, 6), (2, 3)),
-                                   ((13, 9), (7, 5), (4, 3), (2, 2))])
+@pytest.mark.parametrize('sizes', [((16, 24), (8, 12), (4, 6), (2, 3)), ((13, 9), (7, 5), (4, 3), (2, 2))])
 def test_any_size(small, sizes):
     groups = [torch.randn(2, c, *size) for c, size in zip((6, 8, 10, 12), sizes)]
     maps = small(groups)

@@ -1,4 +1,5 @@
 """Estimators of normals and depth: heads of any size, windows, flips, losses that never are NaN."""
+
 import pytest
 import torch
 from mmengine.config import ConfigDict
@@ -10,20 +11,35 @@ pytest.importorskip('mmseg')
 from mmseg.structures import SegDataSample  # noqa: E402
 
 from diff2in1_mm.models.segmentors.dense_estimator import window_corners  # noqa: E402
-from diff2in1_mm.uncertainty import expected_angular_error  # noqa: E402
+from diff2in1_mm.utils.normals import expected_angular_error  # noqa: E402
 
-FPN = dict(in_channels=[8] * 3, in_index=[0, 1, 2], feature_strides=[4, 8, 16], channels=16,
-           norm_cfg=dict(type='BN'), align_corners=False, dropout_ratio=0.0)
+FPN = dict(
+    in_channels=[8] * 3,
+    in_index=[0, 1, 2],
+    feature_strides=[4, 8, 16],
+    channels=16,
+    norm_cfg=dict(type='BN'),
+    align_corners=False,
+    dropout_ratio=0.0,
+)
 HEADS = dict(
     fpn_normals=('NormalEstimator', dict(type='FPNNormalHead', **FPN)),
-    idisc_normals=('NormalEstimator', dict(type='IDiscHead', task='normals', in_channels=8,
-                                           count=4)),
+    idisc_normals=('NormalEstimator', dict(type='IDiscHead', task='normals', in_channels=8, count=4)),
     bae=('NormalEstimator', dict(type='NormalHead', in_channels=(4, 6, 8, 12, 32), channels=128)),
     fpn_depth=('DepthMapEstimator', dict(type='FPNDepthHead', **FPN)),
     idisc_depth=('DepthMapEstimator', dict(type='IDiscHead', task='depth', in_channels=8, count=4)),
-    vpd_depth=('DepthMapEstimator', dict(
-        type='DepthHead', in_channels=[16, 24, 32, 32], embed_dim=16, feature_dim=128,
-        num_deconv_layers=3, num_deconv_filters=(16, 16, 16))))
+    vpd_depth=(
+        'DepthMapEstimator',
+        dict(
+            type='DepthHead',
+            in_channels=[16, 24, 32, 32],
+            embed_dim=16,
+            feature_dim=128,
+            num_deconv_layers=3,
+            num_deconv_filters=(16, 16, 16),
+        ),
+    ),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -41,15 +57,21 @@ def build(name, pipeline_folder, **test_cfg):
         built = MODELS.build(backbone)
         groups = list(built.out_channels)
         backbone.update(out_channels=[*groups, groups[-1]], out_strides=[4, 8, 16, 32])
-        neck = dict(type='DiffusionAggregator', in_channels=[*groups, groups[-1]],
-                    out_channels=(4, 6, 8, 12, 32))
+        neck = dict(type='DiffusionAggregator', in_channels=[*groups, groups[-1]], out_channels=(4, 6, 8, 12, 32))
     if name == 'vpd_depth':
         backbone.update(out_channels=[16, 24, 32, 32], out_strides=[4, 8, 16, 32])
         neck = None
-    return MODELS.build(dict(
-        type=kind, backbone=backbone, neck=neck, decode_head=head, train_cfg=ConfigDict(),
-        data_preprocessor=dict(type='SceneDataPreProcessor', mean=[127.5] * 3, std=[127.5] * 3),
-        test_cfg=ConfigDict(mode='whole', **test_cfg)))
+    return MODELS.build(
+        dict(
+            type=kind,
+            backbone=backbone,
+            neck=neck,
+            decode_head=head,
+            train_cfg=ConfigDict(),
+            data_preprocessor=dict(type='SceneDataPreProcessor', mean=[127.5] * 3, std=[127.5] * 3),
+            test_cfg=ConfigDict(mode='whole', **test_cfg),
+        )
+    )
 
 
 def samples(task, count, size, valid=True):
@@ -163,8 +185,7 @@ def test_padding_and_flip_of_the_pipeline_are_taken_back(name, flip, pipeline_fo
     torch.testing.assert_close(maps.data, whole[0], atol=2e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize('direction, axes', [('horizontal', 'x'), ('vertical', 'y'),
-                                             ('diagonal', 'xy')])
+@pytest.mark.parametrize('direction, axes', [('horizontal', 'x'), ('vertical', 'y'), ('diagonal', 'xy')])
 def test_each_flip_is_taken_back(direction, axes, pipeline_folder):
     """Normals of a mirrored scene, made by mirroring its surface."""
     heights = torch.randn(9, 12)
@@ -188,18 +209,26 @@ def test_windows_cover_the_image():
 
 def test_an_unknown_mode_is_named(pipeline_folder):
     with pytest.raises(ValueError, match="not 'slide_flip'; for a mirrored pass add flip=True"):
-        MODELS.build(dict(
-            type='DepthMapEstimator', decode_head=HEADS['fpn_depth'][1],
-            backbone=dict(type='DiffusionBackbone', diffusion=pipeline_folder),
-            test_cfg=dict(mode='slide_flip')))
+        MODELS.build(
+            dict(
+                type='DepthMapEstimator',
+                decode_head=HEADS['fpn_depth'][1],
+                backbone=dict(type='DiffusionBackbone', diffusion=pipeline_folder),
+                test_cfg=dict(mode='slide_flip'),
+            )
+        )
 
 
 def test_windows_with_gaps_are_named(pipeline_folder):
     with pytest.raises(ValueError, match='leaves gaps between windows.*take a smaller stride'):
-        MODELS.build(dict(
-            type='DepthMapEstimator', decode_head=HEADS['fpn_depth'][1],
-            backbone=dict(type='DiffusionBackbone', diffusion=pipeline_folder),
-            test_cfg=dict(mode='slide', crop_size=(64, 64), stride=(32, 65))))
+        MODELS.build(
+            dict(
+                type='DepthMapEstimator',
+                decode_head=HEADS['fpn_depth'][1],
+                backbone=dict(type='DiffusionBackbone', diffusion=pipeline_folder),
+                test_cfg=dict(mode='slide', crop_size=(64, 64), stride=(32, 65)),
+            )
+        )
 
 
 def test_training_mode_samples_points(pipeline_folder):

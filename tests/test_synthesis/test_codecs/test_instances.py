@@ -1,23 +1,37 @@
 """Boxes and masks go through COCO files and come back; any numbers a detector may give."""
+
 import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 pytest.importorskip('pycocotools')
 
-from diff2in1_mm.synthesis.codecs import Instances, annotation_codec  # noqa: E402
-from diff2in1_mm.synthesis.codecs.instances import masks_to_polygons  # noqa: E402
-from diff2in1_mm.synthesis.records import SampleRecord  # noqa: E402
+from diff2in1_mm.store.records import SampleRecord  # noqa: E402
+from diff2in1_mm.tasks.codecs import annotation_codec  # noqa: E402
+from diff2in1_mm.tasks.codecs.instances import (
+    Instances,  # noqa: E402
+    masks_to_polygons,  # noqa: E402
+)
 
 CODEC = annotation_codec('instances', ['a', 'b', 'c'])
 
 
 def record(source=3, copy=1, round=2):
-    return SampleRecord(id=f's{round}_{source}_{copy}', round=round, source=source, source_path='',
-                        copy=copy, seed=0, T=1, steps=1, solver='', caption='', checkpoint='')
+    return SampleRecord(
+        id=f's{round}_{source}_{copy}',
+        round=round,
+        source=source,
+        source_path='',
+        copy=copy,
+        seed=0,
+        T=1,
+        steps=1,
+        solver='',
+        caption='',
+        checkpoint='',
+    )
 
 
 def instances(*rows, masks=None):
@@ -50,6 +64,7 @@ def test_round_trip_with_masks(tmp_path):
 
 def test_polygons_are_the_same_pixels(tmp_path):
     from pycocotools import mask as coco_mask
+
     rows, columns = np.mgrid[:40, :60]
     masks = np.zeros((4, 40, 60), bool)
     masks[0] = (rows - 20) ** 2 + 2 * (columns - 25) ** 2 < 150
@@ -69,8 +84,7 @@ def test_polygons_are_the_same_pixels(tmp_path):
 def test_what_has_no_pixel_is_left_out(tmp_path):
     masks = np.zeros((3, 10, 12), bool)
     masks[0, 2:5, 1:7], masks[2, 0, 0] = True, True
-    given_ = instances([1, 2, 7, 5, 2, 0.9], [1, 2, 7, 5, 1, 0.9], [12, 0, 20, 5, 0, 0.9],
-                       masks=masks)
+    given_ = instances([1, 2, 7, 5, 2, 0.9], [1, 2, 7, 5, 1, 0.9], [12, 0, 20, 5, 0, 0.9], masks=masks)
     assert CODEC.decode(written(tmp_path, given_, (10, 12))).labels.tolist() == [2]
 
 
@@ -80,8 +94,7 @@ def test_nothing_and_no_masks(tmp_path):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(*[st.floats(-50, 90, width=32)] * 4, st.integers(0, 2),
-                          st.floats(0, 1)), max_size=8))
+@given(st.lists(st.tuples(*[st.floats(-50, 90, width=32)] * 4, st.integers(0, 2), st.floats(0, 1)), max_size=8))
 def test_boxes_lie_inside_whatever_a_detector_gives(rows):
     content = json.loads(CODEC.encode(instances(*rows), record(), (40, 30))['.json'])
     for annotation in content['annotations']:
@@ -95,8 +108,7 @@ def test_ids_never_meet(tmp_path):
     for i, key in enumerate([(0, 0, 0), (0, 1, 0), (0, 0, 1), (1, 0, 0)]):
         source, copy, round = key
         path = tmp_path / f'{i}.json'
-        path.write_bytes(CODEC.encode(instances(*rows), record(source, copy, round),
-                                      (9, 9))['.json'])
+        path.write_bytes(CODEC.encode(instances(*rows), record(source, copy, round), (9, 9))['.json'])
         paths.append(path)
     whole = CODEC.merge(paths)['instances.json']
     for part, count in (('images', 4), ('annotations', 12)):
@@ -110,8 +122,7 @@ def test_what_does_not_fit_is_named():
     with pytest.raises(ValueError, match='class indices 0 to 3'):
         CODEC.encode(instances([0, 0, 1, 1, 0, 1], [0, 0, 1, 1, 3, 1]), record(), (4, 4))
     with pytest.raises(ValueError, match=r'masks \(1, 2, 2\) for an image \(4, 4\)'):
-        CODEC.encode(instances([0, 0, 1, 1, 0, 1], masks=np.ones((1, 2, 2), bool)), record(),
-                     (4, 4))
+        CODEC.encode(instances([0, 0, 1, 1, 0, 1], masks=np.ones((1, 2, 2), bool)), record(), (4, 4))
 
 
 def test_a_damaged_file_is_named(tmp_path):

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from diff2in1_mm.synthesis.codecs import PanopticMap, annotation_codec
+from diff2in1_mm.tasks.codecs import annotation_codec
+from diff2in1_mm.tasks.codecs.panoptic import PanopticMap
 
 from .test_instances import record
 

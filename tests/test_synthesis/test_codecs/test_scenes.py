@@ -1,13 +1,13 @@
 """Normals and depth in files: round trips, what other tools read, bad annotations."""
+
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
-from diff2in1_mm.synthesis.codecs import annotation_codec
-from diff2in1_mm.synthesis.codecs.scenes import decode_normals, encode_normals
+from diff2in1_mm.tasks.codecs import annotation_codec
+from diff2in1_mm.tasks.codecs.scenes import decode_normals, encode_normals
 
 from .test_instances import record
 
@@ -74,13 +74,21 @@ def test_depth_in_arrays_has_no_limit(tmp_path):
     assert info == dict(depth_map_path=str(path), depth_scale=1.0)
 
 
-@pytest.mark.parametrize('codec, annotation, words', [
-    (NORMALS, np.ones((4, 5)), 'vectors of three components'),
-    (NORMALS, np.ones((4, 5, 4)), 'vectors of three components'),
-    (NORMALS, np.full((4, 5, 3), np.nan), 'finite'), (NORMALS, np.ones((4, 6, 3)), 'one label per'),
-    (DEPTH, np.ones((4, 5, 1)), 'one per pixel'), (DEPTH, np.full((4, 5), -1.0), 'metres >= 0'),
-    (DEPTH, np.full((4, 5), np.inf), 'finite'), (DEPTH, np.full((4, 5), 70.0), "file='npy'"),
-    (ARRAY, np.full((4, 5), np.nan), 'finite'), (ARRAY, np.ones((5, 5)), 'one label per')])
+@pytest.mark.parametrize(
+    'codec, annotation, words',
+    [
+        (NORMALS, np.ones((4, 5)), 'vectors of three components'),
+        (NORMALS, np.ones((4, 5, 4)), 'vectors of three components'),
+        (NORMALS, np.full((4, 5, 3), np.nan), 'finite'),
+        (NORMALS, np.ones((4, 6, 3)), 'one label per'),
+        (DEPTH, np.ones((4, 5, 1)), 'one per pixel'),
+        (DEPTH, np.full((4, 5), -1.0), 'metres >= 0'),
+        (DEPTH, np.full((4, 5), np.inf), 'finite'),
+        (DEPTH, np.full((4, 5), 70.0), "file='npy'"),
+        (ARRAY, np.full((4, 5), np.nan), 'finite'),
+        (ARRAY, np.ones((5, 5)), 'one label per'),
+    ],
+)
 def test_bad_annotations(codec, annotation, words):
     with pytest.raises(ValueError, match=words):
         codec.encode(annotation, record(), (4, 5))

@@ -1,0 +1,169 @@
+"""Labels for generated images, from the model that creates."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import mmcv
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..tasks.labellers import labeller_for
+from ..tasks.labellers.base import Label
+from ..utils.image_values import swaps_channels
+
+
+class BatchLabels:
+    """Labels batches of generated images.
+
+    Args:
+        model (nn.Module): A segmentor or detector, with the values that are to label, in eval mode.
+        label_from (str): 'fresh', 'last_step' or 'source', see :class:`CreationSettings`.
+        confidence, labelling, label_scale: See :class:`CreationSettings`.
+        transforms (Sequence): Of the data set's pipeline, for 'source', and to see whether it reads
+            a store's depth. Default: none, nothing is looked at.
+
+    Raises:
+        TypeError: No labeller knows this kind of model.
+        ValueError: The labeller does not know an option, the backbone has no features of the last
+            denoising step, the pipeline does not load what 'source' needs, or reads a
+            store's depth wrongly.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        label_from: str = 'fresh',
+        confidence: None | float | Sequence[float] = None,
+        labelling: Mapping[str, Any] | None = None,
+        label_scale: tuple[int, int] | None = None,
+        transforms: Sequence[Any] = (),
+    ) -> None:
+        self.model, self.scale = model, label_scale
+        self.labeller = labeller_for(model, confidence, labelling)
+        self.task = self.labeller.task
+        self.backbone = model.backbone if hasattr(model.backbone, 'from_taps') else None
+        self.last_step, self.of_source = (label_from == name for name in ('last_step', 'source'))
+        if self.of_source and not hasattr(self.labeller, 'source_labels'):
+            raise ValueError(
+                "creation.label_from='source' takes boxes, label maps, depth or "
+                f'normals of the source images, but {type(model).__name__} needs '
+                f"{self.task} labels: set it to 'fresh'"
+            )
+        if self.of_source and hasattr(self.labeller, 'read_sources'):
+            self.labeller.read_sources(transforms)
+        if hasattr(self.labeller, 'check_loader'):
+            self.labeller.check_loader(transforms)
+        if self.last_step and not getattr(self.backbone, 'frozen', False):
+            raise ValueError(
+                "creation.label_from='last_step' takes the features of the denoising "
+                f'pass, which {type(model.backbone).__name__} does not use: set it to '
+                "'fresh'"
+            )
+        if self.last_step and getattr(self.backbone, 'attention_maps', False):
+            raise ValueError(
+                "creation.label_from='last_step' gives attention maps of the "
+                "generator's condition, but backbone.attention_maps means the tokens "
+                "of backbone.condition: set it to 'fresh'"
+            )
+        if self.last_step and (
+            getattr(self.backbone, 'keep_padding', False) or not getattr(self.backbone, 'scale_latents', True)
+        ):
+            raise ValueError(
+                "creation.label_from='last_step' takes features of scaled latents and "
+                'of images without padding, but backbone.scale_latents=False or '
+                "keep_padding=True asks for others: set it to 'fresh'"
+            )
+        self._check_scale(label_from)
+
+    def _check_scale(self, label_from: str) -> None:
+        if self.scale is None:
+            return
+        if not hasattr(self.labeller, 'resized'):
+            raise ValueError(
+                'creation.label_scale resizes images for detectors, but '
+                f'{type(self.model).__name__} is none: leave it out'
+            )
+        if label_from != 'fresh':
+            raise ValueError(
+                f'creation.label_from={label_from!r} looks at no image that '
+                'creation.label_scale could resize: leave it out, or set label_from '
+                "to 'fresh'"
+            )
+
+    @property
+    def tap_names(self) -> Sequence[str]:
+        """Sequence[str]: Inner maps of the U-Net that :meth:`__call__` needs of the last pass."""
+        return self.backbone.tap_names if self.last_step else ()
+
+    def check_classes(self, classes: Sequence[str] | None) -> None:
+        """Compare the head with the data set.
+
+        Raises:
+            ValueError: They have different numbers of classes.
+        """
+        predicted = self.labeller.count_classes(self.model)
+        if predicted is not None and (classes is None or predicted != len(classes)):
+            raise ValueError(
+                f'the head predicts {predicted} classes, but the data set has '
+                f'{len(classes or ())}: set `num_classes` of the head, or `metainfo` '
+                'of the data set'
+            )
+
+    @torch.no_grad()
+    def __call__(
+        self, pixels: Tensor, taps: Mapping[str, Tensor], entries: Sequence[Mapping[str, Any]]
+    ) -> list[Label | None]:
+        """Label a batch.
+
+        Args:
+            pixels (Tensor): uint8 RGB, shape (N, 3, H, W), as it will be read back.
+            taps (Mapping[str, Tensor]): Maps of the last denoising pass, for 'last_step'.
+            entries (Sequence[Mapping]): Annotation entries of the source images: how the data set
+                reads label values.
+
+        Returns:
+            list[Label | None]: One per image; None for one that shall not be stored.
+        """
+        size = tuple(pixels.shape[-2:])
+        if self.of_source:
+            return self.labeller.source_labels(size, entries)
+        if self.scale is not None:
+            return self.labeller.labels(self._predict_scaled(pixels), size, entries)
+        samples = self.labeller.new_samples(len(entries), size)
+        if self.last_step:
+            # Only the size of the input counts while features are served.
+            inputs = self.backbone.from_unit_range(pixels.float() / 127.5 - 1)
+            with self.backbone.serve(self.backbone.from_taps(taps, size)):
+                predictions = self.labeller.predict(self.model, inputs, samples)
+        else:
+            inputs, samples = self._preprocess(pixels, samples)
+            predictions = self.labeller.predict(self.model, inputs, samples)
+        return self.labeller.labels(predictions, size, entries)
+
+    def _predict_scaled(self, pixels: Tensor) -> list[Any]:
+        """Predictions in the pixels of the images, of a look at them at ``label_scale``."""
+        images = [
+            mmcv.imrescale(image.cpu().numpy(), tuple(self.scale))  # as MMCV's `Resize`
+            for image in pixels.permute(0, 2, 3, 1)
+        ]
+        larger = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(pixels.device)
+        samples = self.labeller.new_samples(len(images), tuple(larger.shape[-2:]))
+        inputs, samples = self._preprocess(larger, samples)
+        predictions = self.labeller.predict(self.model, inputs, samples)
+        return self.labeller.resized(predictions, larger.shape[-2:], pixels.shape[-2:])
+
+    def _preprocess(self, pixels: Tensor, samples: list[Any]) -> tuple[Tensor, list[Any]]:
+        """As test data: normalised, and padded where the model's ``test_cfg`` says so."""
+        preprocessor = self.model.data_preprocessor
+        if not self._wants_rgb(preprocessor):
+            pixels = pixels.flip(1)
+        data = preprocessor(dict(inputs=list(pixels), data_samples=samples), False)
+        return data['inputs'], data['data_samples']
+
+    def _wants_rgb(self, preprocessor: nn.Module) -> bool:
+        """Whether the data preprocessor is fed RGB; MMCV's pipelines load BGR."""
+        if self.backbone is None:
+            return False
+        # The diffusion model tells what comes out: RGB unless `input_bgr`.
+        return swaps_channels(preprocessor) == self.backbone.input_bgr

@@ -1,0 +1,130 @@
+"""The creation stage: generate images from real ones, label them, store them."""
+
+import time
+from typing import Any
+
+from mmengine.dist import get_rank, get_world_size
+from torch import nn
+
+from ..datasets.source_images import transforms_of
+from ..diffusion.latent_diffusion import LatentDiffusion
+from ..store.store import SyntheticStore
+from ..utils.models import evaluating
+from .batch_labels import BatchLabels
+from .fingerprints import open_store, parameters_digest
+from .job import CreationJob, CreationReport
+from .plan import make_plan
+from .read_back import check_read_back
+from .settings import CreationSettings
+
+__all__ = ['CreationReport', 'create']
+
+
+def create(
+    model: nn.Module,
+    dataset: Any,
+    store: str | SyntheticStore,
+    *,
+    seed: int = 0,
+    round: int = 0,
+    rank: int | None = None,
+    world_size: int | None = None,
+    progress: bool = True,
+    **settings: Any,
+) -> CreationReport:
+    """Make a round of synthetic samples, or this process's share of it.
+
+    What is in the store already is not made again, so an interrupted creation continues. The first
+    samples go onto a contact sheet, ``preview.png`` in the store's folder, and an estimate of time
+    and disk is logged, before the long part begins. This does not wait for other processes.
+
+    Args:
+        model (nn.Module): A segmentor or detector, without wrapper; its present values label. With a
+            ``DiffusionBackbone`` its diffusion model generates.
+        dataset: ``SyntheticMixDataset``, of which the real part counts, or the real data set.
+        store (str | SyntheticStore): Folder; begun, or continued if it was made for the same.
+        seed (int): Of the run. Default 0.
+        round (int): Number of the round, from 0. Default 0.
+        rank (int | None): Of this process; None asks torch.distributed.
+        world_size (int | None): Number of processes; None asks torch.distributed.
+        progress (bool): Say how far it is. Default True.
+        **settings: See :class:`CreationSettings`.
+
+    Returns:
+        CreationReport: Of this process.
+
+    Raises:
+        StoreMismatch: The folder holds something else.
+        ValueError: Bad settings, an empty data set, a missing caption or too little disk space,
+            each told before the long part.
+    """
+    start = time.monotonic()
+    rank = get_rank() if rank is None else rank
+    world_size = get_world_size() if world_size is None else world_size
+    settings = CreationSettings.from_dict(settings)
+    generator = settings.build_generator()
+    with evaluating(model):
+        labels = labels_of(model, settings, dataset)
+        diffusion = diffusion_of(model, settings)
+        generator.check_model(diffusion)
+        plan = make_plan(dataset, generator, settings, seed, round)
+        checkpoint = parameters_digest(model)
+        store = open_store(store, dataset, labels, diffusion, settings, seed, round, checkpoint)
+        job = CreationJob(
+            dataset, store, generator, diffusion, labels, settings, round, checkpoint, progress=progress and rank == 0
+        )
+        job.run(plan, plan.share(rank, world_size), world_size)
+    job.report.seconds = time.monotonic() - start
+    return job.report
+
+
+def labels_of(model: nn.Module, settings: CreationSettings, dataset: Any) -> BatchLabels:
+    """What labels, checked against the data set."""
+    labels = BatchLabels(
+        model,
+        settings.label_from,
+        settings.confidence,
+        settings.labelling,
+        settings.label_scale,
+        transforms_of(dataset),
+    )
+    labels.check_classes(dataset.metainfo.get('classes'))
+    check_read_back(labels, dataset)
+    return labels
+
+
+def diffusion_of(model: nn.Module, settings: CreationSettings, device: str | None = None) -> LatentDiffusion:
+    """The diffusion model that generates: the backbone's, or the one that the settings name.
+
+    Args:
+        model (nn.Module): Without wrapper.
+        settings (CreationSettings): Of the creation.
+        device (str | None): For one that the settings name; None: the model's.
+
+    Returns:
+        LatentDiffusion: The backbone's own, or a new one.
+
+    Raises:
+        ValueError: There is none, it cannot decode, or it cannot label as the settings ask.
+    """
+    own = getattr(model.backbone, 'diffusion', None)
+    if settings.diffusion is None:
+        if not isinstance(own, LatentDiffusion):
+            raise ValueError(
+                f'{type(model.backbone).__name__} has no diffusion model to generate '
+                'with: set creation.diffusion to the source of one'
+            )
+        if not own.can_decode:
+            raise ValueError(
+                f'{own.source!r} was converted from a checkpoint without a decoder: '
+                'set creation.diffusion to a complete model'
+            )
+        return own
+    if settings.label_from == 'last_step':
+        raise ValueError(
+            "creation.label_from='last_step' needs the backbone's own diffusion "
+            "model: drop creation.diffusion, or set it to 'fresh'"
+        )
+    options = settings.diffusion
+    options = dict(source=options) if isinstance(options, str) else dict(options)
+    return LatentDiffusion.from_pretrained(**options).to(device or next(model.parameters()).device)

@@ -1,0 +1,53 @@
+"""What conditions are told about a source image."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..datasets.source_images import map_loader, transforms_of
+from ..diffusion.conditions.condition import ComposedCaption, Source
+
+
+class SourceDescriber:
+    """Tells a condition about source images; label maps are read only where it wants classes.
+
+    Args:
+        dataset: The real data set, with ``metainfo`` and ``pipeline``.
+        condition: Of the generator.
+    """
+
+    def __init__(self, dataset: Any, condition: Any) -> None:
+        self.classes: Sequence[str] = tuple(dataset.metainfo.get('classes') or ())
+        self.wants_classes = isinstance(condition, ComposedCaption)
+        if self.wants_classes and not self.classes:
+            raise ValueError(
+                'ComposedCaption names the classes of an image, but the data set has '
+                'no `classes` in its metainfo: set them, or take another condition'
+            )
+        self._dataset, self._loader = dataset, None
+
+    def __call__(self, info: dict[str, Any]) -> Source:
+        """The image of an annotation entry, as conditions see it."""
+        if not self.wants_classes:
+            return Source(info['img_path'], caption=info.get('caption'))
+        areas = self._areas(info)
+        largest = np.argsort(-areas, kind='stable')
+        return Source(info['img_path'], tuple(self.classes[i] for i in largest if areas[i] > 0))
+
+    def _areas(self, info: dict[str, Any]) -> np.ndarray:
+        """Pixels per class; of panoptic maps' stuff only whether it is there."""
+        if info.get('seg_map_path') and 'segments_info' not in info:
+            self._loader = self._loader or map_loader(transforms_of(self._dataset)) or map_loader([])
+            # It writes into what it is given and keeps state.
+            labels = copy.copy(self._loader)(copy.deepcopy(info))['gt_seg_map']
+            counts = np.bincount(labels[labels < len(self.classes)].ravel().astype(int))
+            return np.pad(counts, (0, len(self.classes) - len(counts)))
+        areas = np.zeros(len(self.classes))
+        for segment in info.get('segments_info', ()):
+            areas[segment['category']] += 1
+        for instance in info.get('instances', ()):
+            x1, y1, x2, y2 = instance['bbox']
+            areas[instance['bbox_label']] += (x2 - x1) * (y2 - y1)
+        return areas

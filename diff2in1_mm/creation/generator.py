@@ -1,0 +1,227 @@
+"""The partial-noise generator: a training image, noised to a middle step and denoised again."""
+
+import math
+from collections.abc import Sequence
+from numbers import Real
+from typing import NamedTuple
+
+import torch
+from mmengine.registry import MODELS
+from torch import Tensor
+
+from ..diffusion.conditions.condition import Prompt
+from ..diffusion.latent_diffusion import LatentDiffusion
+from ..diffusion.schedules import SOLVERS, PartialSchedule, check_strength, partial_noise_schedule
+from ..utils.randomness import sample_noise, stable_seed
+
+#: U-Net passes where the config names none: what the solver needs, and what the released code runs.
+DEFAULT_STEPS = {'dpmsolver++': 10, 'ddim': 50}
+
+
+class Generated(NamedTuple):
+    """A batch of generated images.
+
+    Attributes:
+        images: RGB in [-1, 1], float32, shape (N, 3, H, W).
+        taps: Inner maps of the U-Net in its last pass, by name, of the padded images.
+    """
+
+    images: Tensor
+    taps: dict[str, Tensor]
+
+
+@MODELS.register_module()
+class PartialNoiseGenerator:
+    """Makes variants of images (Diff-2-in-1, sec. 3.2; SDEdit, Meng et al. 2022).
+
+    The latent of an image is noised to step ``T`` and denoised from there, so the result keeps the
+    layout of the image: the more so, the smaller ``T`` is. Knows no model and no data set.
+
+    Args:
+        T (int | Sequence[int]): Step to which images are noised, 1 to 999. Several: each sample
+            draws one by its seed (DA-Fusion, Trabucco et al. 2024). The released code has 600,
+            which needs a diffusion model that draws such scenes well. Default 400.
+        steps (int | None): U-Net passes. None: 10 for 'dpmsolver++', 50 for 'ddim'.
+        solver (str): 'dpmsolver++', or 'ddim' as in the released code. Default 'dpmsolver++'.
+        condition (dict | None): What the U-Net is told of an image, for example
+            ``dict(type='Captions', path=...)``. None: the empty prompt.
+        sample_posterior (bool): Sample the image's latent, as the released code does, rather than
+            take the mean. Default False.
+        guidance_scale (float): Classifier-free guidance (Ho & Salimans 2022), as diffusers counts
+            it: 1 is none, which the released code has; more follows the condition more closely, for
+            a second U-Net pass per step. Default 1.
+        negative_prompt (str): What guidance leads away from. Default ''.
+
+    Raises:
+        ValueError: ``T``, ``steps`` or ``guidance_scale`` is out of range, the solver is unknown,
+            or guidance has nothing to lead to.
+    """
+
+    def __init__(
+        self,
+        T: int | Sequence[int] = 400,
+        steps: int | None = None,
+        solver: str = 'dpmsolver++',
+        condition: dict | None = None,
+        sample_posterior: bool = False,
+        guidance_scale: float = 1.0,
+        negative_prompt: str = '',
+    ) -> None:
+        self.strengths = _whole_numbers('T', T if isinstance(T, (list, tuple)) else [T])
+        if solver not in SOLVERS:
+            raise ValueError(f'solver must be one of {SOLVERS}, but got {solver!r}')
+        self.solver = solver
+        self.steps = None if steps is None else _whole_numbers('steps', [steps])[0]
+        for strength in self.strengths:  # of a usual schedule; :meth:`check_model` asks the model's
+            check_strength(strength, self.steps_for(strength))
+        self.condition = MODELS.build(condition or dict(type='Prompt'))
+        self.sample_posterior = sample_posterior
+        self.guidance_scale, self.negative_prompt = guidance_scale, negative_prompt
+        self._check_guidance()
+
+    def check_model(self, diffusion: LatentDiffusion) -> None:
+        """Ask a diffusion model for what :meth:`generate` will need of it.
+
+        Args:
+            diffusion (LatentDiffusion): What is to generate.
+
+        Raises:
+            ValueError: Its noise schedule has no such step, or its text encoder does not take the
+                negative prompt.
+        """
+        for strength in self.strengths:
+            self._schedule(diffusion, strength)
+        if not self._guided:
+            return
+        try:
+            diffusion.text.check_lengths([self.negative_prompt])
+        except ValueError as error:
+            raise ValueError(
+                f'{error}; guidance embeds the negative prompt, and guidance_scale=1 does without it'
+            ) from error
+
+    def _schedule(self, diffusion: LatentDiffusion, T: int) -> PartialSchedule:
+        return partial_noise_schedule(diffusion.schedule, T, self.steps_for(T), self.solver)
+
+    def steps_for(self, T: int) -> int:
+        """U-Net passes from step ``T``."""
+        # The default must not make a small T an error.
+        return min(DEFAULT_STEPS[self.solver], max(T, 1)) if self.steps is None else self.steps
+
+    def strength(self, seed: int) -> int:
+        """The ``T`` of the sample with this seed."""
+        if len(self.strengths) == 1:
+            return self.strengths[0]
+        return self.strengths[stable_seed(seed, 'T') % len(self.strengths)]
+
+    @torch.no_grad()
+    def generate(
+        self,
+        diffusion: LatentDiffusion,
+        images: Tensor,
+        embeddings: Tensor,
+        seeds: Sequence[int],
+        T: int,
+        taps: Sequence[str] = (),
+    ) -> Generated:
+        """Variants of a batch of images.
+
+        Sample ``i`` depends on its image, its embedding, ``seeds[i]`` and ``T`` only: alone it
+        comes out the same up to rounding, whatever the batch and the device.
+
+        Args:
+            diffusion (LatentDiffusion): Always the pretrained model.
+            images (Tensor): RGB in [-1, 1], shape (N, 3, H, W), on the model's device.
+            embeddings (Tensor): Shape (N, L, C), or (1, L, C) for all.
+            seeds (Sequence[int]): One per image, see :func:`stable_seed`.
+            T (int): Step to which all are noised, for example :meth:`strength` of their seeds.
+            taps (Sequence[str]): Inner maps to keep of the last U-Net pass.
+
+        Returns:
+            Generated: Images of the same size, and the maps.
+
+        Raises:
+            ValueError: The model gave values that are not numbers, as some do in half precision.
+        """
+        schedule = self._schedule(diffusion, T)
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        posterior = generators if self.sample_posterior else None
+        # The solvers' sums need float32; the U-Net rounds its input to its own dtype.
+        latents = diffusion.encode(images, posterior).float()
+        noise = sample_noise(generators, latents)
+        latents = diffusion.add_noise(latents, noise, schedule.start)
+        # Once: a copy from the CPU's memory would wait for the device in every step.
+        embeddings = embeddings.to(diffusion.device, diffusion.dtype)
+        negative = self._negative(diffusion)
+        maps: dict[str, Tensor] = {}
+        last = len(schedule.timesteps) - 1
+        for step, timestep in enumerate(schedule.timesteps):
+            wanted = taps if step == last else ()
+            output, maps = self._predict(diffusion, latents, timestep, embeddings, negative, wanted)
+            latents = schedule.scheduler.step(output, timestep, latents, return_dict=False)[0]
+        made = diffusion.decode(latents, tuple(images.shape[-2:]))
+        if not made.isfinite().all():  # as black pictures they would be labelled and trained on
+            raise ValueError(
+                f'{diffusion.source!r} gave pictures of values that are not numbers in '
+                f'{diffusion.dtype}: load it with '
+                "dtype='bf16' or 'fp32', whose range is larger than that of fp16"
+            )
+        return Generated(made, maps)
+
+    @property
+    def _guided(self) -> bool:
+        return self.guidance_scale != 1
+
+    def _check_guidance(self) -> None:
+        scale = self.guidance_scale
+        if isinstance(scale, bool) or not isinstance(scale, Real) or not 1 <= scale < math.inf:
+            raise ValueError(f'guidance_scale = {scale!r} must be a number of at least 1 (1: no guidance)')
+        if not isinstance(self.negative_prompt, str):
+            raise ValueError(f'negative_prompt = {self.negative_prompt!r} must be a text')
+        same = isinstance(self.condition, Prompt) and self.condition.prompt == self.negative_prompt
+        if self._guided and same:
+            raise ValueError(
+                f'guidance_scale = {scale} changes nothing where the condition is the '
+                f'negative prompt, {self.negative_prompt!r}: set condition to what '
+                'images show'
+            )
+        if self.negative_prompt and not self._guided:
+            raise ValueError(
+                f'negative_prompt = {self.negative_prompt!r} has no effect without guidance: set guidance_scale above 1'
+            )
+
+    def _negative(self, diffusion: LatentDiffusion) -> Tensor | None:
+        """What guidance leads away from, shape (1, L, C); None without guidance."""
+        if not self._guided:
+            return None
+        embedding = diffusion.text.sequences([self.negative_prompt])  # encoded once, then kept
+        return embedding.to(diffusion.device, diffusion.dtype)
+
+    def _predict(
+        self,
+        diffusion: LatentDiffusion,
+        latents: Tensor,
+        timestep: int,
+        embeddings: Tensor,
+        negative: Tensor | None,
+        taps: Sequence[str],
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """What the scheduler is told at one step, and the maps of the pass that saw the condition.
+
+        The passes are two, not one of twice the batch: that would take twice the memory, and
+        conditions may have another number of tokens.
+        """
+        output, maps = diffusion.predict(latents, timestep, embeddings, taps)
+        output = output.float()
+        if negative is not None:
+            free = diffusion.predict(latents, timestep, negative)[0].float()
+            output = free + self.guidance_scale * (output - free)
+        return output, maps
+
+
+def _whole_numbers(name: str, values: Sequence[int]) -> list[int]:
+    if not values or any(isinstance(v, bool) or not isinstance(v, int) for v in values):
+        raise ValueError(
+            f'{name} = {list(values)!r} must be a whole number' + (', or a list of them' if name == 'T' else '')
+        )
+    return list(values)

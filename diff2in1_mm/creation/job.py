@@ -1,0 +1,300 @@
+"""One process's share of a creation: the loop that generates, labels and stores."""
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from mmengine.logging import print_log
+from torch import Tensor
+
+from ..datasets.source_images import load_image, turns_images
+from ..diffusion.conditions.condition import Source, check_channels
+from ..diffusion.latent_diffusion import LatentDiffusion
+from ..store.records import SampleRecord
+from ..store.store import SyntheticStore
+from .background import BackgroundWriter, Progress, duration, size
+from .batch_labels import BatchLabels, Label
+from .describe import SourceDescriber
+from .generator import PartialNoiseGenerator
+from .plan import Batch, Plan, Sample, source_entry
+from .preview import write_preview
+from .settings import CreationSettings
+
+_TEXTS_AT_ONCE = 512
+
+
+@dataclass
+class CreationReport:
+    """What one process did.
+
+    Attributes:
+        samples: Samples that it made.
+        present: Samples of its share that were there before.
+        seconds: Of the whole call.
+        skipped: Paths of source images that could not be read.
+        empty: Samples of its share that are not stored, as the model found nothing in them, now or
+            before.
+        ignored: Mean share of ignored pixels (boxes) in what it made.
+        bytes: Written to the disk.
+    """
+
+    samples: int = 0
+    present: int = 0
+    seconds: float = 0.0
+    skipped: list[str] = field(default_factory=list)
+    empty: int = 0
+    ignored: float = 0.0
+    bytes: int = 0
+
+
+class _Loaded(NamedTuple):
+    """Samples of a batch whose images have one size."""
+
+    samples: list[Sample]
+    entries: list[dict[str, Any]]
+    images: np.ndarray  # uint8 (N, H, W, 3), RGB
+
+
+@dataclass
+class CreationJob:
+    """What a creation needs, and its loop.
+
+    Attributes:
+        dataset, store, generator, diffusion, labels, settings: What to join.
+        round, checkpoint: Go into the records.
+        progress: Say how far it is.
+        report: What was done.
+    """
+
+    dataset: Any
+    store: SyntheticStore
+    generator: PartialNoiseGenerator
+    diffusion: LatentDiffusion
+    labels: BatchLabels
+    settings: CreationSettings
+    round: int
+    checkpoint: str
+    progress: bool
+
+    def __post_init__(self) -> None:
+        self.report = CreationReport()
+        self._describe = SourceDescriber(self.dataset, self.generator.condition)
+        self._described: dict[int, Source] = {}
+        self._turn = turns_images(self.dataset)
+        self._stored = {record.id for record in self.store.records(self.round)}
+        # A sample that is there counts, whatever a note says.
+        self._empty = self.store.empty(self.round, self.checkpoint) - self._stored
+        self._done = self._stored | self._empty
+        self._static: Tensor | None = None
+        self._pace = 0.0  # seconds per sample of the last batch
+
+    def run(self, whole: Plan, share: Plan, world_size: int) -> None:
+        """Make what is missing of ``share``; ``whole`` is what all processes make."""
+        leads = bool(share.preview)
+        share = Plan(*map(self._pending, share))
+        todo = [batch for part in share for batch in part]
+        self._check_condition(todo)
+        with Progress(sum(map(len, todo)), self.progress) as bar, BackgroundWriter() as writer:
+            self._make(share.preview, writer, bar)
+            if leads:
+                writer.flush()
+                if share.preview or not (self.store.root / 'preview.png').exists():
+                    write_preview(self.store, self.dataset, whole.preview, self.settings)
+                self._estimate(whole, world_size)
+            self._make(share.rest, writer, bar)
+        if not self.report.samples and not self.report.present:
+            self._tell_why_nothing(world_size)
+        self.report.ignored /= max(self.report.samples, 1)
+        self.report.bytes = sum(
+            sum(record.bytes.values()) for record in self.store.records(self.round) if record.id not in self._stored
+        )
+
+    def _tell_why_nothing(self, world_size: int) -> None:
+        """Nothing was stored of this share; other processes may have been luckier with theirs."""
+        why = ''
+        if self.report.empty:  # first: these images were read, whatever others were not
+            why = (
+                f'none of {self.report.empty} generated images was stored: the model found '
+                f'nothing sure enough in them (confidence {self.labels.labeller.confidence}; '
+                "boxes below test_cfg's score_thr do not count either); lower `confidence`, "
+                'warm up longer, or set labelling=dict(allow_empty=True); a training run goes '
+                'on from here with --resume'
+            )
+        elif self.report.skipped:
+            why = f'none of the source images could be read (the first: {self.report.skipped[0]}): check the data set'
+        if why and world_size == 1:
+            raise ValueError(why)
+        if why:
+            print_log(f'In the share of this process {why}.', 'current', level=30)
+
+    def _pending(self, batches: Sequence[Batch]) -> list[Batch]:
+        """Batches with a missing sample: whole ones, so that the numbers stay the same."""
+        ids = [sample.id for batch in batches for sample in batch]
+        self.report.present += sum(id in self._stored for id in ids)
+        self.report.empty += sum(id in self._empty for id in ids)
+        return [b for b in batches if any(sample.id not in self._done for sample in b)]
+
+    def _check_condition(self, batches: Sequence[Batch]) -> None:
+        """Make every embedding once up front: a missing caption must not stop the long part.
+
+        Those that the embedder's cache cannot hold are made again later, some hundred at a time.
+        """
+        condition, text = self.generator.condition, self.diffusion.text
+        if not condition.per_image:
+            self._static = condition.embed(text)
+            check_channels(self._static, self.diffusion)
+            return
+        with text.kept():
+            for part in _parts(batches, _TEXTS_AT_ONCE):
+                check_channels(self._embed_sources(part), self.diffusion)
+
+    def _embed_sources(self, batches: Sequence[Batch]) -> Tensor:
+        """Embeddings of all sources of some batches, for the cache."""
+        indices = dict.fromkeys(sample.source for batch in batches for sample in batch)
+        return self._embed([self._source(index) for index in indices])
+
+    def _embed(self, sources: Sequence[Source]) -> Tensor:
+        return self.generator.condition.embed(self.diffusion.text, sources)
+
+    def _source(self, index: int) -> Source:
+        if index not in self._described:
+            self._described[index] = self._describe(source_entry(self.dataset, index))
+        return self._described[index]
+
+    def _make(self, batches: Sequence[Batch], writer: BackgroundWriter, bar: Progress) -> None:
+        """Generate, label and store batches."""
+        for part in _parts(batches, _TEXTS_AT_ONCE):
+            if self._static is None:
+                self._embed_sources(part)  # at once, so that the text encoder is loaded once
+            for batch, groups in zip(part, self._loaded(part)):
+                start = time.monotonic()
+                for group in groups:
+                    self._make_group(group, writer)
+                self._pace = (time.monotonic() - start) / len(batch)
+                bar.advance(len(batch))
+
+    def _make_group(self, group: '_Loaded', writer: BackgroundWriter) -> None:
+        """Samples with one size and one ``T``."""
+        samples = group.samples
+        embeddings = self._static
+        if embeddings is None:
+            embeddings = self._embed([self._source(sample.source) for sample in samples])
+        images = torch.from_numpy(group.images).to(self.diffusion.device).permute(0, 3, 1, 2)
+        generated, taps = self.generator.generate(
+            self.diffusion,
+            images.float() / 127.5 - 1,
+            embeddings,
+            [sample.seed for sample in samples],
+            samples[0].T,
+            self.labels.tap_names,
+        )
+        pixels = ((generated + 1) * 127.5).round().to(torch.uint8)
+        labels = self.labels(pixels, taps, group.entries)
+        for sample, entry, image, label in zip(
+            samples, group.entries, pixels.permute(0, 2, 3, 1).cpu().numpy(), labels
+        ):
+            if sample.id in self._done:
+                continue
+            if label is None:
+                writer.submit(self.store.add_empty, sample.id, self.round, self.checkpoint)
+                self.report.empty += 1
+            else:
+                writer.submit(self.store.add, self._record(sample, entry, label), image, label.annotation)
+                self.report.samples += 1
+                self.report.ignored += label.quality['ignored']
+
+    def _record(self, sample: Sample, entry: dict[str, Any], label: Label) -> SampleRecord:
+        condition = self.generator.condition
+        caption = condition.text(self._source(sample.source)) if hasattr(condition, 'text') else ''
+        return SampleRecord(
+            id=sample.id,
+            round=self.round,
+            source=sample.source,
+            source_path=entry['img_path'],
+            copy=sample.copy,
+            seed=sample.seed,
+            T=sample.T,
+            steps=self.generator.steps_for(sample.T),
+            solver=self.generator.solver,
+            caption=caption,
+            checkpoint=self.checkpoint,
+            quality=label.quality,
+        )
+
+    def _loaded(self, batches: Sequence[Batch]) -> Iterator[list['_Loaded']]:
+        """Batches as pictures, each read while the one before is made."""
+        with ThreadPoolExecutor(1, 'loader') as loader:
+            coming = loader.submit(self._load, batches[0])
+            for following in [*batches[1:], None]:
+                groups, failures = coming.result()
+                if following is not None:
+                    coming = loader.submit(self._load, following)
+                self._name_failures(failures)
+                yield groups
+
+    def _load(self, batch: Batch) -> tuple[list['_Loaded'], dict[str, Exception]]:
+        """Read a batch: its readable samples, those of one size together, and what failed."""
+        groups: dict[tuple, list[tuple]] = {}
+        failures: dict[str, Exception] = {}
+        for sample in batch:
+            entry = source_entry(self.dataset, sample.source)
+            try:
+                image = load_image(
+                    entry['img_path'], self.settings.scale, self.settings.keep_ratio, self._turn, entry['backend_args']
+                )
+            except Exception as error:  # whatever a decoder raises on a broken file
+                failures[entry['img_path']] = error
+                continue
+            groups.setdefault(image.shape, []).append((sample, entry, image))
+        loaded = []
+        for group in groups.values():
+            samples, entries, images = map(list, zip(*group))
+            loaded.append(_Loaded(samples, entries, np.stack(images)))
+        return loaded, failures
+
+    def _name_failures(self, failures: dict[str, Exception]) -> None:
+        for path, error in failures.items():
+            if path not in self.report.skipped:
+                self.report.skipped.append(path)
+                print_log(f'{path} cannot be read ({error}): no samples are made from it.', 'current', level=30)
+
+    def _estimate(self, whole: Plan, world_size: int) -> None:
+        """Say what the long part will take, and stop if the disk cannot hold it."""
+        done = self._done | self.store.empty(self.round, self.checkpoint)
+        missing = sum(s.id not in done for s in whole.samples) - self.report.samples
+        made = self.store.records(self.round)
+        if not made or missing <= 0:
+            return
+        needed = missing * sum(sum(record.bytes.values()) for record in made) / len(made)
+        free = shutil.disk_usage(self.store.root).free
+        if needed > free:
+            raise ValueError(
+                f'{missing} more samples need about {size(needed)}, but '
+                f'{self.store.root} has {size(free)} free: free some space or give '
+                'another folder; what is there will be continued'
+            )
+        if self.progress:
+            # A continued creation has not timed a batch yet.
+            pace = f'{duration(missing * self._pace / world_size)} and ' if self._pace else ''
+            print_log(
+                f'{missing} more samples will take about {pace}{size(needed)} of disk; see '
+                f'{self.store.root / "preview.png"} for the first ones.',
+                'current',
+            )
+
+
+def _parts(batches: Sequence[Batch], samples: int) -> Iterator[list[Batch]]:
+    """Runs of batches with about so many samples."""
+    part: list[Batch] = []
+    for batch in batches:
+        part.append(batch)
+        if sum(map(len, part)) >= samples:
+            yield part
+            part = []
+    if part:
+        yield part

@@ -1,0 +1,164 @@
+"""Which samples a creation makes, in which batches, and which process makes which.
+
+The plan depends on the data set, the seed and the settings only, never on the number of processes
+or on what is done already, so that a continued creation computes the same numbers.
+"""
+
+import os.path as osp
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from mmcv.image import rescale_size
+from PIL import Image, UnidentifiedImageError
+
+from ..datasets.source_images import read_by
+from ..store.store import SyntheticStore
+from ..utils.randomness import stable_seed
+from .generator import PartialNoiseGenerator
+from .settings import CreationSettings
+
+PREVIEW_SAMPLES = 8
+
+
+class Sample(NamedTuple):
+    """One sample to make.
+
+    Attributes:
+        id: In the store.
+        source: Index of the source image in the real data set.
+        copy: Which of its samples, from 0.
+        seed: Of its noise.
+        T: Step to which the source is noised.
+    """
+
+    id: str
+    source: int
+    copy: int
+    seed: int
+    T: int
+
+
+Batch = tuple[Sample, ...]
+
+
+class Plan(NamedTuple):
+    """All batches of a creation: those of the preview sheet come first."""
+
+    preview: list[Batch]
+    rest: list[Batch]
+
+    @property
+    def samples(self) -> list[Sample]:
+        """list[Sample]: All of them, in the order in which they are made."""
+        return [sample for batch in [*self.preview, *self.rest] for sample in batch]
+
+    def share(self, rank: int, world_size: int) -> 'Plan':
+        """The batches of one process. The first makes the whole preview, and less of the rest."""
+        loads = [0] * world_size
+        loads[0] = sum(map(len, self.preview))
+        mine: list[Batch] = []
+        for batch in self.rest:
+            to = loads.index(min(loads))
+            loads[to] += len(batch)
+            if to == rank:
+                mine.append(batch)
+        return Plan(self.preview if rank == 0 else [], mine)
+
+
+def source_entry(dataset: Any, index: int) -> dict[str, Any]:
+    """Annotation entry (``img_path``, ``seg_map_path``, ...) of a real image.
+
+    Its ``backend_args`` tell how the data set reads these files; None: from the disk.
+    """
+    entry = getattr(dataset, 'source_info', dataset.get_data_info)(index)
+    entry.setdefault('backend_args', read_by(dataset))
+    return entry
+
+
+def source_indices(dataset: Any) -> list[int]:
+    """One index for each image of a data set; repeating wrappers have an image under several.
+
+    Args:
+        dataset: ``SyntheticMixDataset``, of which the real part counts, or any data set of
+            MMEngine's kind.
+
+    Raises:
+        ValueError: There are none.
+    """
+    real = dataset.real if hasattr(dataset, 'source_info') else dataset
+    if hasattr(real, 'full_init'):
+        real.full_init()
+    first: dict[str, int] = {}
+    for index in range(len(real)):
+        first.setdefault(source_entry(dataset, index)['img_path'], index)
+    if not first:
+        raise ValueError(
+            f'{type(real).__name__} holds no images to create samples from: check its '
+            '`data_root`, `data_prefix` and `ann_file`'
+        )
+    return sorted(first.values())
+
+
+def make_plan(
+    dataset: Any, generator: PartialNoiseGenerator, settings: CreationSettings, seed: int, round: int
+) -> Plan:
+    """Plan a round of samples.
+
+    Images that are generated together must have one size and one ``T``, so the batches are filled
+    by these (sizes are read from the files' headers).
+
+    Args:
+        dataset: See :func:`source_indices`.
+        generator (PartialNoiseGenerator): Says which ``T`` a seed draws.
+        settings (CreationSettings): Copies, batch size, limit, scale.
+        seed (int): Of the run.
+        round (int): Of creation, from 0.
+    """
+    sources = source_indices(dataset)[: settings.limit]
+    sizes = {index: _size(source_entry(dataset, index)['img_path'], settings) for index in sources}
+
+    def sample(source: int, copy: int) -> Sample:
+        own = stable_seed(seed, 'creation', round, source, copy)
+        return Sample(SyntheticStore.sample_id(round, source, copy), source, copy, own, generator.strength(own))
+
+    places = np.linspace(0, len(sources) - 1, min(PREVIEW_SAMPLES, len(sources)))
+    preview = [sample(sources[place], 0) for place in places.round().astype(int)]
+    shown = {s.id for s in preview}
+    rest = [
+        s
+        for source in sources
+        for s in (sample(source, copy) for copy in range(settings.copies_per_source))
+        if s.id not in shown
+    ]
+    return Plan(*(_fill(part, [(s.T, sizes[s.source]) for s in part], settings.batch_size) for part in (preview, rest)))
+
+
+def _fill(samples: Sequence[Sample], keys: Iterable[Hashable], size: int) -> list[Batch]:
+    """Batches of samples with equal keys; a batch is there as soon as it is full."""
+    batches: list[Batch] = []
+    waiting: dict[Hashable, list[Sample]] = {}
+    for sample, key in zip(samples, keys):
+        waiting.setdefault(key, []).append(sample)
+        if len(waiting[key]) == size:
+            batches.append(tuple(waiting.pop(key)))
+    return batches + [tuple(part) for part in waiting.values()]
+
+
+def _size(path: str, settings: CreationSettings) -> tuple[int, int] | None:
+    """(w, h) at which an image is varied; None where all have one, or its file cannot be read."""
+    if settings.scale is not None and not settings.keep_ratio:
+        return None
+    size = _header_size(path)
+    return size if None in (size, settings.scale) else rescale_size(size, tuple(settings.scale))
+
+
+def _header_size(path: str) -> tuple[int, int] | None:
+    """(w, h) as the file's header says; None where it cannot be read, which shows on loading."""
+    if not osp.isfile(path):
+        return None
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, UnidentifiedImageError, ValueError):
+        return None

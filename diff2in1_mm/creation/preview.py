@@ -1,0 +1,49 @@
+"""The contact sheet of a creation's first samples."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..datasets.source_images import load_image, turns_images
+from ..store.store import SyntheticStore
+from ..tasks.drawing import draw_annotation
+from ..utils.pictures import contact_sheet, label_colours, write_picture
+from .plan import Batch, source_entry
+from .settings import CreationSettings
+
+
+def write_preview(store: SyntheticStore, dataset: Any, batches: Sequence[Batch], settings: CreationSettings) -> None:
+    """Write ``preview.png`` into the store's folder: real image, synthetic image, its label.
+
+    Args:
+        store (SyntheticStore): With the samples; those that are missing are left out.
+        dataset: Real data set with ``metainfo``.
+        batches (Sequence[Batch]): Of the preview.
+        settings (CreationSettings): How source images are resized.
+    """
+    records = {record.id: record for record in store.records()}
+    colours = label_colours(len(dataset.metainfo.get('classes') or ()), dataset.metainfo.get('palette'))
+    rows: list[list[np.ndarray]] = []
+    titles: list[str] = []
+    for sample in sorted(sample for batch in batches for sample in batch):
+        record = records.get(sample.id)
+        if record is None:
+            continue
+        entry = source_entry(dataset, sample.source)
+        image, annotation = store.read(record)
+        real = load_image(
+            entry['img_path'], settings.scale, settings.keep_ratio, turns_images(dataset), entry['backend_args']
+        )
+        rows.append([real, image, draw_annotation(image, annotation, colours, entry)])
+        titles.append(f'{record.id}  T={record.T}  {_quality(record.quality)}{record.caption}')
+    if rows:
+        write_picture(store.root / 'preview.png', contact_sheet(rows, titles))
+
+
+def _quality(quality: Mapping[str, float]) -> str:
+    """How sure the label is, in the words of its task."""
+    for name, text in (('confidence', 'confidence {:.2f}  '), ('expected_error', 'expected error {:.0f} degrees  ')):
+        if name in quality:
+            return text.format(quality[name])
+    return ''

@@ -1,0 +1,144 @@
+"""What a config says about the creation stage."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from mmengine.registry import MODELS
+
+from ..store.records import MAX_COPIES
+from ..tasks.labellers.base import checked_confidence
+from .generator import PartialNoiseGenerator
+
+LABEL_SOURCES = ('fresh', 'last_step', 'source')
+
+
+def creation_of_hook(hook: Mapping[str, Any]) -> dict:
+    """What a ``SelfImprovingHook`` with these settings creates with.
+
+    Args:
+        hook (Mapping): Its arguments. ``confidence`` and ``labelling`` are taken where ``creation``
+            does not have them.
+
+    Returns:
+        dict: For :meth:`CreationSettings.from_dict`.
+    """
+    own = {name: hook.get(name) for name in ('confidence', 'labelling')}
+    return dict(own, **(hook.get('creation') or {}))
+
+
+@dataclass(frozen=True)
+class CreationSettings:
+    """Settings of the creation stage, in a config ``creation=dict(T=400, ...)``.
+
+    Attributes:
+        T, steps, solver, condition, sample_posterior, guidance_scale, negative_prompt: See
+            :class:`PartialNoiseGenerator`. Generators of one's own get the last two where they
+            are set.
+        diffusion: Source of the latent diffusion model (str, or the arguments of
+            ``LatentDiffusion.from_pretrained``) where the model's backbone is not a
+            ``DiffusionBackbone``; else None, and the backbone's serves.
+        copies_per_source: Samples made from each image.
+        batch_size: Images that are generated together.
+        label_from: 'fresh': the model looks at the image as it will be read back. 'last_step': it
+            starts from the features of the last denoising pass, which saves one U-Net pass.
+            'source': boxes, masks, label map, depth or normals of the source image stay, for a
+            ``T`` at which things keep their places; train with ``targets='creation'``.
+        confidence: Pixels that the model is less sure of are stored as ignored, boxes are left out;
+            for boxes also one number per class. None: the task's default (0, none, for
+            segmentation; 0.9 for boxes).
+        labelling: Other arguments of the task's labeller, see :mod:`.labellers`.
+        scale: (w, h) to which source images are resized; None: they keep their size.
+        label_scale: (w, h) within which a detector looks at the stored images, their ratio kept, as
+            its test pipeline's ``Resize`` says: at another scale than it was trained at it finds
+            other things. None: at their own size. Labels always lie in the stored pixels.
+        keep_ratio: Whether ``scale`` bounds the image (long and short edge) or is its size.
+        limit: Only the first so many source images; None: all.
+        generator: Registered type that makes the images, with ``PartialNoiseGenerator``'s methods
+            and arguments.
+
+    Raises:
+        ValueError: An unknown setting or one out of range, in one sentence.
+    """
+
+    T: int | Sequence[int] = 400
+    steps: int | None = None
+    solver: str = 'dpmsolver++'
+    condition: dict | None = None
+    sample_posterior: bool = False
+    guidance_scale: float = 1.0
+    negative_prompt: str = ''
+    diffusion: str | dict | None = None
+    copies_per_source: int = 1
+    batch_size: int = 4
+    label_from: str = 'fresh'
+    confidence: None | float | Sequence[float] = None
+    labelling: dict | None = None
+    scale: tuple[int, int] | None = None
+    label_scale: tuple[int, int] | None = None
+    keep_ratio: bool = True
+    limit: int | None = None
+    generator: str = 'PartialNoiseGenerator'
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> 'CreationSettings':
+        """Settings of a config, checked."""
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(settings) - set(known))
+        if unknown:
+            raise ValueError(f'creation has no setting {unknown[0]!r}: it knows {", ".join(known)}')
+        return cls(**settings)
+
+    def __post_init__(self) -> None:
+        for name in ('copies_per_source', 'batch_size', 'limit'):
+            value = getattr(self, name)
+            if value is None and name == 'limit':
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f'creation.{name} = {value!r} must be a whole number of at least 1')
+        if self.copies_per_source > MAX_COPIES:
+            raise ValueError(
+                f'creation.copies_per_source = {self.copies_per_source} is more than '
+                f'{MAX_COPIES}, for which the numbers of the samples have room'
+            )
+        if self.label_from not in LABEL_SOURCES:
+            raise ValueError(f'creation.label_from must be one of {LABEL_SOURCES}, but got {self.label_from!r}')
+        checked_confidence(self.confidence, 0.0)
+        for name in ('scale', 'label_scale'):
+            _check_scale(name, getattr(self, name))
+
+    def build_generator(self) -> PartialNoiseGenerator:
+        """The generator that these settings describe."""
+        return MODELS.build(
+            dict(
+                type=self.generator,
+                T=self.T,
+                steps=self.steps,
+                solver=self.solver,
+                condition=self.condition,
+                sample_posterior=self.sample_posterior,
+                **self.guidance,
+            )
+        )
+
+    @property
+    def guidance(self) -> dict:
+        """dict: The settings of guidance that are not the defaults."""
+        scale = self.guidance_scale
+        scale = float(scale) if type(scale) is int else scale  # 3 and 3.0 are one store
+        return {
+            name: value
+            for name, value in (('guidance_scale', scale), ('negative_prompt', self.negative_prompt))
+            if value != getattr(type(self), name)
+        }
+
+
+def _check_scale(name: str, value: Any) -> None:
+    if value is None:
+        return
+    if (
+        not isinstance(value, Sequence)
+        or len(value) != 2
+        or not all(isinstance(side, int) and side >= 1 for side in value)
+    ):
+        raise ValueError(f'creation.{name} = {value!r} must be (width, height) in pixels, two whole numbers')

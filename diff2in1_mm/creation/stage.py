@@ -1,0 +1,134 @@
+"""The creation stage as the hook runs it: theta_C fills the store, then it is served."""
+
+import glob
+import os
+import os.path as osp
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn as nn
+from mmengine.dist import all_reduce, barrier, broadcast_object_list, get_dist_info, is_main_process
+from mmengine.runner.runner import _SlicedDataset
+
+from ..store.store import SyntheticStore
+from ..utils.models import seed_of_run
+from .create import create
+
+__all__ = ['create_round', 'mixed_dataset', 'together']
+
+
+def mixed_dataset(runner) -> Any:
+    """The training data set, which must be able to serve synthetic samples.
+
+    Raises:
+        ValueError: One sentence that says what to wrap, or that no synthetic sample is drawn.
+    """
+    drawn = runner.train_dataloader.dataset
+    # MMEngine's wrapper for num_batch_per_epoch passes reading on, but not setting attributes
+    dataset = drawn._dataset if isinstance(drawn, _SlicedDataset) else drawn
+    if not (hasattr(dataset, 'serve') and hasattr(dataset, 'store_root')):
+        raise ValueError(
+            'SelfImprovingHook mixes synthetic samples into the training data, but '
+            f'{type(dataset).__name__} cannot serve them: set train_dataloader.dataset = '
+            "dict(type='SyntheticMixDataset', dataset=<your data set>), or creation=None to keep "
+            'to real data.'
+        )
+    if drawn is not dataset and len(drawn) <= len(dataset.real) < len(dataset):
+        raise ValueError(
+            f'num_batch_per_epoch of train_dataloader draws only the first {len(drawn)} samples, '
+            f'and the synthetic ones come after the {len(dataset.real)} real ones: leave it out, '
+            'and for a quick trial set `indices` of the data set that SyntheticMixDataset wraps.'
+        )
+    if dataset.store_root is None:
+        dataset.store_root = osp.join(runner.work_dir, 'synthetic')
+    return dataset
+
+
+def create_round(runner, model: nn.Module, theta_c: Any, settings: Mapping, round: int) -> dict:
+    """Creates a round of samples with theta_C and serves it; continues an interrupted one.
+
+    Args:
+        runner: Of the training run.
+        model (nn.Module): Without wrapper; holds theta_E before and after.
+        theta_c (ThetaC): What labels the samples; ``applied(model)`` puts its values into the model.
+        settings (Mapping): The hook's ``creation`` settings.
+        round (int): Number of the round, from 0.
+
+    Returns:
+        dict: ``samples``, the number of samples of this round, which is served now, and
+        ``unreadable``, the number of source images that could not be read.
+    """
+    dataset = mixed_dataset(runner)
+    with together(osp.join(runner.work_dir, '.creation')), theta_c.applied(model):
+        skipped = torch.tensor(_create(model, dataset, settings, round, seed_of_run(runner)))
+    all_reduce(skipped, 'sum')
+    dataset.serve(round)
+    barrier()  # the former round goes when nobody serves it any more
+    store = SyntheticStore(dataset.store_root)
+    if is_main_process():
+        store.prune(keep_round=round)
+        store.merge(round)
+    return dict(samples=len(store.records(round)), unreadable=int(skipped))
+
+
+def _create(model: nn.Module, dataset: Any, settings: Mapping, round: int, seed: int) -> int:
+    """Makes this process's share of the round; returns how many sources were unreadable."""
+    rank, world_size = get_dist_info()
+    report = create(
+        model, dataset, dataset.store_root, round=round, seed=seed, rank=rank, world_size=world_size, **settings
+    )
+    return len(report.skipped)
+
+
+@contextmanager
+def together(folder: str, poll_seconds: float = 0.2, what: str = 'creation') -> Iterator[None]:
+    """Leaves the block when all processes have, however long that takes.
+
+    A collective operation would give up after the process group's timeout (30 minutes), which one
+    process's share of a creation can outlast. So each leaves a file in ``folder`` instead and looks
+    for those of the others; a process that fails leaves one too, so that nobody waits for it.
+
+    Args:
+        folder (str): On a disk that all processes share.
+        poll_seconds (float): Time between two looks.
+        what (str): What the processes do, for the message of the others. Default 'creation'.
+
+    Raises:
+        RuntimeError: Another process failed.
+    """
+    rank, world_size = get_dist_info()
+    if world_size == 1:
+        yield
+        return
+    os.makedirs(folder, exist_ok=True)
+    token = [uuid.uuid4().hex]
+    broadcast_object_list(token)  # files of a killed run must not count
+    here = osp.join(folder, f'{token[0]}-{rank}')
+    try:
+        yield
+    except BaseException:
+        _touch(f'{here}.failed')
+        raise
+    _touch(f'{here}.done')
+    while len(glob.glob(osp.join(folder, f'{token[0]}-*.done'))) < world_size:
+        failed = glob.glob(osp.join(folder, f'{token[0]}-*.failed'))
+        if failed:
+            raise RuntimeError(
+                f'{what} failed in the process of rank '
+                f'{failed[0].rpartition("-")[2].removesuffix(".failed")}; its own '
+                'message says why.'
+            )
+        time.sleep(poll_seconds)
+    barrier()
+    if rank == 0:
+        for path in glob.glob(osp.join(folder, f'{token[0]}-*')):
+            os.remove(path)
+
+
+def _touch(path: str) -> None:
+    with open(path, 'w'):
+        pass

@@ -1,0 +1,93 @@
+"""Reading source images, and what their labels show."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import mmcv
+import numpy as np
+from mmengine.fileio import get
+from mmengine.registry import TRANSFORMS
+
+
+def load_image(
+    path: str,
+    scale: tuple[int, int] | None = None,
+    keep_ratio: bool = True,
+    turn: bool = True,
+    backend_args: dict | None = None,
+) -> np.ndarray:
+    """Reads an image as MMCV's ``LoadImageFromFile`` does.
+
+    Args:
+        path: Also a URL that MMEngine's file clients know.
+        scale: (w, h) to resize to; None: as it is.
+        keep_ratio: As in MMCV's ``Resize``.
+        turn: Whether the EXIF orientation is applied, see :func:`turns_images`.
+        backend_args: As in the data set, see :func:`read_by`.
+
+    Returns:
+        uint8 array (H, W, 3), RGB.
+
+    Raises:
+        OSError: The file is missing or is no image.
+    """
+    flag = 'color' if turn else 'color_ignore_orientation'
+    try:
+        image = mmcv.imfrombytes(get(path, backend_args), flag=flag, channel_order='bgr')
+    except cv2.error:  # of an empty file
+        image = None
+    if image is None:
+        raise OSError('it is no image that OpenCV reads')
+    image = np.ascontiguousarray(image[..., ::-1])  # MMCV turns BGR for 'color' only
+    if scale is not None and keep_ratio:
+        image = mmcv.imrescale(image, tuple(scale))
+    elif scale is not None:
+        image = mmcv.imresize(image, tuple(scale))
+    return image
+
+
+def turns_images(dataset: Any) -> bool:
+    """Whether a data set's own pipeline applies the EXIF orientation, so that creation does too."""
+    loader = next((t for t in transforms_of(dataset) if hasattr(t, 'color_type')), None)
+    return not str(getattr(loader, 'color_type', '')).endswith('ignore_orientation')
+
+
+def map_loader(transforms: Sequence[Any]) -> Any | None:
+    """What reads the label maps of a data set with this pipeline.
+
+    Args:
+        transforms (Sequence): Of the pipeline.
+
+    Returns:
+        The first among them that is a ``LoadAnnotations`` or of a class made from one, which keeps
+        state; MMSegmentation's where there are no transforms; None where the maps are read by
+        something else.
+    """
+    if not transforms:
+        return TRANSFORMS.build(dict(type='mmseg.LoadAnnotations'))
+    return next((t for t in transforms if hasattr(t, '_load_seg_map')), None)
+
+
+def read_by(dataset: Any) -> dict | None:
+    """``backend_args`` by which a data set reads its files; see :func:`innermost` for several."""
+    return getattr(innermost(dataset), 'backend_args', None)
+
+
+def transforms_of(dataset: Any) -> list[Any]:
+    """Transforms of the pipeline that loads images.
+
+    Args:
+        dataset: Any data set of MMEngine's kind, in wrappers or not.
+
+    Returns:
+        list: Of the data set inside all wrappers, see :func:`innermost`.
+    """
+    return list(getattr(getattr(innermost(dataset), 'pipeline', None), 'transforms', ()))
+
+
+def innermost(dataset: Any) -> Any:
+    """The data set inside all wrappers; the first where there are several."""
+    while hasattr(dataset, 'dataset') or hasattr(dataset, 'datasets'):
+        dataset = dataset.dataset if hasattr(dataset, 'dataset') else dataset.datasets[0]
+    return dataset

@@ -1,0 +1,102 @@
+"""From an index of a wrapped data set to the data set that loads it.
+
+``ConcatDataset``, ``RepeatDataset``, ``ClassBalancedDataset`` and torch's ``Subset`` only choose;
+``MultiImageMixDataset`` (Mosaic, MixUp) also has a pipeline of its own.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from mmengine.dataset import BaseDataset
+
+
+class Source(NamedTuple):
+    """Where a sample comes from.
+
+    Attributes:
+        mixers: Mixing wrappers on the way, outermost first.
+        base: The data set with the annotation entry and the loading pipeline.
+        index: Index in ``base``.
+    """
+
+    mixers: tuple[Any, ...]
+    base: BaseDataset
+    index: int
+
+
+def resolve(dataset: Any, index: int) -> Source:
+    """Follows an index through the wrappers.
+
+    Raises:
+        IndexError: No such sample.
+        TypeError: A wrapper that is none of those above.
+    """
+    if not 0 <= index < len(dataset):
+        raise IndexError(f'{type(dataset).__name__} has {len(dataset)} samples, no index {index}.')
+    mixers = []
+    while not isinstance(dataset, BaseDataset):
+        if is_mixer(dataset):
+            mixers.append(dataset)
+            dataset = dataset.dataset
+        else:
+            dataset, index = _choose(dataset, index)
+    return Source(tuple(mixers), dataset, int(index))
+
+
+def outermost_mixer(dataset: Any, index: int) -> tuple[Any, int]:
+    """The first mixing wrapper that :func:`resolve` would meet, and the sample's index in it.
+
+    Where there is none, that is the data set that loads the sample.
+
+    Raises:
+        TypeError: As :func:`resolve`.
+    """
+    while not isinstance(dataset, BaseDataset) and not is_mixer(dataset):
+        dataset, index = _choose(dataset, index)
+    return dataset, int(index)
+
+
+def _choose(dataset: Any, index: int) -> tuple[Any, int]:
+    """One step inwards, through a wrapper that only chooses."""
+    if hasattr(dataset, 'datasets') and hasattr(dataset, '_get_ori_dataset_idx'):
+        member, index = dataset._get_ori_dataset_idx(index)
+        return dataset.datasets[member], index
+    if hasattr(dataset, 'dataset') and hasattr(dataset, '_get_ori_dataset_idx'):
+        return dataset.dataset, dataset._get_ori_dataset_idx(index)
+    if hasattr(dataset, 'dataset') and hasattr(dataset, 'indices'):
+        return dataset.dataset, int(dataset.indices[index])
+    raise TypeError(
+        f'{type(dataset).__name__} cannot be mixed with synthetic samples: it must be an '
+        'MMEngine BaseDataset, or ConcatDataset, RepeatDataset, ClassBalancedDataset or '
+        'MultiImageMixDataset around one.'
+    )
+
+
+def is_mixer(dataset: Any) -> bool:
+    """Whether this wrapper joins several images into one."""
+    return all(hasattr(dataset, name) for name in ('dataset', 'pipeline_types', 'update_skip_type_keys'))
+
+
+def distinct_sources(dataset: Any) -> list[int]:
+    """Indices of ``dataset`` with one for each underlying image, in ascending order.
+
+    Repeating wrappers have the same image under many indices; creation wants each only once.
+    """
+    seen, indices = set(), []
+    for index in range(len(dataset)):
+        _, base, local = resolve(dataset, index)
+        if (id(base), local) not in seen:
+            seen.add((id(base), local))
+            indices.append(index)
+    return indices
+
+
+def base_datasets(dataset: Any) -> Iterator[BaseDataset]:
+    """The data sets inside all wrappers."""
+    if isinstance(dataset, BaseDataset):
+        yield dataset
+    elif hasattr(dataset, 'datasets'):
+        for member in dataset.datasets:
+            yield from base_datasets(member)
+    elif hasattr(dataset, 'dataset'):
+        yield from base_datasets(dataset.dataset)

@@ -1,0 +1,218 @@
+"""Text to embeddings: encoded once, cached, and the encoder leaves memory afterwards."""
+
+import gzip
+import os.path as osp
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.logging import print_log
+from mmengine.utils import track_iter_progress
+from torch import Tensor
+
+# Enough for the prompts of a training run; embeddings of Stable Diffusion take 236 kB each.
+_MAX_CACHED = 4096
+_BATCH_SIZE = 64
+# Short texts alone: a batch of as many tokens as 64 padded prompts of CLIP.
+_TOKENS_AT_ONCE = 64 * 77
+_WORTH_A_BAR = 2000
+
+
+class TextEmbedder:
+    """CLIP embeddings of texts, loading the text encoder only while it is needed.
+
+    Args:
+        load (Callable): Takes nothing and gives ``(tokenizer, text encoder)``; called on first use
+            and again after the encoder has left memory.
+        device (Callable): Takes nothing and gives the device to encode on.
+    """
+
+    def __init__(self, load: Callable, device: Callable) -> None:
+        self._load = load
+        self._device = device
+        self._loaded: tuple = ()
+        self._keep = False
+        self._cache: 'OrderedDict[str, Tensor]' = OrderedDict()
+        self._averages: dict[tuple[str, ...], Tensor] = {}
+
+    @property
+    def in_memory(self) -> bool:
+        """bool: Whether the text encoder is loaded at present."""
+        return bool(self._loaded)
+
+    @contextmanager
+    def kept(self):
+        """Keep the encoder loaded over many calls, for example while captions stream by."""
+        self._keep = True
+        try:
+            yield self
+        finally:
+            self._keep = False
+            self._loaded = ()
+
+    def sequences(self, texts: Sequence[str]) -> Tensor:
+        """Embed each text as the U-Net was trained on it.
+
+        Args:
+            texts (Sequence[str]): n prompts; the empty one is allowed.
+
+        Returns:
+            Tensor: Last hidden states, shape (n, L, C), float32 on the CPU.
+
+        Raises:
+            ValueError: A prompt has more tokens than the text encoder takes.
+        """
+        return torch.stack(self._embed(texts))
+
+    def averaged(self, groups: Sequence[Sequence[str]]) -> Tensor:
+        """One vector per group of texts: the mean of the hidden states at their end-of-text tokens.
+
+        Args:
+            groups (Sequence[Sequence[str]]): g groups of prompts.
+
+        Returns:
+            Tensor: Shape (g, C), float32 on the CPU.
+
+        Raises:
+            ValueError: As :meth:`sequences`.
+        """
+        keys = [tuple(group) for group in groups]
+        missing = [key for key in dict.fromkeys(keys) if key not in self._averages]
+        if missing:
+            ends = self._encode_ends([text for key in missing for text in key])
+            means = (part.mean(0) for part in ends.split([len(key) for key in missing]))
+            self._averages.update(zip(missing, means))
+        return torch.stack([self._averages[key] for key in keys])
+
+    def check_lengths(self, texts: Sequence[str]) -> None:
+        """Count the tokens of texts without encoding them.
+
+        Args:
+            texts (Sequence[str]): Prompts.
+
+        Raises:
+            ValueError: As :meth:`sequences`.
+        """
+        tokenizer, encoder = self._load_once()
+        _token_lengths(tokenizer, encoder, texts)
+
+    def _load_once(self) -> tuple:
+        loaded = self._loaded or self._load()
+        if self._keep:
+            self._loaded = loaded
+        return loaded
+
+    def _embed(self, texts: Sequence[str]) -> list[Tensor]:
+        missing = [text for text in dict.fromkeys(texts) if text not in self._cache]
+        found = {text: self._cache[text] for text in texts if text in self._cache}
+        if missing:
+            found.update(zip(missing, self._encode(missing)))
+            self._cache.update({text: found[text] for text in missing})
+            while len(self._cache) > _MAX_CACHED:
+                self._cache.popitem(last=False)
+        return [found[text] for text in texts]
+
+    @torch.no_grad()
+    def _encode(self, texts: list[str]) -> Iterator[Tensor]:
+        """Last hidden states (L, C) of every text, padded as the U-Net knows them."""
+        tokenizer, encoder = self._load_once()
+        _token_lengths(tokenizer, encoder, texts)
+        ids = tokenizer(
+            texts, padding='max_length', return_tensors='pt', max_length=encoder.config.max_position_embeddings
+        )['input_ids']
+        device = self._device()
+        encoder.to(device)
+        for rows in ids.split(_BATCH_SIZE):
+            yield from encoder(rows.to(device))[0].cpu()
+
+    @torch.no_grad()
+    def _encode_ends(self, texts: list[str]) -> Tensor:
+        """Hidden states (n, C) at the end-of-text tokens.
+
+        CLIP's attention is causal, so what would follow the end cannot change it: texts of one
+        length go together and nothing is padded, which takes a sixth of the time for class names.
+        """
+        tokenizer, encoder = self._load_once()
+        lengths = torch.tensor(_token_lengths(tokenizer, encoder, texts))
+        batches = [
+            rows
+            for length in lengths.unique().tolist()
+            for rows in torch.where(lengths == length)[0].split(max(1, _TOKENS_AT_ONCE // length))
+        ]
+        if len(texts) >= _WORTH_A_BAR and is_main_process():
+            print_log(f'Encoding {len(texts)} texts (class names in templates) once.', 'current')
+            batches = track_iter_progress(batches)
+        device = self._device()
+        encoder.to(device)
+        result = torch.empty(len(texts), encoder.config.hidden_size)
+        for rows in batches:
+            ids = tokenizer([texts[i] for i in rows.tolist()], return_tensors='pt')['input_ids']
+            result[rows] = encoder(ids.to(device))[0][:, -1].float().cpu()
+        return result
+
+
+def _token_lengths(tokenizer, encoder, texts: Sequence[str]) -> list[int]:
+    length = encoder.config.max_position_embeddings
+    lengths = [len(row) for row in tokenizer(list(texts))['input_ids']]
+    for text, tokens in zip(texts, lengths):
+        if tokens > length:
+            raise ValueError(
+                f'the prompt {text[:60]!r}... has {tokens} tokens, but the text encoder takes {length}: shorten it'
+            )
+    return lengths
+
+
+def clip_tokenizer(max_length: int = 77, pad_token: str = '<|endoftext|>'):
+    """OpenAI's CLIP tokenizer, built from the vocabulary that MMSegmentation ships.
+
+    Needed for new models and for single-file checkpoints, which come without a tokenizer.
+
+    Args:
+        max_length (int): Tokens that the text encoder takes. Default 77.
+        pad_token (str): What follows the end of a text. Default '<|endoftext|>', as for
+            Stable Diffusion 1.x; 2.x was trained with '!', the token of number 0.
+
+    Returns:
+        transformers.CLIPTokenizer: 49408 tokens.
+
+    Raises:
+        ImportError: MMSegmentation is not installed.
+    """
+    from transformers import CLIPTokenizer
+
+    merges = [tuple(line.split()) for line in _bpe_lines()]
+    letters = list(_byte_letters())
+    vocabulary = letters + [letter + '</w>' for letter in letters]
+    vocabulary += [''.join(pair) for pair in merges] + ['<|startoftext|>', '<|endoftext|>']
+    tokenizer = CLIPTokenizer(
+        vocab={token: i for i, token in enumerate(vocabulary)}, merges=merges, model_max_length=max_length
+    )
+    # Given above, '!' would become a special token, and be read as padding within a prompt.
+    tokenizer.pad_token = pad_token
+    return tokenizer
+
+
+def _bpe_lines() -> list[str]:
+    try:
+        import mmseg
+    except ImportError as error:
+        raise ImportError(
+            "a new model and a single-file checkpoint have no tokenizer, and CLIP's "
+            'vocabulary comes with MMSegmentation: `pip install mmsegmentation`, or '
+            'use a diffusers folder, which has one'
+        ) from error
+    path = osp.join(osp.dirname(mmseg.__file__), 'utils', 'bpe_simple_vocab_16e6.txt.gz')
+    with gzip.open(path, 'rt', encoding='utf-8') as file:
+        lines = file.read().split('\n')
+    # The first line is a header; CLIP uses the first 48894 merges: 49408 tokens less 512 letters
+    # and two markers.
+    return lines[1 : 49152 - 256 - 2 + 1]
+
+
+def _byte_letters():
+    """The 256 printable stand-ins for bytes of byte-level BPE, in vocabulary order."""
+    printable = [*range(ord('!'), ord('~') + 1), *range(ord('¡'), ord('¬') + 1), *range(ord('®'), ord('ÿ') + 1)]
+    yield from (chr(byte) for byte in printable)
+    yield from (chr(256 + i) for i in range(256 - len(printable)))

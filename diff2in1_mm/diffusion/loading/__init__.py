@@ -1,0 +1,1 @@
+"""Pretrained models: diffusers folders, hub ids, single files, the embedded one."""

@@ -1,0 +1,43 @@
+"""The small diffusion model of Rooms that comes with the package, under the name of a hub id."""
+
+import hashlib
+import json
+import os.path as osp
+from pathlib import Path
+
+#: What configs write as the ``diffusion`` of a backbone.
+NAME = 'diff2in1_mm/rooms'
+FOLDER = Path(__file__).resolve().parents[2] / 'assets' / 'rooms'
+CHECKSUMS = 'checksums.json'  # SHA-256 of every file of the model, by its path in the folder
+
+
+def locate(source: str) -> str:
+    """The folder of the embedded model for its name; any other source as it is.
+
+    Args:
+        source (str): Folder, hub id or file that a user wrote.
+
+    Raises:
+        ValueError: A file of the embedded model is missing or damaged.
+    """
+    if source != NAME or osp.isdir(source):
+        return source
+    try:
+        sums = json.loads((FOLDER / CHECKSUMS).read_text())
+    except (OSError, ValueError):
+        sums = {CHECKSUMS: ''}
+    for name, wanted in sums.items():
+        path = FOLDER / name
+        if not path.is_file() or checksum(path) != wanted:
+            raise ValueError(
+                f'{path} is {"damaged" if path.is_file() else "missing"}: restore it in a checkout '
+                'with `git checkout -- diff2in1_mm/assets`, elsewhere by installing the package from '
+                'a checkout again (`pip install --force-reinstall --no-deps PATH_TO_CHECKOUT`); '
+                '`make rooms-model` trains the model again'
+            )
+    return str(FOLDER)
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,104 @@
+"""Parts of a diffusers folder or hub id: loaded as a whole or not at all.
+
+diffusers and transformers only warn where weights are missing. The latter fills them up at random,
+the former leaves them without storage, and what they compute then looks like a result.
+"""
+
+import json
+from collections.abc import Container
+
+from safetensors import SafetensorError
+from torch import nn
+
+from ...utils.errors import first_line
+
+_NAMED = 2  # of the missing weights
+_MEND = 'download it again, or give another model'
+
+
+class IncompleteModel(ValueError):
+    """A part of a model lacks something, or does not fit its own configuration."""
+
+
+def load_whole(kind: type, source: str, part: str, **options) -> nn.Module:
+    """Load one part of a model and look whether all of it was there.
+
+    Args:
+        kind (type): Class of diffusers or transformers.
+        source (str): Folder or hub id in the diffusers layout.
+        part (str): Its subfolder.
+        **options: Of ``from_pretrained``.
+
+    Returns:
+        nn.Module: With every parameter from the source.
+
+    Raises:
+        IncompleteModel: Weights are missing, of another shape, or not readable; one sentence
+            names the first of them and the mend.
+        OSError: There is no such part, as the library says it.
+    """
+    try:
+        module, found = kind.from_pretrained(
+            source,
+            subfolder=part,
+            output_loading_info=True,
+            # neither library says a wrong shape in one sentence, so it is read from the report
+            ignore_mismatched_sizes=True,
+            **options,
+        )
+    except SafetensorError as error:  # transformers; diffusers makes an OSError of it
+        raise IncompleteModel(
+            f'the weights of the {part} of {source} cannot be read ({first_line(error)}): {_MEND}'
+        ) from error
+    shapes = {name: shapes for name, *shapes in found['mismatched_keys']}
+    for name in _in_order(module, shapes):
+        stored, expected = map(tuple, shapes[name])
+        raise IncompleteModel(
+            f'{source} does not fit its own config.json: {name!r} of its {part} '
+            f'has the shape {stored} where {expected} is expected: {_MEND}'
+        )
+    # A shard that lacks what the index lists is in no report, but leaves a hole.
+    holes = {name for name, weight in module.named_parameters() if weight.is_meta}
+    missing = _in_order(module, holes.union(found['missing_keys']))
+    if missing:
+        named = ', '.join(map(repr, missing[:_NAMED])) + ', ...' * (len(missing) > _NAMED)
+        total = sum(1 for _ in module.parameters())
+        raise IncompleteModel(
+            f'{source} is incomplete: its {part} lacks {len(missing)} of {total} weights ({named}): {_MEND}'
+        )
+    return module
+
+
+def _in_order(module: nn.Module, names: Container[str]) -> list[str]:
+    """Those of the names that are parameters; buffers such as position ids are computed."""
+    return [name for name, _ in module.named_parameters() if name in names]
+
+
+def load_tokenizer(source: str, revision: str | None = None):
+    """CLIP's tokenizer of a model.
+
+    Args:
+        source (str): Folder or hub id in the diffusers layout.
+        revision (str | None): Commit, branch or tag of a hub id. Default None.
+
+    Returns:
+        CLIPTokenizer: It knows words.
+
+    Raises:
+        IncompleteModel: Its vocabulary is missing or damaged.
+        OSError: There is none, as transformers says it.
+    """
+    from transformers import CLIPTokenizer
+
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(source, subfolder='tokenizer', revision=revision)
+    except json.JSONDecodeError as error:
+        raise IncompleteModel(
+            f'a file of the tokenizer of {source} is damaged ({first_line(error)}): {_MEND}'
+        ) from error
+    # Without its files transformers makes one of special tokens alone: all texts look the same.
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise IncompleteModel(
+            f'the tokenizer of {source} has no vocabulary (tokenizer.json, or vocab.json and merges.txt): {_MEND}'
+        )
+    return tokenizer

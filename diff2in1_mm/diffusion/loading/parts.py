@@ -1,0 +1,22 @@
+"""What a latent diffusion model consists of."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from diffusers import AutoencoderKL, UNet2DConditionModel
+
+
+class Parts(NamedTuple):
+    """The components of a latent diffusion model.
+
+    Attributes:
+        vae: Image autoencoder.
+        unet: Denoiser.
+        schedule: Scheduler config with betas and prediction type.
+        load_text: Takes nothing and gives ``(tokenizer, text encoder)``.
+    """
+
+    vae: AutoencoderKL
+    unet: UNet2DConditionModel
+    schedule: dict
+    load_text: Callable

@@ -1,0 +1,209 @@
+"""Finding and checking the parts of a pretrained latent diffusion model."""
+
+import json
+import os
+import os.path as osp
+from functools import partial
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+
+from ...utils.errors import first_line
+from . import original_layout as original
+from .folder import load_tokenizer, load_whole
+from .original_parts import build_parts
+from .parts import Parts
+
+PREDICTION_TYPES = ('epsilon', 'v_prediction')
+
+
+def load_parts(
+    source: str,
+    dtype: torch.dtype,
+    prediction_type: str | None = None,
+    variant: str | None = None,
+    revision: str | None = None,
+) -> Parts:
+    """Load a model from a diffusers folder, a hub id or a single file.
+
+    Args:
+        source (str): Folder or hub id in the diffusers layout, or a ``.safetensors`` / ``.ckpt``
+            file in the original layout.
+        dtype (torch.dtype): Of VAE and U-Net.
+        prediction_type (str | None): 'epsilon' or 'v_prediction'. None takes what the model says;
+            single files of the 2.x family do not say it.
+        variant (str | None): File variant of a diffusers folder, for example 'fp16'.
+        revision (str | None): Commit, branch or tag of a hub id.
+
+    Returns:
+        Parts: VAE and U-Net in eval mode without gradients.
+
+    Raises:
+        ValueError: The source is missing, incomplete or not supported; one sentence says the mend.
+    """
+    if prediction_type not in (None, *PREDICTION_TYPES):
+        raise ValueError(f'prediction_type must be one of {PREDICTION_TYPES}, but got {prediction_type!r}')
+    check_source(source)
+    if revision is not None and (original.is_single_file(source) or osp.isdir(source)):
+        raise ValueError(
+            f'revision = {revision!r} is a commit, branch or tag of a hub id, but '
+            f'{source} is on this machine: leave it out'
+        )
+    if original.is_single_file(source):
+        parts = _load_single_file(source, dtype, prediction_type)
+    else:
+        parts = _load_folder_or_hub(source, dtype, variant, revision)
+    if prediction_type is not None:
+        parts = parts._replace(schedule={**parts.schedule, 'prediction_type': prediction_type})
+    _check_supported(source, parts)
+    for module in (parts.vae, parts.unet):
+        module.eval().requires_grad_(False)
+    return parts
+
+
+def check_source(source: str) -> None:
+    """Looks at a source without loading anything.
+
+    Args:
+        source (str): As :func:`load_parts` takes it.
+
+    Raises:
+        ValueError: No such file or folder, an incomplete folder, or no hub id.
+    """
+    if original.is_single_file(source):
+        if not osp.isfile(source):
+            raise ValueError(
+                f'{source} does not exist: give the path of a Stable Diffusion '
+                'checkpoint, a diffusers folder or a hub id'
+            )
+    elif osp.isdir(source):
+        _check_folder(source)
+    elif source.startswith(('.', '/', '~')) or source.count('/') != 1:
+        raise ValueError(
+            f'{source!r} is neither an existing folder nor a hub id of the form '
+            "'owner/name': check the path of the diffusion model"
+        )
+
+
+def trained_side(source: str) -> int:
+    """Side in pixels of the images that a diffusion model was made for, as its files say.
+
+    Args:
+        source (str): As :func:`load_parts` takes it.
+
+    Returns:
+        int: The shorter side. 512, as most Stable Diffusion 1.x and 2.x models have, where nothing
+        is on disk to say it.
+    """
+    try:
+        unet, vae = (json.loads(Path(source, part, 'config.json').read_text()) for part in ('unet', 'vae'))
+        sides = unet['sample_size']
+        return int(min(sides if isinstance(sides, list) else [sides])) * 2 ** (len(vae['block_out_channels']) - 1)
+    except (OSError, ValueError, KeyError, TypeError):
+        return 512
+
+
+def _load_single_file(path: str, dtype: torch.dtype, prediction_type: str | None) -> Parts:
+    state = original.read_single_file(path)
+    if original.is_v2(state) and prediction_type is None:
+        raise ValueError(
+            f'{path} is of the 2.x family, whose files do not say what they predict: set '
+            "prediction_type='v_prediction' (the 768-pixel models) or 'epsilon' (the base models)"
+        )
+    parts, _ = build_parts(state, path, dtype=dtype)
+
+    def load_text():
+        # read again: kept, the file's other weights would stay in memory
+        return original.original_text(original.read_single_file(path), path)
+
+    return parts._replace(load_text=load_text)
+
+
+def _load_folder_or_hub(source: str, dtype: torch.dtype, variant: str | None, revision: str | None) -> Parts:
+    options = dict(torch_dtype=dtype, use_safetensors=True, variant=variant, revision=revision)
+    try:
+        unet = load_whole(UNet2DConditionModel, source, 'unet', **options)
+        vae = load_whole(AutoencoderKL, source, 'vae', **options)
+        schedule = DDIMScheduler.load_config(source, subfolder='scheduler', revision=revision)
+    except OSError as error:
+        which = source if revision is None else f'{source} --revision {revision}'
+        raise ValueError(
+            f'the diffusion model {source!r} could not be loaded ({first_line(error)}): download '
+            f'it once where there is a network (`hf download {which}`), or give the path of a '
+            'local diffusers folder'
+        ) from error
+
+    def load_text():
+        try:
+            encoder = _text_encoder(source, variant, revision)
+            tokenizer = load_tokenizer(source, revision)
+        except OSError as error:
+            raise ValueError(
+                f'{source!r} has no usable text encoder and tokenizer ({first_line(error)}): '
+                'complete the folder, or use `PrecomputedEmbeddings` as condition'
+            ) from error
+        # Some folders hold half precision, which CPUs do not compute in.
+        return tokenizer, encoder.float().eval()
+
+    return Parts(vae, unet, dict(schedule), load_text)
+
+
+def _text_encoder(source: str, variant: str | None, revision: str | None):
+    from transformers import CLIPTextModel
+
+    whole = partial(load_whole, CLIPTextModel, source, 'text_encoder', use_safetensors=True, revision=revision)
+    try:
+        return whole(variant=variant)
+    except OSError:
+        if variant is None:
+            raise
+        return whole()  # some have it in full only
+
+
+def _check_folder(folder: str) -> None:
+    """Name what a local folder lacks before anything is loaded."""
+    for part in ('unet', 'vae'):
+        path = osp.join(folder, part)
+        if not osp.isfile(osp.join(path, 'config.json')):
+            hint = (
+                ' (it has a `transformer`: SD 3 and later are not supported)'
+                if osp.isdir(osp.join(folder, 'transformer'))
+                else ''
+            )
+            raise ValueError(
+                f'{folder} has no {part}/config.json{hint}: give the folder that '
+                'holds model_index.json, unet/ and vae/ of a Stable Diffusion 1.x '
+                'or 2.x model'
+            )
+        files = os.listdir(path)
+        if any(name.endswith('.safetensors') for name in files):
+            continue
+        pickles = [name for name in files if name.endswith(('.bin', '.pt', '.pth', '.ckpt'))]
+        found = f'only the pickle {pickles[0]}' if pickles else 'no weights'
+        raise ValueError(
+            f'{path} holds {found} where .safetensors is expected: download the '
+            'safetensors version of the model (pickles are not loaded, since they can '
+            'run code)'
+        )
+    if not osp.isfile(osp.join(folder, 'scheduler', 'scheduler_config.json')):
+        raise ValueError(
+            f'{folder} has no scheduler/scheduler_config.json, which says the noise schedule: complete the folder'
+        )
+
+
+def _check_supported(source: str, parts: Parts) -> None:
+    unet, vae, schedule = parts.unet.config, parts.vae.config, parts.schedule
+    if unet.get('addition_embed_type') or unet.get('class_embed_type'):
+        raise ValueError(
+            f'{source} is conditioned on more than text (SDXL or an unCLIP model), '
+            'which is not supported: use Stable Diffusion 1.x or 2.x'
+        )
+    if unet.in_channels != vae.latent_channels:
+        raise ValueError(
+            f'{source} has a U-Net of {unet.in_channels} input channels for latents of '
+            f'{vae.latent_channels}: inpainting, depth and editing models are not supported, use a '
+            'text-to-image model'
+        )
+    if schedule.get('prediction_type', 'epsilon') not in PREDICTION_TYPES:
+        raise ValueError(f'{source} predicts {schedule["prediction_type"]!r}; supported are {PREDICTION_TYPES}')

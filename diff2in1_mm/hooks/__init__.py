@@ -1,0 +1,8 @@
+"""What a Runner is given beside the model and the data: checkpoints, summary, gallery, bfloat16."""
+
+from .bf16_optim_wrapper import Bf16OptimWrapper
+from .checkpoint import AtomicCheckpointHook, AtomicLocalBackend
+from .gallery import GalleryHook
+from .summary import RunSummary, SummaryHook
+
+__all__ = ['AtomicCheckpointHook', 'AtomicLocalBackend', 'Bf16OptimWrapper', 'GalleryHook', 'RunSummary', 'SummaryHook']

@@ -1,0 +1,79 @@
+"""One picture of what a run did: real images, predictions, synthetic images and their labels."""
+
+import os.path as osp
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from ..creation.batch_labels import BatchLabels
+from ..creation.plan import source_entry
+from ..creation.stage import mixed_dataset
+from ..datasets.source_images import load_image, turns_images
+from ..store.records import SampleRecord
+from ..store.store import SyntheticStore
+from ..tasks.drawing import draw_annotation
+from ..utils.models import evaluating, unwrapped
+from ..utils.pictures import contact_sheet, label_colours, write_picture
+
+_TITLES = ('real image', 'prediction', 'synthetic image made of it', 'its label')
+
+
+@HOOKS.register_module()
+class GalleryHook(Hook):
+    """Writes ``WORK_DIR/gallery.png`` at the end of a run with synthetic samples.
+
+    Predictions are theta_C's of that moment, labels those of the creation.
+
+    Args:
+        count (int): Samples, taken evenly from the store. Default 6.
+        opacity (float): Of the class colours over the image, in [0, 1]. Default 0.7.
+    """
+
+    priority = 'LOW'  # after SelfImprovingHook
+
+    def __init__(self, count: int = 6, opacity: float = 0.7) -> None:
+        self.count, self.opacity = count, opacity
+
+    @master_only
+    def after_train(self, runner: Runner) -> None:
+        """Draw the picture and log where it is."""
+        hook = next((h for h in runner.hooks if getattr(h, 'served_round', None) is not None), None)
+        if hook is None:  # no synthetic samples, or stopped early, before anything was created
+            return
+        dataset = mixed_dataset(runner)
+        store = SyntheticStore(dataset.store_root)
+        records = store.records(hook.served_round)
+        model = unwrapped(runner)
+        if not records:
+            return
+        chosen = np.unique(np.linspace(0, len(records) - 1, self.count).round().astype(int))
+        with hook.theta_c.applied(model), evaluating(model):
+            labels = BatchLabels(model, 'fresh', hook.confidence, hook.labelling, hook.creation.get('label_scale'))
+            columns = [self._column(labels, dataset, store, records[i]) for i in chosen]
+        path = osp.join(runner.work_dir, 'gallery.png')
+        write_picture(path, contact_sheet(list(zip(*columns)), _TITLES))
+        runner.logger.info(f'Real images, predictions and synthetic samples: {path}')
+
+    def _column(
+        self, labels: BatchLabels, dataset: Any, store: SyntheticStore, record: SampleRecord
+    ) -> list[np.ndarray]:
+        """The pictures of one sample, each uint8 (H, W, 3) RGB."""
+        colours = label_colours(len(dataset.metainfo.get('classes') or ()), dataset.metainfo.get('palette'))
+        entry = source_entry(dataset, record.source)
+        image, annotation = store.read(record)
+        real = load_image(entry['img_path'], image.shape[1::-1], False, turns_images(dataset), entry['backend_args'])
+        device = next(labels.model.parameters()).device
+        pixels = torch.from_numpy(real.copy()).permute(2, 0, 1)[None].to(device)
+        (label,) = labels(pixels, {}, [entry])  # None: nothing found
+        prediction = None if label is None else label.annotation
+        return [
+            real,
+            draw_annotation(real, prediction, colours, entry, self.opacity),
+            image,
+            draw_annotation(image, annotation, colours, entry, self.opacity),
+        ]

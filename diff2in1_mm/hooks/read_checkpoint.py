@@ -1,0 +1,133 @@
+"""What the tools are given, looked at before the long work: checkpoints, devices, folders."""
+
+import glob
+import os.path as osp
+import re
+from collections import OrderedDict
+from collections.abc import Iterable
+
+import torch
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner import CheckpointLoader
+from torch import nn
+
+from ..utils.errors import first_line
+
+__all__ = ['check_checkpoint', 'load_weights', 'newest_checkpoint', 'read_checkpoint']
+
+# What a model does well without, or a checkpoint may hold beside it: counters of batches, constants
+# that the model makes itself, heads that only training has, averages that others kept inside.
+_FREE = re.compile(
+    r'^data_preprocessor\.|^auxiliary_head\.|^ema_|'
+    r'(^|\.)(num_batches_tracked|relative_position_index)$'
+)
+
+
+def check_checkpoint(
+    path: str, mend: str = 'give a file that tools/train.py wrote (WORK_DIR/last_checkpoint names the latest)'
+) -> None:
+    """Whether there is such a file; what another machine holds (``s3://``) is not looked at.
+
+    Args:
+        path (str): As the user gave it.
+        mend (str): What to give where there is none.
+
+    Raises:
+        FileNotFoundError: There is none.
+        IsADirectoryError: It is a folder; names the newest checkpoint in it.
+    """
+    if '://' in path or osp.isfile(path):
+        return
+    if not osp.isdir(path):
+        raise FileNotFoundError(f'the checkpoint {path} does not exist: {mend}')
+    newest = newest_checkpoint(path)
+    raise IsADirectoryError(
+        f'{path} is a folder, not a checkpoint: give '
+        + (f'the newest one in it, {newest}' if newest else 'a file (.pth); there is none in it')
+    )
+
+
+def newest_checkpoint(folder: str) -> str | None:
+    """The ``.pth`` of a folder that was written last, None where there is none."""
+    return max(glob.glob(osp.join(glob.escape(folder), '*.pth')), key=osp.getmtime, default=None)
+
+
+def read_checkpoint(path: str) -> dict:
+    """The content of a checkpoint; tensors of local files are read when they are needed.
+
+    Raises:
+        ValueError: It is no checkpoint, is damaged, or holds objects that could run code.
+    """
+    try:
+        if '://' in path:
+            content = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+        else:
+            content = torch.load(path, map_location='cpu', weights_only=True, mmap=_is_zip(path))
+    except Exception as error:  # torch raises several kinds on foreign files
+        foreign = _is_zip(path) and 'eights only' in str(error)
+        raise ValueError(
+            f'{path} cannot be read as a checkpoint of MMEngine ('
+            + (
+                'it holds Python objects beside weights, which could run code'
+                if foreign
+                else 'it is damaged'
+                if _is_zip(path)
+                else 'it is no file of torch.save, or damaged'
+            )
+            + '): give one that tools/train.py wrote'
+        ) from error
+    if not isinstance(content, dict) or not isinstance(content.get('state_dict', {}), dict):
+        raise ValueError(
+            f'{path} cannot be read as a checkpoint of MMEngine (it holds no weights '
+            'by name): give one that tools/train.py wrote'
+        )
+    return content
+
+
+def _is_zip(path: str) -> bool:
+    """Whether a local file is what ``torch.save`` has written since torch 1.6."""
+    if not osp.isfile(path):
+        return False
+    with open(path, 'rb') as file:
+        return file.read(4) == b'PK\x03\x04'
+
+
+def load_weights(model: nn.Module, content: dict, path: str) -> None:
+    """Give a model the weights of a checkpoint, all of them.
+
+    MMEngine only warns of what does not fit, and goes on with random weights in its place. Frozen
+    weights of diffusion models are not in checkpoints, and not missed.
+
+    Args:
+        model (nn.Module): Of the config; wrapped or not.
+        content (dict): Of :func:`read_checkpoint`.
+        path (str): Where it comes from, for the message.
+
+    Raises:
+        ValueError: Weights are missing, of another shape, or without a place in the model.
+    """
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    weights = content.get('state_dict', content)
+    state = OrderedDict((key.removeprefix('module.'), value) for key, value in weights.items())
+    if hasattr(weights, '_metadata'):
+        state._metadata = weights._metadata
+    try:
+        missing, unexpected = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:  # a line for each weight of another shape
+        faults = [line.strip().rstrip('. ') for line in str(error).splitlines()[1:]]
+        _refuse(path, _some(faults or [first_line(error)], 1))
+    for what, keys in (('Missing', missing), ('Unexpected', unexpected)):
+        keys = [key for key in keys if not _FREE.search(key)]
+        if keys:
+            _refuse(path, f'{what} key(s): {_some(keys, 3)}')
+
+
+def _some(names: Iterable[str], count: int) -> str:
+    names = list(names)
+    more = f' and {len(names) - count} more' if len(names) > count else ''
+    return ', '.join(name[:200] for name in names[:count]) + more
+
+
+def _refuse(path: str, why: str) -> None:
+    raise ValueError(f'{path} does not fit the model of the config ({why}): give the config that it was trained with')

@@ -1,0 +1,8 @@
+"""Everything that is told before the first iteration."""
+
+from .boxes import check_boxes
+from .creation import check_creation
+from .label_maps import check_labels
+from .run import CheckInputsHook, check_inputs
+
+__all__ = ['CheckInputsHook', 'check_boxes', 'check_creation', 'check_inputs', 'check_labels']

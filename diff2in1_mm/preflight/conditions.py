@@ -1,0 +1,46 @@
+"""Whether a condition serves a data set and a diffusion model, told before long work."""
+
+from typing import Any
+
+import numpy as np
+
+from ..creation.describe import SourceDescriber
+from ..creation.plan import source_entry, source_indices
+from ..diffusion.conditions.condition import TextCondition, check_channels
+from ..diffusion.latent_diffusion import LatentDiffusion
+
+_AT_ONCE = 512
+_LABELS_READ = 8
+
+
+def check_condition(condition: Any, diffusion: LatentDiffusion, dataset: Any, limit: int | None = None) -> None:
+    """Ask for what a creation will ask for: every caption, the length of each, their channels.
+
+    Captions are counted in tokens, not encoded. Where they come from labels, of which reading all
+    takes long, some are looked at.
+
+    Args:
+        condition: Of the generator.
+        diffusion (LatentDiffusion): What generates.
+        dataset: The real data set, or one that wraps it.
+        limit (int | None): Only the first so many images count. Default None.
+
+    Raises:
+        ValueError: A missing or too long caption, or embeddings of another text encoder; one
+            sentence with the mend.
+    """
+    if not condition.per_image:
+        check_channels(condition.embed(diffusion.text), diffusion)
+        return
+    describe, indices = SourceDescriber(dataset, condition), source_indices(dataset)[:limit]
+    if describe.wants_classes:
+        spread = np.linspace(0, len(indices) - 1, _LABELS_READ).round().astype(int)
+        indices = [indices[i] for i in np.unique(spread)]
+    with diffusion.text.kept():
+        for start in range(0, len(indices), _AT_ONCE):
+            sources = [describe(source_entry(dataset, index)) for index in indices[start : start + _AT_ONCE]]
+            if isinstance(condition, TextCondition):
+                diffusion.text.check_lengths([condition.text(source) for source in sources])
+                sources = sources[:1] if start == 0 else []
+            if sources:
+                check_channels(condition.embed(diffusion.text, sources), diffusion)

@@ -1,0 +1,80 @@
+"""What would stop a creation, told before the warm-up."""
+
+import os.path as osp
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from ..creation.create import diffusion_of, labels_of
+from ..creation.fingerprints import open_store
+from ..creation.settings import CreationSettings
+from ..creation.stage import mixed_dataset
+from ..store.store import SyntheticStore
+from ..utils.models import seed_of_run
+from .conditions import check_condition
+
+
+def check_creation_stage(runner, model: nn.Module, settings: Mapping, resumed: bool) -> None:
+    """Tells before a long warm-up what would stop the creation after it.
+
+    Args:
+        runner: Of the training run.
+        model (nn.Module): Without wrapper.
+        settings (Mapping): The hook's ``creation`` settings.
+        resumed (bool): Whether a checkpoint of this run was restored, whose store is its own.
+
+    Raises:
+        StoreMismatch: The store holds samples made for something else.
+        TypeError, ValueError: One sentence that says what is wrong and the mend.
+    """
+    dataset = mixed_dataset(runner)
+    if dataset.serving is not None and not resumed:
+        raise ValueError(
+            'the training data set serves a store from the start, but SelfImprovingHook creates '
+            'one: leave `round` of SyntheticMixDataset out, or set creation=None.'
+        )
+    held = 0
+    if not resumed and osp.exists(osp.join(dataset.store_root, 'store.json')):
+        held = len(SyntheticStore(dataset.store_root, warn=False))
+    check_creation(model, settings, dataset, dataset.store_root if held else None, seed_of_run(runner))
+    if held:
+        # the same run made again fits it, any other must not be mixed in
+        runner.logger.warning(
+            f'{dataset.store_root} holds {held} synthetic samples already: unless this run '
+            'would make the same ones it will stop after the warm-up, so remove that folder, '
+            'or continue the former run with --resume.'
+        )
+
+
+def check_creation(
+    model: nn.Module, settings: Mapping[str, Any], dataset: Any, store: str | None = None, seed: int = 0
+) -> CreationSettings:
+    """Tell before a long warm-up what would stop :func:`create` after it.
+
+    Args:
+        model (nn.Module): Without wrapper.
+        settings (Mapping): As a config has them, see :class:`CreationSettings`.
+        dataset: As :func:`create` will get it.
+        store (str | None): Folder of a store that is to be continued; its samples may have been
+            labelled by any values of the model, everything else must fit. Default None.
+        seed (int): Of the run. Default 0.
+
+    Returns:
+        CreationSettings: Checked.
+
+    Raises:
+        StoreMismatch: The store was made for something else.
+        TypeError, ValueError: One sentence that says what is wrong and the mend.
+    """
+    checked = CreationSettings.from_dict(settings)
+    generator = checked.build_generator()
+    labels = labels_of(model, checked, dataset)
+    # on the CPU: another model than the backbone's is only looked at here
+    diffusion = diffusion_of(model, checked, 'cpu')
+    generator.check_model(diffusion)
+    check_condition(generator.condition, diffusion, dataset, checked.limit)
+    if store is not None:
+        checkpoint = SyntheticStore(store, warn=False).settings.get('checkpoint')
+        open_store(store, dataset, labels, diffusion, checked, seed, 0, checkpoint)
+    return checked

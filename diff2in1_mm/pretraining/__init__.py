@@ -1,0 +1,8 @@
+"""Training a small latent diffusion model of one's own images: all of ``tools/train_diffusion.py``."""
+
+from .autoencoder_trainer import AutoencoderTrainer
+from .denoiser_trainer import DenoiserTrainer
+from .hooks import SampleGridHook, SavePipelineHook
+from .kept_latents import KeptLatents
+
+__all__ = ['AutoencoderTrainer', 'DenoiserTrainer', 'KeptLatents', 'SampleGridHook', 'SavePipelineHook']

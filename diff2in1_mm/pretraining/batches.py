@@ -1,0 +1,51 @@
+"""Ranges of images."""
+
+import torch
+from mmengine.dist import get_rank
+from mmengine.logging import MessageHub
+from torch import Tensor
+
+from ..utils.randomness import stable_seed
+
+
+def to_unit_range(images: Tensor) -> Tensor:
+    """uint8 images to [-1, 1].
+
+    Args:
+        images (Tensor): uint8, any shape.
+
+    Returns:
+        Tensor: float32 of the same shape.
+    """
+    return images.float() / 127.5 - 1
+
+
+def step_generator(seed: int, stage: str) -> torch.Generator:
+    """A CPU generator for the present iteration and process, the same after a resume.
+
+    Args:
+        seed (int): Of the run.
+        stage (str): Keeps stages apart.
+
+    Returns:
+        torch.Generator: Freshly seeded.
+    """
+    iteration = MessageHub.get_current_instance().get_info('iter', 0)
+    return torch.Generator().manual_seed(stable_seed(seed, stage, iteration, get_rank()))
+
+
+def step_noise(like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Standard normal noise, drawn on its device: a CPU takes as long for it as a GPU for a step.
+
+    Args:
+        like (Tensor): Gives shape, dtype and device.
+        generator (torch.Generator): On the CPU. It draws the noise of CPUs, and the seed of that
+            of other devices, whose numbers differ.
+
+    Returns:
+        Tensor: Noise.
+    """
+    if like.device.type != 'cpu':
+        seed = int(torch.randint(2**62, (), generator=generator))
+        generator = torch.Generator(like.device).manual_seed(seed)
+    return torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)

@@ -1,0 +1,102 @@
+"""Pictures of what a generative model can do so far."""
+
+import os.path as osp
+
+import numpy as np
+import torch
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.registry import DATASETS, HOOKS
+from mmengine.runner import Runner
+from torch import Tensor
+
+from ..utils.models import averaged_model
+from ..utils.pictures import contact_sheet, write_picture
+
+
+@HOOKS.register_module()
+class SampleGridHook(Hook):
+    """Writes ``WORK_DIR/samples/iter_N.png``: one row of pictures per kind.
+
+    The model gives the rows by ``sample_rows(images, seed) -> {name: (N, 3, H, W) in [-1, 1]}``.
+    The averaged weights are used where there is an ``EMAHook``.
+
+    Args:
+        dataset (dict): An ``ImageFolder`` whose images are shown; the training tool fills it in.
+        count (int): Number of images, taken evenly from the data set. Default 6.
+        interval (int): Iterations between grids; the last iteration always has one. Default 500.
+        seed (int): Of the noise, the same for every grid. Default 0.
+    """
+
+    priority = 'LOW'
+
+    def __init__(self, dataset: dict, count: int = 6, interval: int = 500, seed: int = 0) -> None:
+        self.dataset = dataset
+        self.count = count
+        self.interval = interval
+        self.seed = seed
+
+    def before_train(self, runner: Runner) -> None:
+        """Read the images that every grid shows."""
+        dataset = DATASETS.build(self.dataset)
+        places = torch.linspace(0, len(dataset) - 1, min(self.count, len(dataset))).long()
+        images = [dataset.whole(place) for place in places.tolist()]
+        self._images = torch.stack([image for image in images if image is not None])
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Write a grid every ``interval`` iterations and at the end."""
+        if self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner):
+            self.write(runner)
+
+    @master_only
+    def write(self, runner: Runner) -> None:
+        """Write the grid of the present weights and log where it is."""
+        model = averaged_model(runner)
+        device = next(model.parameters()).device
+        training = model.training
+        model.eval()
+        rows = model.sample_rows(self._images.to(device), self.seed)
+        model.train(training)
+        path = osp.join(runner.work_dir, 'samples', f'iter_{runner.iter + 1}.png')
+        pixels = [to_pixels(pictures) for pictures in rows.values()]
+        write_picture(path, contact_sheet(pixels, list(rows), height=pixels[0].shape[1]))
+        runner.logger.info(f'Samples written to {path}')
+
+
+def to_pixels(pictures: Tensor) -> np.ndarray:
+    """Pictures (N, 3, H, W) in [-1, 1] as uint8 RGB (N, H, W, 3)."""
+    pixels = pictures.detach().float().cpu().clamp(-1, 1).add(1).mul(127.5).round().byte()
+    return np.ascontiguousarray(pixels.permute(0, 2, 3, 1).numpy())
+
+
+@HOOKS.register_module()
+class SavePipelineHook(Hook):
+    """Saves ``model.save_pipeline(out_dir)`` every so often and at the end.
+
+    The averaged weights are saved where there is an ``EMAHook``. The folder is replaced as a whole:
+    who loads it meanwhile gets one state or another, never a mix.
+
+    Args:
+        out_dir (str): The diffusers folder to write.
+        interval (int): Iterations between saves. Default 500.
+        dtype (str): 'fp32', 'fp16' or 'bf16' of the weights on disk. Default 'fp32'.
+    """
+
+    # after EMAHook has averaged this iteration
+    priority = 'LOW'
+
+    def __init__(self, out_dir: str, interval: int = 500, dtype: str = 'fp32') -> None:
+        self.out_dir = out_dir
+        self.interval = interval
+        self.dtype = dtype
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Save every ``interval`` iterations and at the end."""
+        if self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner):
+            self.save(runner)
+
+    @master_only
+    def save(self, runner: Runner) -> None:
+        """Save the present weights and log where they are."""
+        averaged_model(runner).save_pipeline(self.out_dir, self.dtype)
+        runner.logger.info(f'Pipeline saved to {self.out_dir}')

@@ -1,0 +1,400 @@
+"""Training of a latent diffusion model from a folder of images: autoencoder, latents, denoiser."""
+
+import copy
+import hashlib
+import os
+import os.path as osp
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline
+from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
+from mmengine.dist import is_main_process
+from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+from mmengine.utils import track_iter_progress
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..creation.stage import together
+from ..datasets.image_folder import ImageFolder
+from ..datasets.rooms.make import make_rooms
+from ..diffusion.loading.embedded import locate
+from ..diffusion.loading.folder import load_tokenizer
+from ..utils.configs import type_name
+from ..utils.models import averaged_model
+from .autoencoder_trainer import whiten
+from .batches import to_unit_range
+from .checks import check_length
+from .pipeline_files import load_pipeline, load_vae, new_pipeline, read_configs, replace_folder, save_pipeline
+from .tokenizer import check_lengths, cut_tokenizer
+
+# What a config need not say.
+_DEFAULTS = dict(data_root='', truncate_captions=False, mirror=False, keep_latents=True, encode_batch_size=8)
+# What both runners take from the top level of the config.
+_SHARED = (
+    'default_scope',
+    'env_cfg',
+    'log_processor',
+    'log_level',
+    'launcher',
+    'randomness',
+    'default_hooks',
+    'visualizer',
+    'custom_imports',
+    'model_wrapper_cfg',
+)
+
+
+class DiffusionTraining:
+    """The stages of ``tools/train_diffusion.py``, each kept in the work dir when it is done.
+
+    ``WORK_DIR/autoencoder``: checkpoints, reconstructions and the trained ``vae``.
+    ``WORK_DIR/latents.safetensors``: every image encoded once. ``WORK_DIR/denoiser``: checkpoints,
+    sample grids and ``start``, the pipeline that training began from. ``WORK_DIR/pipeline``: the
+    result, renewed from time to time.
+
+    Args:
+        cfg (Config): See ``configs/diffusion_camvid.py``.
+        resume (bool): Continue what the work dir holds. Default False.
+
+    Raises:
+        FileNotFoundError: No images.
+        ValueError: Sizes, captions or a pretrained pipeline that do not fit; an autoencoder that
+            cannot be trained longer any more; a config of another kind.
+    """
+
+    def __init__(self, cfg: Config, resume: bool = False) -> None:
+        if 'images' not in cfg or 'denoiser' not in cfg:
+            raise ValueError(
+                'this config is not about training a diffusion model (it has no '
+                '`images` and `denoiser`): begin from configs/diffusion_camvid.py'
+            )
+        self.cfg = _filled_in(cfg)
+        self.resume = resume
+        self.work_dir = osp.abspath(cfg.work_dir)
+        self.images = dict(cfg.images, data_root=cfg.data_root)
+        self._decide_stages()
+        self._check_sizes()
+        if self.resume and self.trains_autoencoder:
+            check_length(cfg)
+        if 'rooms' in cfg:  # images that are rendered on first use
+            make_rooms(cfg.data_root, **cfg.rooms)
+        self.dataset = ImageFolder(**self.images)
+        if self.trains_autoencoder:
+            view = self._autoencoder_section().train_dataloader.dataset
+            ImageFolder(**{key: value for key, value in view.items() if key != 'type'})
+        self._check_captions()
+
+    def _decide_stages(self) -> None:
+        """What is trained, and from what."""
+        self.pretrained: str | None = self.cfg.get('pretrained') and locate(self.cfg.pretrained)
+        self.trains_autoencoder: bool = self.cfg.get('train_autoencoder', not self.pretrained)
+        if not (self.pretrained or self.trains_autoencoder):
+            raise ValueError(
+                'train_autoencoder=False keeps the autoencoder of `pretrained`, which '
+                'the config does not name: set `pretrained`, or drop it'
+            )
+        if self.trains_autoencoder and 'autoencoder' not in self.cfg:
+            raise ValueError(
+                'train_autoencoder=True needs a section `autoencoder` in the config: '
+                'take the one of configs/diffusion_camvid.py'
+            )
+        self.trains_denoiser: bool = self.cfg.get('train_denoiser', True)
+        decoder_alone = self.trains_autoencoder and not self.cfg.autoencoder.model.get('train_encoder', True)
+        if not (self.trains_denoiser or self.pretrained and decoder_alone):
+            raise ValueError(
+                'a denoiser that stays needs latents that stay: with train_denoiser='
+                'False give `pretrained`, train_autoencoder=True and '
+                'autoencoder.model.train_encoder=False'
+            )
+
+    def _check_sizes(self) -> None:
+        """Name a picture size that the strides do not divide, before any training."""
+        if self.pretrained:
+            vae, unet = read_configs(self.pretrained)
+        else:
+            vae, unet = self.cfg.autoencoder.model.autoencoder, self.cfg.denoiser.unet
+        latent_stride = 2 ** (len(vae['block_out_channels']) - 1)
+        stride = latent_stride * 2 ** (len(unet['block_out_channels']) - 1)
+        size = self.images.get('size', ())  # where it is missing, the data set says so
+        if any(side % stride for side in size):
+            raise ValueError(
+                f'images.size {tuple(size)} must be divisible by {stride}, the stride of autoencoder and U-Net together'
+            )
+        if not self.trains_autoencoder:
+            return
+        view, model = self.cfg.autoencoder.train_dataloader.dataset, self.cfg.autoencoder.model
+        for crop in (view.get('crop'), model.get('crop')):
+            if crop and any(side % latent_stride for side in crop):
+                raise ValueError(
+                    f"the autoencoder's crop {tuple(crop)} must be divisible by {latent_stride}, its stride"
+                )
+
+    def _check_captions(self) -> None:
+        """Name a caption or prompt that is too long for the text encoder, before any training."""
+        texts = [self.cfg.denoiser.model.get('prompt', '')]
+        texts += [] if self.cfg.truncate_captions else self.dataset.captions
+        texts = [text for text in texts if text]
+        if not texts:
+            return
+        if self.pretrained:
+            tokenizer = load_tokenizer(self.pretrained)
+            length = tokenizer.model_max_length
+        else:
+            length = self.cfg.denoiser.text_encoder.get('max_position_embeddings', 77)
+            tokenizer = cut_tokenizer(texts, length)
+        check_lengths(tokenizer, texts, length)
+
+    def run(self) -> str:
+        """Run what is missing.
+
+        Returns:
+            str: The diffusers folder.
+        """
+        if self.trains_autoencoder:
+            self.train_autoencoder()
+        start = self.start_pipeline()
+        result = self.train_denoiser(start) if self.trains_denoiser else self.keep_denoiser(start)
+        for name in self.dataset.skipped:
+            print_log(f'Skipped, not readable: {name}', 'current')
+        if self.dataset.skipped:
+            print_log(f'{len(self.dataset.skipped)} of {len(self.dataset)} images were skipped.', 'current')
+        return result
+
+    # ---- the stages ----
+
+    @property
+    def vae_folder(self) -> str:
+        """str: Where the trained autoencoder lies."""
+        return osp.join(self.work_dir, 'autoencoder', 'vae')
+
+    @property
+    def latents_file(self) -> str:
+        """str: Where the latents of all images lie."""
+        return osp.join(self.work_dir, 'latents.safetensors')
+
+    def train_autoencoder(self) -> None:
+        """Train the autoencoder, then make its latents white; done once per work dir."""
+        if self.resume and osp.isfile(osp.join(self.vae_folder, 'config.json')):
+            return
+        runner = self._runner('autoencoder', self._autoencoder_section())
+        runner.train()
+        with self._together():
+            if is_main_process():
+                vae = averaged_model(runner).vae.eval()
+                # a pretrained U-Net knows the latents as they are
+                if not self.pretrained:
+                    self._whiten(vae)
+                replace_folder(self.vae_folder, lambda path: vae.cpu().save_pretrained(path))
+
+    def _whiten(self, vae: AutoencoderKL) -> None:
+        """Make the latents of a trained encoder white, and keep them."""
+        latents, index = self._encode(vae)
+        mean, std = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))
+        vae.cpu()
+        whiten(vae, mean, std)
+        if self.cfg.keep_latents:
+            latents = (latents - mean[:, None, None]) / std[:, None, None]
+            self._save_latents(vae, latents, index)
+
+    def start_pipeline(self) -> str:
+        """The pipeline that the denoiser's training begins from, and its latents.
+
+        Returns:
+            str: Diffusers folder, or the hub id that the config names.
+        """
+        folder = osp.join(self.work_dir, 'denoiser', 'start')
+        start = folder if self.trains_autoencoder else self.pretrained
+        with self._together():
+            if is_main_process():
+                if self.trains_autoencoder and not (self.resume and osp.isdir(folder)):
+                    save_pipeline(self._new_pipeline(), folder)
+                if self.cfg.keep_latents and self.trains_denoiser:
+                    self._keep_latents(load_vae(start))
+        return start
+
+    def _new_pipeline(self) -> StableDiffusionPipeline:
+        """The trained autoencoder with an untrained denoiser, or with the pretrained one."""
+        vae = AutoencoderKL.from_pretrained(self.vae_folder)
+        if self.pretrained:
+            pipeline = load_pipeline(self.pretrained)
+            pipeline.register_modules(vae=vae)
+            return pipeline
+        part = self.cfg.denoiser
+        return new_pipeline(
+            vae, part.unet, part.text_encoder, part.scheduler, self.dataset.captions, self.cfg.randomness.seed
+        )
+
+    def train_denoiser(self, start: str) -> str:
+        """Train the denoiser on the kept latents, or on images encoded as they come.
+
+        Args:
+            start (str): Pipeline to begin from.
+
+        Returns:
+            str: The diffusers folder of the result.
+        """
+        section = copy.deepcopy(self.cfg.denoiser)
+        for key in ('unet', 'text_encoder', 'scheduler'):
+            section.pop(key, None)
+        section.model.update(pipeline=start)
+        section.model.setdefault('seed', self.cfg.randomness.seed)
+        section.model.setdefault('train_text_encoder', any(self.dataset.captions))
+        if self.cfg.keep_latents:
+            dataset = dict(type='KeptLatents', path=self.latents_file, captions=self.dataset.captions)
+        else:
+            dataset = dict(type='ImageFolder', flip=0.5 if self.cfg.mirror else 0.0, **self.images)
+        section.train_dataloader.dataset = dataset
+        out_dir = osp.join(self.work_dir, 'pipeline')
+        hooks = section.get('custom_hooks') or []
+        if not any(type_name(hook) == 'SavePipelineHook' for hook in hooks):
+            hooks = [*hooks, dict(type='SavePipelineHook')]
+        section.custom_hooks = hooks
+        for hook in section.custom_hooks:
+            if type_name(hook) == 'SavePipelineHook':
+                hook['out_dir'] = out_dir
+        self._runner('denoiser', section).train()
+        return out_dir
+
+    def keep_denoiser(self, start: str) -> str:
+        """The result of a run that trains the autoencoder alone.
+
+        Args:
+            start (str): Pipeline with the trained autoencoder.
+
+        Returns:
+            str: The diffusers folder of the result.
+        """
+        out_dir = osp.join(self.work_dir, 'pipeline')
+        with self._together():
+            if is_main_process():
+                save_pipeline(load_pipeline(start), out_dir)
+        return out_dir
+
+    # ---- parts ----
+
+    def _together(self) -> AbstractContextManager:
+        """Others wait for the main process: encoding can outlast the timeout of a barrier."""
+        return together(osp.join(self.work_dir, '.stages'), what='encoding')
+
+    def _runner(self, name: str, section: ConfigDict) -> Runner:
+        """A Runner of one stage: its section of the config, and what all stages share."""
+        cfg = Config({key: copy.deepcopy(self.cfg[key]) for key in _SHARED if key in self.cfg})
+        cfg.merge_from_dict({'work_dir': osp.join(self.work_dir, name), 'resume': self.resume})
+        for key, value in section.items():
+            cfg[key] = value
+        for hook in cfg.get('custom_hooks', []):
+            if type_name(hook) == 'SampleGridHook':
+                hook['dataset'] = dict(type='ImageFolder', **self.images)
+        cfg.experiment_name = f'{osp.basename(self.work_dir)}_{name}'
+        return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+    def _autoencoder_section(self) -> ConfigDict:
+        """The config of the first stage, its data set filled in."""
+        section = copy.deepcopy(self.cfg.autoencoder)
+        if self.pretrained:
+            section.model.autoencoder = self.pretrained
+        section.model.setdefault('seed', self.cfg.randomness.seed)
+        for key, value in self.images.items():
+            section.train_dataloader.dataset.setdefault(key, value)
+        return section
+
+    def _encode(self, vae: AutoencoderKL) -> tuple[Tensor, Tensor]:
+        """Latents of all images, or of enough of them for statistics where none are kept."""
+        count = len(self.dataset)
+        step = 1 if self.cfg.keep_latents else max(1, count // 1000)
+        return encode_images(vae, self.dataset, range(0, count, step), self.cfg.mirror, self.cfg.encode_batch_size)
+
+    def _keep_latents(self, vae: AutoencoderKL) -> None:
+        """Encode all images, unless the file already holds what this autoencoder makes of them."""
+        if osp.isfile(self.latents_file):
+            with safe_open(self.latents_file, 'pt') as file:
+                if (file.metadata() or {}).get('made_of') == self._made_of(vae):
+                    return
+        latents, index = self._encode(vae.to(get_device()).eval())
+        self._save_latents(vae.cpu(), latents * vae.config.scaling_factor, index)
+
+    def _save_latents(self, vae: AutoencoderKL, latents: Tensor, index: Tensor) -> None:
+        os.makedirs(self.work_dir, exist_ok=True)
+        save_file(
+            dict(latents=latents.half().contiguous(), index=index),
+            self.latents_file + '.tmp',
+            metadata=dict(made_of=self._made_of(vae)),
+        )
+        os.replace(self.latents_file + '.tmp', self.latents_file)
+
+    def _made_of(self, vae: AutoencoderKL) -> str:
+        """What the latents depend on: weights, files, picture size, mirroring."""
+        digest = hashlib.sha256(
+            repr(
+                (self.images, self.cfg.mirror, self.dataset.files, [osp.getsize(f) for f in self.dataset.files])
+            ).encode()
+        )
+        for name, tensor in sorted(vae.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def _filled_in(cfg: Config) -> Config:
+    """The config with what it need not say."""
+    for key, value in _DEFAULTS.items():
+        cfg.setdefault(key, value)
+    # None would be another number in each run, and a resumed one needs those of the one before
+    cfg.merge_from_dict({'randomness.seed': cfg.get('randomness', {}).get('seed') or 0})
+    return cfg
+
+
+@torch.no_grad()
+def encode_images(
+    vae: AutoencoderKL, dataset: ImageFolder, places: Sequence[int], mirror: bool, batch_size: int
+) -> tuple[Tensor, Tensor]:
+    """Posterior means of images, and of their mirror images.
+
+    Args:
+        vae (AutoencoderKL): On its device, in eval mode.
+        dataset (ImageFolder): Where the images come from.
+        places (Sequence[int]): Which of them.
+        mirror (bool): Also encode their mirror images.
+        batch_size (int): Pictures per pass.
+
+    Returns:
+        tuple[Tensor, Tensor]: Latents (M, c, h, w) float32 on the CPU, not scaled, and the image
+        (M,) int64 that each belongs to.
+
+    Raises:
+        FileNotFoundError: None of the images can be read.
+    """
+    print_log(f'Encoding {len(places)} images{" and their mirror images" if mirror else ""} once', 'current')
+    device = next(vae.parameters()).device
+    latents, index = [], []
+    for pictures, owners in _batches(dataset, places, mirror, batch_size):
+        posterior = vae.encode(to_unit_range(pictures.to(device))).latent_dist
+        latents.append(posterior.mean.float().cpu())
+        index += owners
+    if not latents:
+        raise FileNotFoundError(f'none of the {len(dataset)} images can be read, the first is {dataset.files[0]}')
+    return torch.cat(latents), torch.tensor(index)
+
+
+def _batches(
+    dataset: ImageFolder, places: Sequence[int], mirror: bool, batch_size: int
+) -> Iterator[tuple[Tensor, list[int]]]:
+    """Readable pictures (n, 3, h, w) uint8, with progress, and the image each belongs to."""
+    pictures, owners = [], []
+    for place in track_iter_progress(places):
+        image = dataset.whole(place)
+        if image is None:
+            continue
+        pictures += [image, image.flip(-1)] if mirror else [image]
+        owners += [place] * (2 if mirror else 1)
+        if len(pictures) >= batch_size:
+            yield torch.stack(pictures), owners
+            pictures, owners = [], []
+    if pictures:
+        yield torch.stack(pictures), owners

@@ -1,0 +1,90 @@
+"""What the store keeps about each sample beside its files."""
+
+from __future__ import annotations  # `bytes` is also the name of a field
+
+import json
+import math
+import re
+from dataclasses import asdict, dataclass, field, fields
+
+_SAFE_ID = re.compile(r'[A-Za-z0-9][A-Za-z0-9_-]*')
+
+#: Samples of one image in a round: the numbers in COCO files leave room for so many.
+MAX_COPIES = 100
+
+
+@dataclass
+class SampleRecord:
+    """One synthetic sample: where it comes from, how it was made, how good its label is.
+
+    Attributes:
+        id: Name of the sample's files; letters, digits, ``_`` and ``-``. See
+            :meth:`SyntheticStore.sample_id`.
+        round: Number of the creation round, from 0.
+        source: Index of the source image in the real data set (the one that the mix wraps).
+        source_path: Its path, for people.
+        copy: Which of the samples made from this source in this round, from 0.
+        seed: Seed of the sample's noise; with the record and the store's settings it makes the sample
+            again.
+        T: Timestep to which the source was noised, 1..1000.
+        steps: Denoising steps.
+        solver: Name of the solver.
+        caption: Text condition.
+        checkpoint: Fingerprint of the parameters that labelled it.
+        quality: Named figures about the label, for filters. None stands for not-a-number on disk.
+        image: File name relative to the store, set by the store.
+        annotation: File name relative to the store, set by the store.
+        bytes: File name -> size in bytes, set by the store; tells damage without decoding.
+    """
+
+    id: str
+    round: int
+    source: int
+    source_path: str
+    copy: int
+    seed: int
+    T: int
+    steps: int
+    solver: str
+    caption: str
+    checkpoint: str
+    quality: dict[str, float] = field(default_factory=dict)
+    image: str = ''
+    annotation: str = ''
+    bytes: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not _SAFE_ID.fullmatch(self.id):
+            raise ValueError(f'sample id {self.id!r} cannot be a file name: use letters, digits, "_" and "-" only.')
+
+    @property
+    def number(self) -> int:
+        """int: Image id in COCO files, which no other sample of the store has, whatever process made it and when."""
+        return (self.round * 10_000_000 + self.source) * MAX_COPIES + self.copy + 1
+
+    def to_json(self) -> bytes:
+        """UTF-8 JSON that any tool reads (NaN and infinity, which JSON lacks, become null)."""
+        record = asdict(self)
+        record['quality'] = {
+            name: float(value) if math.isfinite(value) else None for name, value in self.quality.items()
+        }
+        return (json.dumps(record, indent=1, allow_nan=False) + '\n').encode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> 'SampleRecord':
+        """Reads what :meth:`to_json` wrote; unknown keys of newer versions are left out.
+
+        Raises:
+            ValueError: Not such a record.
+        """
+        values = json.loads(text)  # JSONDecodeError and UnicodeDecodeError are ValueErrors
+        if not isinstance(values, dict):
+            raise ValueError('not a JSON object')
+        try:
+            record = cls(**{f.name: values[f.name] for f in fields(cls)})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f'incomplete record ({error})') from None
+        if not {record.image, record.annotation} <= set(record.bytes):
+            raise ValueError('record without file sizes')
+        record.quality = {name: math.nan if value is None else value for name, value in record.quality.items()}
+        return record

@@ -1,0 +1,30 @@
+"""Arrays as PNG."""
+
+import cv2
+import numpy as np
+
+
+def encode_png(array: np.ndarray) -> bytes:
+    """(H, W), or (H, W, 3) in RGB, uint8 or uint16, to PNG."""
+    if array.ndim == 3:
+        array = cv2.cvtColor(array, cv2.COLOR_RGB2BGR)  # cv2 writes BGR
+    written, buffer = cv2.imencode('.png', np.ascontiguousarray(array))
+    if not written:
+        raise OSError(f'cv2 could not encode an array of shape {array.shape} as PNG.')
+    return buffer.tobytes()
+
+
+def decode_png(content: bytes) -> np.ndarray | None:
+    """A picture file's content as it is: any depth and channels, three of them as RGB.
+
+    Args:
+        content (bytes): Of a PNG, or any other picture that cv2 reads.
+
+    Returns:
+        ndarray | None: (H, W) or (H, W, channels); None if it is no picture.
+    """
+    values = np.frombuffer(content, np.uint8)
+    picture = cv2.imdecode(values, cv2.IMREAD_UNCHANGED) if values.size else None  # else it raises
+    if picture is not None and picture.ndim == 3 and picture.shape[2] == 3:
+        return picture[..., ::-1]
+    return picture

@@ -1,0 +1,164 @@
+"""Label maps from MMSegmentation's segmentors."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn as nn
+from mmengine.structures import PixelData
+from torch import Tensor
+
+from ..label_values import loaded_labels, to_raw_labels
+from .base import Label, checked_confidence
+from .dense import DenseLabeller, inside
+from .source_maps import source_map
+
+__all__ = ['SegmentationLabeller', 'SegmentationPrediction']
+
+
+@dataclass
+class SegmentationPrediction:
+    """What a segmentor says of one image.
+
+    Attributes:
+        labels (Tensor): Class indices (H, W), int64.
+        confidence (Tensor): Probability of that class (H, W), float32 in [0, 1].
+    """
+
+    labels: Tensor
+    confidence: Tensor
+
+
+class SegmentationLabeller(DenseLabeller):
+    """Label maps for MMSegmentation's segmentors.
+
+    Args:
+        model (nn.Module): An ``EncoderDecoder``.
+        confidence (float, optional): Pixels less sure than this are ignored. Defaults to 0: none.
+    """
+
+    task = 'segmentation'
+    default_confidence = 0.0
+
+    def __init__(self, model: nn.Module, confidence: float | None = None) -> None:
+        self.confidence = checked_confidence(confidence, self.default_confidence)
+        if isinstance(self.confidence, tuple):
+            raise ValueError('confidence is one number for segmentation, not one for each class.')
+        self.ignore_index = _last_head(model).ignore_index
+
+    @torch.no_grad()
+    def predict(self, model: nn.Module, inputs: Tensor, data_samples: Sequence) -> list[SegmentationPrediction]:
+        """Predicts whole images in batch coordinates.
+
+        Args:
+            inputs (Tensor): Preprocessed images (N, 3, H, W).
+            data_samples (Sequence): Their samples; neither read nor changed here, a map is as large
+                as the batch.
+        """
+        labels, confidence = _decide(self.encode_decode(model, inputs), _last_head(model))
+        return [SegmentationPrediction(*pair) for pair in zip(labels, confidence)]
+
+    def assign(
+        self, data_samples: Sequence, predictions: Sequence[SegmentationPrediction], threshold: float | None = None
+    ) -> dict[str, Tensor]:
+        """Writes predictions into ``gt_sem_seg``; unsure pixels and padding become ignored.
+
+        Args:
+            data_samples (Sequence[SegDataSample]): Changed in place.
+            predictions (Sequence[SegmentationPrediction]): One for each.
+            threshold (float, optional): Instead of the labeller's ``confidence``.
+
+        Returns:
+            dict[str, Tensor]: ``ignored``, the share of ignored pixels outside the padding (0-dim).
+        """
+        threshold = checked_confidence(threshold, self.confidence)
+        for sample, prediction in zip(data_samples, predictions):
+            labels = prediction.labels
+            if threshold > 0:
+                labels = torch.where(prediction.confidence < threshold, self.ignore_index, labels)
+            target = torch.full_like(labels, self.ignore_index)
+            part = inside(sample, labels)
+            target[part] = labels[part]
+            sample.gt_sem_seg = PixelData(data=target[None])
+        return dict(ignored=self.ignored(data_samples))
+
+    def ignored(self, data_samples: Sequence) -> Tensor:
+        """Share of the pixels outside the padding whose target is to be ignored (0-dim)."""
+        targets = []
+        for sample in data_samples:
+            target = sample.gt_sem_seg.data[0]
+            targets.append(target[inside(sample, target)].flatten())
+        return (torch.cat(targets) == self.ignore_index).float().mean()
+
+    @staticmethod
+    def agreement(
+        predictions_a: Sequence[SegmentationPrediction], predictions_b: Sequence[SegmentationPrediction]
+    ) -> Tensor:
+        """Share of pixels for which two predictions name the same class (0-dim)."""
+        return torch.stack([(a.labels == b.labels).float().mean() for a, b in zip(predictions_a, predictions_b)]).mean()
+
+    def count_classes(self, model: nn.Module) -> int:
+        return _last_head(model).num_classes
+
+    def labels(
+        self, predictions: Sequence[SegmentationPrediction], size: tuple[int, int], entries: Sequence[Mapping[str, Any]]
+    ) -> list[Label | None]:
+        height, width = size  # padding is at the bottom and right
+        labels = torch.stack([p.labels[:height, :width] for p in predictions])
+        confidence = torch.stack([p.confidence[:height, :width] for p in predictions])
+        if self.confidence > 0:
+            labels = torch.where(confidence < self.confidence, self.ignore_index, labels)
+        ignored = (labels == self.ignore_index).float().mean((1, 2))
+        figures = torch.stack([confidence.mean((1, 2)), ignored], 1).tolist()
+        # int16 holds every class and common ignore indices, in a quarter of the bytes.
+        return [
+            Label(self.to_raw(label, entry), dict(confidence=c, ignored=i))
+            for label, entry, (c, i) in zip(labels.to(torch.int16).cpu(), entries, figures)
+        ]
+
+    def source_labels(self, size: tuple[int, int], entries: Sequence[Mapping[str, Any]]) -> list[Label | None]:
+        """The source images' own label maps, for pictures of ``size`` (height, width)."""
+        return [source_map(entry, size) for entry in entries]
+
+    def to_raw(self, labels: Any, metainfo: Mapping) -> np.ndarray:
+        """File values (uint8) that the data set's own ``LoadAnnotations`` reads as ``labels``.
+
+        Args:
+            labels (Tensor | ndarray): Class indices (H, W), ignored pixels as the head's
+                ``ignore_index``; where no file value is read as that, 255 stands for it.
+            metainfo (Mapping): The data set's, with ``reduce_zero_label`` and ``label_map``.
+        """
+        labels = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
+        reading = bool(metainfo.get('reduce_zero_label')), metainfo.get('label_map')
+        if self.ignore_index not in loaded_labels(*reading):
+            labels = np.where(labels == self.ignore_index, 255, labels)
+        return to_raw_labels(labels, *reading)
+
+
+def _last_head(model: nn.Module) -> nn.Module:
+    """The head that decides: cascades keep a list."""
+    head = model.decode_head
+    return head[-1] if isinstance(head, nn.ModuleList) else head
+
+
+def _decide(scores: Tensor, head: nn.Module) -> tuple[Tensor, Tensor]:
+    """Scores (N, C, H, W) -> class (N, H, W) int64 and its probability (N, H, W)."""
+    if scores.shape[1] == 1:  # binary head
+        probability = scores[:, 0].sigmoid()
+        labels = probability > head.threshold
+        return labels.long(), torch.where(labels, probability, 1 - probability)
+    best, labels = scores.max(dim=1)
+    if _gives_mask_scores(head):
+        return labels, best / scores.sum(dim=1).clamp_min(1e-6)
+    # the softmax of the best class, without keeping the others
+    return labels, (best - scores.logsumexp(dim=1)).exp()
+
+
+def _gives_mask_scores(head: nn.Module) -> bool:
+    """Whether a head sums mask x class probabilities, which are not logits."""
+    from mmseg.models import decode_heads
+
+    names = ('MaskFormerHead', 'Mask2FormerHead', 'SideAdapterCLIPHead')
+    return isinstance(head, tuple(getattr(decode_heads, n) for n in names if hasattr(decode_heads, n)))

@@ -1,0 +1,1 @@
+"""What all rooms lean on, and nothing of the method."""
