@@ -23,7 +23,7 @@ from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, load_weights, re
 from diff2in1_mm.launch.config import creation_of, give_preprocessor
 from diff2in1_mm.preflight.machine import check_device, check_writable
 from diff2in1_mm.utils.configs import type_name
-from diff2in1_mm.utils.errors import misspellings_named
+from diff2in1_mm.utils.errors import MissingFileError, UserError, misspellings_named
 from diff2in1_mm.utils.optional import scope_of
 from diff2in1_mm.utils.pictures import write_picture
 from diff2in1_mm.utils.randomness import stable_seed
@@ -96,7 +96,7 @@ def find_images(pattern: str) -> list[str]:
     if osp.isdir(pattern):
         names = sorted(name for name in os.listdir(pattern) if _is_image(name))
         if not names:
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f'the folder {pattern} holds no images '
                 f'({", ".join(IMAGE_SUFFIXES)}); for folders inside it give a '
                 f"glob such as '{osp.join(pattern, '**', '*.jpg')}'"
@@ -104,7 +104,7 @@ def find_images(pattern: str) -> list[str]:
         return [osp.join(pattern, name) for name in names]
     found = sorted(path for path in glob.glob(pattern, recursive=True) if osp.isfile(path) and _is_image(path))
     if not found:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'there is no image, folder or match of a glob at {pattern!r}: '
             'give the path of an image file or of a folder of images'
         )
@@ -130,7 +130,7 @@ def output_paths(images: Sequence[str], folder: str) -> dict[str, str]:
     inputs = {osp.realpath(path) for path in images}
     for path in paths.values():
         if osp.realpath(f'{path}.png') in inputs:
-            raise ValueError(
+            raise UserError(
                 f'{path}.png is one of the images and would be replaced by its picture: give another --out-dir'
             )
     return paths
@@ -148,7 +148,7 @@ def load_config(args: argparse.Namespace) -> Config:
 def given_checkpoint(checkpoint: str | None) -> dict:
     """The content of the checkpoint; names one that is missing or none."""
     if not checkpoint:
-        raise ValueError(
+        raise UserError(
             'CHECKPOINT is missing after the config: give the trained weights, which '
             'tools/train.py writes as iter_*.pth into its work dir'
         )
@@ -198,7 +198,7 @@ class VariantMaker:
                 for path in paths if self.generator.condition.per_image else ['']:
                     self._embed(Source(path))
         except ValueError as error:
-            raise ValueError(f'--generate: {error}') from error
+            raise UserError(f'--generate: {error}') from error
 
     def _embed(self, source: Source) -> torch.Tensor:
         embeddings = self.generator.condition.embed(self.diffusion.text, [source])
@@ -305,10 +305,10 @@ def prepare(args: argparse.Namespace) -> tuple[dict[str, str], Predictor, Varian
     check_device(args.device)
     check_writable(args.out_dir, '--out-dir')
     if not 0 <= args.opacity <= 1:
-        raise ValueError(f'--opacity {args.opacity} must be between 0 and 1')
+        raise UserError(f'--opacity {args.opacity} must be between 0 and 1')
     cfg = load_config(args)
     if 'meta' not in weights and scope_of(cfg) == 'mmseg':  # which asks for it
-        raise ValueError(
+        raise UserError(
             f'{args.checkpoint} holds weights alone, without the names of the classes '
             '(`meta`): give the file that tools/train.py wrote'
         )

@@ -14,7 +14,7 @@ from diff2in1_mm.diffusion.loading.embedded import locate
 from diff2in1_mm.diffusion.loading.original_layout import read_tensors
 from diff2in1_mm.diffusion.loading.source import check_source
 from diff2in1_mm.preflight.machine import check_writable
-from diff2in1_mm.utils.errors import told_in_a_sentence
+from diff2in1_mm.utils.errors import MissingFileError, UserError, told_in_a_sentence
 
 EXAMPLES = """\
 examples:
@@ -64,7 +64,7 @@ def prepare(args: argparse.Namespace) -> None:
     check_target(args.out, args.force)
     check_writable(args.out, '--out')
     if osp.ismount(args.out):
-        raise ValueError(
+        raise UserError(
             f'--out {args.out} is a mounted volume, which cannot be replaced as a '
             f'whole: give a folder in it, such as {osp.join(args.out, "converted")}'
         )
@@ -74,7 +74,7 @@ def prepare(args: argparse.Namespace) -> None:
         check_source(locate(args.diffusion))
     for path in args.inputs:
         if not osp.isfile(path):
-            raise FileNotFoundError(f'there is no file {path!r}: give the checkpoints to convert')
+            raise MissingFileError(f'there is no file {path!r}: give the checkpoints to convert')
         open(path, 'rb').close()  # without the right to, this says so
 
 

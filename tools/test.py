@@ -15,7 +15,7 @@ from diff2in1_mm.launch.processes import prepare_processes
 from diff2in1_mm.preflight.machine import check_writable
 from diff2in1_mm.preflight.run import check_data
 from diff2in1_mm.utils.configs import type_name
-from diff2in1_mm.utils.errors import told_in_a_sentence
+from diff2in1_mm.utils.errors import UserError, told_in_a_sentence
 from diff2in1_mm.utils.optional import scope_of
 
 EXAMPLES = """\
@@ -73,12 +73,12 @@ def prepare(args: argparse.Namespace) -> Config:
 def _show(cfg: Config, args: argparse.Namespace) -> None:
     hook = (cfg.get('default_hooks') or {}).get('visualization')
     if hook is None:
-        raise ValueError(
+        raise UserError(
             "--show and --show-dir need default_hooks.visualization (MMSegmentation's "
             "SegVisualizationHook, MMDetection's DetVisualizationHook)."
         )
     if cfg.get('visualizer') is None:
-        raise ValueError(
+        raise UserError(
             "--show and --show-dir need a visualizer in the config (MMSegmentation's "
             "SegLocalVisualizer, MMDetection's DetLocalVisualizer) with vis_backends "
             "= [dict(type='LocalVisBackend')]."
@@ -94,7 +94,7 @@ def _show(cfg: Config, args: argparse.Namespace) -> None:
 
 def _use_tta(cfg: Config) -> None:
     if type_name(cfg.model) in ('NormalEstimator', 'DepthMapEstimator'):
-        raise ValueError(
+        raise UserError(
             '--tta votes on classes: for normals and depth average with the mirrored '
             'image instead, by --cfg-options model.test_cfg.flip=True'
         )
@@ -103,7 +103,7 @@ def _use_tta(cfg: Config) -> None:
         dataset = dataset.dataset
     if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
         if scope_of(cfg) != 'mmdet':
-            raise ValueError(
+            raise UserError(
                 "--tta needs tta_model and tta_pipeline in the config, as MMSegmentation's data set configs have them."
             )
         _mirror_boxes(cfg, dataset.pipeline)
@@ -114,7 +114,7 @@ def _use_tta(cfg: Config) -> None:
 def _mirror_boxes(cfg: Config, pipeline: list) -> None:
     """The default of MMDetection's own tool: boxes of the image and of its mirror image, joined."""
     if _has_part(cfg.model, ('mask_head', 'panoptic_head')):
-        raise ValueError(
+        raise UserError(
             "--tta joins boxes, and MMDetection's DetTTAModel has nothing for masks: "
             'leave it out, or give tta_model and tta_pipeline in the config.'
         )
@@ -139,7 +139,7 @@ def _has_part(node: Any, names: Sequence[str]) -> bool:
 def _write_predictions(cfg: Config, out: str) -> None:
     if scope_of(cfg) == 'mmdet':
         if not out.endswith(('.pkl', '.pickle')):
-            raise ValueError(f'--out {out} should be a .pkl file for a detector.')
+            raise UserError(f'--out {out} should be a .pkl file for a detector.')
         check_writable(osp.dirname(out) or '.', '--out')
         metrics = cfg.test_evaluator
         metrics = list(metrics) if isinstance(metrics, (list, tuple)) else [metrics]

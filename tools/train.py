@@ -19,7 +19,7 @@ from diff2in1_mm.launch.processes import cpu_takes_bf16, prepare_processes
 from diff2in1_mm.preflight.machine import check_writable
 from diff2in1_mm.preflight.run import check_data, check_hook_data
 from diff2in1_mm.utils.configs import find_hook, type_name
-from diff2in1_mm.utils.errors import told_in_a_sentence
+from diff2in1_mm.utils.errors import UserError, told_in_a_sentence
 
 EXAMPLES = """\
 examples:
@@ -72,7 +72,7 @@ def prepare(args: argparse.Namespace) -> Config:
         _use_amp(cfg)
     if args.auto_scale_lr:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
-            raise ValueError(
+            raise UserError(
                 '--auto-scale-lr needs auto_scale_lr = dict(base_batch_size=...) in '
                 'the config: the batch size that its learning rate is for.'
             )
@@ -116,7 +116,7 @@ def _latest(cfg: Config) -> str | None:
 def _use_amp(cfg: Config) -> None:
     kind = type_name(cfg.optim_wrapper)
     if kind not in ('', 'OptimWrapper', 'AmpOptimWrapper', 'Bf16OptimWrapper'):
-        raise ValueError(f'--amp cannot change optim_wrapper.type = {kind!r}: set the precision in the config.')
+        raise UserError(f'--amp cannot change optim_wrapper.type = {kind!r}: set the precision in the config.')
     if torch.cuda.is_available():
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.taps import select_taps
 from ..pretraining.pipeline_files import replace_folder
+from ..utils.errors import UserError
 from ..utils.optional import require
 from ..utils.resources import config_path
 from ..version import __version__
@@ -39,11 +40,11 @@ def check_target(folder: str, force: bool) -> None:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if not (target / REPORT).is_file():
-        raise ValueError(
+        raise UserError(
             f'{folder} exists and is not the result of a conversion (it has no {REPORT}): give another --out'
         )
     if not force:
-        raise ValueError(f'{folder} exists: give another --out, or --force to replace it')
+        raise UserError(f'{folder} exists: give another --out, or --force to replace it')
 
 
 def write_folder(
@@ -151,7 +152,7 @@ def complete_weights(converted: Converted, cfg: Config) -> dict[str, Tensor]:
                 expected.update(MODELS.build(cfg.model[name]).state_dict(prefix=f'{name}.'))
     for name in expected.keys() - weights.keys():
         if not name.endswith('.num_batches_tracked'):
-            raise ValueError(
+            raise UserError(
                 f'the checkpoint lacks what {name!r} needs: it is incomplete, or of '
                 'another architecture than the published one'
             )
@@ -160,7 +161,7 @@ def complete_weights(converted: Converted, cfg: Config) -> dict[str, Tensor]:
     for name, value in weights.items():
         if name not in expected or expected[name].shape != value.shape:
             what = f'{tuple(expected[name].shape)} is expected' if name in expected else 'there is no such layer'
-            raise ValueError(
+            raise UserError(
                 f'{name!r} has the shape {tuple(value.shape)} where {what}: the '
                 'checkpoint is of another architecture than the published one'
             )
@@ -177,7 +178,7 @@ def _frozen_model(converted: Converted, diffusion: str | None) -> LatentDiffusio
     groups = select_taps(model.taps(), 'all')
     gives = [sum(tap.channels for tap in group) for group in groups]
     if gives != list(converted.model['neck']['in_channels']):
-        raise ValueError(
+        raise UserError(
             f'{diffusion} gives maps of {gives} channels, but the aggregator takes '
             f'{converted.model["neck"]["in_channels"]}: give the diffusion model that '
             'it was trained on'

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from ..utils.errors import UserError
 from .aggregator import UNUSED, convert_aggregator
 from .converted import Converted, Keys
 from .normal_decoder import convert_normal_decoder
@@ -32,7 +33,7 @@ def convert_normals(state: Mapping[str, Tensor]) -> Converted:
         (DECODER, 'normal decoder', 'checkpoint_bae_<epoch>.pth'),
     ):
         if not all(any(key.startswith(mark) for key in state) for mark in marks):
-            raise ValueError(
+            raise UserError(
                 f'the {name} is missing: the released code saves it as a file of its own ({other}); give both files'
             )
     keys = Keys(state)
@@ -44,7 +45,7 @@ def convert_normals(state: Mapping[str, Tensor]) -> Converted:
     inputs, outputs = _aggregator_channels(aggregator)
     width, coarsest = decoder['bottleneck.weight'].shape[:2]
     if coarsest != outputs[-1]:
-        raise ValueError(
+        raise UserError(
             f'the decoder takes {coarsest} channels, but the aggregator gives '
             f'{outputs[-1]}: the two files do not belong together'
         )

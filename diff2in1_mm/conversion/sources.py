@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from ..utils.errors import UserError
 from . import normals
 from .converted import Converted
 from .stable_diffusion import convert_stable_diffusion
@@ -68,11 +69,11 @@ def convert(states: Mapping[str, Mapping[str, Tensor]], prediction_type: str | N
     kinds = {name: recognise(state) for name, state in states.items()}
     for name, found in kinds.items():
         if not found:
-            raise ValueError(_unknown(name, states[name]))
+            raise UserError(_unknown(name, states[name]))
     try:
         return _convert(states, kinds, prediction_type)
     except KeyError as error:
-        raise ValueError(
+        raise UserError(
             f'{" and ".join(states)}: the weight {error} is missing; the file is incomplete, fetch it again'
         ) from error
 
@@ -85,7 +86,7 @@ def _convert(
         _refuse_two_of_a_kind(kinds)
         return 'normals of Diff-2-in-1', normals.convert_normals(_joined(states))
     if len(every) > 1:
-        raise ValueError(
+        raise UserError(
             f'{" and ".join(kinds)} are {" and ".join(s.name for s in every)}: give '
             'one checkpoint at a time (only the two files of the normals of '
             'Diff-2-in-1 go together)'
@@ -101,7 +102,7 @@ def _refuse_two_of_a_kind(kinds: Mapping[str, list[Source]]) -> None:
     for source in (_AGGREGATOR, _DECODER):
         files = [name for name, found in kinds.items() if source in found]
         if len(files) > 1:
-            raise ValueError(
+            raise UserError(
                 f'{files[0]} and {files[1]} both hold {source.name}, and only one can '
                 'be converted: give one file of each'
             )
@@ -114,7 +115,7 @@ def _joined(states: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     for name, state in states.items():
         for key, value in state.items():
             if key in joined:
-                raise ValueError(
+                raise UserError(
                     f'{holders[key]} and {name} both hold the weight {key!r}: give '
                     'the two files as the released code saved them'
                 )

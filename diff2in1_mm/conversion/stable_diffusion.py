@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ..diffusion.loading.original_layout import UNET, VAE, is_v2, refuse_other_models
 from ..diffusion.loading.original_parts import build_parts
+from ..utils.errors import UserError
 from .converted import Converted, Keys
 
 _TEXT = 'cond_stage_model.'
@@ -30,7 +31,7 @@ def convert_stable_diffusion(state: Mapping[str, Tensor], name: str, prediction_
     """
     refuse_other_models(name, dict(state))
     if is_v2(state) and prediction_type is None:
-        raise ValueError(
+        raise UserError(
             f'{name} is of the 2.x family, whose files do not say what they predict: add '
             '--prediction-type v_prediction (the 768-pixel models) or epsilon (the base models)'
         )

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..utils.errors import UserError
+
 
 @torch.no_grad()
 def fold_text_adapter(texts: Tensor, gamma: Tensor, adapter: Mapping[str, Tensor]) -> Tensor:
@@ -25,7 +27,7 @@ def fold_text_adapter(texts: Tensor, gamma: Tensor, adapter: Mapping[str, Tensor
     names = [f'fc.{layer}.{kind}' for layer in (0, 2) for kind in ('weight', 'bias')]
     missing = [name for name in names if name not in adapter]
     if missing:
-        raise ValueError(f'the text adapter lacks {missing[0]!r}: the file is incomplete, fetch it again')
+        raise UserError(f'the text adapter lacks {missing[0]!r}: the file is incomplete, fetch it again')
     weight_in, bias_in, weight_out, bias_out = (adapter[name].float() for name in names)
     channels = texts.shape[-1]
     if (
@@ -34,7 +36,7 @@ def fold_text_adapter(texts: Tensor, gamma: Tensor, adapter: Mapping[str, Tensor
         or weight_in.shape[1] != channels
         or weight_out.shape != (channels, weight_in.shape[0])
     ):
-        raise ValueError(
+        raise UserError(
             f'the text adapter {tuple(weight_in.shape)}, {tuple(weight_out.shape)} and gamma '
             f'{tuple(gamma.shape)} do not fit class embeddings {tuple(texts.shape)}: the '
             'checkpoint is not one of VPD'

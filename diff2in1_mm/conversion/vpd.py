@@ -16,6 +16,7 @@ from ..diffusion.loading.original_layout import UNET, VAE
 from ..diffusion.loading.original_parts import build_parts
 from ..diffusion.loading.parts import Parts
 from ..diffusion.taps import select_taps, unet_taps
+from ..utils.errors import UserError
 from .converted import Converted, Keys
 from .text_adapter import fold_text_adapter
 
@@ -47,7 +48,7 @@ def convert_vpd_segmentation(state: Mapping[str, Tensor]) -> Converted:
     wanted = [weight.shape[1] for weight in laterals]
     strides, plain, with_maps = _outputs(result.parts, len(result.embeddings))
     if wanted not in (plain, with_maps):
-        raise ValueError(
+        raise UserError(
             f'the neck takes maps of {wanted} channels, but this U-Net gives {plain}, '
             f'or {with_maps} with attention maps: the checkpoint has another neck '
             'than the FPN of VPD'
@@ -132,7 +133,7 @@ def _perception(keys: Keys, prefix: str, of_scenes: bool = False) -> Converted:
     gamma = keys.take(f'{prefix}gamma')
     if not (texts and gamma):
         name = 'gamma' if texts else 'class_embeddings'
-        raise ValueError(f'the checkpoint lacks {prefix + name!r}: the file is incomplete, fetch it again')
+        raise UserError(f'the checkpoint lacks {prefix + name!r}: the file is incomplete, fetch it again')
     (texts,), (gamma,) = texts.values(), gamma.values()
     result = Converted(keys, parts=parts, missing=dict.fromkeys(zeros, _ZEROS), other_generator=True)
     if of_scenes:
@@ -145,7 +146,7 @@ def _perception(keys: Keys, prefix: str, of_scenes: bool = False) -> Converted:
     result.notes.append(f'text adapter and gamma are folded into {len(result.embeddings)} embedding(s)')
     width, taken = result.embeddings.shape[1], parts.unet.config.cross_attention_dim
     if width != taken:
-        raise ValueError(
+        raise UserError(
             f'the embeddings have {width} channels, but the U-Net takes {taken}: the checkpoint is not one of VPD'
         )
     return result
@@ -195,7 +196,7 @@ def _depth(result: Converted) -> Converted:
     joined = weights[f'{head}conv_aggregation.0.weight'].shape
     own = [weights[f'{head}conv1.0.weight'].shape[1], weights[f'{head}conv2.weight'].shape[1]]
     if own != channels[:2] or joined[1] != sum(channels):
-        raise ValueError(
+        raise UserError(
             f'the depth head takes maps of {own} and {joined[1] - sum(own)} '
             f'channels, but this U-Net gives {channels}: the checkpoint is not one '
             'of VPD'
@@ -222,7 +223,7 @@ def _depth(result: Converted) -> Converted:
 def _check_kernels(deconvolutions: Sequence[Tensor]) -> None:
     kernels = {tuple(weight.shape[2:]) for weight in deconvolutions}
     if kernels != {(2, 2)}:
-        raise ValueError(
+        raise UserError(
             f'the depth decoder has transposed convolutions of {sorted(kernels)} '
             'where (2, 2) is supported, which the published weights have'
         )

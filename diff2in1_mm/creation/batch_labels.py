@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..tasks.labellers import labeller_for
 from ..tasks.labellers.base import Label
+from ..utils.errors import UserError
 from ..utils.image_values import swaps_channels
 
 
@@ -45,7 +46,7 @@ class BatchLabels:
         self.backbone = model.backbone if hasattr(model.backbone, 'from_taps') else None
         self.last_step, self.of_source = (label_from == name for name in ('last_step', 'source'))
         if self.of_source and not hasattr(self.labeller, 'source_labels'):
-            raise ValueError(
+            raise UserError(
                 "creation.label_from='source' takes boxes, label maps, depth or "
                 f'normals of the source images, but {type(model).__name__} needs '
                 f"{self.task} labels: set it to 'fresh'"
@@ -55,13 +56,13 @@ class BatchLabels:
         if hasattr(self.labeller, 'check_loader'):
             self.labeller.check_loader(transforms)
         if self.last_step and not getattr(self.backbone, 'frozen', False):
-            raise ValueError(
+            raise UserError(
                 "creation.label_from='last_step' takes the features of the denoising "
                 f'pass, which {type(model.backbone).__name__} does not use: set it to '
                 "'fresh'"
             )
         if self.last_step and getattr(self.backbone, 'attention_maps', False):
-            raise ValueError(
+            raise UserError(
                 "creation.label_from='last_step' gives attention maps of the "
                 "generator's condition, but backbone.attention_maps means the tokens "
                 "of backbone.condition: set it to 'fresh'"
@@ -69,7 +70,7 @@ class BatchLabels:
         if self.last_step and (
             getattr(self.backbone, 'keep_padding', False) or not getattr(self.backbone, 'scale_latents', True)
         ):
-            raise ValueError(
+            raise UserError(
                 "creation.label_from='last_step' takes features of scaled latents and "
                 'of images without padding, but backbone.scale_latents=False or '
                 "keep_padding=True asks for others: set it to 'fresh'"
@@ -80,12 +81,12 @@ class BatchLabels:
         if self.scale is None:
             return
         if not hasattr(self.labeller, 'resized'):
-            raise ValueError(
+            raise UserError(
                 'creation.label_scale resizes images for detectors, but '
                 f'{type(self.model).__name__} is none: leave it out'
             )
         if label_from != 'fresh':
-            raise ValueError(
+            raise UserError(
                 f'creation.label_from={label_from!r} looks at no image that '
                 'creation.label_scale could resize: leave it out, or set label_from '
                 "to 'fresh'"
@@ -104,7 +105,7 @@ class BatchLabels:
         """
         predicted = self.labeller.count_classes(self.model)
         if predicted is not None and (classes is None or predicted != len(classes)):
-            raise ValueError(
+            raise UserError(
                 f'the head predicts {predicted} classes, but the data set has '
                 f'{len(classes or ())}: set `num_classes` of the head, or `metainfo` '
                 'of the data set'

@@ -9,6 +9,7 @@ from torch import nn
 from ..datasets.source_images import transforms_of
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..store.store import SyntheticStore
+from ..utils.errors import UserError
 from ..utils.models import evaluating
 from .batch_labels import BatchLabels
 from .fingerprints import open_store, parameters_digest
@@ -110,18 +111,18 @@ def diffusion_of(model: nn.Module, settings: CreationSettings, device: str | Non
     own = getattr(model.backbone, 'diffusion', None)
     if settings.diffusion is None:
         if not isinstance(own, LatentDiffusion):
-            raise ValueError(
+            raise UserError(
                 f'{type(model.backbone).__name__} has no diffusion model to generate '
                 'with: set creation.diffusion to the source of one'
             )
         if not own.can_decode:
-            raise ValueError(
+            raise UserError(
                 f'{own.source!r} was converted from a checkpoint without a decoder: '
                 'set creation.diffusion to a complete model'
             )
         return own
     if settings.label_from == 'last_step':
-        raise ValueError(
+        raise UserError(
             "creation.label_from='last_step' needs the backbone's own diffusion "
             "model: drop creation.diffusion, or set it to 'fresh'"
         )

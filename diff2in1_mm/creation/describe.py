@@ -8,6 +8,7 @@ import numpy as np
 
 from ..datasets.source_images import map_loader, transforms_of
 from ..diffusion.conditions.condition import ComposedCaption, Source
+from ..utils.errors import UserError
 
 
 class SourceDescriber:
@@ -22,7 +23,7 @@ class SourceDescriber:
         self.classes: Sequence[str] = tuple(dataset.metainfo.get('classes') or ())
         self.wants_classes = isinstance(condition, ComposedCaption)
         if self.wants_classes and not self.classes:
-            raise ValueError(
+            raise UserError(
                 'ComposedCaption names the classes of an image, but the data set has '
                 'no `classes` in its metainfo: set them, or take another condition'
             )

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..diffusion.conditions.condition import Prompt
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.schedules import SOLVERS, PartialSchedule, check_strength, partial_noise_schedule
+from ..utils.errors import UserError
 from ..utils.randomness import sample_noise, stable_seed
 
 #: U-Net passes where the config names none: what the solver needs, and what the released code runs.
@@ -69,7 +70,7 @@ class PartialNoiseGenerator:
     ) -> None:
         self.strengths = _whole_numbers('T', T if isinstance(T, (list, tuple)) else [T])
         if solver not in SOLVERS:
-            raise ValueError(f'solver must be one of {SOLVERS}, but got {solver!r}')
+            raise UserError(f'solver must be one of {SOLVERS}, but got {solver!r}')
         self.solver = solver
         self.steps = None if steps is None else _whole_numbers('steps', [steps])[0]
         for strength in self.strengths:  # of a usual schedule; :meth:`check_model` asks the model's
@@ -96,7 +97,7 @@ class PartialNoiseGenerator:
         try:
             diffusion.text.check_lengths([self.negative_prompt])
         except ValueError as error:
-            raise ValueError(
+            raise UserError(
                 f'{error}; guidance embeds the negative prompt, and guidance_scale=1 does without it'
             ) from error
 
@@ -161,7 +162,7 @@ class PartialNoiseGenerator:
             latents = schedule.scheduler.step(output, timestep, latents, return_dict=False)[0]
         made = diffusion.decode(latents, tuple(images.shape[-2:]))
         if not made.isfinite().all():  # as black pictures they would be labelled and trained on
-            raise ValueError(
+            raise UserError(
                 f'{diffusion.source!r} gave pictures of values that are not numbers in '
                 f'{diffusion.dtype}: load it with '
                 "dtype='bf16' or 'fp32', whose range is larger than that of fp16"
@@ -175,18 +176,18 @@ class PartialNoiseGenerator:
     def _check_guidance(self) -> None:
         scale = self.guidance_scale
         if isinstance(scale, bool) or not isinstance(scale, Real) or not 1 <= scale < math.inf:
-            raise ValueError(f'guidance_scale = {scale!r} must be a number of at least 1 (1: no guidance)')
+            raise UserError(f'guidance_scale = {scale!r} must be a number of at least 1 (1: no guidance)')
         if not isinstance(self.negative_prompt, str):
-            raise ValueError(f'negative_prompt = {self.negative_prompt!r} must be a text')
+            raise UserError(f'negative_prompt = {self.negative_prompt!r} must be a text')
         same = isinstance(self.condition, Prompt) and self.condition.prompt == self.negative_prompt
         if self._guided and same:
-            raise ValueError(
+            raise UserError(
                 f'guidance_scale = {scale} changes nothing where the condition is the '
                 f'negative prompt, {self.negative_prompt!r}: set condition to what '
                 'images show'
             )
         if self.negative_prompt and not self._guided:
-            raise ValueError(
+            raise UserError(
                 f'negative_prompt = {self.negative_prompt!r} has no effect without guidance: set guidance_scale above 1'
             )
 
@@ -221,7 +222,7 @@ class PartialNoiseGenerator:
 
 def _whole_numbers(name: str, values: Sequence[int]) -> list[int]:
     if not values or any(isinstance(v, bool) or not isinstance(v, int) for v in values):
-        raise ValueError(
+        raise UserError(
             f'{name} = {list(values)!r} must be a whole number' + (', or a list of them' if name == 'T' else '')
         )
     return list(values)

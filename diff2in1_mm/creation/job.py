@@ -17,6 +17,7 @@ from ..diffusion.conditions.condition import Source, check_channels
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..store.records import SampleRecord
 from ..store.store import SyntheticStore
+from ..utils.errors import UserError
 from .background import BackgroundWriter, Progress, duration, size
 from .batch_labels import BatchLabels, Label
 from .describe import SourceDescriber
@@ -128,7 +129,7 @@ class CreationJob:
         elif self.report.skipped:
             why = f'none of the source images could be read (the first: {self.report.skipped[0]}): check the data set'
         if why and world_size == 1:
-            raise ValueError(why)
+            raise UserError(why)
         if why:
             print_log(f'In the share of this process {why}.', 'current', level=30)
 
@@ -273,7 +274,7 @@ class CreationJob:
         needed = missing * sum(sum(record.bytes.values()) for record in made) / len(made)
         free = shutil.disk_usage(self.store.root).free
         if needed > free:
-            raise ValueError(
+            raise UserError(
                 f'{missing} more samples need about {size(needed)}, but '
                 f'{self.store.root} has {size(free)} free: free some space or give '
                 'another folder; what is there will be continued'

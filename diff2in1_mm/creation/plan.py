@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ..datasets.source_images import read_by
 from ..store.store import SyntheticStore
+from ..utils.errors import UserError
 from ..utils.randomness import stable_seed
 from .generator import PartialNoiseGenerator
 from .settings import CreationSettings
@@ -93,7 +94,7 @@ def source_indices(dataset: Any) -> list[int]:
     for index in range(len(real)):
         first.setdefault(source_entry(dataset, index)['img_path'], index)
     if not first:
-        raise ValueError(
+        raise UserError(
             f'{type(real).__name__} holds no images to create samples from: check its '
             '`data_root`, `data_prefix` and `ann_file`'
         )

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..datasets.source_images import map_loader, transforms_of
 from ..tasks.codecs.png import encode_png
+from ..utils.errors import UserError
 from .batch_labels import BatchLabels
 from .plan import source_entry, source_indices
 
@@ -41,7 +42,7 @@ def check_read_back(labels: BatchLabels, dataset: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = osp.join(folder, 'labels.png')
         Path(path).write_bytes(encode_png(labels.labeller.to_raw(classes, entry)))
-        refusal = ValueError(
+        refusal = UserError(
             "a store holds label maps of one channel with class indices, which the data set's "
             f"{type(loader).__name__} reads as other labels or not at all: let the data set's "
             "pipeline load such maps (MMSegmentation's LoadAnnotations), converting its own files "

@@ -8,6 +8,7 @@ from mmengine.registry import MODELS
 
 from ..store.records import MAX_COPIES
 from ..tasks.labellers.base import checked_confidence
+from ..utils.errors import UserError
 from .generator import PartialNoiseGenerator
 
 LABEL_SOURCES = ('fresh', 'last_step', 'source')
@@ -86,7 +87,7 @@ class CreationSettings:
         known = [field.name for field in fields(cls)]
         unknown = sorted(set(settings) - set(known))
         if unknown:
-            raise ValueError(f'creation has no setting {unknown[0]!r}: it knows {", ".join(known)}')
+            raise UserError(f'creation has no setting {unknown[0]!r}: it knows {", ".join(known)}')
         return cls(**settings)
 
     def __post_init__(self) -> None:
@@ -95,14 +96,14 @@ class CreationSettings:
             if value is None and name == 'limit':
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f'creation.{name} = {value!r} must be a whole number of at least 1')
+                raise UserError(f'creation.{name} = {value!r} must be a whole number of at least 1')
         if self.copies_per_source > MAX_COPIES:
-            raise ValueError(
+            raise UserError(
                 f'creation.copies_per_source = {self.copies_per_source} is more than '
                 f'{MAX_COPIES}, for which the numbers of the samples have room'
             )
         if self.label_from not in LABEL_SOURCES:
-            raise ValueError(f'creation.label_from must be one of {LABEL_SOURCES}, but got {self.label_from!r}')
+            raise UserError(f'creation.label_from must be one of {LABEL_SOURCES}, but got {self.label_from!r}')
         checked_confidence(self.confidence, 0.0)
         for name in ('scale', 'label_scale'):
             _check_scale(name, getattr(self, name))
@@ -141,4 +142,4 @@ def _check_scale(name: str, value: Any) -> None:
         or len(value) != 2
         or not all(isinstance(side, int) and side >= 1 for side in value)
     ):
-        raise ValueError(f'creation.{name} = {value!r} must be (width, height) in pixels, two whole numbers')
+        raise UserError(f'creation.{name} = {value!r} must be (width, height) in pixels, two whole numbers')

@@ -15,6 +15,7 @@ from mmengine.dist import all_reduce, barrier, broadcast_object_list, get_dist_i
 from mmengine.runner.runner import _SlicedDataset
 
 from ..store.store import SyntheticStore
+from ..utils.errors import UserError
 from ..utils.models import seed_of_run
 from .create import create
 
@@ -31,14 +32,14 @@ def mixed_dataset(runner) -> Any:
     # MMEngine's wrapper for num_batch_per_epoch passes reading on, but not setting attributes
     dataset = drawn._dataset if isinstance(drawn, _SlicedDataset) else drawn
     if not (hasattr(dataset, 'serve') and hasattr(dataset, 'store_root')):
-        raise ValueError(
+        raise UserError(
             'SelfImprovingHook mixes synthetic samples into the training data, but '
             f'{type(dataset).__name__} cannot serve them: set train_dataloader.dataset = '
             "dict(type='SyntheticMixDataset', dataset=<your data set>), or creation=None to keep "
             'to real data.'
         )
     if drawn is not dataset and len(drawn) <= len(dataset.real) < len(dataset):
-        raise ValueError(
+        raise UserError(
             f'num_batch_per_epoch of train_dataloader draws only the first {len(drawn)} samples, '
             f'and the synthetic ones come after the {len(dataset.real)} real ones: leave it out, '
             'and for a quick trial set `indices` of the data set that SyntheticMixDataset wraps.'

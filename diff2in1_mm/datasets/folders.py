@@ -8,6 +8,8 @@ from typing import Any
 
 from mmengine.registry import DATASETS
 
+from ..utils.errors import MissingFileError, UserError
+
 _IMAGE_KEYS = ('img_path', 'img')
 
 
@@ -28,7 +30,7 @@ def build_checked(cfg: Any) -> Any:
     except KeyError as error:
         if not any(entry.name == 'parse_data_info' for entry in traceback.extract_tb(error.__traceback__)):
             raise
-        raise ValueError(
+        raise UserError(
             f'an annotation file of the data set has segments of the category id {error}, which is '
             'none of its classes: correct `metainfo` of the data set, or the categories in the '
             'file.'
@@ -62,12 +64,12 @@ def check_folders(cfg: Any) -> None:
     if '://' in root:
         return
     if root and not osp.isdir(root):
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'the data folder {root} does not exist: put the data set there, or set `data_root` to where it is.'
         )
     ann_file = cfg.get('ann_file') or ''
     if ann_file and not osp.exists(osp.join(root, ann_file)):
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'the annotation file {osp.join(root, ann_file)} does not exist: correct `ann_file` or `data_root`.'
         )
     for key, prefix in (cfg.get('data_prefix') or {}).items():
@@ -96,10 +98,10 @@ def _image_suffix(cfg: Any) -> str:
 def _check_folder(folder: str, key: str, suffix: str) -> None:
     where = f'`data_root` or `data_prefix[{key!r}]`'
     if not osp.isdir(folder):
-        raise FileNotFoundError(f'the data folder {folder} does not exist: put the data set there, or correct {where}.')
+        raise MissingFileError(f'the data folder {folder} does not exist: put the data set there, or correct {where}.')
     files = (name for _, _, names in os.walk(folder, followlinks=True) for name in names)
     if not any(name.endswith(suffix) for name in files):
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'the data folder {folder} holds no {suffix or "files"}: fill it, '
             f'or correct {where}{" or `img_suffix`" if suffix else ""}.'
         )

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from ..diffusion.conditions.caption_files import caption_table
 from ..diffusion.conditions.path_table import IMAGE_SUFFIXES
+from ..utils.errors import MissingFileError, UserError
 
 
 @DATASETS.register_module()
@@ -62,9 +63,9 @@ class ImageFolder(Dataset):
         self.size, self.flip, self.scale = tuple(size), flip, tuple(scale)
         self.crop = None if crop is None else tuple(crop)
         if self.crop and any(c > s for c, s in zip(self.crop, self.size)):
-            raise ValueError(f'crop {self.crop} is larger than size {self.size}: make it smaller')
+            raise UserError(f'crop {self.crop} is larger than size {self.size}: make it smaller')
         if self.scale[0] < 1 or self.scale[1] < self.scale[0]:
-            raise ValueError(f'scale {self.scale} must be (low, high) with 1 <= low <= high')
+            raise UserError(f'scale {self.scale} must be (low, high) with 1 <= low <= high')
         files = find_images(
             osp.join(data_root, path),
             'set data_root and images.path, for example --cfg-options data_root=/path/to/images',
@@ -116,7 +117,7 @@ class ImageFolder(Dataset):
             image = self._read(candidate)
             if image is not None:
                 return image, candidate
-        raise FileNotFoundError(f'none of the {len(self.files)} images can be read, the first is {self.files[0]}')
+        raise MissingFileError(f'none of the {len(self.files)} images can be read, the first is {self.files[0]}')
 
     def _read(self, index: int) -> np.ndarray | None:
         """RGB uint8 (H, W, 3), or None for a file that cannot be read."""
@@ -155,12 +156,12 @@ def listed(files: Sequence[str], ann_file: str) -> list[str]:
         ValueError: It is no COCO file.
     """
     if not osp.isfile(ann_file):
-        raise FileNotFoundError(f'{ann_file} does not exist: correct images.ann_file')
+        raise MissingFileError(f'{ann_file} does not exist: correct images.ann_file')
     try:
         with open(ann_file, encoding='utf-8') as file:
             names = [image['file_name'] for image in json.load(file)['images']]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f'{ann_file} is no COCO file: it has no `images` with `file_name`') from error
+        raise UserError(f'{ann_file} is no COCO file: it has no `images` with `file_name`') from error
     by_name: dict[str, list[str]] = {}
     for file in files:
         by_name.setdefault(osp.basename(file), []).append(file)
@@ -171,7 +172,7 @@ def listed(files: Sequence[str], ann_file: str) -> list[str]:
         if f'/{file}'.endswith(f'/{name.removeprefix("/")}')
     ]
     if not found:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'none of the images that {ann_file} lists is in the folder: correct images.path or images.ann_file'
         )
     return sorted(set(found))
@@ -203,10 +204,10 @@ def find_images(path: str, mend: str) -> list[str]:
     elif glob.has_magic(path):
         pattern = path
     else:
-        raise FileNotFoundError(f'there is no image folder {path!r}: {mend}')
+        raise MissingFileError(f'there is no image folder {path!r}: {mend}')
     files = sorted(f for f in glob.glob(pattern, recursive=True) if f.lower().endswith(IMAGE_SUFFIXES))
     if not files:
-        raise FileNotFoundError(f'{path!r} holds no image ({", ".join(IMAGE_SUFFIXES)}): {mend}')
+        raise MissingFileError(f'{path!r} holds no image ({", ".join(IMAGE_SUFFIXES)}): {mend}')
     return files
 
 
@@ -227,14 +228,14 @@ def read_captions(source: str | None, files: Sequence[str]) -> list[str]:
     if source == 'sidecar':
         texts = [_sidecar(osp.splitext(file)[0] + '.txt') for file in files]
         if not any(texts):
-            raise ValueError('captions="sidecar", but no image has a .txt file beside it')
+            raise UserError('captions="sidecar", but no image has a .txt file beside it')
         return texts
     if not osp.isfile(source):
-        raise FileNotFoundError(f'there is no captions file {source!r}')
+        raise MissingFileError(f'there is no captions file {source!r}')
     table = caption_table(source)
     texts = [table.find(file) or '' for file in files]
     if not any(texts):
-        raise ValueError(
+        raise UserError(
             f'{source} names none of the images; the first image is {files[0]!r} '
             '(where names carry folders, the paths of the images must end in them)'
         )

@@ -7,6 +7,7 @@ from mmengine.registry import DATASETS
 from mmseg.datasets import BaseSegDataset
 
 from ..diffusion.conditions.condition import Captions, Source
+from ..utils.errors import MissingFileError
 from .image_folder import find_images
 from .subset import draw_subset
 
@@ -55,13 +56,13 @@ class NYUNormalsDataset(BaseSegDataset):
         for name in ('img', 'norm'):
             folder = osp.join(root, split, name)
             if not osp.isdir(folder):
-                raise FileNotFoundError(
+                raise MissingFileError(
                     f'the data folder {folder} does not exist: put NYUv2 there '
                     'in the layout of Bae et al., or set `data_root`'
                 )
         captions = _captions_path(root, split, cfg.get('captions'))
         if captions is not None and not osp.exists(captions):
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f'the captions {captions} do not exist: put them there, or set '
                 '`captions` to None and take another condition than OwnCaption'
             )
@@ -76,7 +77,7 @@ class NYUNormalsDataset(BaseSegDataset):
             stem = osp.splitext(osp.relpath(path, osp.join(folder, 'img')))[0]
             normals = osp.join(folder, 'norm', f'{stem}.png')
             if not osp.isfile(normals):
-                raise FileNotFoundError(f'{path} has no normals {normals}: complete the folder, or take the image out')
+                raise MissingFileError(f'{path} has no normals {normals}: complete the folder, or take the image out')
             data.append(dict(img_path=path, normal_map_path=normals, seg_fields=[]))
             if captions is not None:
                 data[-1]['caption'] = captions.text(Source(path))

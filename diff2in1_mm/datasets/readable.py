@@ -9,6 +9,8 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.fileio import get, get_file_backend
 
+from ..utils.errors import UserError
+
 __all__ = ['NoSample', 'ReadableView']
 
 _MAX_FAILURES = 50  # in a row; then it is not one file that is broken
@@ -126,7 +128,7 @@ def load_or_skip(load: Callable[[dict], Any], info: dict, files: dict, base: Bas
             raise
         if skip:
             return None
-        raise ValueError(
+        raise UserError(
             f'{path} cannot be read ({type(error).__name__}: {error}): repair the file, or take it out of the data set.'
         ) from error
 

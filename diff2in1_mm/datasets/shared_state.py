@@ -9,6 +9,8 @@ import zlib
 import torch
 from mmengine.dist import all_reduce
 
+from ..utils.errors import UserError
+
 
 class SharedTensor:
     """Base: holds ``tensor`` in shared memory."""
@@ -58,7 +60,7 @@ class SharedText(SharedTensor):
         """
         content = text.encode()
         if len(content) >= len(self.tensor):
-            raise ValueError(f'a path of {len(content)} bytes is too long: give a shorter one.')
+            raise UserError(f'a path of {len(content)} bytes is too long: give a shorter one.')
         padded = content.ljust(len(self.tensor), b'\0')
         self.tensor.copy_(torch.frombuffer(bytearray(padded), dtype=torch.uint8))
 

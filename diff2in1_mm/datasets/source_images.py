@@ -9,6 +9,8 @@ import numpy as np
 from mmengine.fileio import get
 from mmengine.registry import TRANSFORMS
 
+from ..utils.errors import UnusableFileError
+
 
 def load_image(
     path: str,
@@ -38,7 +40,7 @@ def load_image(
     except cv2.error:  # of an empty file
         image = None
     if image is None:
-        raise OSError('it is no image that OpenCV reads')
+        raise UnusableFileError('it is no image that OpenCV reads')
     image = np.ascontiguousarray(image[..., ::-1])  # MMCV turns BGR for 'color' only
     if scale is not None and keep_ratio:
         image = mmcv.imrescale(image, tuple(scale))

@@ -5,6 +5,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from ..utils.errors import UserError
+
 Item = TypeVar('Item')
 
 
@@ -25,7 +27,7 @@ def draw_subset(items: Sequence[Item], number: int | None, seed: int) -> list[It
     if number is None:
         return list(items)
     if not 1 <= number <= len(items):
-        raise ValueError(
+        raise UserError(
             f'num_labelled={number} cannot be drawn from {len(items)} labelled images:'
             f' give a number from 1 to {len(items)}, or None for all.'
         )

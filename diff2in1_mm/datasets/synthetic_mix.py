@@ -16,6 +16,7 @@ from torch import Tensor
 from ..store.records import SampleRecord
 from ..store.store import SyntheticStore
 from ..tasks.codecs.instances import masks_to_polygons
+from ..utils.errors import UnfitError, UserError
 from .folders import build_checked
 from .readable import NoSample, ReadableView, unreadable_file
 from .shared_state import NamedOnce, SharedRound, SharedTensor, SharedText
@@ -73,14 +74,14 @@ class SyntheticMixDataset:
         lazy_init: bool = False,
     ) -> None:
         if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not math.isfinite(ratio) or ratio < 0:
-            raise ValueError(
+            raise UserError(
                 f'ratio={ratio!r} is not the number of synthetic slots per real sample'
                 ': give a number >= 0, for example 1.0.'
             )
         if isinstance(dataset, dict):
             dataset = build_checked(dataset)
         elif not hasattr(dataset, 'get_data_info'):
-            raise TypeError(
+            raise UnfitError(
                 f"dataset should be a config or a data set of MMEngine's kind, but is {type(dataset).__name__}."
             )
         self.dataset = dataset
@@ -225,7 +226,7 @@ class SyntheticMixDataset:
         """
         if round is not None:
             if round < 0:
-                raise ValueError(f'round {round} is not a creation round: they count from 0.')
+                raise UserError(f'round {round} is not a creation round: they count from 0.')
             samples = self._read_store(round, warn=True)
             self._check_samples(samples, round)
             self._look_for_upright()
@@ -262,7 +263,7 @@ class SyntheticMixDataset:
     def _read_store(self, round: int, warn: bool) -> list[SampleRecord]:
         root = self.store_root
         if root is None:
-            raise ValueError('SyntheticMixDataset has no store: give `store=` a folder.')
+            raise UserError('SyntheticMixDataset has no store: give `store=` a folder.')
         if self._store is None or self._store.root != Path(root):
             classes = self._metainfo.get('classes') if isinstance(self._metainfo, dict) else None
             self._store = SyntheticStore(root, classes=classes, warn=warn)
@@ -272,14 +273,14 @@ class SyntheticMixDataset:
 
     def _check_samples(self, samples: list[SampleRecord], round: int) -> None:
         if not samples:
-            raise ValueError(
+            raise UserError(
                 f'the store {self.store_root} has no samples of round {round}: create '
                 'them first; if the creation found none worth storing, its warnings '
                 'say why.'
             )
         last = max(sample.source for sample in samples)
         if last >= self._n_real:
-            raise ValueError(
+            raise UserError(
                 f'the store {self.store_root} was made from a data set with at least {last + 1} '
                 f'images, but the wrapped one has {self._n_real}: wrap the data set that the store '
                 'was made from, or create a new store.'
@@ -375,7 +376,7 @@ def _backend_args(base: Any) -> dict | None:
 def _mark(results: dict, **metainfo: Any) -> dict:
     sample = results.get('data_samples') if isinstance(results, dict) else None
     if not hasattr(sample, 'set_metainfo'):
-        raise TypeError(
+        raise UnfitError(
             'SyntheticMixDataset marks `data_samples`, but the pipeline gave none: end '
             'it with PackSegInputs or PackDetInputs.'
         )

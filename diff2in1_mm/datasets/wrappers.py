@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from mmengine.dataset import BaseDataset
 
+from ..utils.errors import UnfitError
+
 
 class Source(NamedTuple):
     """Where a sample comes from.
@@ -65,7 +67,7 @@ def _choose(dataset: Any, index: int) -> tuple[Any, int]:
         return dataset.dataset, dataset._get_ori_dataset_idx(index)
     if hasattr(dataset, 'dataset') and hasattr(dataset, 'indices'):
         return dataset.dataset, int(dataset.indices[index])
-    raise TypeError(
+    raise UnfitError(
         f'{type(dataset).__name__} cannot be mixed with synthetic samples: it must be an '
         'MMEngine BaseDataset, or ConcatDataset, RepeatDataset, ClassBalancedDataset or '
         'MultiImageMixDataset around one.'

@@ -8,6 +8,7 @@ from diffusers import DDIMScheduler
 from mmengine.device import get_device
 from torch import Tensor, nn
 
+from ..utils.errors import UserError
 from .conditions.text import TextEmbedder
 from .loading.embedded import locate
 from .loading.parts import Parts
@@ -74,7 +75,7 @@ class LatentDiffusion(nn.Module):
             ValueError: One sentence that names what is wrong with the source and the mend.
         """
         if dtype not in DTYPES:
-            raise ValueError(f'dtype must be one of {sorted(DTYPES)}, but got {dtype!r}')
+            raise UserError(f'dtype must be one of {sorted(DTYPES)}, but got {dtype!r}')
         warn_if_slow(dtype)
         return cls(load_parts(locate(source), DTYPES[dtype], prediction_type, variant, revision), source)
 
@@ -184,7 +185,7 @@ class LatentDiffusion(nn.Module):
             ValueError: There is no decoder.
         """
         if not self.can_decode:
-            raise ValueError(
+            raise UserError(
                 f'{self.source!r} was converted from a checkpoint without a decoder '
                 'and cannot generate: set creation.diffusion to a complete model'
             )

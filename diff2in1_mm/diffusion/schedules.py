@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, SchedulerMixin
 
+from ..utils.errors import UserError
+
 SOLVERS = ('dpmsolver++', 'ddim')
 
 
@@ -38,11 +40,11 @@ def check_strength(T: int, steps: int, num_train_timesteps: int = 1000) -> None:
             if num_train_timesteps == 1000
             else f', as this diffusion model has {num_train_timesteps} steps'
         )
-        raise ValueError(
+        raise UserError(
             f'T = {T} is out of range: the image is noised to a step between 1 and {num_train_timesteps - 1}{why}'
         )
     if not 1 <= steps <= T:
-        raise ValueError(
+        raise UserError(
             f'steps = {steps} is out of range: between 1 and T = {T} steps lead from step {T} to a clean image'
         )
 
@@ -71,7 +73,7 @@ def partial_noise_schedule(config: dict, T: int, steps: int, solver: str = 'dpms
         return _released_ddim(config, T, steps)
     if solver == 'dpmsolver++':
         return _dpm_solver(config, T, steps)
-    raise ValueError(f'solver must be one of {SOLVERS}, but got {solver!r}')
+    raise UserError(f'solver must be one of {SOLVERS}, but got {solver!r}')
 
 
 def _released_ddim(config: dict, T: int, steps: int) -> PartialSchedule:

@@ -12,6 +12,7 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
+from ..utils.errors import UserError
 from .attention_maps import attention_probabilities
 
 
@@ -89,7 +90,7 @@ def select_taps(taps: Sequence[Tap], choice: str | Sequence[str]) -> list[list[T
         known = {tap.name for tap in taps}
         unknown = [choice] if isinstance(choice, str) else [n for n in choice if n not in known]
         if unknown or not choice:
-            raise ValueError(
+            raise UserError(
                 f"taps must be 'decoder', 'all' or a list of names of this U-Net's maps, but got "
                 f'{unknown or choice}; the names are {sorted(known)}'
             )

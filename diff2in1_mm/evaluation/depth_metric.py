@@ -11,6 +11,7 @@ from mmengine.registry import METRICS
 from torch import Tensor
 
 from ..tasks.codecs.scenes import MAX_PNG_DEPTH, DepthArrayCodec, DepthCodec
+from ..utils.errors import UserError
 from .predicted_files import MetricWithFiles
 
 # Rows and columns (top, bottom, left, right) that count: of Eigen et al. (NeurIPS 2014) on NYUv2's
@@ -63,7 +64,7 @@ class DepthErrors(MetricWithFiles):
         codec = DepthCodec() if max_depth <= MAX_PNG_DEPTH else DepthArrayCodec()
         super().__init__(output_dir, codec, collect_device, prefix)
         if crop not in _CROPS:
-            raise ValueError(f'crop of DepthErrors is one of {tuple(_CROPS)}, not {crop!r}')
+            raise UserError(f'crop of DepthErrors is one of {tuple(_CROPS)}, not {crop!r}')
         self.range, self.crop = (min_depth, max_depth), crop
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
@@ -101,7 +102,7 @@ def depth_errors(
         dict[str, float] | None: None without a valid pixel.
     """
     if pred.shape != target.shape:
-        raise ValueError(
+        raise UserError(
             f'the predicted depth is {tuple(pred.shape)}, the true one '
             f'{tuple(target.shape)}: predictions must come back at the size of the '
             'original image'

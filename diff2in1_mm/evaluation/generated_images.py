@@ -10,6 +10,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from ..models.backbones.diffusion_backbone import DiffusionBackbone
+from ..utils.errors import MissingFileError, NotInstalledError, UserError
 
 __all__ = ['DiffusionFeatures', 'check_torchmetrics', 'distances', 'diversity', 'inception_features']
 
@@ -50,12 +51,12 @@ def inception_features(weights: str) -> nn.Module:
         ImportError: torch-fidelity is not installed.
     """
     if not osp.isfile(weights):
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"there is no file {weights}: download Inception's weights once "
             'with torch-fidelity, or leave --inception out'
         )
     if importlib.util.find_spec('torch_fidelity') is None:
-        raise ImportError(
+        raise NotInstalledError(
             "Inception's features need torch-fidelity: run `pip install torch-fidelity`, or leave --inception out"
         )
     from torchmetrics.image.fid import NoTrainInceptionV3
@@ -73,7 +74,7 @@ def check_torchmetrics() -> None:
         ImportError: It is not installed.
     """
     if importlib.util.find_spec('torchmetrics') is None:
-        raise ImportError('FID and KID need torchmetrics: run `pip install torchmetrics`')
+        raise NotInstalledError('FID and KID need torchmetrics: run `pip install torchmetrics`')
 
 
 class _Given(nn.Module):
@@ -117,7 +118,7 @@ def distances(
 
     smallest = min(len(first), len(second))
     if smallest < 4:
-        raise ValueError(f'a set of {smallest} images has no distribution: give at least 4')
+        raise UserError(f'a set of {smallest} images has no distribution: give at least 4')
     mean, std = (first.mean(0), first.std(0).clamp_min(1e-6)) if standardise else (0, 1)
     kid = KernelInceptionDistance(feature=_Given(first.shape[1]), subsets=subsets, subset_size=max(smallest // 2, 2))
     kid.update((first - mean) / std, real=True)

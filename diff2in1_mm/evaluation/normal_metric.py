@@ -13,6 +13,7 @@ from mmengine.registry import METRICS
 from torch import Tensor
 
 from ..tasks.codecs.scenes import NormalsCodec
+from ..utils.errors import UserError
 from .predicted_files import MetricWithFiles
 
 # The median is taken from counts in bins of this width, so that a test set of 200 million pixels
@@ -113,7 +114,7 @@ def angular_error(pred: Tensor, target: Tensor) -> Tensor:
         ValueError: The maps differ in size.
     """
     if pred.shape[-2:] != target.shape[-2:]:
-        raise ValueError(
+        raise UserError(
             f'the predicted normals are {tuple(pred.shape[-2:])}, the true ones '
             f'{tuple(target.shape[-2:])}: predictions must come back at the size of '
             'the original image'

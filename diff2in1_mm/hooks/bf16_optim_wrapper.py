@@ -8,6 +8,8 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
 
+from ..utils.errors import UserError
+
 #: Modules of detectors that call an operator of MMCV; it has none for bfloat16, on CPUs and GPUs.
 _WITHOUT_BFLOAT16 = ('RoIAlign', 'RoIPool', 'DeformConv2dPack', 'ModulatedDeformConv2dPack')
 #: These compute on CPUs without MMCV's operators.
@@ -40,12 +42,12 @@ def _check_operators(model: nn.Module, device: str) -> None:
     if found is None:
         return
     if device == 'cpu':
-        raise ValueError(
+        raise UserError(
             'mixed precision (--amp) on a CPU is not for two-stage detectors and deformable '
             f"convolutions, as MMCV's operator of {found} has no bfloat16: leave it out, so that "
             'they train in float32 (OptimWrapper), or train on a GPU in float16 (AmpOptimWrapper)'
         )
-    raise ValueError(
+    raise UserError(
         f"Bf16OptimWrapper is not for this model, as MMCV's operator of {found} has no bfloat16: "
         "set optim_wrapper.type='AmpOptimWrapper' (float16; --amp of tools/train.py does so on "
         "GPUs), or 'OptimWrapper' (float32)"

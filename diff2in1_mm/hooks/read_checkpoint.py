@@ -11,7 +11,7 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
-from ..utils.errors import first_line
+from ..utils.errors import MissingFileError, NotAFileError, UserError, first_line
 
 __all__ = ['check_checkpoint', 'load_weights', 'newest_checkpoint', 'read_checkpoint']
 
@@ -39,9 +39,9 @@ def check_checkpoint(
     if '://' in path or osp.isfile(path):
         return
     if not osp.isdir(path):
-        raise FileNotFoundError(f'the checkpoint {path} does not exist: {mend}')
+        raise MissingFileError(f'the checkpoint {path} does not exist: {mend}')
     newest = newest_checkpoint(path)
-    raise IsADirectoryError(
+    raise NotAFileError(
         f'{path} is a folder, not a checkpoint: give '
         + (f'the newest one in it, {newest}' if newest else 'a file (.pth); there is none in it')
     )
@@ -65,7 +65,7 @@ def read_checkpoint(path: str) -> dict:
             content = torch.load(path, map_location='cpu', weights_only=True, mmap=_is_zip(path))
     except Exception as error:  # torch raises several kinds on foreign files
         foreign = _is_zip(path) and 'eights only' in str(error)
-        raise ValueError(
+        raise UserError(
             f'{path} cannot be read as a checkpoint of MMEngine ('
             + (
                 'it holds Python objects beside weights, which could run code'
@@ -77,7 +77,7 @@ def read_checkpoint(path: str) -> dict:
             + '): give one that tools/train.py wrote'
         ) from error
     if not isinstance(content, dict) or not isinstance(content.get('state_dict', {}), dict):
-        raise ValueError(
+        raise UserError(
             f'{path} cannot be read as a checkpoint of MMEngine (it holds no weights '
             'by name): give one that tools/train.py wrote'
         )
@@ -130,4 +130,4 @@ def _some(names: Iterable[str], count: int) -> str:
 
 
 def _refuse(path: str, why: str) -> None:
-    raise ValueError(f'{path} does not fit the model of the config ({why}): give the config that it was trained with')
+    raise UserError(f'{path} does not fit the model of the config ({why}): give the config that it was trained with')

@@ -9,6 +9,7 @@ from mmengine.config import Config, DictAction
 
 from ..creation.settings import CreationSettings, creation_of_hook
 from ..utils.configs import find_hook
+from ..utils.errors import UserError
 from ..utils.optional import check_config
 from ..utils.resources import find_config
 
@@ -69,7 +70,7 @@ def _move_data(cfg: Config, root: str) -> None:
         cfg.data_root = root
         return
     if not isinstance(former, str) or not former.rstrip('/'):
-        raise ValueError(
+        raise UserError(
             '--cfg-options data_root: the config has no top-level `data_root`; name '
             'the data set, such as train_dataloader.dataset.data_root'
         )

@@ -11,6 +11,7 @@ from mmengine.dist import is_distributed
 from mmengine.logging import print_log
 
 from ..diffusion.precision import cpu_has_bf16
+from ..utils.errors import UserError
 
 # launcher -> what starts its processes, and the variable that it gives them
 _STARTERS = dict(
@@ -52,7 +53,7 @@ def join_gloo(cfg: Config) -> None:
         ValueError: A launcher that MMEngine has for GPUs only, or that did not start this process.
     """
     if cfg.launcher != 'pytorch':
-        raise ValueError(
+        raise UserError(
             f'--launcher {cfg.launcher} starts processes on GPUs, and torch sees none '
             'here: start them by torchrun, with --launcher pytorch'
         )
@@ -70,7 +71,7 @@ def check_launched(launcher: str) -> None:
     """
     starter, variable = _STARTERS.get(launcher, ('', ''))
     if variable and not is_distributed() and variable not in os.environ:
-        raise ValueError(
+        raise UserError(
             f'--launcher {launcher} is for processes that {starter} starts, and '
             f'{variable}, which it sets, is missing: start the tool by {starter}, or '
             'leave --launcher out'

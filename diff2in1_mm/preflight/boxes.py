@@ -14,6 +14,7 @@ from mmengine.logging import print_log
 from ..datasets.readable import file_exists, load_or_skip, replaces_unreadable
 from ..datasets.source_images import transforms_of
 from ..datasets.wrappers import base_datasets
+from ..utils.errors import UserError
 
 __all__ = ['check_boxes']
 
@@ -71,7 +72,7 @@ def _check_categories(base: BaseDataset) -> None:
         return
     if len(known) != len(classes):
         missing = [name for name in classes if name not in names.values()]
-        raise ValueError(
+        raise UserError(
             f"{base.ann_file} has the categories {_short(names.values())}, but the data set's "
             f'classes are {_short(classes)}: {_short(missing)} would never be learned; correct '
             '`metainfo` of the data set or the names in the file.'
@@ -80,14 +81,14 @@ def _check_categories(base: BaseDataset) -> None:
         return
     ordered = [names.get(i) for i in known]
     if ordered != classes and sorted(map(str, ordered)) == sorted(classes):
-        raise ValueError(
+        raise UserError(
             f'{base.ann_file} numbers its categories in the order {_short(ordered)}, but the data '
             f"set lists its classes as {_short(classes)}: each would go by another's name; list "
             'them in `metainfo` in the order of the file.'
         )
     used = set(getattr(base, 'cat_img_map', None) or ())  # ids that annotations have
     if used - set(names):
-        raise ValueError(
+        raise UserError(
             f'{base.ann_file} has objects of the category ids {_short(sorted(used - set(names)))}, '
             f'but its categories have the ids {_short(sorted(names))}: these objects would be '
             'dropped; correct the ids in the file.'
@@ -114,7 +115,7 @@ def _check_objects(bases: list[BaseDataset]) -> None:
         without = [base for base in bases if not _has_objects(base, len(base))]
     if bases and len(without) == len(bases):
         kinds = ', '.join(sorted({type(base).__name__ for base in bases}))
-        raise ValueError(
+        raise UserError(
             f'none of the {sum(map(len, bases))} images of {kinds} has an object of the classes '
             f'{_short(bases[0].metainfo.get("classes") or ())}: check `ann_file` and the class '
             'names in `metainfo`.'
@@ -151,7 +152,7 @@ def _check_size(base: BaseDataset, index: int, skip: bool) -> None:
         if size == wanted[::-1]
         else ''
     )
-    raise ValueError(
+    raise UserError(
         f'{entry["img_path"]} is {size[1]} x {size[0]} pixels{turned}, but its '
         f'annotation says {wanted[1]} x {wanted[0]}: boxes would lie elsewhere; '
         'correct the annotation or the image.'

@@ -11,6 +11,7 @@ from ..creation.fingerprints import open_store
 from ..creation.settings import CreationSettings
 from ..creation.stage import mixed_dataset
 from ..store.store import SyntheticStore
+from ..utils.errors import UserError
 from ..utils.models import seed_of_run
 from .conditions import check_condition
 
@@ -30,7 +31,7 @@ def check_creation_stage(runner, model: nn.Module, settings: Mapping, resumed: b
     """
     dataset = mixed_dataset(runner)
     if dataset.serving is not None and not resumed:
-        raise ValueError(
+        raise UserError(
             'the training data set serves a store from the start, but SelfImprovingHook creates '
             'one: leave `round` of SyntheticMixDataset out, or set creation=None.'
         )

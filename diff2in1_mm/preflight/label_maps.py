@@ -10,6 +10,7 @@ from mmengine.dataset import BaseDataset
 from ..datasets.readable import file_exists, load_or_skip, replaces_unreadable
 from ..datasets.source_images import map_loader, transforms_of
 from ..datasets.wrappers import distinct_sources, resolve
+from ..utils.errors import MissingFileError, UserError
 
 _NAMED_AT_MOST = 10
 
@@ -36,7 +37,7 @@ def check_labels(dataset: Any, num_samples: int = 8, ignored: Mapping[str, int] 
             cannot be read.
     """
     if not len(dataset):
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'{type(dataset).__name__} holds no samples: check its `data_root`, `data_prefix` and `ann_file`.'
         )
     try:
@@ -55,7 +56,7 @@ def _check_map(base: BaseDataset, index: int, ignored: Mapping[str, int] | None,
     if path is None or not classes or 'reduce_zero_label' not in info:
         return False
     if not file_exists(path, base):
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'the annotation {path} of {info["img_path"]} does not exist: correct `data_prefix` or `seg_map_suffix`.'
         )
     loaded = _load_map(base, info, skip)
@@ -74,7 +75,7 @@ def _check_map(base: BaseDataset, index: int, ignored: Mapping[str, int] | None,
             ' (after reduce_zero_label or label_map)' if info['reduce_zero_label'] or info.get('label_map') else ''
         )
         ignoring = ' and '.join(f'{label} by {name}' for name, label in ignored.items())
-        raise ValueError(
+        raise UserError(
             f'{path} holds the label values {str(named[:_NAMED_AT_MOST])[1:-1]}{more}{changed}, '
             f'but {type(base).__name__} has the classes 0 to {len(classes) - 1}, and ignored is '
             f"{ignoring}{'' if by_all else ', which differ'}: correct the file, the data set's "

@@ -5,7 +5,7 @@ import tempfile
 
 import torch
 
-from ..utils.errors import first_line
+from ..utils.errors import UnusableFileError, UserError, first_line
 
 
 def check_device(device: str | None) -> None:
@@ -31,7 +31,7 @@ def check_device(device: str | None) -> None:
     except Exception as error:  # of several kinds, as torch's builds differ
         why = first_line(error)
     if why:
-        raise ValueError(f'--device {device} cannot be used ({why}): give another, such as cpu, or leave it out')
+        raise UserError(f'--device {device} cannot be used ({why}): give another, such as cpu, or leave it out')
 
 
 def check_writable(folder: str, option: str) -> None:
@@ -50,6 +50,6 @@ def check_writable(folder: str, option: str) -> None:
     try:
         tempfile.TemporaryFile(dir=place).close()
     except OSError as error:
-        raise OSError(
+        raise UnusableFileError(
             f'{option} {folder} cannot be written ({place}: {error.strerror}): give another folder'
         ) from error

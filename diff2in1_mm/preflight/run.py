@@ -14,6 +14,7 @@ from mmengine.runner import EpochBasedTrainLoop, FlexibleRunner
 from ..datasets.folders import check_folders
 from ..hooks.checkpoint import AtomicCheckpointHook
 from ..utils.configs import find_hook, type_name
+from ..utils.errors import UserError
 from ..utils.models import shares_features, unwrapped
 from ..utils.optional import is_installed
 from .boxes import check_boxes
@@ -50,13 +51,13 @@ def check_run(runner) -> None:
     """
     strategy = type(getattr(runner, 'strategy', None)).__name__
     if strategy in _STRATEGIES:
-        raise ValueError(
+        raise UserError(
             f'SelfImprovingHook does not work with {strategy}, which splits the '
             'parameters: use the default strategy (one process or DDP).'
         )
     wrapper = type(runner.model).__name__
     if wrapper in _WRAPPERS:
-        raise ValueError(
+        raise UserError(
             f'SelfImprovingHook does not work with {wrapper}: use '
             "model_wrapper_cfg=dict(type='MMDistributedDataParallel')."
         )
@@ -147,7 +148,7 @@ def check_hooks(runner) -> None:
     """
     for hook in runner.hooks:
         if isinstance(hook, EMAHook):
-            raise ValueError(
+            raise UserError(
                 f'{type(hook).__name__} and SelfImprovingHook both replace the weights by an '
                 'average: remove it from custom_hooks (theta_C is the average, see `momentum`).'
             )
@@ -168,7 +169,7 @@ def check_checkpoints(runner) -> None:
         hook for hook in runner.hooks if isinstance(hook, CheckpointHook) and not isinstance(hook, AtomicCheckpointHook)
     ]
     if stock and isinstance(runner, FlexibleRunner):
-        raise ValueError(
+        raise UserError(
             f'{type(runner).__name__} notes one epoch too many in the checkpoint that '
             f'{type(stock[0]).__name__} writes before the creation, so that a resumed run would '
             "skip one: set default_hooks.checkpoint.type = 'AtomicCheckpointHook'."
@@ -182,19 +183,19 @@ def check_views(model: nn.Module, student_view: str, target_mode: str) -> None:
         ValueError: One sentence with what to change.
     """
     if student_view == 'feature_dropout' and not shares_features(model.backbone):
-        raise ValueError(
+        raise UserError(
             "student_view='feature_dropout' drops channels of a frozen DiffusionBackbone's "
             f"features, and {type(model.backbone).__name__} has none: use 'same' or 'strong'."
         )
     if target_mode == 'train' and hasattr(model, 'dn_query_generator'):
-        raise ValueError(
+        raise UserError(
             f"target_mode='train' predicts with the heads in training mode, in which "
             f'{type(model).__name__} makes denoising queries of true boxes, which a synthetic '
             "sample has none of: use target_mode='eval'."
         )
     synchronised = [n for n, m in model.named_modules() if isinstance(m, nn.SyncBatchNorm)]
     if target_mode == 'train' and synchronised and get_world_size() > 1:
-        raise ValueError(
+        raise UserError(
             f"target_mode='train' would wait for other processes in {synchronised[0]} "
             "(SyncBatchNorm), which may have no synthetic sample: use target_mode='eval', or BN."
         )
@@ -217,7 +218,7 @@ def check_class_weights(model: nn.Module, confidence: None | float | Sequence[fl
             and loss.reduction == 'mean'
             and not (loss.use_sigmoid or loss.use_mask)
         ):
-            raise ValueError(
+            raise UserError(
                 f"{name}: MMSegmentation's CrossEntropyLoss with class_weight fails on pixels that "
                 f'are ignored, and confidence={confidence} ignores some: give it '
                 "type='WeightedCrossEntropyLoss'."
@@ -233,12 +234,12 @@ def check_interval(runner, interval: int, interval_from: str) -> None:
     if interval_from != 'epoch':
         return
     if not isinstance(runner.train_loop, EpochBasedTrainLoop):
-        raise ValueError(
+        raise UserError(
             "interval_from='epoch' counts the iterations of an epoch, but this run "
             "has none: use 'stage', or an EpochBasedTrainLoop."
         )
     if len(runner.train_dataloader) <= interval:
-        raise ValueError(
+        raise UserError(
             f"interval={interval} with interval_from='epoch' never updates theta_C in "
             f'epochs of {len(runner.train_dataloader)} iterations: lower it, or use '
             "interval_from='stage'."
@@ -259,7 +260,7 @@ def to_iterations(runner, count: int, by_epoch: bool, name: str) -> int:
     if by_epoch:
         return count * length
     if isinstance(runner.train_loop, EpochBasedTrainLoop) and count % length:
-        raise ValueError(
+        raise UserError(
             f'{name}={count} iterations end inside an epoch of {length}, where MMEngine cannot '
             f'resume: give a multiple of {length}, or set by_epoch=True and count epochs.'
         )
@@ -293,7 +294,7 @@ def check_hook_data(cfg: Config) -> None:
         return
     kind = type_name(cfg.train_dataloader.dataset)
     if kind != 'SyntheticMixDataset':
-        raise ValueError(
+        raise UserError(
             f'SelfImprovingHook mixes synthetic samples into the training data, but {kind} cannot '
             "serve them: set train_dataloader.dataset = dict(type='SyntheticMixDataset', "
             'dataset=<the present one>), or creation=None in the hook to keep to real data.'

@@ -10,6 +10,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from ..utils.errors import UserError
 from .batches import step_generator, to_unit_range
 from .pipeline_files import load_vae
 
@@ -269,7 +270,7 @@ def whiten(vae: AutoencoderKL, mean: Tensor, std: Tensor) -> None:
         ValueError: The autoencoder has no ``quant_conv``.
     """
     if vae.quant_conv is None or vae.post_quant_conv is None:
-        raise ValueError('whitening needs an autoencoder with use_quant_conv=True and use_post_quant_conv=True')
+        raise UserError('whitening needs an autoencoder with use_quant_conv=True and use_post_quant_conv=True')
     encode, decode, count = vae.quant_conv, vae.post_quant_conv, len(mean)
     std = std.clamp_min(1e-6)
     # decode first: it needs the old meaning of the latents

@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from ..utils.atomic_files import write_atomic
-from ..utils.errors import did_you_mean
+from ..utils.errors import FileInTheWayError, UserError, did_you_mean
 
 __all__ = [
     'check_crops',
@@ -69,7 +69,7 @@ def check_options(options: Iterable[str]) -> None:
     for option in options:
         name = option.partition('.')[0]
         if name not in TOP_LEVEL:
-            raise ValueError(
+            raise UserError(
                 f'--cfg-options {option}: the training of diffusion models has no '
                 f'setting {name!r}' + did_you_mean(name, TOP_LEVEL)
             )
@@ -92,11 +92,11 @@ def check_keys(cfg: Config) -> None:
             continue
         for name in section:
             if name not in (*known, 'model_wrapper_cfg', 'custom_imports', *more):
-                raise ValueError(f'{stage} has no setting {name!r}' + _place_of(name, stage, section, (*known, *more)))
+                raise UserError(f'{stage} has no setting {name!r}' + _place_of(name, stage, section, (*known, *more)))
         more = () if cfg.get('pretrained') else more
         missing = [name for name in (*_NEEDED, *more) if section and name not in section]
         if missing:
-            raise ValueError(
+            raise UserError(
                 f'{stage} lacks {", ".join(missing)}: take it from the same section of configs/diffusion_camvid.py'
             )
 
@@ -122,7 +122,7 @@ def check_crops(cfg: Config) -> None:
     if size is None:  # told later, with what is missing
         return
     if not isinstance(size, Sequence) or len(size) != 2:
-        raise ValueError(f'images.size = {size!r} must be (height, width) in pixels')
+        raise UserError(f'images.size = {size!r} must be (height, width) in pixels')
     section = cfg.get('autoencoder')
     if not (section and cfg.get('train_autoencoder', not cfg.get('pretrained'))):
         return
@@ -132,7 +132,7 @@ def check_crops(cfg: Config) -> None:
         if crop is None:
             continue
         if any(a > b for a, b in zip(crop, size)):
-            raise ValueError(
+            raise UserError(
                 f'autoencoder.{key} {tuple(crop)} is larger than {name} '
                 f'{tuple(size)}: make it smaller, or None to crop nothing there'
             )
@@ -156,7 +156,7 @@ def check_length(cfg: Config) -> None:
         done = re.search(r'_(\d+)\.pth$', file.read().strip())
     length = loop.get('max_iters') or loop.get('max_epochs')
     if done and length and int(done[1]) < length:
-        raise ValueError(
+        raise UserError(
             f'the autoencoder in {folder} is finished after {done[1]}, and the '
             f'denoiser learns from its latents, so it cannot go on to {length}: set '
             'autoencoder.train_cfg back, or give another --work-dir'
@@ -170,7 +170,7 @@ def check_fresh(work_dir: str) -> None:
         FileExistsError: It holds one.
     """
     if osp.isdir(osp.join(work_dir, 'pipeline')):
-        raise FileExistsError(
+        raise FileInTheWayError(
             f'{work_dir} holds a trained model (pipeline), which a new training '
             'would replace: go on with --resume, or give another --work-dir'
         )

@@ -12,6 +12,7 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from ..diffusion.schedules import partial_noise_schedule
+from ..utils.errors import UserError
 from ..utils.randomness import sample_noise, seeded_generators
 from .batches import step_generator, step_noise, to_unit_range
 from .pipeline_files import load_pipeline, save_pipeline
@@ -109,7 +110,7 @@ class DenoiserTrainer(BaseModel):
         )
         self.noise_schedule = DDPMScheduler.from_config(parts.scheduler.config)
         if self.noise_schedule.config.prediction_type not in ('epsilon', 'v_prediction'):
-            raise ValueError(
+            raise UserError(
                 f'the pipeline predicts {self.noise_schedule.config.prediction_type!r}; '
                 'only epsilon and v_prediction can be trained'
             )

@@ -17,6 +17,7 @@ import cv2
 
 from ..diffusion.loading.embedded import CHECKSUMS, FOLDER, checksum
 from ..utils.atomic_files import write_atomic
+from ..utils.errors import MissingFileError
 from .pipeline_files import load_pipeline, replace_folder, write_pipeline
 
 # What stands in the folder for people, and is no part of the model.
@@ -79,7 +80,7 @@ def last_grid(work_dirs: Sequence[str]) -> Path:
         grids = sorted(grids, key=lambda path: int(path.stem.rpartition('_')[2]))
         if grids:
             return grids[-1]
-    raise FileNotFoundError(
+    raise MissingFileError(
         f'no sample grids in {", ".join(work_dirs)}: name the work dir in which the denoiser was trained as well'
     )
 

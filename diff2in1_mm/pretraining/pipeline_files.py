@@ -14,6 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from ..diffusion.loading.folder import IncompleteModel, load_tokenizer, load_whole
 from ..diffusion.precision import DTYPES
+from ..utils.errors import UserError
 from .tokenizer import cut_tokenizer
 
 
@@ -123,7 +124,7 @@ def _named(source: str):
         raise
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().split('\n')[0]
-        raise ValueError(
+        raise UserError(
             f'{source!r} is not a diffusers pipeline that can be loaded ({reason}); '
             'give a folder with model_index.json, vae and unet, or a hub '
             'id'

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from transformers import CLIPTokenizer
 
 from ..diffusion.conditions.text import clip_tokenizer
+from ..utils.errors import UserError
 
 _START, _END = '<|startoftext|>', '<|endoftext|>'
 
@@ -46,7 +47,7 @@ def check_lengths(tokenizer: CLIPTokenizer, captions: Sequence[str], max_length:
     long = [(text, n) for text, n in zip(captions, lengths) if n > max_length]
     if long:
         text, length = long[0]
-        raise ValueError(
+        raise UserError(
             f'{len(long)} of {len(captions)} captions are longer than the {max_length} tokens that '
             f'the text encoder takes, the first has {length}: {text[:60]!r}...; shorten them, or '
             'set truncate_captions=True'

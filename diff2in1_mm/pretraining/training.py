@@ -26,6 +26,7 @@ from ..datasets.rooms.make import make_rooms
 from ..diffusion.loading.embedded import locate
 from ..diffusion.loading.folder import load_tokenizer
 from ..utils.configs import type_name
+from ..utils.errors import MissingFileError, UserError
 from ..utils.models import averaged_model
 from .autoencoder_trainer import whiten
 from .batches import to_unit_range
@@ -70,7 +71,7 @@ class DiffusionTraining:
 
     def __init__(self, cfg: Config, resume: bool = False) -> None:
         if 'images' not in cfg or 'denoiser' not in cfg:
-            raise ValueError(
+            raise UserError(
                 'this config is not about training a diffusion model (it has no '
                 '`images` and `denoiser`): begin from configs/diffusion_camvid.py'
             )
@@ -95,19 +96,19 @@ class DiffusionTraining:
         self.pretrained: str | None = self.cfg.get('pretrained') and locate(self.cfg.pretrained)
         self.trains_autoencoder: bool = self.cfg.get('train_autoencoder', not self.pretrained)
         if not (self.pretrained or self.trains_autoencoder):
-            raise ValueError(
+            raise UserError(
                 'train_autoencoder=False keeps the autoencoder of `pretrained`, which '
                 'the config does not name: set `pretrained`, or drop it'
             )
         if self.trains_autoencoder and 'autoencoder' not in self.cfg:
-            raise ValueError(
+            raise UserError(
                 'train_autoencoder=True needs a section `autoencoder` in the config: '
                 'take the one of configs/diffusion_camvid.py'
             )
         self.trains_denoiser: bool = self.cfg.get('train_denoiser', True)
         decoder_alone = self.trains_autoencoder and not self.cfg.autoencoder.model.get('train_encoder', True)
         if not (self.trains_denoiser or self.pretrained and decoder_alone):
-            raise ValueError(
+            raise UserError(
                 'a denoiser that stays needs latents that stay: with train_denoiser='
                 'False give `pretrained`, train_autoencoder=True and '
                 'autoencoder.model.train_encoder=False'
@@ -123,7 +124,7 @@ class DiffusionTraining:
         stride = latent_stride * 2 ** (len(unet['block_out_channels']) - 1)
         size = self.images.get('size', ())  # where it is missing, the data set says so
         if any(side % stride for side in size):
-            raise ValueError(
+            raise UserError(
                 f'images.size {tuple(size)} must be divisible by {stride}, the stride of autoencoder and U-Net together'
             )
         if not self.trains_autoencoder:
@@ -131,7 +132,7 @@ class DiffusionTraining:
         view, model = self.cfg.autoencoder.train_dataloader.dataset, self.cfg.autoencoder.model
         for crop in (view.get('crop'), model.get('crop')):
             if crop and any(side % latent_stride for side in crop):
-                raise ValueError(
+                raise UserError(
                     f"the autoencoder's crop {tuple(crop)} must be divisible by {latent_stride}, its stride"
                 )
 
@@ -378,7 +379,7 @@ def encode_images(
         latents.append(posterior.mean.float().cpu())
         index += owners
     if not latents:
-        raise FileNotFoundError(f'none of the {len(dataset)} images can be read, the first is {dataset.files[0]}')
+        raise MissingFileError(f'none of the {len(dataset)} images can be read, the first is {dataset.files[0]}')
     return torch.cat(latents), torch.tensor(index)
 
 

@@ -22,6 +22,7 @@ from ..preflight.run import (
 )
 from ..tasks.labellers import labeller_for
 from ..tasks.labellers.base import checked_confidence
+from ..utils.errors import UserError
 from ..utils.models import seed_of_run, unwrapped
 from .pseudo_labels import BatchPass, ViewSettings
 from .state import (
@@ -203,7 +204,7 @@ class SelfImprovingHook(Hook):
             return  # real samples: there was none before, or a later round has replaced it
         elif max(rounds, default=-1) > served:
             newer = self.state.start + max(rounds) * self._recreate
-            raise ValueError(
+            raise UserError(
                 f'this checkpoint trains on round {served} of the synthetic samples, which round '
                 f'{max(rounds)} has replaced in {dataset.store_root}: resume from a checkpoint of '
                 f'iteration {newer} or later, or remove that folder, and the theta_C of this '
@@ -224,7 +225,7 @@ class SelfImprovingHook(Hook):
         self._warm_up = to_iterations(runner, self.warm_up, by_epoch, 'warm_up')
         self._recreate = self.recreate_every and to_iterations(runner, self.recreate_every, by_epoch, 'recreate_every')
         if self._warm_up >= runner.max_iters:
-            raise ValueError(
+            raise UserError(
                 f'the warm-up of {self._warm_up} iterations leaves none of the {runner.max_iters} '
                 'of this run to self-improvement: lower warm_up or train longer.'
             )
@@ -400,16 +401,16 @@ def _stopping(runner) -> bool:
 
 def _at_least(name: str, value: int, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f'{name} is a whole number of at least {least}, not {value!r}.')
+        raise UserError(f'{name} is a whole number of at least {least}, not {value!r}.')
 
 
 def _one_of(name: str, value: str, choices: tuple) -> None:
     if value not in choices:
-        raise ValueError(f'{name} is one of {", ".join(map(repr, choices))}, not {value!r}.')
+        raise UserError(f'{name} is one of {", ".join(map(repr, choices))}, not {value!r}.')
 
 
 def _share(name: str, value: float, fits: bool) -> None:
     if not fits:
-        raise ValueError(
+        raise UserError(
             f'{name}={value} is out of range: see the documentation of SelfImprovingHook for what it means.'
         )

@@ -12,6 +12,7 @@ from mmengine.optim import OptimWrapperDict
 from torch import Tensor
 
 from ..store.store import SyntheticStore
+from ..utils.errors import UserError
 
 
 class SlotVisits:
@@ -121,12 +122,12 @@ def check_schedules(runner) -> None:
         ValueError: The Runner was given built schedulers, not their configs, or cannot build them.
     """
     if runner.param_schedulers and not hasattr(runner, 'build_param_scheduler'):
-        raise ValueError(
+        raise UserError(
             'restart_schedule=True builds the schedules anew, which a '
             f'{type(runner).__name__} cannot: leave runner_type out of the config.'
         )
     if runner.param_schedulers and not runner.cfg.get('param_scheduler'):
-        raise ValueError(
+        raise UserError(
             'restart_schedule=True builds the schedules anew, but this Runner has no '
             'config of them: give it `cfg` with a `param_scheduler`.'
         )

@@ -9,6 +9,8 @@ import torch.nn as nn
 from mmengine.dist import all_reduce, get_world_size
 from torch import Tensor
 
+from ..utils.errors import UserError
+
 __all__ = ['ThetaC', 'some']
 
 
@@ -44,7 +46,7 @@ class ThetaC:
         self._slots, self._aliases, self._temporary = _collect(model, also)
         self._frozen = self._parameters_left_out()
         if not any(slot.store == '_parameters' for slot in self._slots.values()):
-            raise ValueError(
+            raise UserError(
                 f'{type(model).__name__} has no trainable parameter, so there is '
                 'nothing for theta_C to average: unfreeze the head.'
             )
@@ -191,14 +193,14 @@ class ThetaC:
         missing = sorted(set(expected) - set(state))
         unexpected = sorted(set(state) - set(expected))
         if missing or unexpected:
-            raise ValueError(
+            raise UserError(
                 f'the checkpoint does not fit the model: it lacks {some(missing)} and has '
                 f'{some(unexpected)} too many; resume with the config it was made with.'
             )
         wrong = [name for name, tensor in state.items() if tensor.shape != expected[name].shape]
         if wrong:
             name = wrong[0]
-            raise ValueError(
+            raise UserError(
                 f'the checkpoint does not fit the model: {name} has shape '
                 f'{tuple(state[name].shape)} there and {tuple(expected[name].shape)} here; '
                 'resume with the config it was made with.'
@@ -208,7 +210,7 @@ class ThetaC:
 
     def _check(self, model: nn.Module) -> None:
         if model is not self._model:
-            raise ValueError(
+            raise UserError(
                 'this theta_C belongs to another model; give it the model it was made from, without wrapper.'
             )
 

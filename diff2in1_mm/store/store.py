@@ -31,6 +31,7 @@ from mmengine.logging import print_log
 from ..tasks.codecs import annotation_codec
 from ..tasks.codecs.png import encode_png
 from ..utils.atomic_files import is_leftover, write_atomic
+from ..utils.errors import MissingFileError, UnusableFileError, UserError
 from .records import SampleRecord
 
 VERSION = 1
@@ -39,7 +40,7 @@ _NAMED_AT_MOST = 20
 _LOCK_TIMEOUT = 600  # seconds; a commit takes milliseconds
 
 
-class StoreMismatch(ValueError):
+class StoreMismatch(UserError):
     """The folder is a store made for something else, or no store; the message says what to do."""
 
 
@@ -135,7 +136,7 @@ class SyntheticStore:
         """Image, uint8 (H, W, 3) RGB, and annotation as it was given to :meth:`add`."""
         image = cv2.imread(self.image_path(record), cv2.IMREAD_COLOR)
         if image is None:
-            raise OSError(f'{self.image_path(record)} is not a readable image.')
+            raise UnusableFileError(f'{self.image_path(record)} is not a readable image.')
         annotation = self.codec.decode(Path(self.annotation_path(record)))
         return cv2.cvtColor(image, cv2.COLOR_BGR2RGB), annotation
 
@@ -150,7 +151,7 @@ class SyntheticStore:
         """
         image = np.asarray(image)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise ValueError(
+            raise UserError(
                 f'sample {record.id}: the image must be uint8 of shape (H, W, 3), '
                 f'not {image.dtype} of shape {image.shape}.'
             )
@@ -331,7 +332,7 @@ def read_purpose(root: Path) -> dict[str, Any]:
     """
     path = root / 'store.json'
     if not path.is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'{root} is not a synthetic store (it has no store.json): make one '
             'with tools/create_data.py, or correct the path.'
         )

@@ -10,7 +10,7 @@ from torch import nn
 
 from ..launch.config import give_preprocessor
 from ..launch.processes import replace_sync_bn
-from ..utils.errors import first_line
+from ..utils.errors import MissingFileError, UserError, first_line
 from ..utils.optional import scope_of
 
 __all__ = ['build_model', 'load']
@@ -34,13 +34,13 @@ def load(base: str) -> Config:
     cfg = _read_library(base) if '::' in base else _read_file(base)
     model = cfg.get('model') or {}
     if not model.get('backbone'):
-        raise ValueError(
+        raise UserError(
             f'the model of {base} has no backbone of its own to replace'
             f' (type {model.get("type")!r}): give the config of a segmentor or a '
             'detector.'
         )
     if model.backbone.type.endswith('DiffusionBackbone'):
-        raise ValueError(f'{base} already has a DiffusionBackbone.')
+        raise UserError(f'{base} already has a DiffusionBackbone.')
     give_preprocessor(cfg)
     return cfg
 
@@ -51,7 +51,7 @@ def _read_library(name: str) -> Config:
     except ImportError as error:
         raise _not_importable(name, error) from error
     except Exception as error:  # several kinds, for names that it does not know
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'{name} is not a config of an installed library ({first_line(error)}): its folder '
             '`.mim/configs` has the names, such as '
             "'mmseg::upernet/upernet_r50_4xb4-160k_ade20k-512x512.py'."
@@ -60,7 +60,7 @@ def _read_library(name: str) -> Config:
 
 def _read_file(path: str) -> Config:
     if not osp.isfile(path):
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'there is no config {path!r}: give a file, or the name of a '
             "library's own, such as "
             "'mmseg::upernet/upernet_r50_4xb4-160k_ade20k-512x512.py'."
@@ -71,11 +71,11 @@ def _read_file(path: str) -> Config:
     except ImportError as error:
         raise _not_importable(path, error) from error
     except Exception as error:  # whatever Python or MMEngine say of a faulty file
-        raise ValueError(
+        raise UserError(
             f'{path} cannot be read as a config ({type(error).__name__}: {first_line(error)}): mend it first.'
         ) from error
     if lazy:
-        raise ValueError(
+        raise UserError(
             f'{path} is in the style of `with read_base():` or imports modules, which '
             'a config with `_base_` cannot inherit: write it in the other style.'
         )
@@ -108,7 +108,7 @@ def build_model(cfg: Config, with_backbone: bool) -> nn.Module:
         try:
             return MODELS.build(model)
         except Exception as error:  # whatever a library raises that misses something
-            raise ValueError(
+            raise UserError(
                 f'the model of the config cannot be built here ({first_line(error)}): if it needs '
                 'something that is not installed, install it; if only the backbone fails, say with '
                 '--out-channels and --out-strides what it gives.'

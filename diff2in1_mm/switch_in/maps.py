@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..utils.errors import first_line
+from ..utils.errors import UserError, first_line
 from ..utils.optional import is_installed
 
 __all__ = ['BackboneMaps', 'given_maps', 'measure_maps']
@@ -38,12 +38,12 @@ def given_maps(channels: Sequence[int], strides: Sequence[int]) -> BackboneMaps:
         ValueError: Not as many channels as strides, or numbers that cannot be.
     """
     if not strides or len(channels) != len(strides):
-        raise ValueError(
+        raise UserError(
             f'{len(channels)} channels and {len(strides)} strides were given: give '
             'one of each for every map of the backbone.'
         )
     if min(channels) < 0 or min(strides) < 1 or max(channels) == 0:
-        raise ValueError(
+        raise UserError(
             'strides are at least 1, and channels too, or 0 for a map that nothing '
             f'reads: not channels {list(channels)} with strides {list(strides)}.'
         )
@@ -82,7 +82,7 @@ def _trial(what: str, side: int, mend: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise ValueError(
+        raise UserError(
             f'{what} cannot be run on images of {side} x {side} pixels '
             f'({first_line(error)}): give another --side, or {mend}.'
         ) from error
@@ -97,17 +97,17 @@ def _run_backbone(backbone: nn.Module, training: bool, side: int) -> list[Tensor
 
 def _check_maps(name: str, maps: Sequence, tested: Sequence, side: int) -> None:
     if not maps or not all(isinstance(m, Tensor) and m.dim() == 4 for m in maps):
-        raise ValueError(
+        raise UserError(
             f'{name} gives more than feature maps (N, C, H, W), such as class tokens, '
             'and its heads need them: a diffusion model has nothing like that.'
         )
     if [m.shape for m in maps] != [getattr(m, 'shape', None) for m in tested]:
-        raise ValueError(
+        raise UserError(
             f'{name} gives other maps in training than in testing, and its heads are '
             'made for that: a diffusion model cannot take its place.'
         )
     if any(m.shape[1:] == (3, side, side) for m in maps):
-        raise ValueError(
+        raise UserError(
             f'{name} gives the image itself among its maps, and its neck needs it: a '
             'diffusion model cannot take its place.'
         )

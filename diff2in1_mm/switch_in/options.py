@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ..diffusion.loading.embedded import locate
 from ..diffusion.loading.source import check_source
 from ..diffusion.precision import DTYPES
+from ..utils.errors import UserError
 from .maps import BackboneMaps
 
 __all__ = ['SwitchOptions']
@@ -39,16 +40,16 @@ class SwitchOptions:
     def __post_init__(self) -> None:
         check_source(locate(self.diffusion))
         if self.dtype not in DTYPES:
-            raise ValueError(f'dtype={self.dtype!r} is not one of {", ".join(sorted(DTYPES))}.')
+            raise UserError(f'dtype={self.dtype!r} is not one of {", ".join(sorted(DTYPES))}.')
         if self.T is not None and not 1 <= self.T <= 999:
-            raise ValueError(f'T={self.T} is out of range: 1 to 999.')
+            raise UserError(f'T={self.T} is out of range: 1 to 999.')
         if self.warm_up is not None and self.warm_up < 0:
-            raise ValueError(f'a warm-up of {self.warm_up} is out of range: 0 or more.')
+            raise UserError(f'a warm-up of {self.warm_up} is out of range: 0 or more.')
         if self.side is not None and self.side < 32:
-            raise ValueError(f'side={self.side} is too small to tell strides: 32 pixels or more.')
+            raise UserError(f'side={self.side} is too small to tell strides: 32 pixels or more.')
         if self.features_only and (self.T is not None or self.warm_up is not None):
-            raise ValueError(
+            raise UserError(
                 'features_only leaves out the synthetic images that T and the warm-up are for: give either.'
             )
         if self.maps is not None and self.side is not None:
-            raise ValueError('side is for trying a backbone, whose maps are given already: give either.')
+            raise UserError('side is for trying a backbone, whose maps are given already: give either.')

@@ -7,6 +7,7 @@ from mmengine.config import Config
 from torch import nn
 
 from ..tasks.labellers import labeller_for
+from ..utils.errors import UserError
 from .built import build_model, load
 from .maps import BackboneMaps, measure_maps
 from .options import SwitchOptions
@@ -73,14 +74,14 @@ def _task(model: nn.Module) -> str:
     try:
         task = labeller_for(model).task
     except TypeError as error:
-        raise ValueError(f'{error} --features-only gives this model the features alone.') from error
+        raise UserError(f'{error} --features-only gives this model the features alone.') from error
     if task not in _TASKS:
-        raise ValueError(
+        raise UserError(
             f'{task} is not switched with its synthetic images: inherit one of the '
             'configs of docs/normals_and_depth.md, or take --features-only.'
         )
     if type(model).__name__ == 'TridentFasterRCNN':
-        raise ValueError(
+        raise UserError(
             'TridentFasterRCNN takes three maps of each image from its own backbone: switch a Faster R-CNN instead.'
         )
     return task

@@ -4,6 +4,7 @@ from mmengine.config import Config
 
 from ..diffusion.loading.embedded import locate
 from ..diffusion.loading.source import trained_side
+from ..utils.errors import UserError
 from .options import SwitchOptions
 from .python_text import arguments, part, replacing
 
@@ -22,7 +23,7 @@ def creation_stage(cfg: Config, options: SwitchOptions, task: str) -> list[str]:
         ValueError: No training data, or no room for two stages.
     """
     if 'dataset' not in part(cfg, 'train_dataloader'):
-        raise ValueError(
+        raise UserError(
             'the config has no train_dataloader with a dataset, and there is nothing '
             'to make synthetic images from: give one, or take --features-only.'
         )
@@ -48,11 +49,9 @@ def _warm_up(cfg: Config, wanted: int | None) -> tuple[int, str]:
     unit = 'epochs' if loop.get('max_epochs') else 'iterations'
     length = loop.get('max_epochs') or loop.get('max_iters')
     if not length or length < 2:
-        raise ValueError(
-            f'train_cfg={dict(loop)} has no room for two stages: set max_iters or max_epochs to 2 or more.'
-        )
+        raise UserError(f'train_cfg={dict(loop)} has no room for two stages: set max_iters or max_epochs to 2 or more.')
     if wanted is not None and wanted >= length:
-        raise ValueError(f'a warm-up of {wanted} {unit} leaves none of the {length} to self-improvement: give less.')
+        raise UserError(f'a warm-up of {wanted} {unit} leaves none of the {length} to self-improvement: give less.')
     return (length // 2 if wanted is None else wanted), unit
 
 

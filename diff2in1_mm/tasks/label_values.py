@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ..utils.errors import UserError
+
 
 def loaded_labels(reduce_zero_label: bool = False, label_map: Mapping[int, int] | None = None) -> np.ndarray:
     """What ``LoadAnnotations`` makes of every file value.
@@ -25,7 +27,7 @@ def loaded_labels(reduce_zero_label: bool = False, label_map: Mapping[int, int] 
     reduced = table.copy()
     for old, new in (label_map or {}).items():
         if not 0 <= new <= 255:
-            raise ValueError(
+            raise UserError(
                 f'label_map sends class {old} to {new}, which no uint8 annotation can '
                 'hold: map to a class index, or to 255 for ignored.'
             )
@@ -55,20 +57,20 @@ def to_raw_labels(
     """
     labels = np.asarray(labels)
     if not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f'labels are {labels.dtype}, not integers: take the argmax over the classes first.')
+        raise UserError(f'labels are {labels.dtype}, not integers: take the argmax over the classes first.')
     loaded = loaded_labels(reduce_zero_label, label_map)
     raw_of = np.full(256, -1)
     # The last assignment stays: descending, so that the smallest value wins, then 255 over all.
     for raw_value in [*range(255, -1, -1), 255]:
         raw_of[loaded[raw_value]] = raw_value
     if labels.size and (labels.min() < 0 or labels.max() > 255):
-        raise ValueError(
+        raise UserError(
             f'labels reach from {labels.min()} to {labels.max()}, but an annotation file holds 0 to 255 only.'
         )
     raw = raw_of[labels]
     if raw.size and raw.min() < 0:
         lost = sorted(np.unique(labels[raw < 0]).tolist())
-        raise ValueError(
+        raise UserError(
             f'no value in an annotation file is read as label {lost} with reduce_zero_label='
             f'{reduce_zero_label} and label_map={dict(label_map) if label_map else None}: check '
             'that the model was trained on this data set.'

@@ -12,11 +12,6 @@ from types import FrameType
 from typing import Any
 
 _NAME = __package__.partition('.')[0]
-_PACKAGE = osp.dirname(osp.dirname(osp.abspath(__file__)))
-_FOLDERS = tuple(
-    osp.join(folder, '')
-    for folder in (_PACKAGE, osp.join(osp.dirname(_PACKAGE), 'tools'), osp.join(osp.dirname(_PACKAGE), 'demo'))
-)
 # What Python says of an argument that a function of ours does not have.
 _UNKNOWN = re.compile(
     r'(?:(?P<owner>\w+)\.)?(?P<call>\w+)\(\) got an unexpected keyword argument '
@@ -26,6 +21,38 @@ _LACKING = re.compile(
     r'(?P<owner>\w+)\.__init__\(\) missing \d+ required [\w-]+ arguments?: '
     r'(?P<options>.+)'
 )
+
+
+class UserError(ValueError):
+    """A fault of what the program was given, told in one sentence that says the mend.
+
+    Commands print the sentence and end with status 2, see :func:`told_in_a_sentence`. The kinds below are also
+    what Python calls such a fault.
+    """
+
+
+class MissingFileError(UserError, FileNotFoundError):
+    """A file or folder is not where it was said to be."""
+
+
+class UnusableFileError(UserError, OSError):
+    """A file cannot be read or written."""
+
+
+class FileInTheWayError(UserError, FileExistsError):
+    """A file or folder is where a new one is to be."""
+
+
+class NotAFileError(UserError, IsADirectoryError):
+    """A folder in place of a file."""
+
+
+class NotInstalledError(UserError, ImportError):
+    """A library is not installed."""
+
+
+class UnfitError(UserError, TypeError):
+    """An object of a kind that does not fit here."""
 
 
 def first_line(error: BaseException) -> str:
@@ -86,7 +113,7 @@ def misspellings_named() -> Iterator[None]:
         sentence = _misspelt(error)
         if sentence is None:
             raise
-        raise ValueError(sentence) from error
+        raise UserError(sentence) from error
 
 
 def _misspelt(error: BaseException) -> str | None:
@@ -163,34 +190,32 @@ def told_in_a_sentence(prog: str) -> Iterator[None]:
         prog (str): How the program is called.
 
     Raises:
-        SystemExit: A module of ours raised an ``OSError``, ``ImportError`` or ``ValueError``, or a
-            name was misspelt (:func:`misspellings_named`).
+        SystemExit: A :class:`UserError`, or a name was misspelt (:func:`misspellings_named`).
     """
     try:
         with misspellings_named():
             yield
-    except (OSError, ImportError, ValueError) as error:
-        named = _named_by_us(error)
+    except Exception as error:
+        named = _innermost(error)
         if named is None:
             raise
         print(f'{prog}: {named}', file=sys.stderr)
         raise SystemExit(2) from error
 
 
-def _named_by_us(error: BaseException | None) -> BaseException | None:
-    """The innermost error of a chain that was raised on purpose in a file of ours."""
+def _innermost(error: BaseException | None) -> UserError | None:
+    """The innermost :class:`UserError` of a chain of causes.
+
+    An error that was being handled counts as a cause where its words were repeated, as MMEngine's registries do.
+    """
     found = None
     while error is not None:
-        frames = traceback.extract_tb(error.__traceback__)
-        if frames and frames[-1].filename.startswith(_FOLDERS) and (frames[-1].line or '').startswith('raise '):
+        if isinstance(error, UserError):
             found = error
-        error = error.__cause__ or (error.__context__ if _passes_on(frames) else None)
+        handled = error.__context__
+        repeated = handled is not None and str(handled) and str(handled) in str(error)
+        error = error.__cause__ or (handled if repeated else None)
     return found
-
-
-def _passes_on(frames: traceback.StackSummary) -> bool:
-    """Whether MMEngine raised an error anew, with the name of what it was building."""
-    return bool(frames) and _in_registries(frames[-1].filename)
 
 
 def _in_registries(filename: str) -> bool:

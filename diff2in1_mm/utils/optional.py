@@ -15,6 +15,7 @@ from typing import Any
 
 from mmengine.registry import Registry
 
+from .errors import NotInstalledError
 from .requirements import REQUIREMENTS, Requirement, is_installed
 
 __all__ = ['is_installed', 'require', 'register_placeholders', 'check_config']
@@ -31,7 +32,7 @@ def require(module: str, what: str) -> None:
     if is_installed(module):
         return
     library: Requirement = LIBRARIES[module]
-    raise ImportError(f'{what} needs {library.distribution}, which is not installed: run `{library.command}`.')
+    raise NotInstalledError(f'{what} needs {library.distribution}, which is not installed: run `{library.command}`.')
 
 
 def register_placeholders(registry: Registry, module: str, *names: str) -> None:

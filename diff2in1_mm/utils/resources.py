@@ -7,6 +7,8 @@ package.
 import difflib
 from pathlib import Path
 
+from .errors import MissingFileError
+
 PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -41,7 +43,7 @@ def config_path(name: str) -> str:
             return str(candidate)
     known = sorted(p.relative_to(folder).as_posix() for p in folder.rglob('*.py'))
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or known
-    raise FileNotFoundError(
+    raise MissingFileError(
         f'diff2in1_mm has no config {name!r}; it has, for instance, {", ".join(near)} (in {folder}).'
     )
 
@@ -58,7 +60,7 @@ def find_config(config: str | Path) -> str:
         # 'configs/diff2in1_camvid.py' is what the documentation says inside a checkout
         return config_path(str(config).removeprefix('configs/'))
     except FileNotFoundError as error:
-        raise FileNotFoundError(f'There is no file {str(config)!r}, and {error}') from None
+        raise MissingFileError(f'There is no file {str(config)!r}, and {error}') from None
 
 
 def tool_path(name: str) -> str:
@@ -69,7 +71,7 @@ def tool_path(name: str) -> str:
     """
     path = resources() / name
     if not path.is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'diff2in1_mm has no script {name!r} (looked in {resources()}); install the package again.'
         )
     return str(path)

@@ -8,6 +8,7 @@ import numpy as np
 from mmengine.config import Config, ConfigDict
 from mmengine.structures import BaseDataElement
 
+from ..utils.errors import UserError
 from ..utils.optional import check_config, scope_of
 from ..utils.pictures import label_colours
 
@@ -219,7 +220,7 @@ def predictor_for(
     check_config(cfg)
     scope = scope_of(cfg)
     if scope not in _PREDICTORS:
-        raise ValueError(
+        raise UserError(
             f'the config is of the scope {scope!r}, but pictures are drawn for '
             f'{" and ".join(_PREDICTORS)}: set `default_scope` in it to one of these'
         )
@@ -240,7 +241,7 @@ def inference_pipeline(cfg: Config) -> list[ConfigDict]:
         dataset = dataset['dataset']
     pipeline = dataset.get('pipeline') or cfg.get('test_pipeline')
     if not pipeline:
-        raise ValueError('the config has no test pipeline: set test_dataloader.dataset.pipeline')
+        raise UserError('the config has no test pipeline: set test_dataloader.dataset.pipeline')
     return [step for step in pipeline if not _loads_annotations(step['type'])]
 
 

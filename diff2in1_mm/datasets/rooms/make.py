@@ -17,6 +17,7 @@ from mmengine.utils import track_iter_progress, track_progress
 
 from ...tasks.codecs.scenes import encode_normals
 from ...utils.atomic_files import write_atomic
+from ...utils.errors import NotInstalledError, UnusableFileError, UserError
 from ...utils.randomness import stable_seed
 from .furniture import CLASSES, THINGS
 from .render import Room, render_room
@@ -87,7 +88,7 @@ def _is_made(root: str, split: str, spec: dict) -> bool:
     except FileNotFoundError:
         return False
     if found != spec:
-        raise ValueError(
+        raise UserError(
             f'{root} holds a split {split!r} of another world ({found}, wanted '
             f'{spec}): give another data_root, or delete the folder.'
         )
@@ -100,7 +101,7 @@ def _folders(split: str) -> Sequence[str]:
 
 def _check_library(split: str) -> None:
     if split != 'unlabelled' and find_spec('pycocotools') is None:
-        raise ImportError(
+        raise NotInstalledError(
             'the boxes and masks of Rooms are written by pycocotools, which is not '
             'installed: run `pip install pycocotools`.'
         )
@@ -111,7 +112,7 @@ def _check_space(root: str, split: str, spec: dict) -> None:
     pixels = spec['size'][0] * spec['size'][1] / 128**2
     needed, free = _BYTES[kind] * pixels * spec['count'], shutil.disk_usage(root).free
     if needed > free:
-        raise OSError(
+        raise UnusableFileError(
             f'the split {split!r} needs about {needed / 1e6:.0f} MB, but {root} has '
             f'{free / 1e6:.0f} MB left: give a data_root with more space.'
         )
@@ -122,7 +123,7 @@ def _claim(root: str, split: str) -> None:
     if not any(map(osp.exists, (_marker(root, split), osp.join(root, f'rooms_{split}.json')))):
         for path in _paths(root, split):
             if osp.isfile(path) or osp.isdir(path) and os.listdir(path):
-                raise ValueError(
+                raise UserError(
                     f'{path} is there already and was not rendered by Rooms: give another data_root, or move it away.'
                 )
     write_atomic(_marker(root, split), b'')
@@ -219,7 +220,7 @@ def _write_room(task: tuple) -> dict:
 def _write(path: str, array: np.ndarray) -> None:
     quality = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.endswith('.jpg') else []
     if not cv2.imwrite(path, np.ascontiguousarray(array), quality):
-        raise OSError(f'{path} cannot be written: is the disk full?')
+        raise UnusableFileError(f'{path} cannot be written: is the disk full?')
 
 
 def _objects(room: Room) -> list[dict]:

@@ -3,6 +3,7 @@
 import json
 import os.path as osp
 
+from ...utils.errors import UserError
 from ..subset import draw_subset
 from .make import SPLITS, make_rooms
 
@@ -61,7 +62,7 @@ class RoomsOnDisk:
         """Render the split that a data set's config asks for, unless it is there."""
         split, count = cfg.get('split', 'train'), cfg.get('count')
         if count is None and split not in SPLITS:
-            raise ValueError(
+            raise UserError(
                 f'Rooms has the splits {", ".join(SPLITS)}; for {split!r} give `count`, the number of rooms to render.'
             )
         make_rooms(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...utils.errors import UserError
 from .captions import describe
 from .furniture import CLASSES
 from .scene import Camera, Scene, draw_scene
@@ -62,7 +63,7 @@ def render_room(seed: int, size: tuple[int, int] = (128, 128)) -> Room:
         ValueError: A size too small to show anything.
     """
     if min(size) < 16:
-        raise ValueError(f'a room of {size[0]}x{size[1]} pixels shows nothing: give at least 16x16')
+        raise UserError(f'a room of {size[0]}x{size[1]} pixels shows nothing: give at least 16x16')
     scene = draw_scene(seed)
     solids, owners = _parts(scene)
     depth, part = cast(solids, scene.camera, size)

@@ -9,6 +9,7 @@ from mmengine.registry import TRANSFORMS
 
 from ...tasks.codecs.png import decode_png
 from ...tasks.codecs.scenes import decode_normals
+from ...utils.errors import UnusableFileError, UserError
 from .rotation import flip_done
 
 __all__ = ['LoadDepth', 'LoadNormals']
@@ -22,14 +23,14 @@ def read_picture(path: str, backend_args: dict | None = None) -> np.ndarray:
     """
     picture = decode_png(get(path, backend_args))
     if picture is None:
-        raise OSError(f'{path} cannot be read as a picture')
+        raise UnusableFileError(f'{path} cannot be read as a picture')
     return picture
 
 
 def _check_size(path: str, shape, results: dict) -> None:
     wanted = tuple(results.get('ori_shape', shape))[:2]
     if tuple(shape) != wanted:
-        raise ValueError(
+        raise UserError(
             f'{path} is {shape[1]} x {shape[0]}, but its image {wanted[1]} x {wanted[0]}: they must have one size'
         )
 
@@ -54,7 +55,7 @@ class LoadNormals(BaseTransform):
 
     def __init__(self, flip_axes: str = '', backend_args: dict | None = None) -> None:
         if not set(flip_axes) <= set('xyz'):
-            raise ValueError(f'flip_axes names axes of x, y and z, not {flip_axes!r}')
+            raise UserError(f'flip_axes names axes of x, y and z, not {flip_axes!r}')
         self.signs = np.array([-1 if axis in flip_axes else 1 for axis in 'xyz'], np.float32)
         self.backend_args = backend_args
 
@@ -63,7 +64,7 @@ class LoadNormals(BaseTransform):
         path = results['normal_map_path']
         picture = read_picture(path, self.backend_args)
         if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype not in (np.uint8, np.uint16):
-            raise ValueError(
+            raise UserError(
                 f'{path} is {picture.dtype} of shape {picture.shape}: a picture of '
                 'normals has three channels of 8 or 16 bits'
             )
@@ -113,11 +114,11 @@ class LoadDepth(BaseTransform):
             try:
                 values = np.load(io.BytesIO(get(path, self.backend_args)), allow_pickle=False)
             except ValueError as error:
-                raise OSError(f'{path} cannot be read as an array') from error
+                raise UnusableFileError(f'{path} cannot be read as an array') from error
         else:
             values = read_picture(path, self.backend_args)
         if values.ndim != 2:
-            raise ValueError(f'{path} has the shape {values.shape}: depth has one channel')
+            raise UserError(f'{path} has the shape {values.shape}: depth has one channel')
         _check_size(path, values.shape, results)
         depth = values.astype(np.float32) * results.get('depth_scale', self.scale)
         top = np.inf if self.max_depth is None else self.max_depth

@@ -6,6 +6,7 @@ from mmengine.registry import TRANSFORMS
 from mmengine.structures import PixelData
 from mmseg.datasets.transforms import PackSegInputs
 
+from ...utils.errors import UserError
 from .rotation import settle_flips
 
 _FILL = 255
@@ -35,7 +36,7 @@ class PackSceneInputs(PackSegInputs):
             vectors = results['gt_normal_map']
             length = np.linalg.norm(vectors, axis=2)
             if not np.all((length == 0) | (np.abs(length - 1) < 1e-2)):
-                raise ValueError(
+                raise UserError(
                     'gt_normal_map has vectors that are not of unit length: turn '
                     'scenes with RotateScene, which keeps them, not with RandomRotate'
                 )
@@ -48,7 +49,7 @@ def _check_depth(results: dict) -> None:
     """MMSegmentation's transforms fill what comes in from outside with 255, a label of no class."""
     depth = results.get('gt_depth_map')
     if depth is not None and results.get('largest_depth', _FILL) < _FILL and (depth == _FILL).any():
-        raise ValueError(
+        raise UserError(
             f'gt_depth_map is filled with {_FILL}, which would count as metres: turn '
             'scenes with RotateScene, or give the transform that fills seg_pad_val=0'
         )

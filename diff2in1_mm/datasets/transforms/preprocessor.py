@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from mmseg.models import SegDataPreProcessor
 
+from ...utils.errors import UserError
+
 _FIELDS = ('gt_depth_map', 'gt_normal_map', 'gt_normal_weight')
 
 
@@ -47,7 +49,7 @@ def _check_sizes(data: dict) -> None:
         height, width = image.shape[-2:]
         for name in _FIELDS:
             if name in sample and tuple(sample.get(name).data.shape[-2:]) != (height, width):
-                raise ValueError(
+                raise UserError(
                     f'{name} of {sample.metainfo.get("img_path")} does not have the size '
                     f'{width} x {height} of its image: in a training pipeline load it before what '
                     'changes sizes, and leave out transforms that know only label maps (Pad)'

@@ -2,6 +2,7 @@
 
 import json
 
+from ...utils.errors import UserError
 from .path_table import PathTable
 
 #: What the two columns of JSON Lines may be called: ours, and that of the Hugging Face data sets.
@@ -29,13 +30,13 @@ def caption_table(path: str) -> PathTable:
                 pairs = list(json.load(file).items())
         captions = PathTable(path, [(name, ' '.join(text.split())) for name, text in pairs])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
+        raise UserError(
             f'{path} is no caption file ({error}): a JSON object {{"image name": '
             '"caption"}, or JSON Lines with "image" and "caption" (or "file_name" and '
             '"text"), is needed'
         ) from error
     if not captions:
-        raise ValueError(f'{path} holds no captions: map at least one image name to one')
+        raise UserError(f'{path} holds no captions: map at least one image name to one')
     return captions
 
 

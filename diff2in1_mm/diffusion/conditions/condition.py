@@ -17,6 +17,7 @@ from mmengine.registry import DATASETS, MODELS
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ...utils.errors import NotInstalledError, UserError
 from .caption_files import caption_table
 from .path_table import PathTable
 from .text import TextEmbedder
@@ -106,7 +107,7 @@ class Captions(TextCondition):
 
     def __init__(self, path: str, default: str | None = None) -> None:
         if not osp.exists(path):
-            raise ValueError(
+            raise UserError(
                 f'the captions {path!r} do not exist: give a JSON file '
                 '{"image name": "caption"} or a folder of .txt files'
             )
@@ -122,7 +123,7 @@ class Captions(TextCondition):
             with open(osp.join(self.path, found), encoding='utf-8') as file:
                 found = ' '.join(file.read().split())
         if found is None:
-            raise ValueError(
+            raise UserError(
                 f'{self.path} has no caption for {source.stem!r} ({source.img_path}): '
                 'add one, or set `default` to the caption of images that have none'
             )
@@ -144,7 +145,7 @@ class OwnCaption(TextCondition):
 
     def text(self, source: Source) -> str:
         if source.caption is None:
-            raise ValueError(
+            raise UserError(
                 f'the data set has no `caption` for {source.stem!r}: take the '
                 "condition dict(type='Captions', path=...) or dict(type='Prompt')"
             )
@@ -200,7 +201,7 @@ class ClassNames:
         self, classes: Sequence[str] | None = None, dataset: str | None = None, templates: str = 'imagenet'
     ) -> None:
         if (classes is None) == (dataset is None):
-            raise ValueError("ClassNames takes either `classes` or `dataset` (for example dataset='ADE20KDataset')")
+            raise UserError("ClassNames takes either `classes` or `dataset` (for example dataset='ADE20KDataset')")
         self.classes = list(classes if classes is not None else _classes_of(dataset))
         self.templates = _templates(templates)
 
@@ -225,7 +226,7 @@ def _classes_of(dataset: str) -> Sequence[str]:
             break
     classes = getattr(found, 'METAINFO', {}).get('classes')
     if not classes:
-        raise ValueError(
+        raise UserError(
             f'the data set {dataset!r} is unknown or has no class names in its METAINFO: give `classes` instead'
         )
     return classes
@@ -235,7 +236,7 @@ def _templates(name: str) -> list[str]:
     try:
         from mmseg.utils import get_predefined_templates
     except ImportError as error:
-        raise ImportError(
+        raise NotInstalledError(
             'ClassNames takes its prompt templates from MMSegmentation: `pip install mmsegmentation`'
         ) from error
     return list(get_predefined_templates(name))
@@ -278,7 +279,7 @@ class PrecomputedEmbeddings:
     def _of(self, source: Source) -> Tensor:
         name = self.names.find(source.img_path)
         if name is None:
-            raise ValueError(
+            raise UserError(
                 f'{self.path} has no embedding for {source.stem!r} '
                 f'({source.img_path}): add it under the name of the image file'
             )
@@ -287,20 +288,20 @@ class PrecomputedEmbeddings:
 
 def _read_embeddings(path: str) -> dict[str, Tensor]:
     if not osp.isfile(path):
-        raise ValueError(f'the embeddings {path!r} do not exist: give a .safetensors or .npy file')
+        raise UserError(f'the embeddings {path!r} do not exist: give a .safetensors or .npy file')
     if path.endswith('.npy'):
         arrays = {'': torch.from_numpy(np.load(path, allow_pickle=False))}
     elif path.endswith('.safetensors'):
         arrays = load_file(path)
     else:
-        raise ValueError(
+        raise UserError(
             f'{path} is a pickle or of an unknown kind where .safetensors or .npy is '
             'expected: save the embeddings with safetensors'
         )
     arrays = {name: array[0] if array.ndim == 3 and len(array) == 1 else array for name, array in arrays.items()}
     wrong = {name: tuple(array.shape) for name, array in arrays.items() if array.ndim != 2}
     if wrong or len({array.shape for array in arrays.values()}) != 1:
-        raise ValueError(
+        raise UserError(
             f'{path} must hold arrays of one shape (tokens, channels), but has '
             f'{wrong or sorted({tuple(a.shape) for a in arrays.values()})}'
         )
@@ -318,7 +319,7 @@ def check_channels(embeddings: Tensor, diffusion: Any) -> None:
         ValueError: They have another number of channels.
     """
     if embeddings.shape[-1] != diffusion.context_dim:
-        raise ValueError(
+        raise UserError(
             f'the condition has {embeddings.shape[-1]} channels, but the U-Net takes '
             f'{diffusion.context_dim}: make the embeddings with the text encoder of '
             f'{diffusion.source!r}'

@@ -4,6 +4,8 @@ import os.path as osp
 from collections.abc import Iterable
 from typing import Any
 
+from ...utils.errors import UserError
+
 #: What image files may end in, in lower case.
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.ppm', '.webp', '.tif', '.tiff')
 
@@ -58,7 +60,7 @@ class PathTable:
                 found.append(entry)
         if any(entry[3] != found[0][3] for entry in found):
             other = next(entry for entry in found if entry[3] != found[0][3])
-            raise ValueError(
+            raise UserError(
                 f'{self.source} says different things of {path!r} (under '
                 f'{found[0][2]!r} and {other[2]!r}): keep one of them, or begin the '
                 'names with the folders that tell the images apart'

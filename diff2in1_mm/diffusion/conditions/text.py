@@ -12,6 +12,8 @@ from mmengine.logging import print_log
 from mmengine.utils import track_iter_progress
 from torch import Tensor
 
+from ...utils.errors import NotInstalledError, UserError
+
 # Enough for the prompts of a training run; embeddings of Stable Diffusion take 236 kB each.
 _MAX_CACHED = 4096
 _BATCH_SIZE = 64
@@ -158,7 +160,7 @@ def _token_lengths(tokenizer, encoder, texts: Sequence[str]) -> list[int]:
     lengths = [len(row) for row in tokenizer(list(texts))['input_ids']]
     for text, tokens in zip(texts, lengths):
         if tokens > length:
-            raise ValueError(
+            raise UserError(
                 f'the prompt {text[:60]!r}... has {tokens} tokens, but the text encoder takes {length}: shorten it'
             )
     return lengths
@@ -198,7 +200,7 @@ def _bpe_lines() -> list[str]:
     try:
         import mmseg
     except ImportError as error:
-        raise ImportError(
+        raise NotInstalledError(
             "a new model and a single-file checkpoint have no tokenizer, and CLIP's "
             'vocabulary comes with MMSegmentation: `pip install mmsegmentation`, or '
             'use a diffusers folder, which has one'

@@ -5,6 +5,8 @@ import json
 import os.path as osp
 from pathlib import Path
 
+from ...utils.errors import UserError
+
 #: What configs write as the ``diffusion`` of a backbone.
 NAME = 'diff2in1_mm/rooms'
 FOLDER = Path(__file__).resolve().parents[2] / 'assets' / 'rooms'
@@ -29,7 +31,7 @@ def locate(source: str) -> str:
     for name, wanted in sums.items():
         path = FOLDER / name
         if not path.is_file() or checksum(path) != wanted:
-            raise ValueError(
+            raise UserError(
                 f'{path} is {"damaged" if path.is_file() else "missing"}: restore it in a checkout '
                 'with `git checkout -- diff2in1_mm/assets`, elsewhere by installing the package from '
                 'a checkout again (`pip install --force-reinstall --no-deps PATH_TO_CHECKOUT`); '

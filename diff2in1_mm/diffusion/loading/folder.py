@@ -10,13 +10,13 @@ from collections.abc import Container
 from safetensors import SafetensorError
 from torch import nn
 
-from ...utils.errors import first_line
+from ...utils.errors import UserError, first_line
 
 _NAMED = 2  # of the missing weights
 _MEND = 'download it again, or give another model'
 
 
-class IncompleteModel(ValueError):
+class IncompleteModel(UserError):
     """A part of a model lacks something, or does not fit its own configuration."""
 
 

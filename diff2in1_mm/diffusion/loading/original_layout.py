@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ...utils.errors import first_line
+from ...utils.errors import UserError, first_line
 from ..conditions.text import clip_tokenizer
 
 #: Beginnings of keys.
@@ -68,7 +68,7 @@ def read_tensors(path: str) -> dict[str, Tensor]:
     if isinstance(content, dict):
         state = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
     if not state:
-        raise ValueError(
+        raise UserError(
             f'{path} holds no weights by name, neither itself nor under "state_dict" '
             'or "model": give a checkpoint of a model'
         )
@@ -79,7 +79,7 @@ def _read_safetensors(path: str) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise ValueError(
+        raise UserError(
             f'{path} is not a readable safetensors file ({error}); it may be a pickle '
             'with the wrong name or a broken download: fetch it again'
         ) from error
@@ -91,7 +91,7 @@ def _read_pickle(path: str) -> Any:
     except OSError:
         raise  # the file may be well, the disk is not
     except Exception as error:  # damaged bytes are instructions too, and fail in many ways
-        raise ValueError(
+        raise UserError(
             f'{path} cannot be read as plain tensors (it holds pickled Python objects, as files '
             'written by Lightning do, or is damaged): use the .safetensors version of the model, '
             'or, only if you trust the file, keep its weights alone: python -c "import torch; '
@@ -113,12 +113,12 @@ def shortcomings_named(name: str) -> Iterator[None]:
     try:
         yield
     except KeyError as error:
-        raise ValueError(
+        raise UserError(
             f'{name} lacks the weight {error}: the file is incomplete or of another '
             'model than Stable Diffusion 1.x or 2.x, fetch it again'
         ) from error
     except (IndexError, ValueError, RuntimeError, ZeroDivisionError) as error:  # of wrong shapes
-        raise ValueError(
+        raise UserError(
             f'the shapes of the weights of {name} are not those of Stable Diffusion '
             f'1.x or 2.x or a smaller model of their layout ({first_line(error)}): '
             'give another file, or fetch it again'
@@ -138,7 +138,7 @@ def check_shapes(name: str, weights: Mapping[str, Tensor], expected: Mapping[str
     """
     for key, tensor in expected.items():
         if key in weights and weights[key].shape != tensor.shape:
-            raise ValueError(
+            raise UserError(
                 f'{key!r} of {name} has the shape {tuple(weights[key].shape)} where '
                 f'{tuple(tensor.shape)} is expected: only Stable Diffusion 1.x and 2.x and smaller '
                 'models of their layout are supported'
@@ -156,14 +156,14 @@ def refuse_other_models(path: str, state: dict[str, Tensor]) -> None:
         ValueError: One sentence that names what it is.
     """
     if not any(key.startswith(UNET) for key in state):
-        raise ValueError(
+        raise UserError(
             f'{path} holds no U-Net in the original key layout (no key begins with '
             f'{UNET!r}): a complete Stable Diffusion 1.x or 2.x checkpoint is needed'
         )
     if any(key.startswith('conditioner.embedders') for key in state):
-        raise ValueError(f'{path} is an SDXL checkpoint, which is not supported: use Stable Diffusion 1.x or 2.x')
+        raise UserError(f'{path} is an SDXL checkpoint, which is not supported: use Stable Diffusion 1.x or 2.x')
     if f'{VAE}encoder.conv_out.weight' not in state:
-        raise ValueError(
+        raise UserError(
             f'{path} holds no autoencoder (no key begins with {VAE!r}): a complete '
             'Stable Diffusion 1.x or 2.x checkpoint is needed'
         )
@@ -171,7 +171,7 @@ def refuse_other_models(path: str, state: dict[str, Tensor]) -> None:
         channels = state[f'{UNET}input_blocks.0.0.weight'].shape[1]
         latent = _latent_channels(state)
     if channels != latent:
-        raise ValueError(
+        raise UserError(
             f'{path} has a U-Net of {channels} input channels for latents of {latent}: inpainting, '
             'depth and editing models are not supported, use a text-to-image checkpoint'
         )
@@ -315,7 +315,7 @@ def _text_encoder(state: dict[str, Tensor], name: str):
 
     open_clip = _is_open_clip(state)
     if not open_clip and not any(key.startswith(_CLIP) for key in state):
-        raise ValueError(
+        raise UserError(
             f'{name} has no text encoder: use `PrecomputedEmbeddings` as the condition, or a complete checkpoint'
         )
     with shortcomings_named(name):
@@ -328,7 +328,7 @@ def _text_encoder(state: dict[str, Tensor], name: str):
     }
     missing = [key for key in expected if key not in weights and 'position_ids' not in key]
     if missing:
-        raise ValueError(
+        raise UserError(
             f'the text encoder of {name} lacks {len(missing)} weights, for example '
             f'{missing[0]!r}: the file is incomplete, fetch it again'
         )

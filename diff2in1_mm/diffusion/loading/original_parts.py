@@ -12,6 +12,7 @@ from diffusers.loaders.single_file_utils import (
 )
 from torch import Tensor, nn
 
+from ...utils.errors import UserError
 from .original_layout import check_shapes, infer_original_config, original_text, shortcomings_named
 from .parts import Parts
 
@@ -89,7 +90,7 @@ def _fill(
     missing = [key for key in expected if key not in found]
     needed = [key for key in missing if complete or not key.startswith(_OPTIONAL)]
     if needed:
-        raise ValueError(
+        raise UserError(
             f'{name} lacks {len(needed)} weights, for example {needed[0]!r} (in the '
             'names of diffusers): the file is incomplete, fetch it again'
         )
@@ -98,7 +99,7 @@ def _fill(
     check_shapes(name, found, expected)
     unexpected = sorted(found.keys() - expected.keys())
     if unexpected:
-        raise ValueError(
+        raise UserError(
             f'{name} has {len(unexpected)} weights too many, for example '
             f'{unexpected[0]!r}: only Stable Diffusion 1.x and 2.x and smaller models '
             'of their layout are supported'

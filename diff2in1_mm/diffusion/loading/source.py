@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
-from ...utils.errors import first_line
+from ...utils.errors import UserError, first_line
 from . import original_layout as original
 from .folder import load_tokenizer, load_whole
 from .original_parts import build_parts
@@ -43,10 +43,10 @@ def load_parts(
         ValueError: The source is missing, incomplete or not supported; one sentence says the mend.
     """
     if prediction_type not in (None, *PREDICTION_TYPES):
-        raise ValueError(f'prediction_type must be one of {PREDICTION_TYPES}, but got {prediction_type!r}')
+        raise UserError(f'prediction_type must be one of {PREDICTION_TYPES}, but got {prediction_type!r}')
     check_source(source)
     if revision is not None and (original.is_single_file(source) or osp.isdir(source)):
-        raise ValueError(
+        raise UserError(
             f'revision = {revision!r} is a commit, branch or tag of a hub id, but '
             f'{source} is on this machine: leave it out'
         )
@@ -73,14 +73,14 @@ def check_source(source: str) -> None:
     """
     if original.is_single_file(source):
         if not osp.isfile(source):
-            raise ValueError(
+            raise UserError(
                 f'{source} does not exist: give the path of a Stable Diffusion '
                 'checkpoint, a diffusers folder or a hub id'
             )
     elif osp.isdir(source):
         _check_folder(source)
     elif source.startswith(('.', '/', '~')) or source.count('/') != 1:
-        raise ValueError(
+        raise UserError(
             f'{source!r} is neither an existing folder nor a hub id of the form '
             "'owner/name': check the path of the diffusion model"
         )
@@ -107,7 +107,7 @@ def trained_side(source: str) -> int:
 def _load_single_file(path: str, dtype: torch.dtype, prediction_type: str | None) -> Parts:
     state = original.read_single_file(path)
     if original.is_v2(state) and prediction_type is None:
-        raise ValueError(
+        raise UserError(
             f'{path} is of the 2.x family, whose files do not say what they predict: set '
             "prediction_type='v_prediction' (the 768-pixel models) or 'epsilon' (the base models)"
         )
@@ -128,7 +128,7 @@ def _load_folder_or_hub(source: str, dtype: torch.dtype, variant: str | None, re
         schedule = DDIMScheduler.load_config(source, subfolder='scheduler', revision=revision)
     except OSError as error:
         which = source if revision is None else f'{source} --revision {revision}'
-        raise ValueError(
+        raise UserError(
             f'the diffusion model {source!r} could not be loaded ({first_line(error)}): download '
             f'it once where there is a network (`hf download {which}`), or give the path of a '
             'local diffusers folder'
@@ -139,7 +139,7 @@ def _load_folder_or_hub(source: str, dtype: torch.dtype, variant: str | None, re
             encoder = _text_encoder(source, variant, revision)
             tokenizer = load_tokenizer(source, revision)
         except OSError as error:
-            raise ValueError(
+            raise UserError(
                 f'{source!r} has no usable text encoder and tokenizer ({first_line(error)}): '
                 'complete the folder, or use `PrecomputedEmbeddings` as condition'
             ) from error
@@ -171,7 +171,7 @@ def _check_folder(folder: str) -> None:
                 if osp.isdir(osp.join(folder, 'transformer'))
                 else ''
             )
-            raise ValueError(
+            raise UserError(
                 f'{folder} has no {part}/config.json{hint}: give the folder that '
                 'holds model_index.json, unet/ and vae/ of a Stable Diffusion 1.x '
                 'or 2.x model'
@@ -181,13 +181,13 @@ def _check_folder(folder: str) -> None:
             continue
         pickles = [name for name in files if name.endswith(('.bin', '.pt', '.pth', '.ckpt'))]
         found = f'only the pickle {pickles[0]}' if pickles else 'no weights'
-        raise ValueError(
+        raise UserError(
             f'{path} holds {found} where .safetensors is expected: download the '
             'safetensors version of the model (pickles are not loaded, since they can '
             'run code)'
         )
     if not osp.isfile(osp.join(folder, 'scheduler', 'scheduler_config.json')):
-        raise ValueError(
+        raise UserError(
             f'{folder} has no scheduler/scheduler_config.json, which says the noise schedule: complete the folder'
         )
 
@@ -195,15 +195,15 @@ def _check_folder(folder: str) -> None:
 def _check_supported(source: str, parts: Parts) -> None:
     unet, vae, schedule = parts.unet.config, parts.vae.config, parts.schedule
     if unet.get('addition_embed_type') or unet.get('class_embed_type'):
-        raise ValueError(
+        raise UserError(
             f'{source} is conditioned on more than text (SDXL or an unCLIP model), '
             'which is not supported: use Stable Diffusion 1.x or 2.x'
         )
     if unet.in_channels != vae.latent_channels:
-        raise ValueError(
+        raise UserError(
             f'{source} has a U-Net of {unet.in_channels} input channels for latents of '
             f'{vae.latent_channels}: inpainting, depth and editing models are not supported, use a '
             'text-to-image model'
         )
     if schedule.get('prediction_type', 'epsilon') not in PREDICTION_TYPES:
-        raise ValueError(f'{source} predicts {schedule["prediction_type"]!r}; supported are {PREDICTION_TYPES}')
+        raise UserError(f'{source} predicts {schedule["prediction_type"]!r}; supported are {PREDICTION_TYPES}')

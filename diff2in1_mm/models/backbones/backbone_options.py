@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ...diffusion.conditions.condition import check_channels
 from ...diffusion.latent_diffusion import LatentDiffusion
+from ...utils.errors import UserError
 from ...utils.image_values import swaps_channels
 
 
@@ -23,14 +24,14 @@ def check_options(
         ValueError: One sentence that says the range.
     """
     if not 0 <= timestep < model.num_train_timesteps:
-        raise ValueError(
+        raise UserError(
             f'backbone.timestep = {timestep} is out of range: between 0 and '
             f'{model.num_train_timesteps - 1} (small values keep the most detail)'
         )
     if not 0 <= feature_dropout < 1:
-        raise ValueError(f'backbone.feature_dropout = {feature_dropout} must be in [0, 1)')
+        raise UserError(f'backbone.feature_dropout = {feature_dropout} must be in [0, 1)')
     if (torch.as_tensor(input_std, dtype=torch.float32) <= 0).any():
-        raise ValueError(f'backbone.input_std = {input_std} must be positive')
+        raise UserError(f'backbone.input_std = {input_std} must be positive')
 
 
 def check_channel_order(data_preprocessor: nn.Module, input_bgr: bool) -> None:
@@ -58,7 +59,7 @@ def static_embeddings(model: LatentDiffusion, condition: dict | None) -> Tensor:
     """Embeddings (1, L, C) of a condition that does not depend on the image."""
     built = MODELS.build(condition or dict(type='Prompt'))
     if built.per_image:
-        raise ValueError(
+        raise UserError(
             f'{type(built).__name__} describes single images and serves the generator; the '
             'backbone takes Prompt, ClassNames or one PrecomputedEmbeddings for all images'
         )

@@ -17,6 +17,7 @@ from ...diffusion.attention_maps import attention_layers, mean_attention
 from ...diffusion.latent_diffusion import LatentDiffusion, same_weights
 from ...diffusion.padding import crop_to_stride
 from ...diffusion.taps import Tap, select_taps
+from ...utils.errors import UserError
 from ...utils.randomness import channel_dropout, sample_noise, seeded_generators
 from .backbone_options import check_channel_order, check_options, dtype_for_heads, match_strides, static_embeddings
 from .feature_cache import FeatureCache
@@ -130,7 +131,7 @@ class DiffusionBackbone(BaseModule):
         self._range_checked = False
         self._cache = FeatureCache(cached_images) if cached_images else None
         if cached_images and (noise or sample_posterior):
-            raise ValueError(
+            raise UserError(
                 'backbone.cached_images keeps features that are the same every time: '
                 'switch `noise` and `sample_posterior` off, or the cache'
             )
@@ -146,7 +147,7 @@ class DiffusionBackbone(BaseModule):
         self.output_maps = match_strides(self.strides, self.tap_strides)
         totals = [sum(tap.channels for tap in group) for group in self.groups]
         if self.attention_maps and not self.attention_layers.keys() & set(self.tap_strides):
-            raise ValueError(
+            raise UserError(
                 f'backbone.attention_maps finds no cross-attention at the strides of the taps '
                 f'{self.tap_strides} that is coarser than the latents: choose other taps, or '
                 'switch it off'
@@ -159,7 +160,7 @@ class DiffusionBackbone(BaseModule):
         raw = [totals[i] for i in self.output_maps]
         wanted = tuple(out_channels or raw)
         if len(wanted) != len(self.strides):
-            raise ValueError(f'out_channels {wanted} and the strides {self.strides} must have the same length')
+            raise UserError(f'out_channels {wanted} and the strides {self.strides} must have the same length')
         self.out_channels = tuple(i if o is None else o for i, o in zip(raw, wanted))
         self.unread = {i for i, channels in enumerate(wanted) if channels is None}
         self.projections = None
@@ -353,7 +354,7 @@ class DiffusionBackbone(BaseModule):
         )
         ours = three(self.input_mean, 0.0), three(self.input_std, 1.0)
         if not all(torch.allclose(a, b, atol=0.01) for a, b in zip(ours, theirs)):
-            raise ValueError(
+            raise UserError(
                 f'the data preprocessor normalises with mean {theirs[0].tolist()} and std '
                 f'{theirs[1].tolist()}, but backbone.input_mean is {ours[0].tolist()} and '
                 f'backbone.input_std {ours[1].tolist()}: set them to the same values, so that '
@@ -367,7 +368,7 @@ class DiffusionBackbone(BaseModule):
             return
         low, high = (float(value) for value in pixels.aminmax())
         if low < _LOWEST or high > _HIGHEST:
-            raise ValueError(
+            raise UserError(
                 f'images reach the diffusion model in [{low:.2f}, {high:.2f}] instead of [-1, 1]: '
                 'set backbone.input_mean and backbone.input_std to the mean and std of the data '
                 'preprocessor'
@@ -401,7 +402,7 @@ class DiffusionBackbone(BaseModule):
         key = f'{prefix}frozen_fingerprint'
         theirs = state_dict.get(key)
         if theirs is not None and not same_weights(theirs.cpu(), self.frozen_fingerprint.cpu()):
-            raise ValueError(
+            raise UserError(
                 'the checkpoint was trained on the features of another diffusion model than '
                 f'{self.diffusion.source!r}: set `model.backbone.diffusion` to the model that the '
                 "checkpoint's own config names"

@@ -10,6 +10,7 @@ from mmseg.models.decode_heads.vpd_depth_head import VPDDepthHead
 from torch import Tensor
 
 from ...diffusion.padding import crop_to_stride
+from ...utils.errors import UserError
 from .head_losses import sum_losses
 from .targets import batch_size_of, depth_target, resized
 
@@ -34,7 +35,7 @@ class DepthHead(VPDDepthHead):
         kwargs.setdefault('loss_decode', dict(type='MaskedSiLogLoss'))
         super().__init__(**kwargs)
         if padded_stride is not None and any(self.fmap_border):
-            raise ValueError(
+            raise UserError(
                 f'DepthHead cuts the padding off once: with padded_stride='
                 f'{padded_stride} leave fmap_border={tuple(self.fmap_border)} out'
             )

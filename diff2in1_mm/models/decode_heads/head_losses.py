@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from ...utils.errors import UserError
+
 __all__ = ['check_without_kappa', 'cosine_and_l1', 'sum_losses']
 
 Losses = nn.Module | nn.ModuleList
@@ -26,7 +28,7 @@ def check_without_kappa(head: str, losses: Losses) -> None:
     """
     for loss in _each(losses):
         if getattr(loss, 'wants_kappa', False):
-            raise ValueError(
+            raise UserError(
                 f'loss_decode of {head} is NormalLoss(kind={loss.kind!r}), which needs kappa, but '
                 "this head predicts none: set kind='cosine' or 'l1' (or leave loss_decode out), or "
                 'take NormalHead'

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils.errors import UserError
+
 __all__ = ['batch_size_of', 'depth_target', 'normal_target', 'resized']
 
 
@@ -57,7 +59,7 @@ def depth_target(data_samples: Sequence[Any]) -> Tensor:
 
 def _field(sample: Any, name: str) -> Tensor:
     if name not in sample:
-        raise ValueError(
+        raise UserError(
             f'a training sample has no {name}: load it in the pipeline (LoadNormals, '
             'LoadDepth) and end that with PackSceneInputs'
         )

@@ -4,6 +4,8 @@ from mmengine.registry import MODELS
 from mmseg.models.losses import CrossEntropyLoss
 from torch import Tensor
 
+from ...utils.errors import UserError
+
 
 @MODELS.register_module()
 class WeightedCrossEntropyLoss(CrossEntropyLoss):
@@ -27,7 +29,7 @@ class WeightedCrossEntropyLoss(CrossEntropyLoss):
     def __init__(self, class_weight: list, avg_non_ignore: bool = False, **kwargs) -> None:
         super().__init__(class_weight=class_weight, avg_non_ignore=avg_non_ignore, **kwargs)
         if self.use_sigmoid or self.use_mask or self.class_weight is None:
-            raise ValueError(
+            raise UserError(
                 'WeightedCrossEntropyLoss is for a softmax with class_weight: take '
                 "type='CrossEntropyLoss' for anything else."
             )

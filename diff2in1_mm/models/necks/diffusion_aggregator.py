@@ -9,6 +9,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor
 
+from ...utils.errors import UserError
 from .spectral_norm import SpectralConv2d
 
 
@@ -67,7 +68,7 @@ class DiffusionAggregator(BaseModule):
     ) -> None:
         super().__init__()
         if len(in_channels) != 4 or len(out_channels) != 5:
-            raise ValueError(
+            raise UserError(
                 'DiffusionAggregator makes five maps of four groups (taps="all" of a '
                 f'U-Net with four resolutions), not {len(out_channels)} of '
                 f'{len(in_channels)}'

@@ -10,6 +10,8 @@ from mmseg.models.segmentors import EncoderDecoder
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
+from ...utils.errors import UserError
+
 __all__ = ['DenseEstimator', 'FLIPPED_AXES']
 
 # Axes of maps (..., H, W) that a flip of MMCV's RandomFlip mirrors.
@@ -41,14 +43,14 @@ class DenseEstimator(EncoderDecoder):
         super().__init__(**kwargs)
         mode = (self.test_cfg or {}).get('mode', 'whole')
         if mode not in _MODES:
-            raise ValueError(
+            raise UserError(
                 f'test_cfg.mode of {type(self).__name__} is one of {_MODES}, not '
                 f'{mode!r}; for a mirrored pass add flip=True'
             )
         if mode == 'slide' and any(
             step > side for step, side in zip(self.test_cfg['stride'], self.test_cfg['crop_size'])
         ):
-            raise ValueError(
+            raise UserError(
                 f'test_cfg.stride = {self.test_cfg["stride"]} leaves gaps between '
                 f'windows of crop_size = {self.test_cfg["crop_size"]}: take a smaller '
                 'stride'

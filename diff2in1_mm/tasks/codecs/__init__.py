@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ...utils.errors import UserError
 from .base import AnnotationCodec
 from .instances import Instances, InstancesCodec
 from .panoptic import PanopticCodec, PanopticMap
@@ -41,7 +42,7 @@ def annotation_codec(task: str, classes: Sequence[str] = ()) -> AnnotationCodec:
         ValueError: No codec for it.
     """
     if task not in _CODECS:
-        raise ValueError(
+        raise UserError(
             f'a store cannot hold annotations of the task {task!r}: this version knows {", ".join(sorted(_CODECS))}.'
         )
     return _CODECS[task](classes)

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ...utils.errors import UserError
+
 __all__ = ['AnnotationCodec', 'Named']
 
 
@@ -62,6 +64,6 @@ class AnnotationCodec(ABC):
     def check_shape(array: np.ndarray, image_shape: tuple[int, int]) -> None:
         """Raises ValueError unless ``array`` has an entry (or a row of them) for each pixel."""
         if array.shape[:2] != tuple(image_shape) or array.ndim > 3:
-            raise ValueError(
+            raise UserError(
                 f'the annotation has shape {array.shape} but its image {tuple(image_shape)}: give one label per pixel.'
             )

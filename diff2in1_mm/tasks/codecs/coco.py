@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...utils.errors import UserError
 from .base import Named
 
 __all__ = ['MAX_PER_IMAGE', 'box_of', 'image_entry', 'merged', 'read_coco']
@@ -42,7 +43,7 @@ def read_coco(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         complete = False
     if not complete:
-        raise ValueError('not a COCO file of one image')
+        raise UserError('not a COCO file of one image')
     return content
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from ...utils.errors import UserError
 from .base import AnnotationCodec, Named
 from .coco import MAX_PER_IMAGE, box_of, image_entry, merged, read_coco
 
@@ -123,14 +124,14 @@ class InstancesCodec(AnnotationCodec):
             annotation.masks is None or np.shape(annotation.masks) == (count, *image_shape),
         ]
         if not all(shapes):
-            raise ValueError(
+            raise UserError(
                 f'the annotation of {count} objects has boxes {np.shape(annotation.bboxes)} and '
                 f'masks {np.shape(annotation.masks)} for an image {tuple(image_shape)}: give n '
                 f'boxes (n, 4), masks (n, H, W), and at most {MAX_PER_IMAGE} objects.'
             )
         labels = np.asarray(annotation.labels)
         if count and not 0 <= labels.min() <= labels.max() < len(self.classes):
-            raise ValueError(
+            raise UserError(
                 f'the annotation has class indices {labels.min()} to {labels.max()}, '
                 f'but there are {len(self.classes)} classes.'
             )

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...utils.errors import UserError
 from .base import AnnotationCodec, Named
 from .coco import image_entry, merged, read_coco
 from .png import decode_png, encode_png
@@ -44,11 +45,9 @@ class PanopticCodec(AnnotationCodec):
         labels = np.asarray(annotation.labels)
         self.check_shape(ids, image_shape)
         if ids.min() < 0 or ids.max() > len(labels):
-            raise ValueError(
-                f'the annotation has segments {ids.min()} to {ids.max()}, but says what {len(labels)} are.'
-            )
+            raise UserError(f'the annotation has segments {ids.min()} to {ids.max()}, but says what {len(labels)} are.')
         if len(labels) and not 0 <= labels.min() <= labels.max() < len(self.classes):
-            raise ValueError(
+            raise UserError(
                 f'the annotation has class indices {labels.min()} to {labels.max()}, '
                 f'but there are {len(self.classes)} classes.'
             )
@@ -76,7 +75,7 @@ class PanopticCodec(AnnotationCodec):
         categories = read_coco(path)['categories']
         picture = decode_png(path.with_suffix(self._picture).read_bytes())
         if picture is None or picture.ndim != 3:
-            raise ValueError('not a readable PNG in colour')
+            raise UserError('not a readable PNG in colour')
         red, green, blue = np.moveaxis(picture.astype(np.int64), -1, 0)
         labels = np.array([s['category_id'] - 1 for s in segments], int)
         return PanopticMap(red + 256 * green + 65536 * blue, labels, sum(c['isthing'] for c in categories))

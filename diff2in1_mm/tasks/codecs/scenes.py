@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ...utils.errors import UserError
 from .base import AnnotationCodec, Named
 from .png import decode_png, encode_png
 
@@ -26,7 +27,7 @@ class NormalsCodec(AnnotationCodec):
         vectors = np.asarray(annotation, np.float32)
         self.check_shape(vectors, image_shape)
         if vectors.shape[2:] != (3,) or not np.isfinite(vectors).all():
-            raise ValueError(f'the annotation has shape {vectors.shape}: give finite vectors of three components')
+            raise UserError(f'the annotation has shape {vectors.shape}: give finite vectors of three components')
         return {self.suffix: encode_png(encode_normals(vectors))}
 
     def decode(self, path: Path) -> np.ndarray:
@@ -47,7 +48,7 @@ class DepthCodec(AnnotationCodec):
         """Metres, float (H, W), to PNG."""
         depth = self._checked(annotation, image_shape)
         if depth.max(initial=0) > MAX_PNG_DEPTH:
-            raise ValueError(
+            raise UserError(
                 f'the depth reaches {depth.max():.1f} m, but a PNG of millimetres '
                 f"ends at {MAX_PNG_DEPTH} m: set labelling=dict(file='npy')"
             )
@@ -57,7 +58,7 @@ class DepthCodec(AnnotationCodec):
         depth = np.asarray(annotation, np.float32)
         self.check_shape(depth, image_shape)
         if depth.ndim != 2 or not np.isfinite(depth).all() or depth.min(initial=0) < 0:
-            raise ValueError(f'the annotation has shape {depth.shape}: give finite metres >= 0, one per pixel')
+            raise UserError(f'the annotation has shape {depth.shape}: give finite metres >= 0, one per pixel')
         return depth
 
     def decode(self, path: Path) -> np.ndarray:
@@ -85,7 +86,7 @@ class DepthArrayCodec(DepthCodec):
         try:
             return np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
         except EOFError as error:
-            raise ValueError('not a readable array file') from error
+            raise UserError('not a readable array file') from error
 
     def point_at(self, info: dict[str, Any], path: Path) -> None:
         """For ``LoadDepth``, which takes the entry's own scale."""
@@ -112,5 +113,5 @@ def decode_normals(picture: np.ndarray) -> np.ndarray:
 def _read(path: Path) -> np.ndarray:
     values = decode_png(path.read_bytes())
     if values is None or values.dtype != np.uint16:
-        raise ValueError('not a readable PNG of 16 bits')
+        raise UserError('not a readable PNG of 16 bits')
     return values

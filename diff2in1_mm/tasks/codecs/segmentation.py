@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ...utils.errors import UserError
 from .base import AnnotationCodec, Named
 from .png import decode_png, encode_png
 
@@ -21,9 +22,9 @@ class SegmentationCodec(AnnotationCodec):
         annotation = np.asarray(annotation)
         self.check_shape(annotation, image_shape)
         if not np.issubdtype(annotation.dtype, np.integer):
-            raise ValueError(f'the annotation is {annotation.dtype}, not integer labels.')
+            raise UserError(f'the annotation is {annotation.dtype}, not integer labels.')
         if annotation.size and (annotation.min() < 0 or annotation.max() > 255):
-            raise ValueError(
+            raise UserError(
                 "the annotation has label values outside 0..255, which MMSegmentation's LoadAnnotations cannot read."
             )
         return {self.suffix: encode_png(annotation.astype(np.uint8))}
@@ -32,7 +33,7 @@ class SegmentationCodec(AnnotationCodec):
         """PNG to uint8 array (H, W)."""
         annotation = decode_png(path.read_bytes())
         if annotation is None:
-            raise ValueError('not a readable PNG')
+            raise UserError('not a readable PNG')
         return annotation
 
     def point_at(self, info: dict[str, Any], path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from ...utils.errors import did_you_mean, options_of
+from ...utils.errors import UnfitError, UserError, did_you_mean, options_of
 from ...utils.optional import is_installed
 from .base import Label, Labeller
 from .detection import DetectionLabeller
@@ -47,11 +47,11 @@ def labeller_for(
         known = [name for name in options_of(kind) if name not in ('model', 'confidence')]
         for name in options or {}:
             if name not in (*known, 'model', 'confidence'):
-                raise ValueError(
+                raise UserError(
                     f'{kind.__name__} has no labelling option {name!r}'
                     + (did_you_mean(name, known) if known else ': beyond `confidence` it has none')
                 ) from error
-        raise ValueError(
+        raise UserError(
             f'labelling={dict(options or {})} does not fit {kind.__name__} ({error}): see its arguments.'
         ) from error
 
@@ -74,13 +74,13 @@ def _kind(model: nn.Module) -> type:
             panoptic = model.panoptic_fusion_head.test_cfg.get('panoptic_on', True)
             return PanopticLabeller if panoptic else DetectionLabeller
         if getattr(getattr(model, 'roi_head', None), 'with_semantic', False):
-            raise TypeError(
+            raise UnfitError(
                 f'theta_C cannot label for {type(model).__name__}: its semantic head '
                 'learns from maps that theta_C does not make; leave that head out.'
             )
         if isinstance(model, BaseDetector) and not isinstance(model, TwoStagePanopticSegmentor):
             return DetectionLabeller
-    raise TypeError(
+    raise UnfitError(
         f'theta_C cannot label for {type(model).__name__}: self-improvement works on '
         "MMSegmentation's segmentors (EncoderDecoder), on NormalEstimator and "
         "DepthMapEstimator, and on MMDetection's detectors "

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from ...utils.errors import UserError
+
 __all__ = ['Label', 'Labeller', 'checked_confidence']
 
 
@@ -103,5 +105,5 @@ def checked_confidence(confidence: None | float | Sequence[float], default: floa
     values = tuple(confidence) if several else (confidence,)
     for value in values:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-            raise ValueError(f'confidence is a probability in [0, 1], not {value!r}.')
+            raise UserError(f'confidence is a probability in [0, 1], not {value!r}.')
     return tuple(map(float, values)) if several else float(confidence)

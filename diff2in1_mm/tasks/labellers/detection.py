@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from ...utils.errors import UserError
 from ..codecs.instances import Instances
 from .base import Label, Labeller, checked_confidence
 from .source_boxes import source_label
@@ -59,7 +60,7 @@ class DetectionLabeller(Labeller):
         self.confidence = checked_confidence(confidence, self.default_confidence)
         classes = class_count(model)
         if isinstance(self.confidence, tuple) and classes not in (None, len(self.confidence)):
-            raise ValueError(
+            raise UserError(
                 f'confidence lists {len(self.confidence)} thresholds, but the '
                 f'detector predicts {classes} classes: give one for each.'
             )

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 
+from ...utils.errors import UserError
 from ..codecs.panoptic import PanopticMap
 from .base import Label, Labeller, checked_confidence
 from .detection import class_count, new_detection_samples, padded_masks, predict_samples
@@ -50,7 +51,7 @@ class PanopticLabeller(Labeller):
         head = model.panoptic_fusion_head
         self.confidence = checked_confidence(confidence, head.test_cfg.get('object_mask_thr', 0.8))
         if isinstance(self.confidence, tuple):
-            raise ValueError('confidence is one number for panoptic maps, not one for each class.')
+            raise UserError('confidence is one number for panoptic maps, not one for each class.')
         self.things, self.classes = head.num_things_classes, head.num_classes
         self.allow_empty = allow_empty
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from mmengine.structures import PixelData
 from torch import Tensor, nn
 
+from ...utils.errors import UserError
 from ...utils.normals import expected_angular_error
 from ..codecs.scenes import MAX_PNG_DEPTH
 from .base import Label
@@ -27,7 +28,7 @@ class _MapLabeller(DenseLabeller):
     def __init__(self, model: nn.Module, confidence: float | None = None) -> None:
         self.confidence = None
         if confidence is not None:
-            raise ValueError(f'{type(self).__name__} knows no probability: leave confidence out{self._instead}')
+            raise UserError(f'{type(self).__name__} knows no probability: leave confidence out{self._instead}')
 
     @torch.no_grad()
     def predict(self, model: nn.Module, inputs: Tensor, data_samples: Sequence) -> list[Any]:
@@ -69,7 +70,7 @@ class NormalsLabeller(_MapLabeller):
         super().__init__(model, confidence)
         self.max_error, self.weigh = max_error, weigh
         if (max_error is not None or weigh) and model.out_channels < 4:
-            raise ValueError(
+            raise UserError(
                 f'{type(model.decode_head).__name__} predicts no kappa, so its '
                 'uncertainty cannot decide what is ignored: drop max_error and weigh, '
                 'or take NormalHead'
@@ -143,7 +144,7 @@ class DepthLabeller(_MapLabeller):
     def __init__(self, model: nn.Module, confidence: float | None = None, file: str | None = None) -> None:
         super().__init__(model, confidence)
         if file not in (None, 'png', 'npy'):
-            raise ValueError(f"file of DepthLabeller is 'png' or 'npy', not {file!r}")
+            raise UserError(f"file of DepthLabeller is 'png' or 'npy', not {file!r}")
         if file is None:
             fits = getattr(model.decode_head, 'max_depth', 0) <= MAX_PNG_DEPTH
             file = 'png' if fits else 'npy'

@@ -10,6 +10,7 @@ import torch.nn as nn
 from mmengine.structures import PixelData
 from torch import Tensor
 
+from ...utils.errors import UserError
 from ..label_values import loaded_labels, to_raw_labels
 from .base import Label, checked_confidence
 from .dense import DenseLabeller, inside
@@ -45,7 +46,7 @@ class SegmentationLabeller(DenseLabeller):
     def __init__(self, model: nn.Module, confidence: float | None = None) -> None:
         self.confidence = checked_confidence(confidence, self.default_confidence)
         if isinstance(self.confidence, tuple):
-            raise ValueError('confidence is one number for segmentation, not one for each class.')
+            raise UserError('confidence is one number for segmentation, not one for each class.')
         self.ignore_index = _last_head(model).ignore_index
 
     @torch.no_grad()

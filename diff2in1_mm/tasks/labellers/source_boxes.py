@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ...utils.errors import UserError
 from ..codecs.instances import Instances
 from .base import Label
 
@@ -27,7 +28,7 @@ def source_label(entry: Mapping[str, Any], size: tuple[int, int]) -> Label:
         ValueError: The entry has no instances to take.
     """
     if 'instances' not in entry or not {'height', 'width'} <= set(entry):
-        raise ValueError(
+        raise UserError(
             "creation.label_from='source' takes the boxes of the source images, but "
             f"the entry of {entry.get('img_path')} has none: set it to 'fresh'"
         )

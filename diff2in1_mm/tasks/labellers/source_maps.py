@@ -8,6 +8,7 @@ import mmcv
 import numpy as np
 from mmengine import fileio
 
+from ...utils.errors import UserError
 from ..label_values import loaded_labels
 from .base import Label
 
@@ -31,14 +32,14 @@ def source_map(entry: Mapping[str, Any], size: tuple[int, int]) -> Label:
     """
     path = entry.get('seg_map_path')
     if not path:
-        raise ValueError(
+        raise UserError(
             "creation.label_from='source' takes the label maps of the source images, "
             f"but the entry of {entry.get('img_path')} has none: set it to 'fresh'"
         )
     content = fileio.get(path, entry.get('backend_args'))
     raw = mmcv.imfrombytes(content, flag='unchanged', backend='pillow')
     if raw is None or raw.ndim != 2 or raw.dtype != np.uint8:
-        raise ValueError(
+        raise UserError(
             f"creation.label_from='source' takes label maps with one channel of 8 "
             f"bits, and {path} is another picture: set it to 'fresh'"
         )

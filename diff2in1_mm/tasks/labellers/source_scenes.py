@@ -7,6 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ...utils.errors import UserError
 from .base import Label
 
 __all__ = ['check_depth_loader', 'scene_loader', 'source_scene']
@@ -27,7 +28,7 @@ def scene_loader(transforms: Sequence[Any], name: str) -> Callable[[dict], dict]
     """
     found = _loader(transforms, name)
     if found is None:
-        raise ValueError(
+        raise UserError(
             f"creation.label_from='source' reads the labels of the source images as "
             f'the pipeline of the data set does, but that has no {name}: add it, or '
             "set it to 'fresh'"
@@ -55,7 +56,7 @@ def check_depth_loader(transforms: Sequence[Any], task: str) -> None:
     given = found.depth_rescale_factor
     if found.decode_backend != backend or not np.isclose(given, scale, rtol=1e-6, atol=0):
         kind = dict(depth='PNG of millimetres', depth_npy='arrays of metres')[task]
-        raise ValueError(
+        raise UserError(
             f"a store holds depth as {kind}, which the data set's "
             f'{type(found).__name__}(depth_rescale_factor={given:g}) reads as other '
             f"depth or not at all: take dict(type='LoadDepth', scale={given:.9g}), "
