@@ -54,7 +54,7 @@ BASELINE = 'real + EMA'
 class Photographs(PartialNoiseGenerator):
     """The source images as they are: what a view of theta_E's does without new pictures."""
 
-    def generate(self, diffusion, images, embeddings, seeds, T, taps=()) -> Generated:
+    def generate(self, diffusion, images, condition, seeds, T, taps=()) -> Generated:
         return Generated(images.clone(), {})
 
 

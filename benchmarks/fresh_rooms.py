@@ -15,7 +15,7 @@ from diff2in1_mm.store.store import SyntheticStore
 class FreshRooms(PartialNoiseGenerator):
     """Perfect pictures: rooms that nobody has seen, of the size of the source images."""
 
-    def generate(self, diffusion, images, embeddings, seeds, T, taps=()) -> Generated:
+    def generate(self, diffusion, images, condition, seeds, T, taps=()) -> Generated:
         rooms = [torch.from_numpy(_room(seed, tuple(images.shape[-2:])).image) for seed in seeds]
         fresh = torch.stack(rooms).permute(0, 3, 1, 2).to(images) / 127.5 - 1
         return Generated(fresh, {})

@@ -106,12 +106,12 @@ def backbone(args, model, size) -> list:
     body = model.backbone.eval()
     diffusion = body.diffusion
     images = (torch.rand(args.batch_size, 3, *size) * 2 - 1).to(args.device)
-    embeddings = body._embeddings.expand(args.batch_size, -1, -1)
+    tokens = body._condition.sequence.expand(args.batch_size, -1, -1)
 
     @torch.no_grad()
     def bare():
         latents = diffusion.vae.encode(diffusion._prepare(images)).latent_dist.mean
-        diffusion.unet(latents * diffusion.vae.config.scaling_factor, 1, embeddings)
+        diffusion.unet(latents * diffusion.vae.config.scaling_factor, 1, tokens)
 
     seconds = alternate({'bare': bare, 'backbone': lambda: body(images)}, args.rounds, args.device)
     return [

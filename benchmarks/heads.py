@@ -19,6 +19,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
+from diff2in1_mm.diffusion.condition import Condition
 from diff2in1_mm.diffusion.latent_diffusion import LatentDiffusion
 from diff2in1_mm.diffusion.taps import select_taps
 
@@ -127,8 +128,8 @@ def main() -> None:
     images = (torch.rand(args.batch_size, 3, *size) * 2 - 1).to(args.device)
     with torch.no_grad():
         latents = diffusion.encode(images)
-    embeddings = torch.randn(args.batch_size, 77, diffusion.context_dim).to(latents)
-    unet_pass = torch.no_grad()(lambda: diffusion.predict(latents, 1, embeddings))
+    condition = Condition(torch.randn(args.batch_size, 77, diffusion.context_dim).to(latents))
+    unet_pass = torch.no_grad()(lambda: diffusion.predict(latents, 1, condition))
     sides: dict[str, Callable] = {'U-Net': unet_pass}
     truth = samples(args.batch_size, size, args.device)
     for name, (head, channels, strides) in heads(args.model, diffusion).items():

@@ -17,8 +17,9 @@ import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 from diff2in1_mm.creation.create import diffusion_of
 from diff2in1_mm.creation.settings import CreationSettings
 from diff2in1_mm.datasets.source_images import load_image
-from diff2in1_mm.diffusion.conditions.condition import Source, check_channels
+from diff2in1_mm.diffusion.condition import Condition
 from diff2in1_mm.diffusion.conditions.path_table import IMAGE_SUFFIXES
+from diff2in1_mm.diffusion.conditions.source import Source
 from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, load_weights, read_checkpoint
 from diff2in1_mm.launch.config import creation_of, give_preprocessor
 from diff2in1_mm.preflight.machine import check_device, check_writable
@@ -200,10 +201,10 @@ class VariantMaker:
         except ValueError as error:
             raise UserError(f'--generate: {error}') from error
 
-    def _embed(self, source: Source) -> torch.Tensor:
-        embeddings = self.generator.condition.embed(self.diffusion.text, [source])
-        check_channels(embeddings, self.diffusion)
-        return embeddings
+    def _embed(self, source: Source) -> Condition:
+        condition = self.generator.condition.embed(self.diffusion.text, [source])
+        self.diffusion.check_condition(condition)
+        return condition
 
     def picture(self, path: str, image: np.ndarray, prediction: Any, overlay: np.ndarray) -> np.ndarray:
         """All variants of one image beside their predictions.
@@ -241,12 +242,12 @@ class VariantMaker:
         """uint8 (H, W, 3) RGB images; how many fit into a batch changes nothing."""
         seeds = [stable_seed(self.seed, 'demo', copy) for copy in range(self.settings.copies_per_source)]
         pixels = torch.from_numpy(image).to(self.diffusion.device).permute(2, 0, 1).float()
-        embeddings = self._embed(source)
+        condition = self._embed(source)
         variants: list[np.ndarray] = []
         for first in range(0, len(seeds), self.settings.batch_size):
             part = seeds[first : first + self.settings.batch_size]
             made = self.generator.generate(
-                self.diffusion, (pixels / 127.5 - 1).expand(len(part), -1, -1, -1), embeddings, part, T
+                self.diffusion, (pixels / 127.5 - 1).expand(len(part), -1, -1, -1), condition, part, T
             ).images
             made = ((made + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
             variants.extend(made.cpu().numpy())

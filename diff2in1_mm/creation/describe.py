@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..datasets.source_images import map_loader, transforms_of
-from ..diffusion.conditions.condition import ComposedCaption, Source
+from ..diffusion.conditions.prompts import ComposedCaption
+from ..diffusion.conditions.source import Source
 from ..utils.errors import UserError
 
 

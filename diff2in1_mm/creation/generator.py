@@ -9,7 +9,8 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from ..diffusion.conditions.condition import Prompt
+from ..diffusion.condition import Condition
+from ..diffusion.conditions.prompts import Prompt
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..diffusion.schedules import SOLVERS, PartialSchedule, check_strength, partial_noise_schedule
 from ..utils.errors import UserError
@@ -120,20 +121,20 @@ class PartialNoiseGenerator:
         self,
         diffusion: LatentDiffusion,
         images: Tensor,
-        embeddings: Tensor,
+        condition: Condition,
         seeds: Sequence[int],
         T: int,
         taps: Sequence[str] = (),
     ) -> Generated:
         """Variants of a batch of images.
 
-        Sample ``i`` depends on its image, its embedding, ``seeds[i]`` and ``T`` only: alone it
+        Sample ``i`` depends on its image, its condition, ``seeds[i]`` and ``T`` only: alone it
         comes out the same up to rounding, whatever the batch and the device.
 
         Args:
             diffusion (LatentDiffusion): Always the pretrained model.
             images (Tensor): RGB in [-1, 1], shape (N, 3, H, W), on the model's device.
-            embeddings (Tensor): Shape (N, L, C), or (1, L, C) for all.
+            condition (Condition): Of N rows, or one for all.
             seeds (Sequence[int]): One per image, see :func:`stable_seed`.
             T (int): Step to which all are noised, for example :meth:`strength` of their seeds.
             taps (Sequence[str]): Inner maps to keep of the last U-Net pass.
@@ -152,13 +153,13 @@ class PartialNoiseGenerator:
         noise = sample_noise(generators, latents)
         latents = diffusion.add_noise(latents, noise, schedule.start)
         # Once: a copy from the CPU's memory would wait for the device in every step.
-        embeddings = embeddings.to(diffusion.device, diffusion.dtype)
+        condition = condition.to(diffusion.device, diffusion.dtype)
         negative = self._negative(diffusion)
         maps: dict[str, Tensor] = {}
         last = len(schedule.timesteps) - 1
         for step, timestep in enumerate(schedule.timesteps):
             wanted = taps if step == last else ()
-            output, maps = self._predict(diffusion, latents, timestep, embeddings, negative, wanted)
+            output, maps = self._predict(diffusion, latents, timestep, condition, negative, wanted)
             latents = schedule.scheduler.step(output, timestep, latents, return_dict=False)[0]
         made = diffusion.decode(latents, tuple(images.shape[-2:]))
         if not made.isfinite().all():  # as black pictures they would be labelled and trained on
@@ -191,20 +192,20 @@ class PartialNoiseGenerator:
                 f'negative_prompt = {self.negative_prompt!r} has no effect without guidance: set guidance_scale above 1'
             )
 
-    def _negative(self, diffusion: LatentDiffusion) -> Tensor | None:
-        """What guidance leads away from, shape (1, L, C); None without guidance."""
+    def _negative(self, diffusion: LatentDiffusion) -> Condition | None:
+        """What guidance leads away from, one row; None without guidance."""
         if not self._guided:
             return None
-        embedding = diffusion.text.sequences([self.negative_prompt])  # encoded once, then kept
-        return embedding.to(diffusion.device, diffusion.dtype)
+        negative = diffusion.text.embed([self.negative_prompt])  # encoded once, then kept
+        return negative.to(diffusion.device, diffusion.dtype)
 
     def _predict(
         self,
         diffusion: LatentDiffusion,
         latents: Tensor,
         timestep: int,
-        embeddings: Tensor,
-        negative: Tensor | None,
+        condition: Condition,
+        negative: Condition | None,
         taps: Sequence[str],
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """What the scheduler is told at one step, and the maps of the pass that saw the condition.
@@ -212,7 +213,7 @@ class PartialNoiseGenerator:
         The passes are two, not one of twice the batch: that would take twice the memory, and
         conditions may have another number of tokens.
         """
-        output, maps = diffusion.predict(latents, timestep, embeddings, taps)
+        output, maps = diffusion.predict(latents, timestep, condition, taps)
         output = output.float()
         if negative is not None:
             free = diffusion.predict(latents, timestep, negative)[0].float()

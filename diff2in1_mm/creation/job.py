@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from mmengine.logging import print_log
-from torch import Tensor
 
 from ..datasets.source_images import load_image, turns_images
-from ..diffusion.conditions.condition import Source, check_channels
+from ..diffusion.condition import Condition
+from ..diffusion.conditions.source import Source
 from ..diffusion.latent_diffusion import LatentDiffusion
 from ..store.records import SampleRecord
 from ..store.store import SyntheticStore
@@ -91,7 +91,7 @@ class CreationJob:
         # A sample that is there counts, whatever a note says.
         self._empty = self.store.empty(self.round, self.checkpoint) - self._stored
         self._done = self._stored | self._empty
-        self._static: Tensor | None = None
+        self._static: Condition | None = None
         self._pace = 0.0  # seconds per sample of the last batch
 
     def run(self, whole: Plan, share: Plan, world_size: int) -> None:
@@ -148,18 +148,18 @@ class CreationJob:
         condition, text = self.generator.condition, self.diffusion.text
         if not condition.per_image:
             self._static = condition.embed(text)
-            check_channels(self._static, self.diffusion)
+            self.diffusion.check_condition(self._static)
             return
         with text.kept():
             for part in _parts(batches, _TEXTS_AT_ONCE):
-                check_channels(self._embed_sources(part), self.diffusion)
+                self.diffusion.check_condition(self._embed_sources(part))
 
-    def _embed_sources(self, batches: Sequence[Batch]) -> Tensor:
+    def _embed_sources(self, batches: Sequence[Batch]) -> Condition:
         """Embeddings of all sources of some batches, for the cache."""
         indices = dict.fromkeys(sample.source for batch in batches for sample in batch)
         return self._embed([self._source(index) for index in indices])
 
-    def _embed(self, sources: Sequence[Source]) -> Tensor:
+    def _embed(self, sources: Sequence[Source]) -> Condition:
         return self.generator.condition.embed(self.diffusion.text, sources)
 
     def _source(self, index: int) -> Source:
@@ -182,14 +182,14 @@ class CreationJob:
     def _make_group(self, group: '_Loaded', writer: BackgroundWriter) -> None:
         """Samples with one size and one ``T``."""
         samples = group.samples
-        embeddings = self._static
-        if embeddings is None:
-            embeddings = self._embed([self._source(sample.source) for sample in samples])
+        told = self._static
+        if told is None:
+            told = self._embed([self._source(sample.source) for sample in samples])
         images = torch.from_numpy(group.images).to(self.diffusion.device).permute(0, 3, 1, 2)
         generated, taps = self.generator.generate(
             self.diffusion,
             images.float() / 127.5 - 1,
-            embeddings,
+            told,
             [sample.seed for sample in samples],
             samples[0].T,
             self.labels.tap_names,

@@ -6,7 +6,8 @@ from typing import Any
 from mmengine.registry import DATASETS
 from mmseg.datasets import BaseSegDataset
 
-from ..diffusion.conditions.condition import Captions, Source
+from ..diffusion.conditions.prompts import Captions
+from ..diffusion.conditions.source import Source
 from ..utils.errors import MissingFileError
 from .image_folder import find_images
 from .subset import draw_subset

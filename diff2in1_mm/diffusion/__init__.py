@@ -5,16 +5,11 @@ Knows no task and no data set.
 
 from ..utils.randomness import channel_dropout, sample_noise, seeded_generators, stable_seed
 from .attention_maps import attention_layers, mean_attention
-from .conditions.condition import (
-    Captions,
-    ClassNames,
-    ComposedCaption,
-    OwnCaption,
-    PrecomputedEmbeddings,
-    Prompt,
-    Source,
-    check_channels,
-)
+from .condition import Condition
+from .conditions.class_names import ClassNames
+from .conditions.precomputed import PrecomputedEmbeddings
+from .conditions.prompts import Captions, ComposedCaption, OwnCaption, Prompt
+from .conditions.source import Source
 from .conditions.text import TextEmbedder, clip_tokenizer
 from .latent_diffusion import LatentDiffusion, same_weights
 from .padding import crop_to_stride, pad_to_stride
@@ -25,6 +20,7 @@ __all__ = [
     'Captions',
     'ClassNames',
     'ComposedCaption',
+    'Condition',
     'FeatureTaps',
     'LatentDiffusion',
     'OwnCaption',
@@ -36,7 +32,6 @@ __all__ = [
     'TextEmbedder',
     'attention_layers',
     'channel_dropout',
-    'check_channels',
     'check_strength',
     'clip_tokenizer',
     'crop_to_stride',

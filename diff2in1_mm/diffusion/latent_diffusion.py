@@ -9,6 +9,7 @@ from mmengine.device import get_device
 from torch import Tensor, nn
 
 from ..utils.errors import UserError
+from .condition import Condition
 from .conditions.text import TextEmbedder
 from .loading.embedded import locate
 from .loading.parts import Parts
@@ -210,28 +211,43 @@ class LatentDiffusion(nn.Module):
 
     @torch.no_grad()
     def predict(
-        self, latents: Tensor, timestep: int, embeddings: Tensor, taps: Sequence[str] = ()
+        self, latents: Tensor, timestep: int, condition: Condition, taps: Sequence[str] = ()
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """One U-Net pass.
 
         Args:
             latents (Tensor): Noised latents, shape (N, c, h, w).
             timestep (int): One step for the whole batch.
-            embeddings (Tensor): Conditions, shape (N, L, C) or (1, L, C).
+            condition (Condition): Of N rows, or one for all.
             taps (Sequence[str]): Names of inner maps to keep.
 
         Returns:
             tuple[Tensor, dict[str, Tensor]]: The U-Net's output (epsilon or v), shape (N, c, h, w),
             and the kept maps by name.
         """
-        embeddings = embeddings.to(latents.device, self.dtype, non_blocking=True)
-        embeddings = embeddings.expand(len(latents), -1, -1)
+        condition = condition.to(latents.device, self.dtype).expand(len(latents))
         latents = self._prepare(latents)
         with torch.autocast(latents.device.type, enabled=False), FeatureTaps(self.unet, taps) as maps:
             # on the device: diffusers would copy a number there, and wait for it
             step = torch.full((1,), timestep, device=latents.device)
-            output = self.unet(latents, step, embeddings, return_dict=False)[0]
+            output = self.unet(latents, step, condition.sequence, return_dict=False)[0]
         return output, maps
+
+    def check_condition(self, condition: Condition) -> None:
+        """Compare a condition with what the U-Net takes.
+
+        Args:
+            condition (Condition): Of images.
+
+        Raises:
+            ValueError: It has another number of channels.
+        """
+        channels = condition.sequence.shape[-1]
+        if channels != self.context_dim:
+            raise UserError(
+                f'the condition has {channels} channels, but the U-Net takes {self.context_dim}: '
+                f'make the embeddings with the text encoder of {self.source!r}'
+            )
 
     def fingerprint(self) -> Tensor:
         """A short vector that tells one set of weights from another.

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..creation.describe import SourceDescriber
 from ..creation.plan import source_entry, source_indices
-from ..diffusion.conditions.condition import TextCondition, check_channels
+from ..diffusion.conditions.prompts import TextCondition
 from ..diffusion.latent_diffusion import LatentDiffusion
 
 _AT_ONCE = 512
@@ -30,7 +30,7 @@ def check_condition(condition: Any, diffusion: LatentDiffusion, dataset: Any, li
             sentence with the mend.
     """
     if not condition.per_image:
-        check_channels(condition.embed(diffusion.text), diffusion)
+        diffusion.check_condition(condition.embed(diffusion.text))
         return
     describe, indices = SourceDescriber(dataset, condition), source_indices(dataset)[:limit]
     if describe.wants_classes:
@@ -43,4 +43,4 @@ def check_condition(condition: Any, diffusion: LatentDiffusion, dataset: Any, li
                 diffusion.text.check_lengths([condition.text(source) for source in sources])
                 sources = sources[:1] if start == 0 else []
             if sources:
-                check_channels(condition.embed(diffusion.text, sources), diffusion)
+                diffusion.check_condition(condition.embed(diffusion.text, sources))

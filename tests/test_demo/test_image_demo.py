@@ -209,7 +209,7 @@ def test_caption_names_predicted_classes(demo, segmentor, tmp_path):
     predictor = demo.predictor_for(cfg, segmentor.checkpoint)
     maker.attach(predictor, [args.image])
     asked = []
-    maker._embed = lambda source: (asked.append(source), predictor.model.backbone._embeddings)[1]
+    maker._embed = lambda source: (asked.append(source), predictor.model.backbone._condition)[1]
     image = demo.load_image(args.image)
     prediction = predictor.predict(args.image)
     maker.picture(args.image, image, prediction, image)

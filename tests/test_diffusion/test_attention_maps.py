@@ -6,6 +6,7 @@ from diffusers import UNet2DConditionModel
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
 from diff2in1_mm.diffusion.attention_maps import attention_layers, mean_attention
+from diff2in1_mm.diffusion.condition import Condition
 from diff2in1_mm.diffusion.taps import FeatureTaps
 
 from ..golden_values import Golden
@@ -58,8 +59,8 @@ def test_probabilities_sum_to_one_and_leave_the_pass_as_it_is(diffusion, size):
     layers = attention_layers(diffusion.unet, diffusion.latent_stride)
     assert set(layers) == {8, 16}
     names = sum(layers.values(), [])
-    plain = diffusion.predict(latents, 1, context)[0]
-    output, maps = diffusion.predict(latents, 1, context, names)
+    plain = diffusion.predict(latents, 1, Condition(context))[0]
+    output, maps = diffusion.predict(latents, 1, Condition(context), names)
     assert torch.equal(output, plain) and set(maps) == set(names)
     for stride, chosen in layers.items():
         height, width = (4 * side // stride for side in size)

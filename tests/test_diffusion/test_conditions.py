@@ -5,15 +5,11 @@ from mmengine.registry import MODELS
 from safetensors.torch import save_file
 
 import diff2in1_mm  # noqa: F401
-from diff2in1_mm.diffusion.conditions.condition import (
-    Captions,
-    ClassNames,
-    ComposedCaption,
-    OwnCaption,
-    PrecomputedEmbeddings,
-    Prompt,
-    Source,
-)
+from diff2in1_mm.diffusion.condition import Condition
+from diff2in1_mm.diffusion.conditions.class_names import ClassNames
+from diff2in1_mm.diffusion.conditions.precomputed import PrecomputedEmbeddings
+from diff2in1_mm.diffusion.conditions.prompts import Captions, ComposedCaption, OwnCaption, Prompt
+from diff2in1_mm.diffusion.conditions.source import Source
 
 from ..small_models import assert_same, write_json
 
@@ -22,7 +18,7 @@ SOURCES = [Source('data/train/a.jpg', ('road', 'car', 'sign_symbol')), Source('d
 
 def test_conditions_are_built_from_configs(diffusion):
     condition = MODELS.build(dict(type='Prompt'))
-    assert condition.embed(diffusion.text).shape == (1, 24, 16)
+    assert condition.embed(diffusion.text).sequence.shape == (1, 24, 16)
     assert not condition.per_image
 
 
@@ -47,7 +43,7 @@ def test_captions_come_from_files_and_folders(tmp_path, diffusion):
     for path in (tmp_path / 'folder', tmp_path / 'lines.jsonl', object_):
         condition = Captions(str(path))
         assert condition.per_image
-        assert torch.equal(condition.embed(diffusion.text, SOURCES), expected)
+        assert torch.equal(condition.embed(diffusion.text, SOURCES).sequence, expected)
     with pytest.raises(ValueError, match="no caption for 'c' .c.jpg.: add one, or set `default`"):
         condition.embed(diffusion.text, [Source('c.jpg')])
     assert Captions(object_, default='a photo').text(Source('c.jpg')) == 'a photo'
@@ -74,7 +70,7 @@ def test_images_of_one_name_are_told_apart_by_their_folders(tmp_path):
     save_file({'cat/1': array, 'dog/1.png': array + 1}, tmp_path / 'many.safetensors')
     many = PrecomputedEmbeddings(str(tmp_path / 'many.safetensors'))
     assert torch.equal(
-        many.embed(sources=[Source('x/dog/1.png'), Source('x/cat/1.png')]), torch.stack([array + 1, array])
+        many.embed(sources=[Source('x/dog/1.png'), Source('x/cat/1.png')]).sequence, torch.stack([array + 1, array])
     )
     with pytest.raises(ValueError, match="has no embedding for '1' .*bird"):
         many.embed(sources=[Source('x/bird/1.png')])
@@ -94,7 +90,7 @@ def test_class_names_are_one_averaged_token_each(diffusion):
     diffusion.text._load = load = _with_room(diffusion.text._load)
     condition = ClassNames(['car', 'traffic sign'])
     assert len(condition.templates) == 80
-    tokens = condition.embed(diffusion.text)
+    tokens = condition.embed(diffusion.text).sequence
     assert tokens.shape == (1, 2, 16)
     assert not diffusion.text.in_memory
     # As the encoder gives it for prompts that are padded to its full length.
@@ -115,8 +111,8 @@ def test_class_names_are_encoded_once(diffusion):
     pytest.importorskip('mmseg', reason='the templates come with MMSegmentation')
     loads, load = [], _with_room(diffusion.text._load)
     diffusion.text._load = lambda: loads.append(1) or load()
-    tokens = ClassNames(['car', 'sky']).embed(diffusion.text)
-    assert torch.equal(ClassNames(['sky']).embed(diffusion.text)[0, 0], tokens[0, 1])
+    tokens = ClassNames(['car', 'sky']).embed(diffusion.text).sequence
+    assert torch.equal(ClassNames(['sky']).embed(diffusion.text).sequence[0, 0], tokens[0, 1])
     assert len(loads) == 1
 
 
@@ -147,9 +143,9 @@ def test_precomputed_embeddings_need_no_text_encoder(tmp_path):
     np.save(tmp_path / 'one.npy', array[None].numpy())
     save_file({'a': array, 'b': array + 1}, tmp_path / 'many.safetensors')
     one = PrecomputedEmbeddings(str(tmp_path / 'one.npy'))
-    assert not one.per_image and torch.equal(one.embed(sources=SOURCES)[1], array)
+    assert not one.per_image and torch.equal(one.embed(sources=SOURCES).sequence[1], array)
     many = PrecomputedEmbeddings(str(tmp_path / 'many.safetensors'))
-    assert many.per_image and torch.equal(many.embed(sources=SOURCES)[1], array + 1)
+    assert many.per_image and torch.equal(many.embed(sources=SOURCES).sequence[1], array + 1)
     with pytest.raises(ValueError, match="has no embedding for 'c'"):
         many.embed(sources=[Source('c.jpg')])
 
@@ -166,7 +162,30 @@ def test_unusable_embeddings_are_named(tmp_path):
 
 
 def test_a_fixed_prompt(diffusion):
-    assert torch.equal(Prompt('a car').embed(diffusion.text, SOURCES)[1], diffusion.text.sequences(['a car'])[0])
+    assert torch.equal(
+        Prompt('a car').embed(diffusion.text, SOURCES).sequence[1], diffusion.text.sequences(['a car'])[0]
+    )
+
+
+def test_a_condition_is_moved_expanded_and_joined_in_all_its_fields():
+    one = Condition(
+        torch.randn(1, 5, 8), torch.randn(1, 3), torch.ones(1, 5, dtype=torch.bool), dict(ids=torch.tensor([[1, 2]]))
+    )
+    half = one.to(torch.device('cpu'), torch.bfloat16)
+    assert half.sequence.dtype == half.pooled.dtype == torch.bfloat16
+    assert half.mask.dtype == torch.bool and half.extras['ids'].dtype == torch.int64
+    assert len(one) == 1 and len(one.expand(3)) == 3
+    both = Condition.cat([one, one.expand(2)])
+    assert [tuple(t.shape) for t in (both.sequence, both.pooled, both.mask, both.extras['ids'])] == [
+        (3, 5, 8),
+        (3, 3),
+        (3, 5),
+        (3, 2),
+    ]
+    with pytest.raises(RuntimeError):
+        both.expand(2)
+    with pytest.raises(ValueError, match='must have the same fields'):
+        Condition.cat([one, Condition(one.sequence)])
 
 
 def test_own_caption():

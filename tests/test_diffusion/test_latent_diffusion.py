@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from diff2in1_mm.diffusion import latent_diffusion
+from diff2in1_mm.diffusion.condition import Condition
 from diff2in1_mm.diffusion.latent_diffusion import LatentDiffusion, same_weights
 from diff2in1_mm.diffusion.loading.source import load_parts
 from diff2in1_mm.diffusion.padding import crop_to_stride, pad_to_stride
@@ -52,7 +53,7 @@ def test_prediction_and_noise_equal_plain_diffusers(diffusion, pipeline):
     embeddings = torch.randn(1, 24, 16)
     with torch.no_grad():
         plain = pipeline.unet(noised, 300, embeddings.expand(2, -1, -1)).sample
-    output, maps = diffusion.predict(noised, 300, embeddings, taps=['mid_block'])
+    output, maps = diffusion.predict(noised, 300, Condition(embeddings), taps=['mid_block'])
     assert_same(output, plain)
     assert maps['mid_block'].shape == (2, 32, 2, 2)
 

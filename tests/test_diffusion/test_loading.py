@@ -10,6 +10,7 @@ from diffusers import StableDiffusionPipeline
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
+from diff2in1_mm.diffusion.condition import Condition
 from diff2in1_mm.diffusion.latent_diffusion import LatentDiffusion
 from diff2in1_mm.diffusion.loading import original_layout
 from diff2in1_mm.diffusion.loading.source import trained_side
@@ -38,7 +39,7 @@ def test_a_single_file_gives_the_same_model(original):
         expected = vae.encode(image).latent_dist.mean * 0.18215
         prediction = unet(latents, 400, context).sample
     assert_same(model.encode(image), expected)
-    assert_same(model.predict(latents, 400, context)[0], prediction)
+    assert_same(model.predict(latents, 400, Condition(context))[0], prediction)
 
 
 def test_a_single_file_brings_its_text_encoder(original):

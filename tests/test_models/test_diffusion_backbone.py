@@ -192,7 +192,7 @@ def test_served_maps_replace_the_pass(build, monkeypatch):
 def test_the_last_denoising_pass_gives_features(build):
     backbone, batch = build(), images(33, 48, 2)
     latents = backbone.diffusion.encode(batch)
-    maps = backbone.diffusion.predict(latents, 1, backbone._embeddings, backbone.tap_names)[1]
+    maps = backbone.diffusion.predict(latents, 1, backbone._condition, backbone.tap_names)[1]
     for mine, theirs in zip(backbone.from_taps(maps, (33, 48)), backbone.features(batch)):
         assert torch.equal(mine, theirs)
 

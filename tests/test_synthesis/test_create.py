@@ -77,7 +77,7 @@ def test_a_sample_made_again_alone_is_what_is_stored(model, dataset, tmp_path):
         source = torch.from_numpy(cv2.imread(record.source_path)[..., ::-1].copy())
         source = source.permute(2, 0, 1)[None].float() / 127.5 - 1
         made = generator.generate(
-            diffusion, source, diffusion.text.sequences([record.caption]), [record.seed], record.T
+            diffusion, source, diffusion.text.embed([record.caption]), [record.seed], record.T
         ).images[0]
         pixels = ((made + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
         image, annotation = store.read(record)

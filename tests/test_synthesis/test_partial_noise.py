@@ -7,6 +7,7 @@ from mmengine.registry import MODELS
 
 import diff2in1_mm  # noqa: F401
 from diff2in1_mm.creation.generator import PartialNoiseGenerator
+from diff2in1_mm.diffusion.condition import Condition
 from diff2in1_mm.diffusion.schedules import partial_noise_schedule
 
 from ..small_models import assert_same
@@ -21,7 +22,7 @@ def images(height=33, width=48, count=3):
 
 @pytest.fixture
 def prompt(diffusion):
-    return diffusion.text.sequences(['a street'])
+    return diffusion.text.embed(['a street'])
 
 
 def plain_loop(pipe, image, embedding, seed, posterior):
@@ -57,7 +58,9 @@ def test_ddim_equals_the_released_sampler(diffusion, pipeline, prompt, posterior
     assert generator.steps_for(600) == 50
     batch = images(count=2)
     made = generator.generate(diffusion, batch, prompt, SEEDS[:2], 600).images
-    expected = torch.cat([plain_loop(pipeline, batch[i : i + 1], prompt, SEEDS[i], posterior) for i in range(2)])
+    expected = torch.cat(
+        [plain_loop(pipeline, batch[i : i + 1], prompt.sequence, SEEDS[i], posterior) for i in range(2)]
+    )
     assert_same(made, expected)
 
 
@@ -65,16 +68,17 @@ def test_ddim_equals_the_released_sampler(diffusion, pipeline, prompt, posterior
 def test_a_sample_alone_equals_that_of_a_batch(diffusion, options):
     generator = PartialNoiseGenerator(T=300, **options)
     batch, names = images(), ['mid_block']
-    embeddings = diffusion.text.sequences(['a street', 'a tree', ''])
-    whole = generator.generate(diffusion, batch, embeddings, SEEDS, 300, names)
+    condition = diffusion.text.embed(['a street', 'a tree', ''])
+    rows = [Condition(row[None]) for row in condition.sequence]
+    whole = generator.generate(diffusion, batch, condition, SEEDS, 300, names)
     assert whole.images.shape == batch.shape and whole.images.abs().max() <= 1
     assert whole.taps['mid_block'].shape[:1] == (3,)
     torch.manual_seed(99)  # the global state plays no part
     for i in (2, 0):
-        alone = generator.generate(diffusion, batch[i : i + 1], embeddings[i : i + 1], SEEDS[i : i + 1], 300, names)
+        alone = generator.generate(diffusion, batch[i : i + 1], rows[i], SEEDS[i : i + 1], 300, names)
         assert_same(alone.images[0], whole.images[i], 1e-4)
         assert_same(alone.taps['mid_block'][0], whole.taps['mid_block'][i], 1e-4)
-    other = generator.generate(diffusion, batch[:1], embeddings[:1], [12], 300)
+    other = generator.generate(diffusion, batch[:1], rows[0], [12], 300)
     assert (other.images[0] - whole.images[0]).abs().max() > 0.01 and not other.taps
 
 
@@ -89,7 +93,7 @@ def test_guidance_is_that_of_diffusers(diffusion, pipeline, negative):
     prompt, free = diffusion.text.sequences(['a street', negative])
     batch = images(32, 48, count=2)
     names = ['mid_block']
-    made = generator.generate(diffusion, batch, prompt[None], SEEDS[:2], 300, names)
+    made = generator.generate(diffusion, batch, Condition(prompt[None]), SEEDS[:2], 300, names)
     schedule = partial_noise_schedule(diffusion.schedule, 300, 4, 'ddim')
     for i in range(2):
         latents = diffusion.encode(batch[i : i + 1])
@@ -99,7 +103,7 @@ def test_guidance_is_that_of_diffusers(diffusion, pipeline, negative):
             output = pipeline.unet(torch.cat([latents] * 2), timestep, torch.stack([free, prompt])).sample
             free_output, text_output = output.chunk(2)
             output = free_output + 4.0 * (text_output - free_output)
-            maps = diffusion.predict(latents, timestep, prompt[None], names)[1]
+            maps = diffusion.predict(latents, timestep, Condition(prompt[None]), names)[1]
             latents = schedule.scheduler.step(output, timestep, latents).prev_sample
         assert_same(made.images[i : i + 1], diffusion.decode(latents, (32, 48)), 1e-4)
         assert_same(made.taps['mid_block'][i : i + 1], maps['mid_block'], 1e-4)
@@ -109,8 +113,8 @@ def test_guidance_with_another_number_of_tokens(diffusion):
     """As of class names, one token each; the negative prompt has the text encoder's number."""
     guided = PartialNoiseGenerator(T=300, steps=2, guidance_scale=2.0, condition=dict(type='OwnCaption'))
     plain = PartialNoiseGenerator(T=300, steps=2)
-    embeddings = diffusion.text.sequences(['a street'])[:, :5]
-    made = [g.generate(diffusion, images(), embeddings, SEEDS, 300).images for g in (guided, plain)]
+    condition = Condition(diffusion.text.sequences(['a street'])[:, :5])
+    made = [g.generate(diffusion, images(), condition, SEEDS, 300).images for g in (guided, plain)]
     assert made[0].isfinite().all() and (made[0] - made[1]).abs().max() > 1e-3
 
 
@@ -134,10 +138,10 @@ def test_taps_are_those_of_the_last_pass(diffusion, prompt, monkeypatch):
     passes = []
     predict = diffusion.predict
 
-    def counted(latents, timestep, embeddings, taps=()):
+    def counted(latents, timestep, condition, taps=()):
         passes.append((timestep, tuple(taps)))
         assert latents.dtype == torch.float32
-        return predict(latents, timestep, embeddings, taps)
+        return predict(latents, timestep, condition, taps)
 
     monkeypatch.setattr(diffusion, 'predict', counted)
     generator = PartialNoiseGenerator(T=200, steps=4)
@@ -152,8 +156,8 @@ def test_half_precision_keeps_latents_in_float32(pipeline_folder):
 
     batch, generator = images(count=1), PartialNoiseGenerator(T=200, steps=4)
     full, half = (LatentDiffusion.from_pretrained(pipeline_folder, dtype=dtype) for dtype in ('fp32', 'bf16'))
-    embeddings = full.text.sequences([''])
-    results = [generator.generate(model, batch, embeddings, [1], 200).images for model in (full, half)]
+    condition = full.text.embed([''])
+    results = [generator.generate(model, batch, condition, [1], 200).images for model in (full, half)]
     assert results[1].dtype == torch.float32
     assert_same(results[1], results[0], 0.1)
 

@@ -10,7 +10,7 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from diff2in1_mm.creation.create import create
 from diff2in1_mm.creation.generator import Generated, PartialNoiseGenerator
 from diff2in1_mm.creation.settings import CreationSettings
-from diff2in1_mm.diffusion.conditions.condition import Prompt
+from diff2in1_mm.diffusion.conditions.prompts import Prompt
 from diff2in1_mm.store.store import StoreMismatch, SyntheticStore
 
 from ..small_models import write_json

@@ -9,7 +9,7 @@ from diff2in1_mm.creation.describe import SourceDescriber
 from diff2in1_mm.creation.plan import source_entry
 from diff2in1_mm.datasets.source_images import load_image, map_loader
 from diff2in1_mm.datasets.synthetic_mix import SyntheticMixDataset
-from diff2in1_mm.diffusion.conditions.condition import ComposedCaption
+from diff2in1_mm.diffusion.conditions.prompts import ComposedCaption
 from diff2in1_mm.store.store import SyntheticStore
 from diff2in1_mm.tasks.labellers.source_maps import source_map
 

@@ -13,6 +13,7 @@ from mmengine.utils import track_iter_progress
 from torch import Tensor
 
 from ...utils.errors import NotInstalledError, UserError
+from ..condition import Condition
 
 # Enough for the prompts of a training run; embeddings of Stable Diffusion take 236 kB each.
 _MAX_CACHED = 4096
@@ -67,6 +68,10 @@ class TextEmbedder:
             ValueError: A prompt has more tokens than the text encoder takes.
         """
         return torch.stack(self._embed(texts))
+
+    def embed(self, texts: Sequence[str]) -> Condition:
+        """The condition of images with these prompts, see :meth:`sequences`."""
+        return Condition(self.sequences(texts))
 
     def averaged(self, groups: Sequence[Sequence[str]]) -> Tensor:
         """One vector per group of texts: the mean of the hidden states at their end-of-text tokens.

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from mmengine.logging import print_log
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import nn
 
-from ...diffusion.conditions.condition import check_channels
+from ...diffusion.condition import Condition
 from ...diffusion.latent_diffusion import LatentDiffusion
 from ...utils.errors import UserError
 from ...utils.image_values import swaps_channels
@@ -55,17 +55,17 @@ def check_channel_order(data_preprocessor: nn.Module, input_bgr: bool) -> None:
         )
 
 
-def static_embeddings(model: LatentDiffusion, condition: dict | None) -> Tensor:
-    """Embeddings (1, L, C) of a condition that does not depend on the image."""
+def static_condition(model: LatentDiffusion, condition: dict | None) -> Condition:
+    """One row, which holds for every image."""
     built = MODELS.build(condition or dict(type='Prompt'))
     if built.per_image:
         raise UserError(
             f'{type(built).__name__} describes single images and serves the generator; the '
             'backbone takes Prompt, ClassNames or one PrecomputedEmbeddings for all images'
         )
-    embeddings = built.embed(model.text)
-    check_channels(embeddings, model)
-    return embeddings.to(model.dtype)
+    row = built.embed(model.text)
+    model.check_condition(row)
+    return row.to(torch.device('cpu'), model.dtype)
 
 
 def dtype_for_heads(own: torch.dtype, plain: torch.dtype, device_type: str) -> torch.dtype:

@@ -19,7 +19,7 @@ from ...diffusion.padding import crop_to_stride
 from ...diffusion.taps import Tap, select_taps
 from ...utils.errors import UserError
 from ...utils.randomness import channel_dropout, sample_noise, seeded_generators
-from .backbone_options import check_channel_order, check_options, dtype_for_heads, match_strides, static_embeddings
+from .backbone_options import check_channel_order, check_options, dtype_for_heads, match_strides, static_condition
 from .feature_cache import FeatureCache
 
 # MMDetection's PhotoMetricDistortion cuts nothing off and reaches -1.4 and 2.4; images normalised
@@ -119,7 +119,7 @@ class DiffusionBackbone(BaseModule):
         check_options(model, timestep, feature_dropout, input_std)
         # Past nn.Module's own __setattr__: see the class's docstring.
         object.__setattr__(self, 'diffusion', model)
-        object.__setattr__(self, '_embeddings', static_embeddings(model, condition))
+        object.__setattr__(self, '_condition', static_condition(model, condition))
         self.timestep, self.noise, self.sample_posterior = timestep, noise, sample_posterior
         self.scale_latents, self.feature_dropout = scale_latents, feature_dropout
         self.input_bgr, self.save_frozen = input_bgr, save_frozen
@@ -152,7 +152,7 @@ class DiffusionBackbone(BaseModule):
                 f'{self.tap_strides} that is coarser than the latents: choose other taps, or '
                 'switch it off'
             )
-        tokens = self._embeddings.shape[1]
+        tokens = self._condition.sequence.shape[1]
         totals = [
             total + tokens if stride in self.attention_layers else total
             for total, stride in zip(totals, self.tap_strides)
@@ -173,7 +173,7 @@ class DiffusionBackbone(BaseModule):
         """Move the frozen model along, although it is no submodule."""
         super()._apply(fn, recurse)
         self.diffusion._apply(fn)
-        object.__setattr__(self, '_embeddings', fn(self._embeddings))
+        object.__setattr__(self, '_condition', self._condition.apply(fn))
         return self
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -240,7 +240,7 @@ class DiffusionBackbone(BaseModule):
             generators = seeded_generators(*self._draw('noise'), samples=self._tell_apart(rows))
             noise = sample_noise(generators, latents)
             latents = self.diffusion.add_noise(latents, noise, self.timestep)
-        maps = self.diffusion.predict(latents, self.timestep, self._embeddings, self.tap_names)[1]
+        maps = self.diffusion.predict(latents, self.timestep, self._condition, self.tap_names)[1]
         return self.from_taps(maps, images.shape[-2:], images.dtype)
 
     def from_taps(

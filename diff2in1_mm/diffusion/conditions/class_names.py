@@ -1,0 +1,72 @@
+"""The condition of VPD: one token per class."""
+
+from collections.abc import Sequence
+
+from mmengine.registry import DATASETS, MODELS
+
+from ...utils.errors import NotInstalledError, UserError
+from ..condition import Condition
+from .source import Source
+from .text import TextEmbedder
+
+
+@MODELS.register_module()
+class ClassNames:
+    """One token per class: CLIP's 80 prompt templates, averaged (VPD, Zhao et al. 2023, sec. 3.2).
+
+    Args:
+        classes (Sequence[str] | None): Class names.
+        dataset (str | None): Instead of ``classes``, a data set of MMSeg or MMDet whose metainfo
+            has them, for example 'ADE20KDataset'.
+        templates (str): A template set of MMSegmentation, 'imagenet' (80) or 'vild'. Default
+            'imagenet'.
+
+    Raises:
+        ValueError: Neither or both are given, or the data set has no class names.
+    """
+
+    per_image = False
+
+    def __init__(
+        self, classes: Sequence[str] | None = None, dataset: str | None = None, templates: str = 'imagenet'
+    ) -> None:
+        if (classes is None) == (dataset is None):
+            raise UserError("ClassNames takes either `classes` or `dataset` (for example dataset='ADE20KDataset')")
+        self.classes = list(classes if classes is not None else _classes_of(dataset))
+        self.templates = _templates(templates)
+
+    def embed(self, embedder: TextEmbedder, sources: Sequence[Source] = (Source(),)) -> Condition:
+        """The condition of images.
+
+        Args:
+            embedder (TextEmbedder): Of the diffusion model.
+            sources (Sequence[Source]): n images.
+
+        Returns:
+            Condition: Sequence (n, number of classes, C), the same for all, float32 on the CPU.
+        """
+        tokens = embedder.averaged([[template.format(name) for template in self.templates] for name in self.classes])
+        return Condition(tokens[None]).expand(len(sources))
+
+
+def _classes_of(dataset: str) -> Sequence[str]:
+    for scope in (None, 'mmseg', 'mmdet'):
+        found = DATASETS.get(dataset if scope is None else f'{scope}.{dataset}')
+        if found is not None:
+            break
+    classes = getattr(found, 'METAINFO', {}).get('classes')
+    if not classes:
+        raise UserError(
+            f'the data set {dataset!r} is unknown or has no class names in its METAINFO: give `classes` instead'
+        )
+    return classes
+
+
+def _templates(name: str) -> list[str]:
+    try:
+        from mmseg.utils import get_predefined_templates
+    except ImportError as error:
+        raise NotInstalledError(
+            'ClassNames takes its prompt templates from MMSegmentation: `pip install mmsegmentation`'
+        ) from error
+    return list(get_predefined_templates(name))
