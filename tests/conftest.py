@@ -14,6 +14,8 @@ import pytest  # noqa: E402
 
 from .small_models import save_tiny_pipeline, tiny_pipeline  # noqa: E402
 
+pytest_plugins = ['tests.run_fixtures']
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # MMDetection looks for panopticapi, which is not on PyPI, when it is first imported

@@ -5,7 +5,7 @@ from mmengine.config import Config
 from diff2in1_mm.launch.processes import replace_sync_bn
 
 from .stock_configs import set_all, smaller
-from .test_engine.tiny import CLASSES, config
+from .tiny_runs import CLASSES, config
 
 #: How MMSegmentation's configs normalise.
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]

@@ -16,7 +16,6 @@ from diff2in1_mm.diffusion.schedules import partial_noise_schedule
 from diff2in1_mm.store.store import SyntheticStore
 
 from .test_configs import shrink_segmentor
-from .test_engine.conftest import quick_runner  # noqa: F401
 
 FOLDER = Path(__file__).resolve().parent.parent / 'configs'
 IMAGES = 795  # NYUv2's training images

@@ -17,7 +17,7 @@ from diff2in1_mm.tasks.labellers.detection import DetectionLabeller, ignores_box
 from diff2in1_mm.tasks.labellers.panoptic import PanopticLabeller, PanopticPrediction
 from diff2in1_mm.tasks.labellers.segmentation import SegmentationLabeller, SegmentationPrediction
 
-from ..test_engine.tiny import config
+from ..tiny_runs import config
 
 
 def segmentor(**head):

@@ -16,7 +16,7 @@ import torch
 from mmengine.config import Config
 
 from diff2in1_mm.store.store import SyntheticStore
-from tests.test_synthesis.segmentation import build_model, dataset_config, make_images, model_config
+from tests.tiny_segmentation import build_model, dataset_config, make_images, model_config
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / 'tools' / 'create_data.py'

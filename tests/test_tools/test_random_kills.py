@@ -16,8 +16,8 @@ import torch
 from diff2in1_mm.store.store import SyntheticStore
 from diff2in1_mm.utils.resources import tool_path
 
-from ..test_engine.test_whole_run import with_diffusion
-from ..test_engine.tiny import make_images
+from ..test_self_improving.test_whole_run import with_diffusion
+from ..tiny_runs import make_images
 from .test_train import start, write
 
 KILLS = int(os.environ.get('DIFF2IN1_KILLS', 3))

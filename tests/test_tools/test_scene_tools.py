@@ -15,7 +15,7 @@ from diff2in1_mm.utils.pictures import depth_picture, normals_picture
 
 from ..test_demo import tiny
 from ..test_demo.conftest import demo  # noqa: F401
-from ..test_engine.scenes import SIZE, scene_config
+from ..tiny_scenes import SIZE, scene_config
 from .test_train import tool, write
 
 

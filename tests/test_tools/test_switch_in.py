@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from diff2in1_mm.store.store import SyntheticStore
-from tests.test_engine.tiny import config, make_images
+from tests.tiny_runs import config, make_images
 
 ROOT = Path(__file__).resolve().parents[2]
 

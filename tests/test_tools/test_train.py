@@ -19,9 +19,8 @@ from diff2in1_mm.store.store import SyntheticStore
 from diff2in1_mm.utils.resources import tool_path
 
 from ..conftest import ROOT
-from ..test_engine.conftest import images, quick_runner, tiny_create  # noqa: F401
-from ..test_engine.test_whole_run import with_diffusion
-from ..test_engine.tiny import config
+from ..test_self_improving.test_whole_run import with_diffusion
+from ..tiny_runs import config
 
 
 def tool(name):

@@ -14,7 +14,7 @@ from diff2in1_mm.preflight.creation import check_creation
 from diff2in1_mm.store.store import StoreMismatch, SyntheticStore
 
 from ..small_models import write_json
-from .segmentation import FAST, PALETTE, build_dataset, build_model, make_images
+from ..tiny_segmentation import FAST, PALETTE, build_dataset, build_model, make_images
 
 
 def test_bad_input_is_told_before_the_first_sample(model, dataset, pipeline_folder, tmp_path, monkeypatch):

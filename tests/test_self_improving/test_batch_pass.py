@@ -13,7 +13,7 @@ from diff2in1_mm.self_improving.pseudo_labels import BatchPass, ViewSettings
 from diff2in1_mm.self_improving.theta_c import ThetaC
 from diff2in1_mm.tasks.labellers import labeller_for
 
-from .tiny import config
+from ..tiny_runs import config
 
 
 def build(backbone='TinyBackbone', dropout=0.1):

@@ -13,9 +13,9 @@ from mmengine.runner import Runner
 from diff2in1_mm.datasets.rooms.segmentation import RoomsDataset
 from diff2in1_mm.store.store import SyntheticStore
 
-from .scenes import LOADERS, SIZE, scene_config
-from .tiny import hook_of, train
-from .watch import CountHook
+from ..tiny_runs import hook_of, train
+from ..tiny_scenes import LOADERS, SIZE, scene_config
+from ..watched_runs import CountHook
 
 KEYS = dict(
     normals={'mean', 'median', 'rmse', 'a5', 'a7.5', 'a11.25', 'a22.5', 'a30'},

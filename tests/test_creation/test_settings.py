@@ -14,7 +14,7 @@ from diff2in1_mm.diffusion.conditions.prompts import Prompt
 from diff2in1_mm.store.store import StoreMismatch, SyntheticStore
 
 from ..small_models import write_json
-from .segmentation import build_model, dataset_config, make_images
+from ..tiny_segmentation import build_model, dataset_config, make_images
 
 
 @pytest.fixture

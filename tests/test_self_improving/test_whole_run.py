@@ -8,8 +8,8 @@ from mmengine.runner import Runner
 
 from diff2in1_mm.store.store import SyntheticStore
 
-from .tiny import config, hook_of, train
-from .watch import CountHook
+from ..tiny_runs import config, hook_of, train
+from ..watched_runs import CountHook
 
 
 def with_diffusion(pipeline_folder, *args, hook=None, **kwargs):

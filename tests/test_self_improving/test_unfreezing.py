@@ -5,7 +5,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, MODELS
 
-from .tiny import TinyBackbone, config, train
+from ..tiny_runs import TinyBackbone, config, train
 
 NAME = 'backbone.layers.0.weight'
 

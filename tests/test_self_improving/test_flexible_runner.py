@@ -10,7 +10,7 @@ from mmengine.runner import FlexibleRunner
 from diff2in1_mm.creation import stage as creation_stage
 from diff2in1_mm.utils.atomic_files import is_leftover
 
-from .tiny import config
+from ..tiny_runs import config
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import torch
 from diff2in1_mm.datasets.synthetic_mix import SyntheticMixDataset
 from diff2in1_mm.self_improving.state import SlotVisits
 
-from .tiny import config, train
+from ..tiny_runs import config, train
 
 pytestmark = pytest.mark.usefixtures('tiny_create')
 DRAWN = []

@@ -11,8 +11,8 @@ pytest.importorskip('mmdet')
 from diff2in1_mm.store.store import SyntheticStore  # noqa: E402
 
 from ..detectors import DETECTORS, make_coco, run_config  # noqa: E402
-from .tiny import hook_of, train  # noqa: E402
-from .watch import train_watched  # noqa: E402
+from ..tiny_runs import hook_of, train  # noqa: E402
+from ..watched_runs import train_watched  # noqa: E402
 
 
 @pytest.fixture(scope='module')

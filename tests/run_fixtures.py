@@ -1,3 +1,5 @@
+"""Fixtures of tests that train: labelled images, and runs watched or made short."""
+
 import pytest
 
 from diff2in1_mm.creation import stage as creation_stage
@@ -6,7 +8,7 @@ from diff2in1_mm.diffusion.latent_diffusion import LatentDiffusion
 from diff2in1_mm.preflight import creation as preflight_creation
 from diff2in1_mm.self_improving.pseudo_labels import BatchPass
 
-from . import tiny
+from . import tiny_runs as tiny
 
 
 @pytest.fixture(scope='session')

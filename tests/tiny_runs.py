@@ -189,7 +189,7 @@ def config(
         work_dir=str(work_dir),
         resume=resume,
         launcher='none',
-        custom_imports=dict(imports=['diff2in1_mm', 'tests.test_engine.tiny'], allow_failed_imports=False),
+        custom_imports=dict(imports=['diff2in1_mm', 'tests.tiny_runs'], allow_failed_imports=False),
         experiment_name=f'{osp.basename(work_dir)}_{time.monotonic_ns()}',
         model=dict(
             type='EncoderDecoder',

@@ -11,7 +11,7 @@ from diff2in1_mm.preflight import creation as preflight_creation
 from diff2in1_mm.self_improving.theta_c import ThetaC
 from diff2in1_mm.store.store import SyntheticStore
 
-from .tiny import config, hook_of, train
+from ..tiny_runs import config, hook_of, train
 
 
 @HOOKS.register_module(force=True)

@@ -5,7 +5,7 @@ import pytest
 from diff2in1_mm.self_improving.hook import SelfImprovingHook
 from diff2in1_mm.self_improving.theta_c import ThetaC
 
-from .tiny import config, hook_of, train
+from ..tiny_runs import config, hook_of, train
 
 pytestmark = pytest.mark.usefixtures('tiny_create')
 

@@ -2,7 +2,7 @@
 
 from mmengine.config import Config
 
-from .tiny import config
+from .tiny_runs import config
 
 SIZE = (32, 32)
 LOADERS = dict(normals=dict(type='LoadNormals'), depth=dict(type='LoadDepth', max_depth=20.0))

@@ -6,7 +6,7 @@ from mmengine.runner import Runner
 
 from diff2in1_mm.self_improving.state import check_schedules
 
-from .tiny import config
+from ..tiny_runs import config
 
 pytestmark = pytest.mark.usefixtures('tiny_create')
 

@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-from .test_whole_run import with_diffusion
-from .tiny import train
+from ..test_self_improving.test_whole_run import with_diffusion
+from ..tiny_runs import train
 
 
 def test_four_rows_and_a_column_per_sample(images, tmp_path, pipeline_folder):

@@ -14,7 +14,7 @@ from diff2in1_mm.store.store import SyntheticStore
 from diff2in1_mm.tasks.labellers.source_maps import source_map
 
 from ..archive import archived, from_archive
-from .segmentation import FAST, build_dataset, dataset_config, make_images
+from ..tiny_segmentation import FAST, build_dataset, dataset_config, make_images
 
 LoadAnnotations = pytest.importorskip('mmseg.datasets.transforms').LoadAnnotations
 

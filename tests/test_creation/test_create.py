@@ -18,7 +18,7 @@ from diff2in1_mm.preflight.creation import check_creation
 from diff2in1_mm.store.store import StoreMismatch, SyntheticStore
 
 from ..small_models import write_json
-from .segmentation import CLASSES, FAST, build_dataset, build_model, dataset_config, make_images
+from ..tiny_segmentation import CLASSES, FAST, build_dataset, build_model, dataset_config, make_images
 
 
 def contents(store):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from .segmentation import build_dataset, build_model, make_images
+from ..tiny_segmentation import build_dataset, build_model, make_images
 
 
 @pytest.fixture(scope='module')

@@ -9,7 +9,7 @@ from mmengine.runner import LogProcessor, ValLoop
 
 from diff2in1_mm.hooks.summary import RunSummary, Stopwatch, log_latest, logs_after, plain_metrics
 
-from .tiny import config, make_images, train
+from ..tiny_runs import config, make_images, train
 
 
 def test_metrics_become_plain_numbers():

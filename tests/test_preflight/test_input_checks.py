@@ -10,7 +10,7 @@ pytest.importorskip('mmseg')
 from diff2in1_mm.preflight import run as run_checks  # noqa: E402
 from diff2in1_mm.preflight.run import check_inputs  # noqa: E402
 
-from . import tiny  # noqa: E402
+from .. import tiny_runs as tiny  # noqa: E402
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from diff2in1_mm.creation.stage import together
 from diff2in1_mm.utils import models
 from diff2in1_mm.utils.models import seed_of_run
 
-from .tiny import config, hook_of, train
+from ..tiny_runs import config, hook_of, train
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ pytest.importorskip('mmseg')
 from diff2in1_mm.store.store import SyntheticStore  # noqa: E402
 
 from ..segmentors import OF_MMDET, SEGMENTORS, segmentor_config  # noqa: E402
-from .tiny import make_images, train  # noqa: E402
-from .watch import train_watched  # noqa: E402
+from ..tiny_runs import make_images, train  # noqa: E402
+from ..watched_runs import train_watched  # noqa: E402
 
 
 @pytest.fixture(scope='module')
