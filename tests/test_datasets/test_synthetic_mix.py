@@ -236,15 +236,17 @@ def test_mosaic_keeps_kinds_apart(tmp_path):
     assert mix[5]['inputs'].shape[1:] == (6, 8)
 
 
-def test_over_a_detection_data_set(bccd):
+def test_over_a_detection_data_set(tmp_path):
     pytest.importorskip('mmdet')
+    from ..detectors import CLASSES, make_coco
+
     mix = SyntheticMixDataset(
         dict(
             type='mmdet.CocoDataset',
-            data_root=str(bccd),
-            ann_file='annotations/val.json',
-            data_prefix=dict(img='images'),
-            metainfo=dict(classes=('RBC', 'WBC', 'Platelets')),
+            data_root=str(make_coco(tmp_path / 'shapes')),
+            ann_file='instances.json',
+            data_prefix=dict(img=''),
+            metainfo=dict(classes=CLASSES),
             indices=4,
             pipeline=[
                 dict(type='LoadImageFromFile'),
