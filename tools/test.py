@@ -158,7 +158,7 @@ def main(argv=None) -> None:
         content = read_checkpoint(args.checkpoint)
     except (OSError, ImportError, ValueError) as error:
         parser.exit(2, f'{parser.prog}: {error}\n')
-    with told_in_a_sentence(parser.prog):
+    with told_in_a_sentence(parser.prog, cfg.work_dir):
         prepare_processes(cfg)
         runner = Runner.from_cfg(cfg)
         load_weights(runner.model, content, args.checkpoint)  # the Runner would only warn

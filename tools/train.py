@@ -93,6 +93,9 @@ def prepare(args: argparse.Namespace) -> Config:
             'to --resume, or remove that file to start anew',
         )
     check_writable(cfg.work_dir, '--work-dir')
+    dataset = cfg.train_dataloader.dataset
+    if type_name(dataset) == 'SyntheticMixDataset' and dataset.get('store'):
+        check_writable(dataset.store, "SyntheticMixDataset's store")
     check_hook_data(cfg)
     check_data(cfg, 'train_dataloader', 'val_dataloader')
     if find_hook(cfg, 'SelfImprovingHook') is None:  # which does both itself
@@ -143,7 +146,7 @@ def main(argv=None) -> None:
         cfg = prepare(args)
     except (OSError, ImportError, ValueError) as error:
         parser.exit(2, f'{parser.prog}: {error}\n')
-    with told_in_a_sentence(parser.prog):
+    with told_in_a_sentence(parser.prog, cfg.work_dir):
         prepare_processes(cfg)
         if 'runner_type' in cfg:
             from mmengine.registry import RUNNERS

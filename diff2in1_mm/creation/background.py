@@ -8,6 +8,8 @@ from typing import Any
 
 from mmengine.logging import print_log
 
+from ..utils.errors import first_line
+
 _LOG_SECONDS = 60.0
 
 
@@ -39,12 +41,12 @@ class BackgroundWriter:
         return self
 
     def __exit__(self, kind, error, trace) -> None:
-        try:
-            if kind is None:
-                self.flush()
-        finally:
-            # After an error what was submitted is still written: whole samples that count.
-            self._pool.shutdown(wait=True)
+        # After an error what was submitted is still written: whole samples that count.
+        self._pool.shutdown(wait=True)
+        if kind is None:
+            self.flush()
+        for failure in filter(None, (call.exception() for call in self._pending)):
+            print_log(f'Beside this a write failed: {first_line(failure)}.', 'current', level=30)
 
 
 class Progress:

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import os.path as osp
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,8 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 
-from ..utils.atomic_files import remove_leftovers, write_atomic
+from ..utils.atomic_files import remove_leftovers, write_atomic, writing
+from ..utils.errors import UnusableFileError, first_line
 
 __all__ = ['AtomicCheckpointHook', 'AtomicLocalBackend']
 
@@ -45,13 +47,29 @@ def _written_whole(save: Callable) -> Callable:
             return
         folder, name = osp.split(filename)
         temporary = osp.join(folder, f'.{name}.{uuid.uuid4().hex}.tmp')  # a leftover if killed
-        save(filename=temporary, **kwargs)
-        if is_main_process():
-            with open(temporary, 'rb+') as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, filename)
+        with writing(filename), _streams_named(filename):
+            save(filename=temporary, **kwargs)
+            if is_main_process():
+                with open(temporary, 'rb+') as file:
+                    os.fsync(file.fileno())
+                os.replace(temporary, filename)
 
     return wrapped
+
+
+@contextlib.contextmanager
+def _streams_named(path: str) -> Iterator[None]:
+    """Names the path where ``torch.save`` cannot write on, of which it says a ``RuntimeError`` without one."""
+    try:
+        yield
+    except RuntimeError as error:
+        if 'PytorchStreamWriter' not in str(error) and 'file write failed' not in str(error):
+            raise
+        free = shutil.disk_usage(osp.dirname(path) or '.').free
+        raise UnusableFileError(
+            f'{path} could not be written ({first_line(error)}; {free / 2**20:.0f} MiB are free there): free some '
+            'space, then --resume'
+        ) from error
 
 
 class _RemovalsLast:

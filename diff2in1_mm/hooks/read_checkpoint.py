@@ -1,17 +1,20 @@
 """What the tools are given, looked at before the long work: checkpoints, devices, folders."""
 
 import glob
+import io
 import os.path as osp
 import re
 from collections import OrderedDict
 from collections.abc import Iterable
+from typing import Any
 
 import torch
+from mmengine.fileio import get
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
-from ..utils.errors import MissingFileError, NotAFileError, UserError, first_line
+from ..utils.errors import MissingFileError, NotAFileError, UnusableFileError, UserError, first_line
 
 __all__ = ['check_checkpoint', 'load_weights', 'newest_checkpoint', 'read_checkpoint']
 
@@ -21,6 +24,9 @@ _FREE = re.compile(
     r'^data_preprocessor\.|^auxiliary_head\.|^ema_|'
     r'(^|\.)(num_batches_tracked|relative_position_index)$'
 )
+
+# Names that MMEngine looks up in tables of published weights; it reads those of torch's hub by torch's own means.
+_NAMED = ('torchvision://', 'modelzoo://', 'open-mmlab://', 'openmmlab://', 'mmcls://')
 
 
 def check_checkpoint(
@@ -60,16 +66,20 @@ def read_checkpoint(path: str) -> dict:
     """
     try:
         if '://' in path:
-            content = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+            content = _read_remote(path)
         else:
             content = torch.load(path, map_location='cpu', weights_only=True, mmap=_is_zip(path))
+    except OSError as error:  # no permission, a disk that fails, a server that does not answer
+        raise UnusableFileError(f'{path} cannot be read ({first_line(error)}): see to that, or give another') from error
     except Exception as error:  # torch raises several kinds on foreign files
-        foreign = _is_zip(path) and 'eights only' in str(error)
+        foreign = ('://' in path or _is_zip(path)) and 'eights only' in str(error)
         raise UserError(
             f'{path} cannot be read as a checkpoint of MMEngine ('
             + (
                 'it holds Python objects beside weights, which could run code'
                 if foreign
+                else first_line(error)
+                if '://' in path
                 else 'it is damaged'
                 if _is_zip(path)
                 else 'it is no file of torch.save, or damaged'
@@ -82,6 +92,13 @@ def read_checkpoint(path: str) -> dict:
             'by name): give one that tools/train.py wrote'
         )
     return content
+
+
+def _read_remote(path: str) -> Any:
+    """What a remote checkpoint holds: bytes of a file client (``s3://``, ``http://``), never code."""
+    if path.startswith(_NAMED):
+        return CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    return torch.load(io.BytesIO(get(path)), map_location='cpu', weights_only=True)
 
 
 def _is_zip(path: str) -> bool:

@@ -1,11 +1,15 @@
 """Devices and folders that a command names, looked at before the long work."""
 
+import errno
+import os
 import os.path as osp
 import tempfile
 
 import torch
 
-from ..utils.errors import UnusableFileError, UserError, first_line
+from ..utils.errors import UnusableFileError, UserError, first_line, why_not_written
+
+_LEAST_SPACE = 64 * 1024  # bytes
 
 
 def check_device(device: str | None) -> None:
@@ -48,8 +52,13 @@ def check_writable(folder: str, option: str) -> None:
     while not osp.lexists(place):
         place = osp.dirname(place)
     try:
-        tempfile.TemporaryFile(dir=place).close()
+        with tempfile.TemporaryFile(dir=place) as file:
+            file.write(bytes(_LEAST_SPACE))  # a full disk still takes an empty file
+            file.flush()
+            os.fsync(file.fileno())
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UnusableFileError(f'{option}: {why_not_written(error, folder)}') from error
         raise UnusableFileError(
             f'{option} {folder} cannot be written ({place}: {error.strerror}): give another folder'
         ) from error

@@ -30,7 +30,7 @@ from mmengine.logging import print_log
 
 from ..tasks.codecs import annotation_codec
 from ..tasks.codecs.png import encode_png
-from ..utils.atomic_files import is_leftover, write_atomic
+from ..utils.atomic_files import is_leftover, write_atomic, writing
 from ..utils.errors import MissingFileError, UnusableFileError, UserError
 from .records import SampleRecord
 
@@ -102,12 +102,13 @@ class SyntheticStore:
             raise StoreMismatch(f'{root} is a file: give a new or empty folder for the store.')
         if root.is_dir() and not (root / 'store.json').exists():
             _refuse_other_content(root)
-        root.mkdir(parents=True, exist_ok=True)
-        with _lock(root):
-            _begin_or_continue(root, purpose)
-            for folder in (_IMAGES, _ANNOTATIONS, _RECORDS):
-                (root / folder).mkdir(exist_ok=True)
-            _remove_leftovers(root)
+        with writing(root):
+            root.mkdir(parents=True, exist_ok=True)
+            with _lock(root):
+                _begin_or_continue(root, purpose)
+                for folder in (_IMAGES, _ANNOTATIONS, _RECORDS):
+                    (root / folder).mkdir(exist_ok=True)
+                _remove_leftovers(root)
         return cls(root)
 
     @staticmethod

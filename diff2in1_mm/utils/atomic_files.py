@@ -4,9 +4,31 @@ import contextlib
 import os
 import re
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
+from .errors import UnusableFileError, why_not_written
+
 _LEFTOVER = re.compile(r'\..+\.[0-9a-f]{32}\.tmp')
+
+
+@contextlib.contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Names the path where the system refuses a write inside: a full disk, a quota, missing permission.
+
+    Args:
+        path (str | Path): What is written; the sentence names the system's own path where it tells one.
+
+    Raises:
+        UnusableFileError: Instead of the system's ``OSError`` of these kinds; others pass.
+    """
+    try:
+        yield
+    except OSError as error:
+        sentence = why_not_written(error, path)
+        if sentence is None:
+            raise
+        raise UnusableFileError(sentence) from error
 
 
 def write_atomic(path: str | Path, content: bytes) -> None:
@@ -17,19 +39,24 @@ def write_atomic(path: str | Path, content: bytes) -> None:
     Args:
         path (str | Path): Its folder is made where it is missing.
         content (bytes): The whole file.
+
+    Raises:
+        UnusableFileError: There is no space or no permission, see :func:`writing`; the old file is as it was.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.{path.name}.{uuid.uuid4().hex}.tmp')
-    try:
-        with open(temporary, 'wb') as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, 'wb') as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):  # such as a folder that cannot be entered: the first error counts
+                temporary.unlink(missing_ok=True)
+            raise
     _sync_folder(path.parent)
 
 

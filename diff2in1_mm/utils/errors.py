@@ -1,6 +1,7 @@
 """Faults that this package names are told in one sentence; all others keep their traceback."""
 
 import difflib
+import errno
 import inspect
 import os.path as osp
 import re
@@ -8,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -59,6 +61,31 @@ def first_line(error: BaseException) -> str:
     """What an error of a library says, short enough to be part of a sentence."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:200].rstrip('. ')
+
+
+_UNWRITTEN = {
+    errno.ENOSPC: 'no space left for {}: free some, then --resume',
+    errno.EDQUOT: 'the disk quota is used up at {}: free some space, then --resume',
+    errno.EROFS: '{} lies on a read-only file system: give a folder that can be written',
+    errno.EACCES: 'no permission for {}: change its owner or mode, or give another path',
+    errno.EPERM: 'no permission for {}: change its owner or mode, or give another path',
+}
+
+
+def why_not_written(error: OSError, path: str | Path | None = None) -> str | None:
+    """The sentence about a file that the system does not let be written.
+
+    Args:
+        error (OSError): Of the system.
+        path (str | Path | None): What was written. None: what the error itself names.
+
+    Returns:
+        str | None: None for errors of other kinds, and where nobody knows the path.
+    """
+    path = path or error.filename
+    if error.errno not in _UNWRITTEN or isinstance(error, UserError) or path is None:
+        return None
+    return _UNWRITTEN[error.errno].format(path)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -180,7 +207,7 @@ def _unknown_type(frame: FrameType) -> str | None:
 
 
 @contextmanager
-def told_in_a_sentence(prog: str) -> Iterator[None]:
+def told_in_a_sentence(prog: str, folder: str | None = None) -> Iterator[None]:
     """Ends the program with ``PROG: SENTENCE`` and status 2 where bad input was named inside.
 
     MMEngine's registries put an error into another one that names the class they were building;
@@ -188,15 +215,19 @@ def told_in_a_sentence(prog: str) -> Iterator[None]:
 
     Args:
         prog (str): How the program is called.
+        folder (str | None): Where it writes, for errors of a full disk that name no file.
 
     Raises:
-        SystemExit: A :class:`UserError`, or a name was misspelt (:func:`misspellings_named`).
+        SystemExit: A :class:`UserError`, a name was misspelt (:func:`misspellings_named`), or a file could not be
+            written (:func:`why_not_written`), such as a log of MMEngine.
     """
     try:
         with misspellings_named():
             yield
     except Exception as error:
         named = _innermost(error)
+        if named is None and isinstance(error, OSError):
+            named = why_not_written(error, error.filename or folder)
         if named is None:
             raise
         print(f'{prog}: {named}', file=sys.stderr)
