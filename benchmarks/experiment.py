@@ -20,7 +20,7 @@ from mmengine.registry import TRANSFORMS
 from mmengine.runner import Runner
 from scipy.stats import ttest_rel
 
-from diff2in1_mm.diffusion.latent_diffusion import LatentDiffusion
+from diff2in1_mm.diffusion.stable_diffusion import LatentDiffusion
 from diff2in1_mm.models.backbones.feature_cache import FeatureCache
 from diff2in1_mm.utils.atomic_files import write_atomic
 from diff2in1_mm.utils.randomness import stable_seed

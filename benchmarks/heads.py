@@ -20,7 +20,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from diff2in1_mm.diffusion.condition import Condition
-from diff2in1_mm.diffusion.latent_diffusion import LatentDiffusion
+from diff2in1_mm.diffusion.stable_diffusion import LatentDiffusion
 from diff2in1_mm.diffusion.taps import select_taps
 
 _STRIDES = (8, 16, 32, 64)  # of Stable Diffusion's maps, which the released head is made for

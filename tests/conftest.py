@@ -85,6 +85,6 @@ def pipeline_folder(tmp_path_factory):
 @pytest.fixture
 def diffusion(pipeline_folder):
     """The tiny model, loaded anew for each test."""
-    from diff2in1_mm.diffusion.latent_diffusion import LatentDiffusion
+    from diff2in1_mm.diffusion.stable_diffusion import LatentDiffusion
 
     return LatentDiffusion.from_pretrained(pipeline_folder)

@@ -4,7 +4,7 @@ import pytest
 
 from diff2in1_mm.creation import stage as creation_stage
 from diff2in1_mm.creation.fingerprints import parameters_digest
-from diff2in1_mm.diffusion.latent_diffusion import LatentDiffusion
+from diff2in1_mm.diffusion.stable_diffusion import LatentDiffusion
 from diff2in1_mm.preflight import creation as preflight_creation
 from diff2in1_mm.self_improving.pseudo_labels import BatchPass
 

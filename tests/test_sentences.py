@@ -7,8 +7,8 @@ from mmengine.registry import DATASETS, HOOKS, MODELS, Registry
 import diff2in1_mm
 from diff2in1_mm.creation.settings import CreationSettings
 from diff2in1_mm.datasets.rooms.render import render_room
-from diff2in1_mm.diffusion.latent_diffusion import LatentDiffusion
 from diff2in1_mm.diffusion.schedules import check_strength
+from diff2in1_mm.diffusion.stable_diffusion import LatentDiffusion
 from diff2in1_mm.utils.errors import has_no_option, options_of, told_in_a_sentence
 
 

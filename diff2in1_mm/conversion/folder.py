@@ -10,7 +10,7 @@ from mmengine.registry import MODELS, init_default_scope
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..diffusion.latent_diffusion import LatentDiffusion
+from ..diffusion.stable_diffusion import LatentDiffusion
 from ..diffusion.taps import select_taps
 from ..pretraining.pipeline_files import replace_folder
 from ..utils.errors import UserError

@@ -15,6 +15,7 @@ from ..diffusion.attention_maps import attention_layers
 from ..diffusion.loading.original_layout import UNET, VAE
 from ..diffusion.loading.original_parts import build_parts
 from ..diffusion.loading.parts import Parts
+from ..diffusion.padding import latent_stride
 from ..diffusion.taps import select_taps, unet_taps
 from ..utils.errors import UserError
 from .converted import Converted, Keys
@@ -165,7 +166,7 @@ def _mean_scene(texts: Tensor) -> Tensor:
 
 def _outputs(parts: Parts, tokens: int) -> tuple[list[int], list[int], list[int]]:
     """Strides and channels of the decoder's maps, and channels with attention maps."""
-    stride = 2 ** (len(parts.vae.config.block_out_channels) - 1)
+    stride = latent_stride(parts.vae.config)
     taps = [group[0] for group in select_taps(unet_taps(parts.unet, stride), 'decoder')]
     layers = attention_layers(parts.unet, stride)
     return (

@@ -7,7 +7,8 @@ from mmengine.dist import get_rank, get_world_size
 from torch import nn
 
 from ..datasets.source_images import transforms_of
-from ..diffusion.latent_diffusion import LatentDiffusion
+from ..diffusion.contract import DiffusionModel
+from ..diffusion.families import load_diffusion
 from ..store.store import SyntheticStore
 from ..utils.errors import UserError
 from ..utils.models import evaluating
@@ -94,7 +95,7 @@ def labels_of(model: nn.Module, settings: CreationSettings, dataset: Any) -> Bat
     return labels
 
 
-def diffusion_of(model: nn.Module, settings: CreationSettings, device: str | None = None) -> LatentDiffusion:
+def diffusion_of(model: nn.Module, settings: CreationSettings, device: str | None = None) -> DiffusionModel:
     """The diffusion model that generates: the backbone's, or the one that the settings name.
 
     Args:
@@ -103,14 +104,14 @@ def diffusion_of(model: nn.Module, settings: CreationSettings, device: str | Non
         device (str | None): For one that the settings name; None: the model's.
 
     Returns:
-        LatentDiffusion: The backbone's own, or a new one.
+        DiffusionModel: The backbone's own, or a new one.
 
     Raises:
         ValueError: There is none, it cannot decode, or it cannot label as the settings ask.
     """
     own = getattr(model.backbone, 'diffusion', None)
     if settings.diffusion is None:
-        if not isinstance(own, LatentDiffusion):
+        if not isinstance(own, DiffusionModel):
             raise UserError(
                 f'{type(model.backbone).__name__} has no diffusion model to generate '
                 'with: set creation.diffusion to the source of one'
@@ -128,4 +129,4 @@ def diffusion_of(model: nn.Module, settings: CreationSettings, device: str | Non
         )
     options = settings.diffusion
     options = dict(source=options) if isinstance(options, str) else dict(options)
-    return LatentDiffusion.from_pretrained(**options).to(device or next(model.parameters()).device)
+    return load_diffusion(**options).to(device or next(model.parameters()).device)

@@ -12,7 +12,7 @@ import torch
 from mmengine.dist import broadcast_object_list, get_world_size
 from torch import nn
 
-from ..diffusion.latent_diffusion import LatentDiffusion
+from ..diffusion.contract import DiffusionModel
 from ..store.store import StoreMismatch, SyntheticStore, read_purpose
 from .batch_labels import BatchLabels
 from .plan import source_entry, source_indices
@@ -52,12 +52,7 @@ def parameters_digest(model: nn.Module) -> str:
 
 
 def creation_settings(
-    dataset: Any,
-    labels: BatchLabels,
-    diffusion: LatentDiffusion,
-    settings: CreationSettings,
-    seed: int,
-    checkpoint: str,
+    dataset: Any, labels: BatchLabels, diffusion: DiffusionModel, settings: CreationSettings, seed: int, checkpoint: str
 ) -> dict[str, Any]:
     """Everything that samples depend on, in readable form.
 
@@ -67,7 +62,7 @@ def creation_settings(
     Args:
         dataset: See :func:`source_indices`.
         labels (BatchLabels): What labels.
-        diffusion (LatentDiffusion): What generates.
+        diffusion (DiffusionModel): What generates.
         settings (CreationSettings): Of the creation.
         seed (int): Of the run.
         checkpoint (str): :func:`parameters_digest` of the model.
@@ -114,7 +109,7 @@ def open_store(
     store: str | SyntheticStore,
     dataset: Any,
     labels: BatchLabels,
-    diffusion: LatentDiffusion,
+    diffusion: DiffusionModel,
     settings: CreationSettings,
     seed: int,
     round: int,

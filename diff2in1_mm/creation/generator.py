@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..diffusion.condition import Condition
 from ..diffusion.conditions.prompts import Prompt
-from ..diffusion.latent_diffusion import LatentDiffusion
-from ..diffusion.schedules import SOLVERS, PartialSchedule, check_strength, partial_noise_schedule
+from ..diffusion.contract import DiffusionModel
+from ..diffusion.schedules import SOLVERS, PartialSchedule, check_strength
 from ..utils.errors import UserError
 from ..utils.randomness import sample_noise, stable_seed
 
@@ -81,11 +81,11 @@ class PartialNoiseGenerator:
         self.guidance_scale, self.negative_prompt = guidance_scale, negative_prompt
         self._check_guidance()
 
-    def check_model(self, diffusion: LatentDiffusion) -> None:
+    def check_model(self, diffusion: DiffusionModel) -> None:
         """Ask a diffusion model for what :meth:`generate` will need of it.
 
         Args:
-            diffusion (LatentDiffusion): What is to generate.
+            diffusion (DiffusionModel): What is to generate.
 
         Raises:
             ValueError: Its noise schedule has no such step, or its text encoder does not take the
@@ -102,8 +102,8 @@ class PartialNoiseGenerator:
                 f'{error}; guidance embeds the negative prompt, and guidance_scale=1 does without it'
             ) from error
 
-    def _schedule(self, diffusion: LatentDiffusion, T: int) -> PartialSchedule:
-        return partial_noise_schedule(diffusion.schedule, T, self.steps_for(T), self.solver)
+    def _schedule(self, diffusion: DiffusionModel, T: int) -> PartialSchedule:
+        return diffusion.partial_schedule(T, self.steps_for(T), self.solver)
 
     def steps_for(self, T: int) -> int:
         """U-Net passes from step ``T``."""
@@ -119,7 +119,7 @@ class PartialNoiseGenerator:
     @torch.no_grad()
     def generate(
         self,
-        diffusion: LatentDiffusion,
+        diffusion: DiffusionModel,
         images: Tensor,
         condition: Condition,
         seeds: Sequence[int],
@@ -132,7 +132,7 @@ class PartialNoiseGenerator:
         comes out the same up to rounding, whatever the batch and the device.
 
         Args:
-            diffusion (LatentDiffusion): Always the pretrained model.
+            diffusion (DiffusionModel): Always the pretrained model.
             images (Tensor): RGB in [-1, 1], shape (N, 3, H, W), on the model's device.
             condition (Condition): Of N rows, or one for all.
             seeds (Sequence[int]): One per image, see :func:`stable_seed`.
@@ -192,7 +192,7 @@ class PartialNoiseGenerator:
                 f'negative_prompt = {self.negative_prompt!r} has no effect without guidance: set guidance_scale above 1'
             )
 
-    def _negative(self, diffusion: LatentDiffusion) -> Condition | None:
+    def _negative(self, diffusion: DiffusionModel) -> Condition | None:
         """What guidance leads away from, one row; None without guidance."""
         if not self._guided:
             return None
@@ -201,7 +201,7 @@ class PartialNoiseGenerator:
 
     def _predict(
         self,
-        diffusion: LatentDiffusion,
+        diffusion: DiffusionModel,
         latents: Tensor,
         timestep: int,
         condition: Condition,

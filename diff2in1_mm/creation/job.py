@@ -14,7 +14,7 @@ from mmengine.logging import print_log
 from ..datasets.source_images import load_image, turns_images
 from ..diffusion.condition import Condition
 from ..diffusion.conditions.source import Source
-from ..diffusion.latent_diffusion import LatentDiffusion
+from ..diffusion.contract import DiffusionModel
 from ..store.records import SampleRecord
 from ..store.store import SyntheticStore
 from ..utils.errors import UserError
@@ -75,7 +75,7 @@ class CreationJob:
     dataset: Any
     store: SyntheticStore
     generator: PartialNoiseGenerator
-    diffusion: LatentDiffusion
+    diffusion: DiffusionModel
     labels: BatchLabels
     settings: CreationSettings
     round: int

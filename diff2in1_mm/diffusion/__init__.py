@@ -11,9 +11,11 @@ from .conditions.precomputed import PrecomputedEmbeddings
 from .conditions.prompts import Captions, ComposedCaption, OwnCaption, Prompt
 from .conditions.source import Source
 from .conditions.text import TextEmbedder, clip_tokenizer
-from .latent_diffusion import LatentDiffusion, same_weights
+from .contract import DiffusionModel, same_weights
+from .families import load_diffusion
 from .padding import crop_to_stride, pad_to_stride
 from .schedules import PartialSchedule, check_strength, partial_noise_schedule
+from .stable_diffusion import LatentDiffusion
 from .taps import FeatureTaps, Tap, select_taps, unet_taps
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     'ClassNames',
     'ComposedCaption',
     'Condition',
+    'DiffusionModel',
     'FeatureTaps',
     'LatentDiffusion',
     'OwnCaption',
@@ -35,6 +38,7 @@ __all__ = [
     'check_strength',
     'clip_tokenizer',
     'crop_to_stride',
+    'load_diffusion',
     'mean_attention',
     'pad_to_stride',
     'partial_noise_schedule',

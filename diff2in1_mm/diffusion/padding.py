@@ -1,9 +1,20 @@
 """Images of any size: padding to the model's stride, and cropping back."""
 
 import math
+from collections.abc import Mapping
 
 import torch.nn.functional as F
 from torch import Tensor
+
+
+def latent_stride(vae: Mapping) -> int:
+    """Image pixels per latent element of an autoencoder, by its config: each block but one halves the sides."""
+    return 2 ** (len(vae['block_out_channels']) - 1)
+
+
+def image_stride(vae: Mapping, unet: Mapping) -> int:
+    """What image sides must be divisible by for an autoencoder and a U-Net on its latents, by their configs."""
+    return latent_stride(vae) * 2 ** (len(unet['block_out_channels']) - 1)
 
 
 def pad_to_stride(images: Tensor, stride: int) -> Tensor:

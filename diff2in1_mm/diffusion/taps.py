@@ -6,28 +6,45 @@ replaced by the upsampler's output.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..utils.errors import UserError
 from .attention_maps import attention_probabilities
 
 
-class Tap(NamedTuple):
-    """One inner map of the U-Net.
+@dataclass(frozen=True)
+class Tap:
+    """One inner map of a denoiser.
 
     Attributes:
         name: Path of the module whose output it is, for example ``up_blocks.1.attentions.0``.
         stride: Image pixels per element of the map.
         channels: Channels of the map.
+        role: 'encoder', 'middle' or 'decoder'.
     """
 
     name: str
     stride: int
     channels: int
+    role: str = 'decoder'
+
+    def to_map(self, output: Any, size: tuple[int, int]) -> Tensor:
+        """What the module gives, as a map; families whose blocks give tokens reshape them.
+
+        Args:
+            output: Of the module.
+            size (tuple[int, int]): Height and width of the padded images, in pixels.
+
+        Returns:
+            Tensor: Shape (N, channels, h, w).
+        """
+        # Transformer blocks of U-Nets answer with a tuple of one.
+        return output[0] if isinstance(output, tuple) else output
 
 
 def unet_taps(unet: UNet2DConditionModel, latent_stride: int) -> list[Tap]:
@@ -41,36 +58,36 @@ def unet_taps(unet: UNet2DConditionModel, latent_stride: int) -> list[Tap]:
         list[Tap]: Encoder, middle block (if there is one), decoder, each in the order of execution.
     """
     stride = latent_stride
-    taps = [Tap('conv_in', stride, unet.conv_in.out_channels)]
+    taps = [Tap('conv_in', stride, unet.conv_in.out_channels, 'encoder')]
     for i, block in enumerate(unet.down_blocks):
         path = f'down_blocks.{i}'
-        taps += [_layer_tap(block, path, j, stride) for j in range(len(block.resnets))]
+        taps += [_layer_tap(block, path, j, stride, 'encoder') for j in range(len(block.resnets))]
         if block.downsamplers is not None:
             stride *= 2
             channels = block.downsamplers[0].out_channels
-            taps.append(Tap(f'{path}.downsamplers.0', stride, channels))
+            taps.append(Tap(f'{path}.downsamplers.0', stride, channels, 'encoder'))
     if unet.mid_block is not None:  # distilled models may have none, as BK-SDM-Small
-        taps.append(Tap('mid_block', stride, unet.mid_block.resnets[-1].out_channels))
+        taps.append(Tap('mid_block', stride, unet.mid_block.resnets[-1].out_channels, 'middle'))
     for i, block in enumerate(unet.up_blocks):
-        layers = [_layer_tap(block, f'up_blocks.{i}', j, stride) for j in range(len(block.resnets))]
+        layers = [_layer_tap(block, f'up_blocks.{i}', j, stride, 'decoder') for j in range(len(block.resnets))]
         if block.upsamplers is not None:
             stride //= 2
             channels = block.upsamplers[0].out_channels
-            layers[-1] = Tap(f'up_blocks.{i}.upsamplers.0', stride, channels)
+            layers[-1] = Tap(f'up_blocks.{i}.upsamplers.0', stride, channels, 'decoder')
         taps += layers
     return taps
 
 
-def _layer_tap(block, path: str, layer: int, stride: int) -> Tap:
+def _layer_tap(block: nn.Module, path: str, layer: int, stride: int, role: str) -> Tap:
     kind = 'attentions' if getattr(block, 'has_cross_attention', False) else 'resnets'
-    return Tap(f'{path}.{kind}.{layer}', stride, block.resnets[layer].out_channels)
+    return Tap(f'{path}.{kind}.{layer}', stride, block.resnets[layer].out_channels, role)
 
 
 def select_taps(taps: Sequence[Tap], choice: str | Sequence[str]) -> list[list[Tap]]:
     """Choose taps and group them by stride.
 
     Args:
-        taps (Sequence[Tap]): What :func:`unet_taps` gave.
+        taps (Sequence[Tap]): Of a model, in the order of execution.
         choice (str | Sequence[str]): ``'decoder'`` for the last map at each stride of the decoder
             (VPD's four on Stable Diffusion), ``'all'`` for every tap (Diff-2-in-1's 25), or names
             of taps.
@@ -82,7 +99,7 @@ def select_taps(taps: Sequence[Tap], choice: str | Sequence[str]) -> list[list[T
         ValueError: A name is unknown; the message lists the known ones.
     """
     if choice == 'decoder':
-        last = {tap.stride: tap for tap in taps if tap.name.startswith('up_blocks')}
+        last = {tap.stride: tap for tap in taps if tap.role == 'decoder'}
         chosen = list(last.values())
     elif choice == 'all':
         chosen = list(taps)
@@ -91,7 +108,7 @@ def select_taps(taps: Sequence[Tap], choice: str | Sequence[str]) -> list[list[T
         unknown = [choice] if isinstance(choice, str) else [n for n in choice if n not in known]
         if unknown or not choice:
             raise UserError(
-                f"taps must be 'decoder', 'all' or a list of names of this U-Net's maps, but got "
+                f"taps must be 'decoder', 'all' or a list of names of this denoiser's maps, but got "
                 f'{unknown or choice}; the names are {sorted(known)}'
             )
         chosen = [tap for tap in taps if tap.name in set(choice)]
@@ -103,26 +120,27 @@ class FeatureTaps:
     """Context manager that keeps the outputs of named modules during a forward pass.
 
     Args:
-        unet (UNet2DConditionModel): The denoiser.
-        names (Sequence[str]): Module paths, see :class:`Tap`; of a cross-attention layer the
-            probabilities are kept, see :func:`attention_probabilities`.
+        denoiser (nn.Module): What the taps are of.
+        taps (Sequence[Tap | str]): Maps to keep; names stand for those of U-Nets. Of a cross-attention
+            layer the probabilities are kept, see :func:`attention_probabilities`.
+        size (tuple[int, int]): Height and width of the padded images in pixels, see :meth:`Tap.to_map`.
 
     Entering gives a dict ``{name: Tensor (N, channels, h, w)}`` that each forward pass fills; those
     of attention layers are (N, h * w, tokens).
     """
 
-    def __init__(self, unet: UNet2DConditionModel, names: Sequence[str]) -> None:
-        self.unet = unet
-        self.names = tuple(names)
+    def __init__(self, denoiser: nn.Module, taps: Sequence[Tap | str], size: tuple[int, int] = (0, 0)) -> None:
+        self.denoiser = denoiser
+        self.taps = [Tap(tap, 0, 0) if isinstance(tap, str) else tap for tap in taps]
+        self.size = size
         self._handles = []
 
     def __enter__(self) -> dict[str, Tensor]:
         maps: dict[str, Tensor] = {}
 
-        def keep(name):
+        def keep(tap):
             def hook(module, inputs, output):
-                # Transformer blocks answer with a tuple of one.
-                maps[name] = output[0] if isinstance(output, tuple) else output
+                maps[tap.name] = tap.to_map(output, self.size)
 
             return hook
 
@@ -134,12 +152,12 @@ class FeatureTaps:
 
             return hook
 
-        for name in self.names:
-            module = self.unet.get_submodule(name)
+        for tap in self.taps:
+            module = self.denoiser.get_submodule(tap.name)
             self._handles.append(
-                module.register_forward_hook(keep_attention(name), with_kwargs=True)
+                module.register_forward_hook(keep_attention(tap.name), with_kwargs=True)
                 if isinstance(module, Attention)
-                else module.register_forward_hook(keep(name))
+                else module.register_forward_hook(keep(tap))
             )
         return maps
 

@@ -7,13 +7,13 @@ import numpy as np
 from ..creation.describe import SourceDescriber
 from ..creation.plan import source_entry, source_indices
 from ..diffusion.conditions.prompts import TextCondition
-from ..diffusion.latent_diffusion import LatentDiffusion
+from ..diffusion.contract import DiffusionModel
 
 _AT_ONCE = 512
 _LABELS_READ = 8
 
 
-def check_condition(condition: Any, diffusion: LatentDiffusion, dataset: Any, limit: int | None = None) -> None:
+def check_condition(condition: Any, diffusion: DiffusionModel, dataset: Any, limit: int | None = None) -> None:
     """Ask for what a creation will ask for: every caption, the length of each, their channels.
 
     Captions are counted in tokens, not encoded. Where they come from labels, of which reading all
@@ -21,7 +21,7 @@ def check_condition(condition: Any, diffusion: LatentDiffusion, dataset: Any, li
 
     Args:
         condition: Of the generator.
-        diffusion (LatentDiffusion): What generates.
+        diffusion (DiffusionModel): What generates.
         dataset: The real data set, or one that wraps it.
         limit (int | None): Only the first so many images count. Default None.
 

@@ -25,6 +25,7 @@ from ..datasets.image_folder import ImageFolder
 from ..datasets.rooms.make import make_rooms
 from ..diffusion.loading.embedded import locate
 from ..diffusion.loading.folder import load_tokenizer
+from ..diffusion.padding import image_stride, latent_stride
 from ..utils.configs import type_name
 from ..utils.errors import MissingFileError, UserError
 from ..utils.models import averaged_model
@@ -120,8 +121,8 @@ class DiffusionTraining:
             vae, unet = read_configs(self.pretrained)
         else:
             vae, unet = self.cfg.autoencoder.model.autoencoder, self.cfg.denoiser.unet
-        latent_stride = 2 ** (len(vae['block_out_channels']) - 1)
-        stride = latent_stride * 2 ** (len(unet['block_out_channels']) - 1)
+        vae_stride = latent_stride(vae)
+        stride = image_stride(vae, unet)
         size = self.images.get('size', ())  # where it is missing, the data set says so
         if any(side % stride for side in size):
             raise UserError(
@@ -131,10 +132,8 @@ class DiffusionTraining:
             return
         view, model = self.cfg.autoencoder.train_dataloader.dataset, self.cfg.autoencoder.model
         for crop in (view.get('crop'), model.get('crop')):
-            if crop and any(side % latent_stride for side in crop):
-                raise UserError(
-                    f"the autoencoder's crop {tuple(crop)} must be divisible by {latent_stride}, its stride"
-                )
+            if crop and any(side % vae_stride for side in crop):
+                raise UserError(f"the autoencoder's crop {tuple(crop)} must be divisible by {vae_stride}, its stride")
 
     def _check_captions(self) -> None:
         """Name a caption or prompt that is too long for the text encoder, before any training."""

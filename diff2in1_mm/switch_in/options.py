@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..diffusion.loading.embedded import locate
-from ..diffusion.loading.source import check_source
+from ..diffusion.families import check_source
 from ..diffusion.precision import DTYPES
 from ..utils.errors import UserError
 from .maps import BackboneMaps
@@ -38,7 +37,7 @@ class SwitchOptions:
     side: int | None = None
 
     def __post_init__(self) -> None:
-        check_source(locate(self.diffusion))
+        check_source(self.diffusion)
         if self.dtype not in DTYPES:
             raise UserError(f'dtype={self.dtype!r} is not one of {", ".join(sorted(DTYPES))}.')
         if self.T is not None and not 1 <= self.T <= 999:

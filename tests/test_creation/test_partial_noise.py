@@ -152,7 +152,7 @@ def test_taps_are_those_of_the_last_pass(diffusion, prompt, monkeypatch):
 
 
 def test_half_precision_keeps_latents_in_float32(pipeline_folder):
-    from diff2in1_mm.diffusion.latent_diffusion import LatentDiffusion
+    from diff2in1_mm.diffusion.stable_diffusion import LatentDiffusion
 
     batch, generator = images(count=1), PartialNoiseGenerator(T=200, steps=4)
     full, half = (LatentDiffusion.from_pretrained(pipeline_folder, dtype=dtype) for dtype in ('fp32', 'bf16'))

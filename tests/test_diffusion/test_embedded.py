@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from diff2in1_mm.diffusion.latent_diffusion import LatentDiffusion
 from diff2in1_mm.diffusion.loading import embedded
+from diff2in1_mm.diffusion.stable_diffusion import LatentDiffusion
 from diff2in1_mm.pretraining import embed as embed_module
 from diff2in1_mm.pretraining.embed import embed, last_grid
 from diff2in1_mm.pretraining.pipeline_files import load_pipeline

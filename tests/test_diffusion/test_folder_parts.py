@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel
 
-from diff2in1_mm.diffusion.latent_diffusion import LatentDiffusion
 from diff2in1_mm.diffusion.loading.folder import load_whole
+from diff2in1_mm.diffusion.stable_diffusion import LatentDiffusion
 from diff2in1_mm.pretraining.pipeline_files import load_pipeline, load_vae
 
 WEIGHTS = dict(

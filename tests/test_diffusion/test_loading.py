@@ -11,9 +11,9 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 from diff2in1_mm.diffusion.condition import Condition
-from diff2in1_mm.diffusion.latent_diffusion import LatentDiffusion
 from diff2in1_mm.diffusion.loading import original_layout
 from diff2in1_mm.diffusion.loading.source import trained_side
+from diff2in1_mm.diffusion.stable_diffusion import LatentDiffusion
 
 from ..original_layout import original_state, small_sd
 from ..small_models import assert_same, save_tiny_pipeline, write_json

@@ -5,9 +5,9 @@ import torch
 from safetensors.torch import save_file
 
 from diff2in1_mm.conversion.sources import convert
-from diff2in1_mm.diffusion.latent_diffusion import LatentDiffusion
 from diff2in1_mm.diffusion.loading.original_parts import build_parts
 from diff2in1_mm.diffusion.loading.source import load_parts
+from diff2in1_mm.diffusion.stable_diffusion import LatentDiffusion
 
 from ..original_layout import original_state, small_sd
 

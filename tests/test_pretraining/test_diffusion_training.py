@@ -9,7 +9,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline
 from mmengine.logging import MessageHub
 from mmengine.registry import MODELS
 
-from diff2in1_mm.diffusion.latent_diffusion import LatentDiffusion
+from diff2in1_mm.diffusion.stable_diffusion import LatentDiffusion
 from diff2in1_mm.pretraining import denoiser_trainer
 from diff2in1_mm.pretraining.autoencoder_trainer import (
     AutoencoderTrainer,

@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import diff2in1_mm  # noqa: F401
-from diff2in1_mm.diffusion.latent_diffusion import LatentDiffusion, same_weights
+from diff2in1_mm.diffusion.contract import same_weights
+from diff2in1_mm.diffusion.stable_diffusion import LatentDiffusion
 from diff2in1_mm.diffusion.taps import FeatureTaps
 
 from .. import published

@@ -20,7 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from diff2in1_mm.creation import stage as creation_stage
-from diff2in1_mm.diffusion.latent_diffusion import LatentDiffusion
+from diff2in1_mm.diffusion.stable_diffusion import LatentDiffusion
 from diff2in1_mm.hooks.checkpoint import AtomicCheckpointHook
 from diff2in1_mm.pretraining import training as diffusion_training
 

@@ -10,6 +10,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
 from ...utils.errors import UserError, first_line
+from ..padding import latent_stride
 from . import original_layout as original
 from .folder import load_tokenizer, load_whole
 from .original_parts import build_parts
@@ -99,7 +100,7 @@ def trained_side(source: str) -> int:
     try:
         unet, vae = (json.loads(Path(source, part, 'config.json').read_text()) for part in ('unet', 'vae'))
         sides = unet['sample_size']
-        return int(min(sides if isinstance(sides, list) else [sides])) * 2 ** (len(vae['block_out_channels']) - 1)
+        return int(min(sides if isinstance(sides, list) else [sides])) * latent_stride(vae)
     except (OSError, ValueError, KeyError, TypeError):
         return 512
 

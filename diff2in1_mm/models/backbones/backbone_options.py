@@ -10,24 +10,20 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from ...diffusion.condition import Condition
-from ...diffusion.latent_diffusion import LatentDiffusion
+from ...diffusion.contract import DiffusionModel
 from ...utils.errors import UserError
 from ...utils.image_values import swaps_channels
 
 
 def check_options(
-    model: LatentDiffusion, timestep: int, feature_dropout: float, input_std: float | Sequence[float]
+    model: DiffusionModel, timestep: int, feature_dropout: float, input_std: float | Sequence[float]
 ) -> None:
     """Stop on values out of range.
 
     Raises:
         ValueError: One sentence that says the range.
     """
-    if not 0 <= timestep < model.num_train_timesteps:
-        raise UserError(
-            f'backbone.timestep = {timestep} is out of range: between 0 and '
-            f'{model.num_train_timesteps - 1} (small values keep the most detail)'
-        )
+    model.check_level(timestep, 'backbone.timestep')
     if not 0 <= feature_dropout < 1:
         raise UserError(f'backbone.feature_dropout = {feature_dropout} must be in [0, 1)')
     if (torch.as_tensor(input_std, dtype=torch.float32) <= 0).any():
@@ -55,7 +51,7 @@ def check_channel_order(data_preprocessor: nn.Module, input_bgr: bool) -> None:
         )
 
 
-def static_condition(model: LatentDiffusion, condition: dict | None) -> Condition:
+def static_condition(model: DiffusionModel, condition: dict | None) -> Condition:
     """One row, which holds for every image."""
     built = MODELS.build(condition or dict(type='Prompt'))
     if built.per_image:

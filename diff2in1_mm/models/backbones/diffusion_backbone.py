@@ -1,4 +1,4 @@
-"""A frozen latent diffusion model as the backbone of any MMSeg or MMDet model."""
+"""A frozen diffusion model as the backbone of any MMSeg or MMDet model."""
 
 import math
 import warnings
@@ -13,8 +13,9 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ...diffusion.attention_maps import attention_layers, mean_attention
-from ...diffusion.latent_diffusion import LatentDiffusion, same_weights
+from ...diffusion.attention_maps import mean_attention
+from ...diffusion.contract import same_weights
+from ...diffusion.families import load_diffusion
 from ...diffusion.padding import crop_to_stride
 from ...diffusion.taps import Tap, select_taps
 from ...utils.errors import UserError
@@ -40,7 +41,7 @@ class DiffusionBackbone(BaseModule):
 
     Args:
         diffusion (str | dict): Source of the model, or the arguments of
-            :meth:`LatentDiffusion.from_pretrained` (``source``, ``dtype``, ``prediction_type``,
+            :func:`load_diffusion` (``source``, ``dtype``, ``prediction_type``,
             ``variant``, ``revision``).
         taps (str | Sequence[str]): 'decoder' (the last map at each stride of the decoder, VPD's
             four on Stable Diffusion), 'all' (Diff-2-in-1's 25 maps, concatenated per stride), or
@@ -52,7 +53,7 @@ class DiffusionBackbone(BaseModule):
             Default False.
         scale_latents (bool): False only for checkpoints of the VPD code. Default True.
         attention_maps (bool): Append the U-Net's cross-attention maps, one per token of the
-            condition, to the maps of each stride that has them, see :func:`attention_layers`; VPD
+            condition, to the maps of each stride that has them, see :meth:`DiffusionModel.attention_layers`; VPD
             does so for segmentation, with ``ClassNames``. Default False.
         keep_padding (bool): Pad images with mid-grey and leave that part in the maps, as VPD's
             depth code does, whose head cuts it off (``padded_stride``). Default False.
@@ -80,10 +81,7 @@ class DiffusionBackbone(BaseModule):
         out_channels (tuple[int]): Channels of the maps that :meth:`forward` gives.
         strides (tuple[int]): Image pixels per element of those maps.
         unread (set[int]): Numbers of the maps whose ``out_channels`` are None.
-        frozen (bool): No gradient passes through the U-Net, one pass serves both parameter sets.
     """
-
-    frozen = True
 
     def __init__(
         self,
@@ -115,7 +113,7 @@ class DiffusionBackbone(BaseModule):
                 '`diffusion`'
             )
         options = dict(source=diffusion) if isinstance(diffusion, str) else dict(diffusion)
-        model = LatentDiffusion.from_pretrained(**options)
+        model = load_diffusion(**options)
         check_options(model, timestep, feature_dropout, input_std)
         # Past nn.Module's own __setattr__: see the class's docstring.
         object.__setattr__(self, 'diffusion', model)
@@ -125,10 +123,10 @@ class DiffusionBackbone(BaseModule):
         self.input_bgr, self.save_frozen = input_bgr, save_frozen
         self.attention_maps, self.keep_padding = attention_maps, keep_padding
         self.groups = select_taps(model.taps(), taps)
-        self.attention_layers = attention_layers(model.unet, model.latent_stride) if attention_maps else {}
+        self.attention_layers = model.attention_layers() if attention_maps else {}
         self.tap_strides = tuple(group[0].stride for group in self.groups)
         self._served: tuple[Tensor, ...] | None = None
-        self._range_checked = False
+        self._unchecked = {'pixels', 'latents', 'maps'}  # looked at in the first batch only
         self._cache = FeatureCache(cached_images) if cached_images else None
         if cached_images and (noise or sample_posterior):
             raise UserError(
@@ -176,6 +174,11 @@ class DiffusionBackbone(BaseModule):
         object.__setattr__(self, '_condition', self._condition.apply(fn))
         return self
 
+    @property
+    def frozen(self) -> bool:
+        """bool: No gradient passes through the diffusion model, so that one pass serves both parameter sets."""
+        return not any(parameter.requires_grad for parameter in self.diffusion.parameters())
+
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Feature maps of a batch.
 
@@ -211,7 +214,7 @@ class DiffusionBackbone(BaseModule):
 
     @torch.no_grad()
     def features(self, images: Tensor) -> tuple[Tensor, ...]:
-        """The frozen maps of a batch: one VAE encoding and one U-Net pass.
+        """The frozen maps of a batch: :meth:`maps` of its :meth:`latents`, or kept ones.
 
         Args:
             images (Tensor): As :meth:`forward` takes them.
@@ -225,23 +228,51 @@ class DiffusionBackbone(BaseModule):
         return self._run(images)
 
     def _run(self, images: Tensor) -> tuple[Tensor, ...]:
+        return self.maps(self.latents(images), images.shape[-2:], images.dtype)
+
+    @torch.no_grad()
+    def latents(self, images: Tensor) -> Tensor:
+        """The first step of :meth:`features`: one encoding.
+
+        Args:
+            images (Tensor): As :meth:`forward` takes them.
+
+        Returns:
+            Tensor: Clean latents of the padded images, N rows, in the diffusion model's dtype.
+        """
         pixels = self.to_unit_range(images)
         self._check_range(pixels)
         pixels = pixels.clamp(-1, 1)
         if self.keep_padding:
             height, width = self._covered(pixels.shape[-2:])
             pixels = F.pad(pixels, (0, width - pixels.shape[-1], 0, height - pixels.shape[-2]))
-        rows = range(len(images))
         generators = None
         if self.sample_posterior:
-            generators = seeded_generators(*self._draw('posterior'), samples=self._tell_apart(rows))
+            generators = seeded_generators(*self._draw('posterior'), samples=self._tell_apart(len(images)))
         latents = self.diffusion.encode(pixels, generators, scaled=self.scale_latents)
+        self._check_finite('latents', [latents])
+        return latents
+
+    @torch.no_grad()
+    def maps(self, latents: Tensor, size: tuple[int, int], dtype: torch.dtype = torch.float32) -> tuple[Tensor, ...]:
+        """The second step of :meth:`features`: noise, if there is to be any, and one pass of the denoiser.
+
+        Args:
+            latents (Tensor): What :meth:`latents` gave.
+            size (tuple[int, int]): Height and width of the images before padding, in pixels.
+            dtype (torch.dtype): Of the result, unless autocast is on.
+
+        Returns:
+            tuple[Tensor]: As :meth:`features`.
+        """
         if self.noise:
-            generators = seeded_generators(*self._draw('noise'), samples=self._tell_apart(rows))
+            generators = seeded_generators(*self._draw('noise'), samples=self._tell_apart(len(latents)))
             noise = sample_noise(generators, latents)
             latents = self.diffusion.add_noise(latents, noise, self.timestep)
-        maps = self.diffusion.predict(latents, self.timestep, self._condition, self.tap_names)[1]
-        return self.from_taps(maps, images.shape[-2:], images.dtype)
+        taps = self.diffusion.predict(latents, self.timestep, self._condition, self.tap_names)[1]
+        maps = self.from_taps(taps, size, dtype)
+        self._check_finite('maps', maps)
+        return maps
 
     def from_taps(
         self, maps: dict[str, Tensor], size: tuple[int, int], dtype: torch.dtype = torch.float32
@@ -364,7 +395,7 @@ class DiffusionBackbone(BaseModule):
 
     def _check_range(self, pixels: Tensor) -> None:
         # Once: looking at values waits for the device.
-        if self._range_checked:
+        if 'pixels' not in self._unchecked:
             return
         low, high = (float(value) for value in pixels.aminmax())
         if low < _LOWEST or high > _HIGHEST:
@@ -373,7 +404,24 @@ class DiffusionBackbone(BaseModule):
                 'set backbone.input_mean and backbone.input_std to the mean and std of the data '
                 'preprocessor'
             )
-        self._range_checked = True
+        if math.isnan(low):
+            raise UserError('images reach the diffusion model as values that are not numbers: check the data pipeline')
+        self._unchecked.discard('pixels')
+
+    def _check_finite(self, what: str, tensors: Sequence[Tensor]) -> None:
+        """Stop a run whose heads would be trained on nothing; looks at the first batch, since looking waits."""
+        if what not in self._unchecked:
+            return
+        if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+            dtype = self.diffusion.dtype
+            mend = (
+                "load it with dtype='bf16' or 'fp32', whose range is larger than that of fp16 "
+                '(model.backbone.diffusion.dtype)'
+                if dtype == torch.float16
+                else 'its weights are damaged, fetch it again or take another model'
+            )
+            raise UserError(f'{self.diffusion.source!r} gives {what} that are not numbers in {dtype}: {mend}')
+        self._unchecked.discard(what)
 
     def _draw(self, purpose: str) -> tuple:
         """What this iteration's random numbers derive from, see :func:`seeded_generators`."""
@@ -383,9 +431,9 @@ class DiffusionBackbone(BaseModule):
         seed, iteration = info.get('seed') or 0, info.get('iter', 0)
         return ('perception', purpose, seed, iteration, get_rank())
 
-    def _tell_apart(self, rows: range) -> Sequence[int]:
+    def _tell_apart(self, count: int) -> Sequence[int]:
         """Outside training every image gets the same noise, so that batches do not matter."""
-        return rows if self.training else [0] * len(rows)
+        return range(count) if self.training else [0] * count
 
     def _save_to_state_dict(self, destination, prefix, keep_vars) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)

@@ -1,27 +1,27 @@
-"""The frozen latent diffusion model that serves perception and generation alike."""
+"""Stable Diffusion 1.x and 2.x: a U-Net on the latents of an image autoencoder, with one text encoder."""
 
-import hashlib
 from collections.abc import Sequence
 
 import torch
 from diffusers import DDIMScheduler
 from mmengine.device import get_device
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..utils.errors import UserError
+from .attention_maps import attention_layers
 from .condition import Condition
 from .conditions.text import TextEmbedder
+from .contract import DiffusionModel
 from .loading.embedded import locate
 from .loading.parts import Parts
-from .loading.source import load_parts
-from .padding import pad_to_stride
+from .loading.source import check_source, load_parts
+from .padding import image_stride, latent_stride, pad_to_stride
 from .precision import DTYPES, warn_if_slow
+from .schedules import PartialSchedule, partial_noise_schedule
 from .taps import FeatureTaps, Tap, unet_taps
 
-_FINGERPRINT_VALUES_PER_TENSOR = 8
 
-
-class LatentDiffusion(nn.Module):
+class LatentDiffusion(DiffusionModel):
     """VAE, U-Net, noise schedule and text embeddings as one frozen model.
 
     Images are RGB in [-1, 1], shape (N, 3, H, W), of any size: they are padded (replicate, at the
@@ -43,8 +43,7 @@ class LatentDiffusion(nn.Module):
         # With what the file does not say, as this scheduler takes it: other solvers must not fill
         # it in otherwise, which diffusers' own note of the defaults would have them do.
         self.schedule = {key: value for key, value in self.scheduler.config.items() if key != '_use_default_values'}
-        self.requires_grad_(False)
-        super().train(False)
+        self.freeze()
         self.text = TextEmbedder(parts.load_text, self._text_device)
 
     @classmethod
@@ -80,13 +79,10 @@ class LatentDiffusion(nn.Module):
         warn_if_slow(dtype)
         return cls(load_parts(locate(source), DTYPES[dtype], prediction_type, variant, revision), source)
 
-    def __deepcopy__(self, memo: dict) -> 'LatentDiffusion':
-        """Frozen and shared: a copy of the model around it (``EMAHook``) keeps this one."""
-        return self
-
-    def train(self, mode: bool = True) -> 'LatentDiffusion':
-        """Frozen means frozen: stays in eval mode, whatever ``model.train()`` asks for."""
-        return self
+    @classmethod
+    def check_source(cls, source: str) -> None:
+        """See :func:`~diff2in1_mm.diffusion.loading.source.check_source`."""
+        check_source(locate(source))
 
     def _apply(self, fn, recurse=True):
         super()._apply(fn, recurse)
@@ -102,29 +98,29 @@ class LatentDiffusion(nn.Module):
         layout = torch.channels_last if maps.device.type == 'cuda' else torch.preserve_format
         return maps.to(self.dtype, memory_format=layout)
 
-    @property
-    def device(self) -> torch.device:
-        """torch.device: Where the weights are."""
-        return self.unet.device
-
     def _text_device(self) -> torch.device:
         """Where texts are encoded: a model is still on the CPU while a config builds it."""
         return torch.device(get_device()) if self.device.type == 'cpu' else self.device
 
     @property
+    def device(self) -> torch.device:
+        """torch.device: Where the weights are."""
+        return self.unet.device
+
+    @property
     def dtype(self) -> torch.dtype:
-        """torch.dtype: Of the frozen parts."""
+        """torch.dtype: Of the denoiser."""
         return self.unet.dtype
 
     @property
     def latent_stride(self) -> int:
         """int: Image pixels per latent element (8 for Stable Diffusion)."""
-        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return latent_stride(self.vae.config)
 
     @property
     def stride(self) -> int:
         """int: What image sides are padded to (64 for Stable Diffusion)."""
-        return self.latent_stride * 2 ** (len(self.unet.config.block_out_channels) - 1)
+        return image_stride(self.vae.config, self.unet.config)
 
     @property
     def context_dim(self) -> int:
@@ -139,6 +135,14 @@ class LatentDiffusion(nn.Module):
     def taps(self) -> list[Tap]:
         """list[Tap]: Every inner map that can be a feature, see :func:`unet_taps`."""
         return unet_taps(self.unet, self.latent_stride)
+
+    def attention_layers(self) -> dict[int, list[str]]:
+        """dict[int, list[str]]: See :func:`attention_layers`."""
+        return attention_layers(self.unet, self.latent_stride)
+
+    def partial_schedule(self, T: int, steps: int, solver: str = 'dpmsolver++') -> PartialSchedule:
+        """See :func:`partial_noise_schedule`."""
+        return partial_noise_schedule(self.schedule, T, steps, solver)
 
     @torch.no_grad()
     def encode(
@@ -195,18 +199,18 @@ class LatentDiffusion(nn.Module):
             images = self.vae.decode(latents).sample
         return images[..., : size[0], : size[1]].float().clamp(-1, 1)
 
-    def add_noise(self, latents: Tensor, noise: Tensor, timestep: int) -> Tensor:
+    def add_noise(self, latents: Tensor, noise: Tensor, level: int) -> Tensor:
         """``sqrt(abar_t) z + sqrt(1 - abar_t) eps`` (Ho et al. 2020, eq. 4).
 
         Args:
             latents (Tensor): Shape (N, c, h, w).
             noise (Tensor): Standard normal, same shape.
-            timestep (int): One step for the whole batch.
+            level (int): One timestep for the whole batch.
 
         Returns:
             Tensor: Noised latents in the dtype of ``latents``.
         """
-        abar = float(self.scheduler.alphas_cumprod[timestep])
+        abar = float(self.scheduler.alphas_cumprod[level])
         return latents * abar**0.5 + noise * (1 - abar) ** 0.5
 
     @torch.no_grad()
@@ -248,47 +252,3 @@ class LatentDiffusion(nn.Module):
                 f'the condition has {channels} channels, but the U-Net takes {self.context_dim}: '
                 f'make the embeddings with the text encoder of {self.source!r}'
             )
-
-    def fingerprint(self) -> Tensor:
-        """A short vector that tells one set of weights from another.
-
-        A few evenly spaced values of every tensor of VAE and U-Net, so that comparing with a
-        tolerance recognises the same weights in another dtype.
-
-        Returns:
-            Tensor: float32 on the CPU, shape (values,).
-        """
-        picks = []
-        for _, tensor in sorted(
-            [*self.vae.state_dict(prefix='vae.').items(), *self.unet.state_dict(prefix='unet.').items()]
-        ):
-            flat = tensor.detach().reshape(-1)
-            count = min(_FINGERPRINT_VALUES_PER_TENSOR, flat.numel())
-            index = torch.linspace(0, flat.numel() - 1, count, dtype=torch.float64).long()
-            picks.append(flat[index.to(flat.device)].float())
-        return torch.cat(picks).cpu()
-
-    def digest(self) -> str:
-        """str: Hash of :meth:`fingerprint`, for records of generated data."""
-        return hashlib.sha256(self.fingerprint().numpy().tobytes()).hexdigest()[:16]
-
-
-def same_weights(a: Tensor, b: Tensor, tolerance: float = 2**-7) -> bool:
-    """Whether two fingerprints belong to the same weights, in whatever dtype.
-
-    Value by value, since a distance over all of them would see nothing but the weights of norms,
-    which are near 1.
-
-    Args:
-        a (Tensor): A fingerprint.
-        b (Tensor): Another.
-        tolerance (float): Largest relative difference of a value. Default 2^-7, twice what rounding
-            to bfloat16 gives at worst.
-
-    Returns:
-        bool: False also for different architectures.
-    """
-    if a.shape != b.shape:
-        return False
-    smallest = 1e-6  # float16 keeps values near zero by their absolute size
-    return bool(((a - b).abs() <= tolerance * b.abs() + smallest).all())

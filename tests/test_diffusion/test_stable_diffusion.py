@@ -4,12 +4,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from diff2in1_mm.diffusion import latent_diffusion
+from diff2in1_mm.diffusion import stable_diffusion
 from diff2in1_mm.diffusion.condition import Condition
-from diff2in1_mm.diffusion.latent_diffusion import LatentDiffusion, same_weights
+from diff2in1_mm.diffusion.contract import same_weights
 from diff2in1_mm.diffusion.loading.source import load_parts
 from diff2in1_mm.diffusion.padding import crop_to_stride, pad_to_stride
 from diff2in1_mm.diffusion.schedules import SOLVERS, partial_noise_schedule
+from diff2in1_mm.diffusion.stable_diffusion import LatentDiffusion
 from diff2in1_mm.utils.randomness import seeded_generators
 
 from ..small_models import assert_same, save_tiny_pipeline
@@ -137,11 +138,11 @@ def test_the_text_encoder_leaves_memory_and_texts_are_encoded_once(diffusion, pi
 
 def test_texts_are_encoded_on_the_accelerator_while_the_model_is_not_there_yet(diffusion, monkeypatch):
     asked = []
-    monkeypatch.setattr(latent_diffusion, 'get_device', lambda: asked.append(1) or 'cpu')
+    monkeypatch.setattr(stable_diffusion, 'get_device', lambda: asked.append(1) or 'cpu')
     diffusion.text.sequences(['a car'])
     diffusion.text.averaged([['a tree']])
     assert len(asked) == 2
-    monkeypatch.setattr(latent_diffusion, 'get_device', lambda: 'cuda')
+    monkeypatch.setattr(stable_diffusion, 'get_device', lambda: 'cuda')
     assert diffusion._text_device() == torch.device('cuda')
     diffusion.to('meta')  # a model that has been moved decides itself
     assert diffusion._text_device() == torch.device('meta')

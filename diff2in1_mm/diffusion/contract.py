@@ -1,0 +1,245 @@
+"""The contract of a diffusion model: what perception and generation ask of it, whatever its family."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..utils.errors import UserError
+from .condition import Condition
+from .schedules import PartialSchedule
+from .taps import Tap
+
+_FINGERPRINT_VALUES_PER_TENSOR = 8
+
+
+class DiffusionModel(nn.Module, ABC):
+    """A pretrained diffusion model, frozen: always in eval mode, never with a gradient.
+
+    Images are RGB in [-1, 1], shape (N, 3, H, W), of any size: a family pads them to :attr:`stride`. Its levels of
+    noise are whole numbers from 0 (almost clean) below :attr:`num_train_timesteps`. Autocast does not apply inside.
+
+    A family is one file with a subclass, and one line in :data:`~diff2in1_mm.diffusion.families.FAMILIES`.
+
+    Attributes:
+        source (str): Where the weights came from, for messages and records.
+        schedule (dict): What its noise schedule is, for records of generated data.
+        text: Embeds texts: ``embed(texts)`` gives a :class:`Condition`, ``averaged(groups)`` a vector per group,
+            ``check_lengths(texts)`` raises for too long ones, and inside ``kept()`` the text encoder stays loaded;
+            see :class:`TextEmbedder`.
+    """
+
+    source: str
+    schedule: dict[str, Any]
+    text: Any
+
+    @classmethod
+    @abstractmethod
+    def from_pretrained(cls, source: str, dtype: str = 'fp32', **options: Any) -> 'DiffusionModel':
+        """Load a folder, a hub id or a file.
+
+        Args:
+            source (str): What the user wrote.
+            dtype (str): 'fp32', 'fp16' or 'bf16', of all frozen parts. Default 'fp32'.
+            **options: Of the family.
+
+        Returns:
+            DiffusionModel: On the CPU.
+
+        Raises:
+            ValueError: One sentence that names what is wrong with the source and the mend.
+        """
+
+    @classmethod
+    def check_source(cls, source: str) -> None:
+        """Look at a source without loading weights; a family that can tell nothing from files says nothing.
+
+        Raises:
+            ValueError: It cannot be loaded.
+        """
+
+    @property
+    def device(self) -> torch.device:
+        """torch.device: Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """torch.dtype: Of the frozen parts."""
+        return next(self.parameters()).dtype
+
+    @property
+    @abstractmethod
+    def stride(self) -> int:
+        """int: What image sides are padded to, in pixels."""
+
+    @property
+    @abstractmethod
+    def num_train_timesteps(self) -> int:
+        """int: Number of noise levels."""
+
+    @property
+    def can_decode(self) -> bool:
+        """bool: Whether latents can be made images."""
+        return True
+
+    @abstractmethod
+    def taps(self) -> list[Tap]:
+        """list[Tap]: Every inner map that can be a feature, in the order of execution."""
+
+    def attention_layers(self) -> dict[int, list[str]]:
+        """dict[int, list[str]]: Layers whose attention to the tokens of the condition :meth:`predict` can give, as
+        (N, h * w, tokens), by image pixels per element; none in most families."""
+        return {}
+
+    @abstractmethod
+    def encode(
+        self, images: Tensor, generators: Sequence[torch.Generator] | None = None, scaled: bool = True
+    ) -> Tensor:
+        """Images to latents.
+
+        Args:
+            images (Tensor): RGB in [-1, 1], shape (N, 3, H, W).
+            generators (Sequence[torch.Generator] | None): One per image, to sample the posterior. None takes its mean.
+            scaled (bool): Scale to about unit variance, as the denoiser knows them. Default True.
+
+        Returns:
+            Tensor: Of the padded images, N rows.
+        """
+
+    @abstractmethod
+    def decode(self, latents: Tensor, size: tuple[int, int]) -> Tensor:
+        """Latents to images.
+
+        Args:
+            latents (Tensor): Scaled, N rows.
+            size (tuple[int, int]): Height and width to crop to, in pixels.
+
+        Returns:
+            Tensor: RGB clamped to [-1, 1], float32, shape (N, 3, H, W).
+        """
+
+    @abstractmethod
+    def add_noise(self, latents: Tensor, noise: Tensor, level: int) -> Tensor:
+        """Bring latents to a level of noise.
+
+        Args:
+            latents (Tensor): Clean ones.
+            noise (Tensor): Standard normal, same shape.
+            level (int): One for the whole batch.
+
+        Returns:
+            Tensor: In the dtype of ``latents``.
+        """
+
+    @abstractmethod
+    def predict(
+        self, latents: Tensor, timestep: int, condition: Condition, taps: Sequence[str] = ()
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """One pass of the denoiser.
+
+        Args:
+            latents (Tensor): Noised, N rows.
+            timestep (int): Their level, or that of a step of :meth:`partial_schedule`.
+            condition (Condition): Of N rows, or one for all.
+            taps (Sequence[str]): Names of :meth:`taps` and :meth:`attention_layers` to keep.
+
+        Returns:
+            tuple[Tensor, dict[str, Tensor]]: What the scheduler of :meth:`partial_schedule` takes, and the kept maps
+            (N, C, h, w) by name, of the padded images.
+        """
+
+    @abstractmethod
+    def partial_schedule(self, T: int, steps: int, solver: str = 'dpmsolver++') -> PartialSchedule:
+        """How a latent that was noised to level ``T`` is denoised.
+
+        Args:
+            T (int): Level at which it starts.
+            steps (int): About so many passes.
+            solver (str): One of :data:`~diff2in1_mm.diffusion.schedules.SOLVERS`. Default 'dpmsolver++'.
+
+        Raises:
+            ValueError: ``T`` or ``steps`` is out of range, or the family has no such solver.
+        """
+
+    @abstractmethod
+    def check_condition(self, condition: Condition) -> None:
+        """Compare a condition with what the denoiser takes.
+
+        Raises:
+            ValueError: It does not fit.
+        """
+
+    def check_level(self, level: int, name: str = 'timestep') -> None:
+        """Name a level of noise that the model does not have.
+
+        Args:
+            level (int): What a config says.
+            name (str): How it is called there. Default 'timestep'.
+
+        Raises:
+            ValueError: Outside ``[0, num_train_timesteps - 1]``.
+        """
+        if not 0 <= level < self.num_train_timesteps:
+            raise UserError(
+                f'{name} = {level} is out of range: between 0 and '
+                f'{self.num_train_timesteps - 1} (small values keep the most detail)'
+            )
+
+    def __deepcopy__(self, memo: dict) -> 'DiffusionModel':
+        """Frozen and shared: a copy of the model around it (``EMAHook``) keeps this one."""
+        return self
+
+    def freeze(self) -> None:
+        """No gradient, and eval mode; what a family ends its ``__init__`` with."""
+        self.requires_grad_(False)
+        super().train(False)
+
+    def train(self, mode: bool = True) -> 'DiffusionModel':
+        """Frozen means frozen: stays in eval mode, whatever ``model.train()`` asks for."""
+        return self
+
+    def fingerprint(self) -> Tensor:
+        """A short vector that tells one set of weights from another.
+
+        A few evenly spaced values of every tensor, so that comparing with a tolerance recognises the same weights in
+        another dtype.
+
+        Returns:
+            Tensor: float32 on the CPU, shape (values,).
+        """
+        picks = []
+        for _, tensor in sorted(self.state_dict().items()):
+            flat = tensor.detach().reshape(-1)
+            count = min(_FINGERPRINT_VALUES_PER_TENSOR, flat.numel())
+            index = torch.linspace(0, flat.numel() - 1, count, dtype=torch.float64).long()
+            picks.append(flat[index.to(flat.device)].float())
+        return torch.cat(picks).cpu()
+
+    def digest(self) -> str:
+        """str: Hash of :meth:`fingerprint`, for records of generated data."""
+        return hashlib.sha256(self.fingerprint().numpy().tobytes()).hexdigest()[:16]
+
+
+def same_weights(a: Tensor, b: Tensor, tolerance: float = 2**-7) -> bool:
+    """Whether two fingerprints belong to the same weights, in whatever dtype.
+
+    Value by value, since a distance over all of them would see nothing but the weights of norms,
+    which are near 1.
+
+    Args:
+        a (Tensor): A fingerprint.
+        b (Tensor): Another.
+        tolerance (float): Largest relative difference of a value. Default 2^-7, twice what rounding
+            to bfloat16 gives at worst.
+
+    Returns:
+        bool: False also for different architectures.
+    """
+    if a.shape != b.shape:
+        return False
+    smallest = 1e-6  # float16 keeps values near zero by their absolute size
+    return bool(((a - b).abs() <= tolerance * b.abs() + smallest).all())
