@@ -107,10 +107,9 @@ def test_labels_are_in_the_batchs_pixels(name, augmentation, pipeline_folder):
 
 
 def test_denoising_queries_refuse_targets_in_training_mode(pipeline_folder):
-    views = ViewSettings(target_mode='train')
     with pytest.raises(ValueError, match="DINO makes denoising queries.*target_mode='eval'"):
-        check_views(build('dino', pipeline_folder), views)
-    check_views(build('deformable_detr', pipeline_folder), views)
+        check_views(build('dino', pipeline_folder), 'same', 'train')
+    check_views(build('deformable_detr', pipeline_folder), 'same', 'train')
 
 
 def learning(model, data):
