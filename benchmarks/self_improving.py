@@ -17,7 +17,7 @@ from mmseg.structures import SegDataSample
 
 from diff2in1_mm.self_improving.pseudo_labels import BatchPass, ViewSettings
 from diff2in1_mm.self_improving.theta_c import ThetaC
-from diff2in1_mm.tasks.labellers import labeller_for
+from diff2in1_mm.tasks import labeller_for
 
 
 def batch(size, count: int, device: str, synthetic: bool, num_classes: int = 19) -> dict:

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..tasks.labellers import labeller_for
-from ..tasks.labellers.base import Label
+from ..tasks import Label, labeller_for
 from ..utils.errors import UserError
 from ..utils.image_values import swaps_channels
 

@@ -7,7 +7,6 @@ import numpy as np
 
 from ..datasets.source_images import load_image, turns_images
 from ..store.store import SyntheticStore
-from ..tasks.drawing import draw_annotation
 from ..utils.pictures import contact_sheet, label_colours, write_picture
 from .plan import Batch, source_entry
 from .settings import CreationSettings
@@ -35,7 +34,7 @@ def write_preview(store: SyntheticStore, dataset: Any, batches: Sequence[Batch],
         real = load_image(
             entry['img_path'], settings.scale, settings.keep_ratio, turns_images(dataset), entry['backend_args']
         )
-        rows.append([real, image, draw_annotation(image, annotation, colours, entry)])
+        rows.append([real, image, store.codec.draw(image, annotation, colours, entry)])
         titles.append(f'{record.id}  T={record.T}  {_quality(record.quality)}{record.caption}')
     if rows:
         write_picture(store.root / 'preview.png', contact_sheet(rows, titles))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..datasets.source_images import map_loader, transforms_of
-from ..tasks.codecs.png import encode_png
+from ..tasks.png import encode_png
 from ..utils.errors import UserError
 from .batch_labels import BatchLabels
 from .plan import source_entry, source_indices

@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.registry import MODELS
 
 from ..store.records import MAX_COPIES
-from ..tasks.labellers.base import checked_confidence
+from ..tasks.base import checked_confidence
 from ..utils.errors import UserError
 from .generator import PartialNoiseGenerator
 
@@ -48,7 +48,7 @@ class CreationSettings:
         confidence: Pixels that the model is less sure of are stored as ignored, boxes are left out;
             for boxes also one number per class. None: the task's default (0, none, for
             segmentation; 0.9 for boxes).
-        labelling: Other arguments of the task's labeller, see :mod:`.labellers`.
+        labelling: Other arguments of the task's labeller, see :mod:`diff2in1_mm.tasks`.
         scale: (w, h) to which source images are resized; None: they keep their size.
         label_scale: (w, h) within which a detector looks at the stored images, their ratio kept, as
             its test pipeline's ``Resize`` says: at another scale than it was trained at it finds

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..store.records import SampleRecord
 from ..store.store import SyntheticStore
-from ..tasks.codecs.instances import masks_to_polygons
+from ..tasks.coco import masks_to_polygons
 from ..utils.errors import UnfitError, UserError
 from .folders import build_checked
 from .readable import NoSample, ReadableView, unreadable_file

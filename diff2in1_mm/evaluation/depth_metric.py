@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 from mmengine.registry import METRICS
 from torch import Tensor
 
-from ..tasks.codecs.scenes import MAX_PNG_DEPTH, DepthArrayCodec, DepthCodec
+from ..tasks.depth import MAX_PNG_DEPTH, DepthArrayTask, DepthTask
 from ..utils.errors import UserError
 from .predicted_files import MetricWithFiles
 
@@ -61,8 +61,8 @@ class DepthErrors(MetricWithFiles):
         collect_device: str = 'cpu',
         prefix: str | None = None,
     ) -> None:
-        codec = DepthCodec() if max_depth <= MAX_PNG_DEPTH else DepthArrayCodec()
-        super().__init__(output_dir, codec, collect_device, prefix)
+        task = DepthTask() if max_depth <= MAX_PNG_DEPTH else DepthArrayTask()
+        super().__init__(output_dir, task, collect_device, prefix)
         if crop not in _CROPS:
             raise UserError(f'crop of DepthErrors is one of {tuple(_CROPS)}, not {crop!r}')
         self.range, self.crop = (min_depth, max_depth), crop

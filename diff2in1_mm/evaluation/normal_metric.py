@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 from mmengine.registry import METRICS
 from torch import Tensor
 
-from ..tasks.codecs.scenes import NormalsCodec
+from ..tasks.normals import NormalsTask
 from ..utils.errors import UserError
 from .predicted_files import MetricWithFiles
 
@@ -54,7 +54,7 @@ class NormalMetric(MetricWithFiles):
         collect_device: str = 'cpu',
         prefix: str | None = None,
     ) -> None:
-        super().__init__(output_dir, NormalsCodec(), collect_device, prefix)
+        super().__init__(output_dir, NormalsTask(), collect_device, prefix)
         self.thresholds = tuple(thresholds)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from mmengine.dist import all_gather_object, barrier
 from mmengine.evaluator import BaseMetric
 
-from ..tasks.codecs.base import AnnotationCodec
+from ..tasks import Task
 from ..utils.atomic_files import write_atomic
 
 __all__ = ['MetricWithFiles']
@@ -20,16 +20,16 @@ class MetricWithFiles(BaseMetric):
 
     Args:
         output_dir (str | None): Folder for them. None: nothing is written.
-        codec (AnnotationCodec): Of the task.
+        task (Task): How a store would hold them.
         collect_device, prefix: As in ``BaseMetric``.
 
     Attributes:
         files (PredictedFiles | None): For ``process`` to write.
     """
 
-    def __init__(self, output_dir: str | None, codec: AnnotationCodec, collect_device: str, prefix: str | None) -> None:
+    def __init__(self, output_dir: str | None, task: Task, collect_device: str, prefix: str | None) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
-        self.files = None if output_dir is None else PredictedFiles(output_dir, codec)
+        self.files = None if output_dir is None else PredictedFiles(output_dir, task)
 
     def evaluate(self, size: int) -> dict:
         """As in ``BaseMetric``; gives the files their names."""
@@ -48,11 +48,11 @@ class PredictedFiles:
 
     Args:
         folder (str): Made if missing.
-        codec (AnnotationCodec): Of the task.
+        task (Task): How a store would hold them.
     """
 
-    def __init__(self, folder: str, codec: AnnotationCodec) -> None:
-        self.folder, self.codec = Path(folder), codec
+    def __init__(self, folder: str, task: Task) -> None:
+        self.folder, self.task = Path(folder), task
         self._unfinished = self.folder / 'unfinished'
         self._images: set[str] = set()
 
@@ -61,10 +61,10 @@ class PredictedFiles:
 
         Args:
             image (str): Its path.
-            values (ndarray): Float (H, W) or (H, W, 3), as the codec takes it.
+            values (ndarray): Float (H, W) or (H, W, 3), as the task takes it.
         """
         image = osp.abspath(image)
-        for suffix, content in self.codec.encode(values, None, values.shape[:2]).items():
+        for suffix, content in self.task.encode(values, None, values.shape[:2]).items():
             write_atomic(self._place(image, suffix), content)
         self._images.add(image)
 
@@ -72,11 +72,11 @@ class PredictedFiles:
         """Give the files their names; all processes call it."""
         names = _names(set().union(*all_gather_object(self._images)))
         for image in self._images:
-            target = self.folder / f'{names[image]}{self.codec.suffix}'
+            target = self.folder / f'{names[image]}{self.task.suffix}'
             target.parent.mkdir(parents=True, exist_ok=True)
             # gone: another process had this image, too, or another metric this folder
             with suppress(FileNotFoundError):
-                os.replace(self._place(image, self.codec.suffix), target)
+                os.replace(self._place(image, self.task.suffix), target)
         self._images = set()
         for folder, _, _ in os.walk(self._unfinished, topdown=False):
             with suppress(OSError):  # those that hold something stay

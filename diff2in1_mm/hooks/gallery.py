@@ -16,7 +16,6 @@ from ..creation.stage import mixed_dataset
 from ..datasets.source_images import load_image, turns_images
 from ..store.records import SampleRecord
 from ..store.store import SyntheticStore
-from ..tasks.drawing import draw_annotation
 from ..utils.models import evaluating, unwrapped
 from ..utils.pictures import contact_sheet, label_colours, write_picture
 
@@ -69,11 +68,11 @@ class GalleryHook(Hook):
         real = load_image(entry['img_path'], image.shape[1::-1], False, turns_images(dataset), entry['backend_args'])
         device = next(labels.model.parameters()).device
         pixels = torch.from_numpy(real.copy()).permute(2, 0, 1)[None].to(device)
+        draw = store.codec.draw
         (label,) = labels(pixels, {}, [entry])  # None: nothing found
-        prediction = None if label is None else label.annotation
         return [
             real,
-            draw_annotation(real, prediction, colours, entry, self.opacity),
+            real if label is None else draw(real, label.annotation, colours, entry, self.opacity),
             image,
-            draw_annotation(image, annotation, colours, entry, self.opacity),
+            draw(image, annotation, colours, entry, self.opacity),
         ]

@@ -20,8 +20,8 @@ from ..preflight.run import (
     to_iterations,
     warn_of_ended_schedules,
 )
-from ..tasks.labellers import labeller_for
-from ..tasks.labellers.base import checked_confidence
+from ..tasks import labeller_for
+from ..tasks.base import checked_confidence
 from ..utils.errors import UserError
 from ..utils.models import seed_of_run, unwrapped
 from .pseudo_labels import BatchPass, ViewSettings
@@ -92,7 +92,7 @@ class SelfImprovingHook(Hook):
             than this are ignored (left out). None takes 0 for segmentation and 0.9 for boxes; boxes
             may have a number for each class.
         labelling (dict, optional): Other arguments of the task's labeller, see
-            :mod:`diff2in1_mm.tasks.labellers`.
+            :mod:`diff2in1_mm.tasks`.
         recreate_every (int, optional): Create a new set with the current theta_C every so many
             epochs or iterations; it replaces the former one, so that only checkpoints since then
             can be resumed. None: once.

@@ -40,7 +40,7 @@ class BatchPass:
 
     Args:
         model (nn.Module): Without wrapper; ``forward(inputs, data_samples, mode)``.
-        labeller: See :mod:`diff2in1_mm.tasks.labellers`.
+        labeller: See :class:`diff2in1_mm.tasks.Labeller`.
         views (ViewSettings): What to do.
         seed (int): Of the run.
 

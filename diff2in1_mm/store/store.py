@@ -5,7 +5,7 @@
     STORE/
       store.json           what the store was made for
       images/ID.png        8-bit RGB
-      annotations/ID.*     what the task's own tools read, see :mod:`diff2in1_mm.tasks.codecs`
+      annotations/ID.*     what the task's own tools read, see :mod:`diff2in1_mm.tasks`
       instances.json       for boxes also all samples in one file; panoptic.json for panoptic maps
       records/ID.json      one :class:`SampleRecord`; written last: without it there is no sample
       empty/ID.json        instead of all these: the model found nothing, so nothing is stored
@@ -28,8 +28,8 @@ import numpy as np
 from filelock import FileLock
 from mmengine.logging import print_log
 
-from ..tasks.codecs import annotation_codec
-from ..tasks.codecs.png import encode_png
+from ..tasks import build_task
+from ..tasks.png import encode_png
 from ..utils.atomic_files import is_leftover, write_atomic, writing
 from ..utils.errors import MissingFileError, UnusableFileError, UserError
 from .records import SampleRecord
@@ -72,7 +72,7 @@ class SyntheticStore:
         self.fingerprint: str = made_for['fingerprint']
         self.settings: dict[str, Any] = made_for['settings']
         _check_task_and_classes(self, task, classes)
-        self.codec = annotation_codec(self.task, self.classes)
+        self.codec = build_task(self.task, self.classes)
         self.damaged: dict[str, str] = {}
         self._records: dict[str, SampleRecord] = {}
         self._stamps: dict[str, tuple[int, ...]] = {}
@@ -96,7 +96,7 @@ class SyntheticStore:
             StoreMismatch: The folder holds something else.
         """
         root = Path(root)
-        annotation_codec(task)
+        build_task(task)
         purpose = dict(version=VERSION, task=task, classes=list(classes), fingerprint=fingerprint, settings=settings)
         if root.exists() and not root.is_dir():
             raise StoreMismatch(f'{root} is a file: give a new or empty folder for the store.')

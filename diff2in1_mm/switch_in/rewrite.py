@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from mmengine.config import Config
 from torch import nn
 
-from ..tasks.labellers import labeller_for
+from ..tasks import labeller_for
 from ..utils.errors import UserError
 from .built import build_model, load
 from .maps import BackboneMaps, measure_maps

@@ -11,7 +11,7 @@ from diff2in1_mm.datasets.source_images import load_image, map_loader
 from diff2in1_mm.datasets.synthetic_mix import SyntheticMixDataset
 from diff2in1_mm.diffusion.conditions.prompts import ComposedCaption
 from diff2in1_mm.store.store import SyntheticStore
-from diff2in1_mm.tasks.labellers.source_maps import source_map
+from diff2in1_mm.tasks.segmentation import source_map
 
 from ..archive import archived, from_archive
 from ..tiny_segmentation import FAST, build_dataset, dataset_config, make_images

@@ -11,11 +11,11 @@ pytest.importorskip('mmdet')
 
 from diff2in1_mm.preflight.boxes import check_boxes  # noqa: E402
 from diff2in1_mm.store.store import SyntheticStore  # noqa: E402
-from diff2in1_mm.tasks.codecs.instances import Instances  # noqa: E402
-from diff2in1_mm.tasks.codecs.panoptic import PanopticMap  # noqa: E402
+from diff2in1_mm.tasks.instances import Instances  # noqa: E402
+from diff2in1_mm.tasks.panoptic import PanopticMap  # noqa: E402
 
 from ..detectors import CLASSES, STUFF, make_coco, run_config  # noqa: E402
-from ..test_synthesis.test_codecs.test_instances import record  # noqa: E402
+from ..test_tasks.test_instances_files import record  # noqa: E402
 
 PIPELINE = [
     dict(type='LoadImageFromFile'),

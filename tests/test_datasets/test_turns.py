@@ -14,9 +14,9 @@ from mmengine.registry import DATASETS, init_default_scope
 
 from diff2in1_mm.datasets.turns import Turns, upright_images
 from diff2in1_mm.store.store import SyntheticStore
-from diff2in1_mm.tasks.codecs.instances import Instances
+from diff2in1_mm.tasks.instances import Instances
 
-from ..test_synthesis.test_codecs.test_instances import record
+from ..test_tasks.test_instances_files import record
 from .folders import base_config, make_folder
 
 

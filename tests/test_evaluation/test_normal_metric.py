@@ -7,7 +7,7 @@ from mmengine.registry import METRICS
 
 import diff2in1_mm  # noqa: F401
 from diff2in1_mm.evaluation.normal_metric import angular_error
-from diff2in1_mm.tasks.codecs.scenes import NormalsCodec
+from diff2in1_mm.tasks.normals import NormalsTask
 
 
 def unit(generator, *shape):
@@ -58,7 +58,7 @@ def test_files_hold_directions(tmp_path):
         metric.process({}, [dict(found, pred_normal_map=dict(data=data), img_path=f'{name}.jpg')])
         metric.evaluate(1)
         direction = data[:3].permute(1, 2, 0).numpy() / 2
-        stored = NormalsCodec().decode(tmp_path / f'{name}.png')
+        stored = NormalsTask().decode(tmp_path / f'{name}.png')
         np.testing.assert_allclose(stored, direction, atol=1e-3)
 
 

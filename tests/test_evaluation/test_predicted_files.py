@@ -6,7 +6,7 @@ import torch
 from mmengine.registry import METRICS
 
 import diff2in1_mm  # noqa: F401
-from diff2in1_mm.tasks.codecs.scenes import DepthCodec
+from diff2in1_mm.tasks.depth import DepthTask
 
 
 def evaluate(folder, images):
@@ -16,7 +16,7 @@ def evaluate(folder, images):
         metric.process({}, [sample(image, number)])
     metric.evaluate(len(images))
     return {
-        str(path.relative_to(folder)): round(float(DepthCodec().decode(path).mean()), 3)
+        str(path.relative_to(folder)): round(float(DepthTask().decode(path).mean()), 3)
         for path in folder.rglob('*')
         if not path.is_dir()
     }
@@ -53,7 +53,7 @@ def test_an_evaluation_that_is_stopped_keeps_what_it_wrote(tmp_path):
     metric.process({}, [sample('/d/a/0.jpg', 1), sample('/d/b/0.jpg', 2)])
     for folder, metres in (('a', 1), ('b', 2)):
         path = tmp_path / f'unfinished/d/{folder}/0.jpg.png'
-        np.testing.assert_allclose(DepthCodec().decode(path), metres)
+        np.testing.assert_allclose(DepthTask().decode(path), metres)
     assert evaluate(tmp_path, ['/d/a/1.jpg'])['1.png'] == 1
 
 

@@ -15,8 +15,8 @@ from mmdet.testing import demo_mm_inputs  # noqa: E402
 from diff2in1_mm.preflight.run import check_views  # noqa: E402
 from diff2in1_mm.self_improving.pseudo_labels import BatchPass, ViewSettings  # noqa: E402
 from diff2in1_mm.self_improving.theta_c import ThetaC  # noqa: E402
-from diff2in1_mm.tasks.labellers import labeller_for  # noqa: E402
-from diff2in1_mm.tasks.labellers.detection import ignores_boxes  # noqa: E402
+from diff2in1_mm.tasks import labeller_for  # noqa: E402
+from diff2in1_mm.tasks.detectors import ignores_boxes  # noqa: E402
 
 from ..detectors import DETECTORS, WITH_MASKS, stock_model, with_diffusion  # noqa: E402
 

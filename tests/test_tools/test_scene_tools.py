@@ -10,7 +10,7 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 
 from diff2in1_mm.store.store import SyntheticStore
-from diff2in1_mm.tasks.codecs.scenes import decode_normals
+from diff2in1_mm.tasks.normals import decode_normals
 from diff2in1_mm.utils.pictures import depth_picture, normals_picture
 
 from ..test_demo import tiny

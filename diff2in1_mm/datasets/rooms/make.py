@@ -15,7 +15,7 @@ from filelock import FileLock
 from mmengine.logging import print_log
 from mmengine.utils import track_iter_progress, track_progress
 
-from ...tasks.codecs.scenes import encode_normals
+from ...tasks.normals import encode_normals
 from ...utils.atomic_files import write_atomic
 from ...utils.errors import NotInstalledError, UnusableFileError, UserError
 from ...utils.randomness import stable_seed

@@ -7,8 +7,8 @@ from mmcv.transforms import BaseTransform
 from mmengine.fileio import get
 from mmengine.registry import TRANSFORMS
 
-from ...tasks.codecs.png import decode_png
-from ...tasks.codecs.scenes import decode_normals
+from ...tasks.normals import decode_normals
+from ...tasks.png import decode_png
 from ...utils.errors import UnusableFileError, UserError
 from .rotation import flip_done
 

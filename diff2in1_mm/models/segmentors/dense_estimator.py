@@ -34,10 +34,11 @@ class DenseEstimator(EncoderDecoder):
         ValueError: Unknown ``test_cfg.mode``, or windows that leave gaps.
 
     Attributes:
-        label_task (str): 'normals' or 'depth': which labeller makes a store's labels with it.
+        label_tasks (tuple[str, ...]): ('normals',) or ('depth',): what it learns from, see
+            :mod:`diff2in1_mm.tasks`.
     """
 
-    label_task: str
+    label_tasks: tuple[str, ...]
 
     def __init__(self, **kwargs) -> None:
         super().__init__(**kwargs)

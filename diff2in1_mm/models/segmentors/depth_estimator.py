@@ -17,7 +17,7 @@ class DepthMapEstimator(DenseEstimator):
         **kwargs: See :class:`DenseEstimator`.
     """
 
-    label_task = 'depth'
+    label_tasks = ('depth',)
 
     def fields(self, maps: Tensor) -> dict[str, Tensor]:
         """``pred_depth_map``."""

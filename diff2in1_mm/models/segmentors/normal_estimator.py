@@ -22,7 +22,7 @@ class NormalEstimator(DenseEstimator):
         **kwargs: See :class:`DenseEstimator`.
     """
 
-    label_task = 'normals'
+    label_tasks = ('normals',)
 
     def unflip(self, maps: Tensor, direction: str = 'horizontal') -> Tensor:
         """A mirror image's normals point the other way along the mirrored axis."""

@@ -5,7 +5,7 @@ import numpy as np
 
 from diff2in1_mm.datasets.rooms.render import render_room
 from diff2in1_mm.datasets.rooms.scene import draw_scene
-from diff2in1_mm.tasks.codecs.scenes import encode_normals
+from diff2in1_mm.tasks.normals import encode_normals
 
 SEED, SIZE = 5, (96, 128)
 

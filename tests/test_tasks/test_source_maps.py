@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from diff2in1_mm.tasks.labellers.source_maps import source_map
+from diff2in1_mm.tasks.segmentation import source_map
 
 
 def test_source_labels_count_what_the_data_set_ignores(tmp_path):

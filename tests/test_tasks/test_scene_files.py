@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
-from diff2in1_mm.tasks.codecs import annotation_codec
-from diff2in1_mm.tasks.codecs.scenes import decode_normals, encode_normals
+from diff2in1_mm.tasks import build_task
+from diff2in1_mm.tasks.normals import decode_normals, encode_normals
 
-from .test_instances import record
+from .test_instances_files import record
 
-NORMALS, DEPTH, ARRAY = (annotation_codec(task) for task in ('normals', 'depth', 'depth_npy'))
+NORMALS, DEPTH, ARRAY = (build_task(task) for task in ('normals', 'depth', 'depth_npy'))
 
 
 def written(codec, annotation, folder):

@@ -1,21 +1,112 @@
-"""What every labeller can do, and what it stores beside a generated image."""
+"""What every kind of label is: its files, how it is drawn, and how a model labels."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 from torch import Tensor, nn
 
-from ...utils.errors import UserError
+from ..utils.errors import UserError
 
-__all__ = ['Label', 'Labeller', 'checked_confidence']
+__all__ = ['Label', 'Labeller', 'Named', 'Task', 'checked_confidence']
+
+
+class Named(Protocol):
+    """What a task asks of a sample's record: its file name without suffix, and a number of its own."""
+
+    id: str
+
+    @property
+    def number(self) -> int: ...
+
+
+class Task(ABC):
+    """A kind of label: its files, which the task's own tools read, its picture, and who makes it.
+
+    A new kind is one class with :func:`register_task` above it.
+
+    Args:
+        classes (Sequence[str]): Class names in training order.
+
+    Attributes:
+        name (str): As in a model's ``label_tasks``, and in a store.
+        labeller (type[Labeller]): Makes such labels with a model.
+        suffix (str): Ending of the file that :meth:`decode` and :meth:`point_at` are given.
+    """
+
+    name: str
+    labeller: type['Labeller']
+    suffix: str
+
+    def __init__(self, classes: Sequence[str] = ()) -> None:
+        self.classes = tuple(classes)
+
+    @classmethod
+    def fits(cls, model: nn.Module) -> bool:
+        """Whether a model without ``label_tasks`` learns from such labels.
+
+        Raises:
+            TypeError: It would, but for something that has to be changed first.
+        """
+        return False
+
+    @abstractmethod
+    def encode(self, annotation: Any, record: Named, image_shape: tuple[int, int]) -> dict[str, bytes]:
+        """Ending -> content of each file of a sample.
+
+        Raises:
+            ValueError: The annotation does not fit its image of shape (H, W).
+        """
+
+    @abstractmethod
+    def decode(self, path: Path) -> Any:
+        """The annotation as it was given to :meth:`encode`.
+
+        Raises:
+            ValueError: The file is damaged.
+        """
+
+    @abstractmethod
+    def point_at(self, info: dict[str, Any], path: Path) -> None:
+        """Make a data set's annotation entry load the file, in place."""
+
+    @abstractmethod
+    def draw(
+        self, image: np.ndarray, annotation: Any, colours: np.ndarray, entry: Mapping[str, Any], opacity: float = 0.6
+    ) -> np.ndarray:
+        """Lay an annotation over its image, or draw it in its place.
+
+        Args:
+            image: uint8 (H, W, 3), RGB; not changed.
+            annotation: As :meth:`decode` gives it.
+            colours: Of the classes, uint8 (classes, 3), RGB.
+            entry: Annotation entry of the source image: how label values are read.
+            opacity: Of the colours, in [0, 1].
+
+        Returns:
+            uint8 (H, W, 3), RGB.
+        """
+
+    def merge(self, paths: Sequence[Path]) -> dict[str, Any]:
+        """One JSON content for all samples of a round; empty where tools want separate files."""
+        return {}
+
+    @staticmethod
+    def check_shape(array: np.ndarray, image_shape: tuple[int, int]) -> None:
+        """Raises ValueError unless ``array`` has an entry (or a row of them) for each pixel."""
+        if array.shape[:2] != tuple(image_shape) or array.ndim > 3:
+            raise UserError(
+                f'the annotation has shape {array.shape} but its image {tuple(image_shape)}: give one label per pixel.'
+            )
 
 
 class Label(NamedTuple):
     """What is stored beside a generated image.
 
     Attributes:
-        annotation: As the codec of the labeller's task takes it.
+        annotation: As :meth:`Task.encode` of the labeller's task takes it.
         quality: ``ignored`` (share), and what the task adds: the mean ``confidence`` where it
             predicts probabilities.
     """
@@ -35,7 +126,7 @@ class Labeller(ABC):
     (``backbone.serve``) the model computes with, and whether it is in eval mode.
 
     Attributes:
-        task (str): Name of the codec that stores its labels.
+        task (str): Name of the :class:`Task` that stores its labels.
     """
 
     task: str

@@ -8,9 +8,9 @@ from mmengine.registry import init_default_scope
 
 from diff2in1_mm.creation.batch_labels import BatchLabels
 from diff2in1_mm.datasets.transforms.loading import LoadDepth, LoadNormals
-from diff2in1_mm.tasks.codecs import annotation_codec
-from diff2in1_mm.tasks.codecs.scenes import encode_normals
-from diff2in1_mm.tasks.labellers.source_scenes import scene_loader, source_scene
+from diff2in1_mm.tasks import build_task
+from diff2in1_mm.tasks.dense import scene_loader, source_scene
+from diff2in1_mm.tasks.normals import encode_normals
 
 from .test_scene_labellers import Model
 
@@ -39,7 +39,7 @@ def test_normals_are_in_our_frame(tmp_path):
 def test_a_pipeline_that_does_not_load_the_labels():
     init_default_scope('mmseg')
     model = Model()
-    model.backbone, model.label_task = torch.nn.Identity(), 'depth'
+    model.backbone, model.label_tasks = torch.nn.Identity(), ('depth',)
     with pytest.raises(ValueError, match="has no LoadDepth: add it, or set it to 'fresh'"):
         BatchLabels(model, 'source', transforms=[LoadNormals()])
 
@@ -52,7 +52,7 @@ def mmsegmentations(factor, backend='cv2'):
 def depth_model():
     init_default_scope('mmseg')
     model = Model()
-    model.backbone, model.label_task = torch.nn.Identity(), 'depth'
+    model.backbone, model.label_tasks = torch.nn.Identity(), ('depth',)
     return model
 
 
@@ -74,7 +74,7 @@ def test_a_loader_that_reads_other_depth_from_the_store_is_refused(file, factor,
 def test_mmsegmentations_loader_may_read_the_store_rightly(file, factor, backend, tmp_path):
     loader = mmsegmentations(factor, backend)
     labels = BatchLabels(depth_model(), labelling=dict(file=file), transforms=[loader])
-    codec = annotation_codec(labels.task, [])
+    codec = build_task(labels.task, [])
     depth = np.array([[0, 1.25], [2.5, 60]], np.float32)
     path = tmp_path / f'a{codec.suffix}'
     path.write_bytes(codec.encode(depth, None, (2, 2))[codec.suffix])

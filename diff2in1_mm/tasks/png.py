@@ -1,7 +1,13 @@
 """Arrays as PNG."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
+
+from ..utils.errors import UserError
+
+__all__ = ['decode_png', 'encode_png', 'read_png16']
 
 
 def encode_png(array: np.ndarray) -> bytes:
@@ -28,3 +34,15 @@ def decode_png(content: bytes) -> np.ndarray | None:
     if picture is not None and picture.ndim == 3 and picture.shape[2] == 3:
         return picture[..., ::-1]
     return picture
+
+
+def read_png16(path: Path) -> np.ndarray:
+    """The values of a PNG of 16 bits, uint16 (H, W) or (H, W, 3) in RGB.
+
+    Raises:
+        ValueError: It is none.
+    """
+    values = decode_png(path.read_bytes())
+    if values is None or values.dtype != np.uint16:
+        raise UserError('not a readable PNG of 16 bits')
+    return values

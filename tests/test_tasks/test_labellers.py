@@ -11,11 +11,11 @@ from mmengine.structures import InstanceData, PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
-from diff2in1_mm.tasks import labellers
-from diff2in1_mm.tasks.labellers import labeller_for
-from diff2in1_mm.tasks.labellers.detection import DetectionLabeller, ignores_boxes
-from diff2in1_mm.tasks.labellers.panoptic import PanopticLabeller, PanopticPrediction
-from diff2in1_mm.tasks.labellers.segmentation import SegmentationLabeller, SegmentationPrediction
+from diff2in1_mm.tasks import labeller_for, registry
+from diff2in1_mm.tasks.detectors import ignores_boxes
+from diff2in1_mm.tasks.instances import DetectionLabeller, InstancesTask
+from diff2in1_mm.tasks.panoptic import PanopticLabeller, PanopticPrediction
+from diff2in1_mm.tasks.segmentation import SegmentationLabeller, SegmentationPrediction
 
 from ..tiny_runs import config
 
@@ -104,7 +104,7 @@ class TestSegmentation:
         pytest.importorskip('mmdet')
         from mmseg.models.decode_heads import Mask2FormerHead
 
-        from diff2in1_mm.tasks.labellers.segmentation import _decide
+        from diff2in1_mm.tasks.segmentation import _decide
 
         scores = torch.tensor([0.9, 0.1, 0.0])[None, :, None, None].expand(1, 3, 2, 2)
         labels, confidence = _decide(scores, Mask2FormerHead.__new__(Mask2FormerHead))
@@ -383,7 +383,7 @@ def test_options_that_a_labeller_lacks_are_named(monkeypatch):
         labeller_for(segmentor(), options=dict(ignore_from=0.5))
     with pytest.raises(ValueError, match='does not fit SegmentationLabeller'):
         labeller_for(segmentor(), options=dict(model=None))
-    monkeypatch.setattr(labellers, '_kind', lambda model: DetectionLabeller)
+    monkeypatch.setattr(registry, 'task_of', lambda model: InstancesTask)
     with pytest.raises(ValueError, match="'ignore_form'; did you mean 'ignore_from'"):
         labeller_for(nn.Linear(2, 2), options=dict(ignore_form=0.5))
 

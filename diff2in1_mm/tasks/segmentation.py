@@ -1,22 +1,28 @@
-"""Label maps from MMSegmentation's segmentors."""
+"""Label maps: one class for each pixel."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import cv2
+import mmcv
 import numpy as np
 import torch
-import torch.nn as nn
+from mmengine import fileio
 from mmengine.structures import PixelData
-from torch import Tensor
+from torch import Tensor, nn
 
-from ...utils.errors import UserError
-from ..label_values import loaded_labels, to_raw_labels
-from .base import Label, checked_confidence
+from ..utils.errors import UserError
+from ..utils.optional import is_installed
+from ..utils.pictures import overlay
+from .base import Label, Named, Task, checked_confidence
 from .dense import DenseLabeller, inside
-from .source_maps import source_map
+from .label_values import loaded_labels, to_raw_labels
+from .png import decode_png, encode_png
+from .registry import register_task
 
-__all__ = ['SegmentationLabeller', 'SegmentationPrediction']
+__all__ = ['SegmentationLabeller', 'SegmentationPrediction', 'SegmentationTask', 'source_map']
 
 
 @dataclass
@@ -136,6 +142,86 @@ class SegmentationLabeller(DenseLabeller):
         if self.ignore_index not in loaded_labels(*reading):
             labels = np.where(labels == self.ignore_index, 255, labels)
         return to_raw_labels(labels, *reading)
+
+
+@register_task
+class SegmentationTask(Task):
+    """Label maps as one-channel uint8 PNG, holding raw file values (see ``to_raw_labels``)."""
+
+    name, labeller = 'segmentation', SegmentationLabeller
+    suffix = '.png'
+
+    @classmethod
+    def fits(cls, model: nn.Module) -> bool:
+        """MMSegmentation's segmentors, but for those of depth."""
+        if not is_installed('mmseg'):
+            return False
+        from mmseg.models.segmentors import DepthEstimator, EncoderDecoder
+
+        return isinstance(model, EncoderDecoder) and not isinstance(model, DepthEstimator)
+
+    def encode(self, annotation: Any, record: Named, image_shape: tuple[int, int]) -> dict[str, bytes]:
+        """Integer array (H, W), values 0..255, of the image's size, to PNG."""
+        annotation = np.asarray(annotation)
+        self.check_shape(annotation, image_shape)
+        if not np.issubdtype(annotation.dtype, np.integer):
+            raise UserError(f'the annotation is {annotation.dtype}, not integer labels.')
+        if annotation.size and (annotation.min() < 0 or annotation.max() > 255):
+            raise UserError(
+                "the annotation has label values outside 0..255, which MMSegmentation's LoadAnnotations cannot read."
+            )
+        return {self.suffix: encode_png(annotation.astype(np.uint8))}
+
+    def decode(self, path: Path) -> np.ndarray:
+        """PNG to uint8 array (H, W)."""
+        annotation = decode_png(path.read_bytes())
+        if annotation is None:
+            raise UserError('not a readable PNG')
+        return annotation
+
+    def point_at(self, info: dict[str, Any], path: Path) -> None:
+        """For MMSegmentation's ``LoadAnnotations``."""
+        info['seg_map_path'] = str(path)
+
+    def draw(
+        self, image: np.ndarray, annotation: np.ndarray, colours: np.ndarray, entry: Mapping, opacity: float = 0.6
+    ) -> np.ndarray:
+        """Colours of the classes over the image."""
+        table = loaded_labels(bool(entry.get('reduce_zero_label')), entry.get('label_map'))
+        return overlay(image, table[annotation], colours, opacity)
+
+
+def source_map(entry: Mapping[str, Any], size: tuple[int, int]) -> Label:
+    """What a data set says of an image's pixels, for a picture of another size that shows the same.
+
+    Args:
+        entry (Mapping): Annotation entry with ``seg_map_path``, as MMSegmentation's data sets
+            give it, how its values are read (``reduce_zero_label``, ``label_map``), and perhaps
+            ``backend_args``, by which its file is.
+        size (tuple[int, int]): Height and width of the generated picture.
+
+    Returns:
+        Label: Raw file values (uint8), with confidence 1.
+
+    Raises:
+        ValueError: The entry has no label map, or one that is not a single channel of 8 bits.
+    """
+    path = entry.get('seg_map_path')
+    if not path:
+        raise UserError(
+            "creation.label_from='source' takes the label maps of the source images, "
+            f"but the entry of {entry.get('img_path')} has none: set it to 'fresh'"
+        )
+    content = fileio.get(path, entry.get('backend_args'))
+    raw = mmcv.imfrombytes(content, flag='unchanged', backend='pillow')
+    if raw is None or raw.ndim != 2 or raw.dtype != np.uint8:
+        raise UserError(
+            f"creation.label_from='source' takes label maps with one channel of 8 "
+            f"bits, and {path} is another picture: set it to 'fresh'"
+        )
+    raw = cv2.resize(raw, size[::-1], interpolation=cv2.INTER_NEAREST)
+    table = loaded_labels(bool(entry.get('reduce_zero_label')), entry.get('label_map'))
+    return Label(raw, dict(confidence=1.0, ignored=float((table[raw] == 255).mean())))
 
 
 def _last_head(model: nn.Module) -> nn.Module:

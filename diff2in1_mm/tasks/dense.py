@@ -1,0 +1,131 @@
+"""What labellers of whole maps share: batch coordinates, what of them is padding, the source images' maps."""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..utils.errors import UserError
+from .base import Label, Labeller
+
+__all__ = ['DenseLabeller', 'MapLabeller', 'first_transform', 'inside', 'inside_mask', 'scene_loader', 'source_scene']
+
+
+class DenseLabeller(Labeller):
+    """Labels with one value or vector per pixel, of MMSegmentation's kind of model."""
+
+    @staticmethod
+    def encode_decode(model: nn.Module, inputs: Tensor) -> Tensor:
+        """The model's maps of whole images.
+
+        Args:
+            model (nn.Module): Without wrapper.
+            inputs (Tensor): Preprocessed images (N, 3, H, W).
+
+        Returns:
+            Tensor: float32 (N, C, H, W).
+        """
+        # tuples, not torch.Size: MMSeg takes a Size for a window of slide inference
+        size = tuple(inputs.shape[-2:])
+        metas = [
+            dict(img_shape=size, pad_shape=size, ori_shape=size, padding_size=(0, 0, 0, 0), flip=False) for _ in inputs
+        ]
+        return model.encode_decode(inputs, metas).float()
+
+    def new_samples(self, count: int, size: tuple[int, int]) -> list[Any]:
+        from mmseg.structures import SegDataSample
+
+        return [SegDataSample(metainfo=dict(img_shape=size, ori_shape=size, pad_shape=size)) for _ in range(count)]
+
+
+class MapLabeller(DenseLabeller):
+    """What labellers of continuous maps share."""
+
+    _instead = ''
+    # What reads such maps of a data set, and the field that it adds.
+    _loader, _field = '', ''
+
+    def __init__(self, model: nn.Module, confidence: float | None = None) -> None:
+        self.confidence = None
+        if confidence is not None:
+            raise UserError(f'{type(self).__name__} knows no probability: leave confidence out{self._instead}')
+
+    @torch.no_grad()
+    def predict(self, model: nn.Module, inputs: Tensor, data_samples: Sequence) -> list[Any]:
+        """Predict whole images in batch coordinates; see :meth:`Labeller.predict`."""
+        return list(self.encode_decode(model, inputs))
+
+    def count_classes(self, model: nn.Module) -> int | None:
+        """None: there are no classes."""
+        return None
+
+    def read_sources(self, transforms: Sequence[Any]) -> None:
+        """Let :meth:`source_labels` read as a data set with this pipeline does."""
+        self._read = scene_loader(transforms, self._loader)
+
+    def source_labels(self, size: tuple[int, int], entries: Sequence[Mapping[str, Any]]) -> list[Label | None]:
+        """The source images' own maps, for pictures of ``size`` (height, width)."""
+        return [source_scene(entry, size, self._read, self._field) for entry in entries]
+
+
+def inside(sample: Any, maps: Tensor) -> tuple[slice, slice]:
+    """Rows and columns of maps (..., H, W) that are not padding of the batch."""
+    left, right, top, bottom = sample.metainfo.get('padding_size', (0, 0, 0, 0))
+    height, width = maps.shape[-2:]
+    return slice(top, height - bottom), slice(left, width - right)
+
+
+def inside_mask(sample: Any, maps: Tensor) -> Tensor:
+    """1 inside the image and 0 in the padding, (H, W)."""
+    mask = torch.zeros_like(maps[0])
+    mask[inside(sample, maps)] = 1
+    return mask
+
+
+def scene_loader(transforms: Sequence[Any], name: str) -> Callable[[dict], dict]:
+    """What reads the depth or normals of a data set: only its pipeline knows unit and frame.
+
+    Args:
+        transforms (Sequence): Of the data set's pipeline.
+        name (str): 'LoadDepth' or 'LoadNormals'.
+
+    Raises:
+        ValueError: There is none among them.
+    """
+    found = first_transform(transforms, name)
+    if found is None:
+        raise UserError(
+            f"creation.label_from='source' reads the labels of the source images as "
+            f'the pipeline of the data set does, but that has no {name}: add it, or '
+            "set it to 'fresh'"
+        )
+    return found
+
+
+def source_scene(entry: Mapping[str, Any], size: tuple[int, int], loader: Callable[[dict], dict], field: str) -> Label:
+    """What a data set says of an image's pixels, for a picture of another size that shows the same.
+
+    Args:
+        entry (Mapping): Annotation entry, as ``loader`` takes it.
+        size (tuple[int, int]): Height and width of the generated picture.
+        loader (Callable): Of :func:`scene_loader`.
+        field (str): What it adds, 'gt_depth_map' or 'gt_normal_map'.
+
+    Returns:
+        Label: Float32 (H, W) metres or (H, W, 3) unit vectors in the camera's frame, of the nearest
+            pixel; 0 where the data set has no label.
+    """
+    # a loader writes into what it is given
+    maps = loader(dict(copy.deepcopy(dict(entry)), seg_fields=[]))[field].astype(np.float32)
+    maps = cv2.resize(maps, size[::-1], interpolation=cv2.INTER_NEAREST)
+    invalid = maps == 0 if maps.ndim == 2 else (maps == 0).all(2)
+    return Label(maps, dict(ignored=float(invalid.mean())))
+
+
+def first_transform(transforms: Sequence[Any], name: str) -> Any:
+    """The first transform of a class of this name, or of one made from it; None without one."""
+    return next((t for t in transforms if name in (k.__name__ for k in type(t).__mro__)), None)

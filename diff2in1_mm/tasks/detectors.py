@@ -1,0 +1,120 @@
+"""What labellers of MMDetection's models share."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+__all__ = [
+    'class_count',
+    'has_nms',
+    'ignores_boxes',
+    'new_detection_samples',
+    'padded_masks',
+    'predict_samples',
+    'predicts_panoptic',
+    'with_boxes',
+]
+
+
+def predict_samples(model: nn.Module, inputs: Tensor, data_samples: Sequence) -> list[Any]:
+    """A detector's predictions in the pixels of the batch, on samples of their own.
+
+    ``predict`` writes into the samples it is given, some heads read their annotations, and mask
+    heads scale by ``scale_factor`` even without ``rescale``. ``border``, which CenterNet's head
+    demands and takes off the boxes, is 0 in the pixels of the batch. Autocast is off: non-maximum
+    suppression knows no bfloat16.
+    """
+    own = []
+    for sample in data_samples:
+        metainfo = dict(sample.metainfo)
+        metainfo.update(ori_shape=metainfo['img_shape'], scale_factor=(1.0, 1.0), border=(0, 0, 0, 0))
+        metainfo.setdefault('batch_input_shape', tuple(inputs.shape[-2:]))
+        own.append(type(sample)(metainfo=metainfo))
+    with torch.autocast(inputs.device.type, enabled=False):
+        return model.predict(inputs, own, rescale=False)
+
+
+def new_detection_samples(count: int, size: tuple[int, int]) -> list[Any]:
+    """Samples of MMDetection without annotation, for images of one size (height, width)."""
+    from mmdet.structures import DetDataSample
+
+    return [
+        DetDataSample(metainfo=dict(img_shape=size, ori_shape=size, pad_shape=size, scale_factor=(1.0, 1.0)))
+        for _ in range(count)
+    ]
+
+
+def padded_masks(masks: Tensor, size: tuple[int, int] | None) -> Any:
+    """bool (n, h, w) to MMDetection's ``BitmapMasks``, padded at the bottom and right to a size."""
+    from mmdet.structures.mask import BitmapMasks
+
+    masks = BitmapMasks(masks.to(torch.uint8).cpu().numpy(), *masks.shape[-2:])
+    return masks if size is None else masks.pad(tuple(size), pad_val=0)
+
+
+def ignores_boxes(model: nn.Module) -> bool:
+    """Whether every assigner of a detector leaves predictions over ignored boxes alone.
+
+    MMDetection's stock configs set ``ignore_iof_thr=-1``, which switches this off; heads without
+    an assigner (FCOS) and Hungarian ones never read ignored boxes.
+    """
+    assigners: list[Any] = []
+    for module in model.modules():
+        for name in ('assigner', 'bbox_assigner'):
+            found = getattr(module, name, None)
+            assigners.extend(found if isinstance(found, (list, tuple)) else [found])
+    assigners = [assigner for assigner in assigners if assigner is not None]
+    return bool(assigners) and all(getattr(a, 'ignore_iof_thr', -1) > 0 for a in assigners)
+
+
+def class_count(model: nn.Module) -> int | None:
+    """Number of a detector's classes; None if no head says so."""
+    for head in (
+        getattr(model, 'panoptic_fusion_head', None),
+        getattr(getattr(model, 'roi_head', None), 'bbox_head', None),
+        getattr(model, 'bbox_head', None),
+        getattr(model, 'mask_head', None),
+    ):
+        if isinstance(head, nn.ModuleList):  # a cascade's stages
+            head = head[-1]
+        if hasattr(head, 'num_classes'):
+            return head.num_classes
+    return None
+
+
+def has_nms(model: nn.Module) -> bool:
+    """Whether a detector's ``test_cfg`` suppresses doubles, at any stage's end."""
+
+    def names(cfg: Any) -> bool:
+        return isinstance(cfg, Mapping) and ('nms' in cfg or any(map(names, cfg.values())))
+
+    test_cfg = getattr(model, 'test_cfg', None)
+    return test_cfg is None or names(test_cfg)
+
+
+def predicts_panoptic(model: nn.Module) -> bool:
+    """Whether a mask transformer predicts panoptic maps, and not instances alone."""
+    return model.panoptic_fusion_head.test_cfg.get('panoptic_on', True)
+
+
+def with_boxes(prediction: InstanceData) -> InstanceData:
+    """Boxes (n, 4) around the masks where a head predicts masks alone, changed in place.
+
+    SOLO's heads leave boxes of zeros, which would all be too small to learn from, and where they
+    find nothing, labels and masks that are float.
+    """
+    prediction.labels = prediction.labels.long()
+    if 'masks' not in prediction:
+        return prediction
+    from mmdet.structures.mask import mask2bbox
+
+    prediction.masks = prediction.masks.bool()
+    flat = (prediction.bboxes[:, 2:] <= prediction.bboxes[:, :2]).any(dim=1)
+    if flat.any():
+        boxes = prediction.bboxes.clone()
+        boxes[flat] = mask2bbox(prediction.masks[flat]).to(boxes)
+        prediction.bboxes = boxes
+    return prediction

@@ -1,0 +1,414 @@
+"""Boxes, and masks where there are any: the objects of an image."""
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from ..utils.errors import UnfitError, UserError
+from ..utils.optional import is_installed
+from .base import Label, Labeller, Named, Task, checked_confidence
+from .coco import MAX_PER_IMAGE, box_of, decoded_mask, image_entry, merged, read_coco, readable_mask, run_lengths
+from .detectors import (
+    class_count,
+    has_nms,
+    ignores_boxes,
+    new_detection_samples,
+    padded_masks,
+    predict_samples,
+    predicts_panoptic,
+    with_boxes,
+)
+from .registry import register_task
+
+__all__ = ['DetectionLabeller', 'Instances', 'InstancesTask', 'source_label']
+
+
+class Instances(NamedTuple):
+    """Objects of one image.
+
+    Attributes:
+        bboxes: float (n, 4), x1 y1 x2 y2 in pixels.
+        labels: Class indices, integer (n,).
+        scores: Confidence, float (n,) in [0, 1].
+        ignored: Whether the loss is to leave the object alone, bool (n,).
+        masks: bool (n, H, W), or None.
+    """
+
+    bboxes: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+    ignored: np.ndarray
+    masks: np.ndarray | None = None
+
+
+class _Chosen(NamedTuple):
+    sure: InstanceData
+    unsure: InstanceData  # to be ignored by the loss
+
+
+class DetectionLabeller(Labeller):
+    """Boxes, and masks where the detector predicts them.
+
+    A box whose score reaches ``confidence`` is a target. One that reaches only ``ignore_from`` is
+    neither object nor background: it goes to ``ignored_instances`` where all assigners of the
+    detector read these (see :func:`ignores_boxes`), and is left out elsewhere. (MMDetection's
+    assigners ignore nothing in an image without any object: there unsure boxes are background.)
+
+    Args:
+        model (nn.Module): A detector whose ``predict`` gives boxes.
+        confidence (float | Sequence[float] | None): Least score of a target, for all classes or
+            for each. Default 0.9, as in SoftTeacher (Xu et al. 2021, section 3.2).
+        ignore_from (float | None): Least score of a box that is ignored. None: no box is.
+        minimum_size (float): Narrower or lower boxes are left out, in pixels. Default 1: they have
+            no area to learn from.
+        nms_iou (float | None): IoU from which the less sure of two boxes of a class is left out,
+            for detectors without non-maximum suppression of their own (DETR's family). None: never.
+            Default 0.7.
+        allow_empty (bool): Whether "there is nothing" is a valid target. Otherwise a sample without
+            a sure box keeps the target it has, and creation stores no such sample. Default False.
+    """
+
+    task = 'instances'
+    default_confidence = 0.9
+
+    def __init__(
+        self,
+        model: nn.Module,
+        confidence: None | float | Sequence[float] = None,
+        ignore_from: float | None = None,
+        minimum_size: float = 1.0,
+        nms_iou: float | None = 0.7,
+        allow_empty: bool = False,
+    ) -> None:
+        self.confidence = checked_confidence(confidence, self.default_confidence)
+        classes = class_count(model)
+        if isinstance(self.confidence, tuple) and classes not in (None, len(self.confidence)):
+            raise UserError(
+                f'confidence lists {len(self.confidence)} thresholds, but the '
+                f'detector predicts {classes} classes: give one for each.'
+            )
+        self.ignore_from = None if ignore_from is None else checked_confidence(ignore_from, 0.0)
+        self.can_ignore = ignores_boxes(model)
+        if ignore_from is not None and not self.can_ignore:
+            warnings.warn(
+                f'labelling.ignore_from={ignore_from} changes nothing: not all assigners '
+                f'of {type(model).__name__} ignore boxes, so unsure ones are left out; '
+                'see docs/detection.md for who can, and how the config says so'
+            )
+        self.minimum_size, self.allow_empty = minimum_size, allow_empty
+        self.nms_iou = None if has_nms(model) else nms_iou
+
+    @torch.no_grad()
+    def predict(self, model: nn.Module, inputs: Tensor, data_samples: Sequence) -> list[InstanceData]:
+        """Predict in the pixels of the batch; see :meth:`Labeller.predict`.
+
+        Returns:
+            list[InstanceData]: ``bboxes`` (n, 4) as x1 y1 x2 y2, ``scores`` (n,), ``labels`` (n,),
+            and bool ``masks`` (n, h, w) of the images without the batch's padding.
+        """
+        return [with_boxes(sample.pred_instances) for sample in predict_samples(model, inputs, data_samples)]
+
+    @torch.no_grad()
+    def assign(self, data_samples: Sequence, predictions: Sequence[InstanceData]) -> dict[str, Tensor]:
+        kept = total = 0
+        for sample, prediction in zip(data_samples, predictions):
+            sure, unsure = self._choose(prediction)
+            kept, total = kept + len(sure), total + len(prediction)
+            if not len(sure) and not self.allow_empty:
+                continue
+            size = sample.metainfo.get('batch_input_shape')
+            sample.gt_instances = _target(sure, size)
+            sample.ignored_instances = _target(unsure, size)
+        return dict(ignored=torch.tensor(1 - kept / total if total else 0.0))
+
+    def ignored(self, data_samples: Sequence) -> Tensor:
+        skipped = sum(len(s.get('ignored_instances', ())) for s in data_samples)
+        total = skipped + sum(len(s.gt_instances) for s in data_samples)
+        return torch.tensor(skipped / total if total else 0.0)
+
+    def agreement(self, predictions_a: Sequence[InstanceData], predictions_b: Sequence[InstanceData]) -> Tensor:
+        """Share of sure boxes that the other prediction has too: class equal, IoU 0.5 (0-dim)."""
+        from mmdet.structures.bbox import bbox_overlaps
+
+        matched = total = 0
+        for a, b in zip(predictions_a, predictions_b):
+            a, b = self._choose(a).sure, self._choose(b).sure
+            same = bbox_overlaps(a.bboxes, b.bboxes) >= 0.5
+            same &= a.labels[:, None] == b.labels
+            total += len(a) + len(b)
+            if len(a) and len(b):
+                matched += int(same.any(1).sum() + same.any(0).sum())
+        return torch.tensor(matched / total if total else 1.0)
+
+    def count_classes(self, model: nn.Module) -> int | None:
+        return class_count(model)
+
+    def new_samples(self, count: int, size: tuple[int, int]) -> list[Any]:
+        return new_detection_samples(count, size)
+
+    def labels(
+        self, predictions: Sequence[InstanceData], size: tuple[int, int], entries: Sequence[Mapping[str, Any]]
+    ) -> list[Label | None]:
+        return [self._label(prediction, size) for prediction in predictions]
+
+    def resized(
+        self, predictions: Sequence[InstanceData], size: Sequence[int], to: Sequence[int]
+    ) -> list[InstanceData]:
+        """Predictions for images of one size (height, width) in the pixels of another."""
+        return [_resized(prediction, size, to) for prediction in predictions]
+
+    def source_labels(self, size: tuple[int, int], entries: Sequence[Mapping[str, Any]]) -> list[Label | None]:
+        """As :meth:`labels`, from the source images' own annotations."""
+        return [source_label(entry, size) for entry in entries]
+
+    def _label(self, prediction: InstanceData, size: tuple[int, int]) -> Label | None:
+        sure, unsure = self._choose(prediction)
+        if not len(sure) and not self.allow_empty:
+            return None
+        both = InstanceData.cat([sure, unsure]) if len(unsure) else sure
+        masks = both.masks[:, : size[0], : size[1]].cpu().numpy() if 'masks' in both else None
+        annotation = Instances(
+            bboxes=both.bboxes.float().cpu().numpy(),
+            labels=both.labels.cpu().numpy(),
+            scores=both.scores.float().cpu().numpy(),
+            ignored=np.arange(len(both)) >= len(sure),
+            masks=masks,
+        )
+        confidence = float(sure.scores.mean()) if len(sure) else 0.0
+        share = 1 - len(sure) / len(prediction) if len(prediction) else 0.0
+        return Label(annotation, dict(confidence=confidence, ignored=share, instances=float(len(sure))))
+
+    def _choose(self, prediction: InstanceData) -> _Chosen:
+        """Targets and boxes to ignore, both large enough and without doubles."""
+        thresholds = self.confidence
+        if isinstance(thresholds, tuple):
+            thresholds = prediction.scores.new_tensor(thresholds)[prediction.labels]
+        size = prediction.bboxes[:, 2:] - prediction.bboxes[:, :2]
+        large = (size > self.minimum_size).all(dim=1)
+        if 'masks' in prediction:  # a box whose mask is empty teaches a mask head nothing
+            large &= prediction.masks.flatten(1).any(dim=1)
+        sure = self._suppress(prediction[large & (prediction.scores >= thresholds)])
+        unsure = large & (prediction.scores < thresholds)
+        if self.ignore_from is None or not self.can_ignore:
+            unsure = torch.zeros_like(unsure)
+        else:
+            unsure = unsure & (prediction.scores >= self.ignore_from)
+        return _Chosen(sure, prediction[unsure])
+
+    def _suppress(self, instances: InstanceData) -> InstanceData:
+        if self.nms_iou is None or len(instances) < 2:
+            return instances
+        from mmcv.ops import batched_nms
+
+        _, kept = batched_nms(
+            instances.bboxes.float(),
+            instances.scores.float(),
+            instances.labels,
+            dict(type='nms', iou_threshold=self.nms_iou),
+        )
+        return instances[kept]
+
+
+@register_task
+class InstancesTask(Task):
+    """One COCO file for each sample, and all samples as one.
+
+    Category ids are class indices plus 1. ``score`` is the labeller's confidence. What is to be
+    ignored has ``iscrowd`` 1, as MMDetection and pycocotools read it. Masks are run lengths.
+    """
+
+    name, labeller = 'instances', DetectionLabeller
+    suffix = '.json'
+
+    @classmethod
+    def fits(cls, model: nn.Module) -> bool:
+        """MMDetection's detectors, and mask transformers that predict instances alone."""
+        if not is_installed('mmdet'):
+            return False
+        from mmdet.models.detectors import BaseDetector, MaskFormer, TwoStagePanopticSegmentor
+
+        if isinstance(model, MaskFormer):
+            return not predicts_panoptic(model)
+        if getattr(getattr(model, 'roi_head', None), 'with_semantic', False):
+            raise UnfitError(
+                f'theta_C cannot label for {type(model).__name__}: its semantic head '
+                'learns from maps that theta_C does not make; leave that head out.'
+            )
+        return isinstance(model, BaseDetector) and not isinstance(model, TwoStagePanopticSegmentor)
+
+    def encode(self, annotation: Instances, record: Named, image_shape: tuple[int, int]) -> dict[str, bytes]:
+        """Instances to COCO; objects without area inside the image, or in their mask, are left
+        out."""
+        self._check(annotation, image_shape)
+        content = dict(
+            images=[image_entry(record, image_shape)],
+            annotations=[
+                entry
+                for entry in (self._entry(annotation, i, record, image_shape) for i in range(len(annotation.labels)))
+                if entry
+            ],
+            categories=[dict(id=i + 1, name=name) for i, name in enumerate(self.classes)],
+        )
+        return {self.suffix: json.dumps(content).encode()}
+
+    def decode(self, path: Path) -> Instances:
+        """COCO file to instances; boxes to a thousandth of a pixel."""
+        content = read_coco(path)
+        found = content['annotations']
+        boxes = np.array([a['bbox'] for a in found], float).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        masks = None
+        if found and all('segmentation' in a for a in found):
+            from pycocotools import mask as coco_mask
+
+            masks = np.stack([coco_mask.decode(a['segmentation']) for a in found]).astype(bool)
+        return Instances(
+            boxes,
+            np.array([a['category_id'] - 1 for a in found], int),
+            np.array([a['score'] for a in found], float),
+            np.array([a['iscrowd'] for a in found], bool),
+            masks,
+        )
+
+    def point_at(self, info: dict[str, Any], path: Path) -> None:
+        """The entries that MMDetection's COCO and VOC data sets make of their annotations."""
+        content = read_coco(path)
+        (image,) = content['images']
+        info.update(height=image['height'], width=image['width'], instances=[])
+        for found in content['annotations']:
+            x, y, width, height = found['bbox']
+            instance = dict(
+                bbox=[x, y, x + width, y + height], ignore_flag=found['iscrowd'], bbox_label=found['category_id'] - 1
+            )
+            if 'segmentation' in found:
+                instance['mask'] = found['segmentation']
+            info['instances'].append(instance)
+
+    def merge(self, paths: Sequence[Path]) -> dict[str, Any]:
+        """The round's ``instances.json``."""
+        return {'instances.json': merged(paths)}
+
+    def draw(
+        self, image: np.ndarray, annotation: Instances, colours: np.ndarray, entry: Mapping, opacity: float = 0.6
+    ) -> np.ndarray:
+        """Masks and boxes; those to be ignored are white."""
+        picture = np.ascontiguousarray(image)
+        width = max(1, round(min(image.shape[:2]) / 200))
+        for i, (box, label, ignored) in enumerate(zip(annotation.bboxes, annotation.labels, annotation.ignored)):
+            colour = (255, 255, 255) if ignored else tuple(int(c) for c in colours[label])
+            if annotation.masks is not None:
+                mask = annotation.masks[i]
+                picture = picture.copy()
+                picture[mask] = (picture[mask] * (1 - opacity) + np.array(colour) * opacity).round()
+            x1, y1, x2, y2 = np.asarray(box).round().astype(int)
+            picture = cv2.rectangle(picture.copy(), (x1, y1), (x2 - 1, y2 - 1), colour, width)
+        return picture
+
+    def _entry(
+        self, annotation: Instances, place: int, record: Named, image_shape: tuple[int, int]
+    ) -> dict[str, Any] | None:
+        bbox = box_of(annotation.bboxes[place], image_shape)
+        masks = annotation.masks
+        if min(bbox[2:]) <= 0 or (masks is not None and not np.any(masks[place])):
+            return None
+        entry = dict(
+            id=record.number * MAX_PER_IMAGE + place,
+            image_id=record.number,
+            category_id=int(annotation.labels[place]) + 1,
+            bbox=bbox,
+            area=bbox[2] * bbox[3],
+            iscrowd=int(annotation.ignored[place]),
+            score=float(annotation.scores[place]),
+        )
+        if masks is not None:
+            entry.update(run_lengths(masks[place]))
+        return entry
+
+    def _check(self, annotation: Instances, image_shape: tuple[int, int]) -> None:
+        count = len(annotation.labels)
+        shapes: list[bool] = [
+            np.shape(annotation.bboxes) == (count, 4),
+            np.shape(annotation.scores) == (count,),
+            np.shape(annotation.ignored) == (count,),
+            count <= MAX_PER_IMAGE,
+            annotation.masks is None or np.shape(annotation.masks) == (count, *image_shape),
+        ]
+        if not all(shapes):
+            raise UserError(
+                f'the annotation of {count} objects has boxes {np.shape(annotation.bboxes)} and '
+                f'masks {np.shape(annotation.masks)} for an image {tuple(image_shape)}: give n '
+                f'boxes (n, 4), masks (n, H, W), and at most {MAX_PER_IMAGE} objects.'
+            )
+        labels = np.asarray(annotation.labels)
+        if count and not 0 <= labels.min() <= labels.max() < len(self.classes):
+            raise UserError(
+                f'the annotation has class indices {labels.min()} to {labels.max()}, '
+                f'but there are {len(self.classes)} classes.'
+            )
+
+
+def source_label(entry: Mapping[str, Any], size: tuple[int, int]) -> Label:
+    """What a data set says of an image, for a picture of another size that shows the same.
+
+    Args:
+        entry (Mapping): Annotation entry with ``instances``, ``height`` and ``width``, as
+            MMDetection's COCO and VOC data sets give it.
+        size (tuple[int, int]): Height and width of the generated picture.
+
+    Returns:
+        Label: With confidence 1; crowds, difficult objects and those whose mask says nothing are to
+            be ignored.
+
+    Raises:
+        ValueError: The entry has no instances to take.
+    """
+    if 'instances' not in entry or not {'height', 'width'} <= set(entry):
+        raise UserError(
+            "creation.label_from='source' takes the boxes of the source images, but "
+            f"the entry of {entry.get('img_path')} has none: set it to 'fresh'"
+        )
+    found = entry['instances']
+    height, width = entry['height'], entry['width']
+    scale = np.array([size[1] / width, size[0] / height] * 2)
+    masks, broken = None, np.zeros(len(found), bool)
+    if found and all('mask' in instance for instance in found):
+        usable = [readable_mask(instance['mask']) for instance in found]
+        masks = np.stack([decoded_mask(mask, (height, width), size) for mask in usable])
+        broken = np.array([not mask for mask in usable])
+    ignored = np.array([i['ignore_flag'] for i in found], bool) | broken
+    annotation = Instances(
+        np.array([i['bbox'] for i in found], float).reshape(-1, 4) * scale,
+        np.array([i['bbox_label'] for i in found], int),
+        np.ones(len(found)),
+        ignored,
+        masks,
+    )
+    return Label(
+        annotation, dict(confidence=1.0, ignored=float(ignored.mean()) if found else 0.0, instances=float(len(found)))
+    )
+
+
+def _resized(prediction: InstanceData, size: Sequence[int], to: Sequence[int]) -> InstanceData:
+    height, width = (new / old for new, old in zip(to, size))
+    result = prediction.new()
+    result.bboxes = prediction.bboxes * prediction.bboxes.new_tensor([width, height] * 2)
+    if 'masks' in prediction and len(prediction):
+        inside = prediction.masks[:, : size[0], : size[1]]
+        result.masks = F.interpolate(inside[None].float(), tuple(to), mode='bilinear')[0] >= 0.5
+    return result
+
+
+def _target(instances: InstanceData, size: tuple[int, int] | None) -> InstanceData:
+    target = InstanceData(bboxes=instances.bboxes.float(), labels=instances.labels)
+    if 'masks' in instances:
+        target.masks = padded_masks(instances.masks, size)
+    return target
