@@ -1,0 +1,61 @@
+"""A kind of label that the package does not know takes one class and no change elsewhere."""
+
+import numpy as np
+import pytest
+import torch
+
+from diff2in1_mm.store.store import SyntheticStore
+from diff2in1_mm.tasks import TASKS, Label, Task, labeller_for, register_task
+from diff2in1_mm.tasks.dense import MapLabeller
+from diff2in1_mm.tasks.png import decode_png, encode_png
+
+from .test_instances_files import record
+
+
+class Edges(Task):
+    """Whether a pixel is an edge, as PNG."""
+
+    name, suffix = 'edges', '.png'
+
+    class labeller(MapLabeller):  # noqa: N801
+        task = 'edges'
+        assign = ignored = agreement = None
+
+        def labels(self, predictions, size, entries):
+            return [Label((p[0] > 0).numpy(), dict(ignored=0.0)) for p in predictions]
+
+    def encode(self, annotation, record, image_shape):
+        return {self.suffix: encode_png(annotation.astype(np.uint8))}
+
+    def decode(self, path):
+        return decode_png(path.read_bytes()).astype(bool)
+
+    def point_at(self, info, path):
+        info['edge_map_path'] = str(path)
+
+    def draw(self, image, annotation, colours, entry, opacity=0.6):
+        return np.where(annotation[..., None], np.uint8(255), image)
+
+
+class Model(torch.nn.Module):
+    label_tasks = ('edges',)
+
+    def encode_decode(self, inputs, metas):
+        return inputs[:, :1]
+
+
+def test_edges_are_labelled_stored_read_back_and_drawn(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="names the label task 'edges', but only depth, .* are registered"):
+        labeller_for(Model())
+    monkeypatch.setitem(TASKS, 'edges', Edges)
+    assert register_task(Edges) is Edges
+    labeller = labeller_for(Model())
+    pixels = torch.randn(1, 3, 6, 8)
+    (label,) = labeller.labels(labeller.predict(Model(), pixels, []), (6, 8), [{}])
+    store = SyntheticStore.prepare(tmp_path / 's', labeller.task, [], 'f', {})
+    store.add(record(), np.zeros((6, 8, 3), np.uint8), label.annotation)
+    reopened = SyntheticStore(tmp_path / 's')
+    image, found = reopened.read(reopened.records()[0])
+    np.testing.assert_array_equal(found, pixels[0, 0].numpy() > 0)
+    picture = reopened.codec.draw(image, found, None, {})
+    np.testing.assert_array_equal(picture[..., 0] == 255, found)
