@@ -367,3 +367,21 @@ def test_maps_served_from_another_autocast_are_converted(build):
     assert served[0].dtype == torch.bfloat16
     with backbone.serve(served), torch.autocast('cpu', torch.float16):
         assert all(feature.dtype == torch.float32 for feature in backbone(batch))
+
+
+@pytest.mark.parametrize('what, part', [('latents', 'encode'), ('maps', 'predict')])
+def test_features_that_are_no_numbers_are_told_at_the_first_batch(build, monkeypatch, what, part):
+    backbone = build()
+    plain = getattr(backbone.diffusion, part)
+
+    def overflowing(*args, **options):
+        result = plain(*args, **options)
+        if part == 'encode':
+            return result * float('inf')
+        return result[0], {name: tap * float('inf') for name, tap in result[1].items()}
+
+    monkeypatch.setattr(backbone.diffusion, part, overflowing)
+    with pytest.raises(ValueError, match=f'gives {what} that are not numbers in torch.float32'):
+        backbone(images(33, 48, 2))
+    monkeypatch.setattr(backbone.diffusion, part, plain)
+    backbone(images(33, 48, 2))

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from ...utils.errors import UserError, first_line
+from .refusals import refuse_adapters
 
 _NAMED = 2  # of the missing weights
 _MEND = 'download it again, or give another model'
@@ -50,6 +51,7 @@ def load_whole(kind: type, source: str, part: str, **options) -> nn.Module:
         raise IncompleteModel(
             f'the weights of the {part} of {source} cannot be read ({first_line(error)}): {_MEND}'
         ) from error
+    refuse_adapters(source, part, found['unexpected_keys'])
     shapes = {name: shapes for name, *shapes in found['mismatched_keys']}
     for name in _in_order(module, shapes):
         stored, expected = map(tuple, shapes[name])

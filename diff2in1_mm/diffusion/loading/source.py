@@ -15,6 +15,7 @@ from . import original_layout as original
 from .folder import load_tokenizer, load_whole
 from .original_parts import build_parts
 from .parts import Parts
+from .refusals import refuse_other_kinds, refuse_unnamed_variant
 
 PREDICTION_TYPES = ('epsilon', 'v_prediction')
 
@@ -45,7 +46,7 @@ def load_parts(
     """
     if prediction_type not in (None, *PREDICTION_TYPES):
         raise UserError(f'prediction_type must be one of {PREDICTION_TYPES}, but got {prediction_type!r}')
-    check_source(source)
+    check_source(source, variant)
     if revision is not None and (original.is_single_file(source) or osp.isdir(source)):
         raise UserError(
             f'revision = {revision!r} is a commit, branch or tag of a hub id, but '
@@ -63,11 +64,12 @@ def load_parts(
     return parts
 
 
-def check_source(source: str) -> None:
+def check_source(source: str, variant: str | None = None) -> None:
     """Looks at a source without loading anything.
 
     Args:
         source (str): As :func:`load_parts` takes it.
+        variant (str | None): As well. Default None.
 
     Raises:
         ValueError: No such file or folder, an incomplete folder, or no hub id.
@@ -79,7 +81,7 @@ def check_source(source: str) -> None:
                 'checkpoint, a diffusers folder or a hub id'
             )
     elif osp.isdir(source):
-        _check_folder(source)
+        _check_folder(source, variant)
     elif source.startswith(('.', '/', '~')) or source.count('/') != 1:
         raise UserError(
             f'{source!r} is neither an existing folder nor a hub id of the form '
@@ -124,9 +126,13 @@ def _load_single_file(path: str, dtype: torch.dtype, prediction_type: str | None
 def _load_folder_or_hub(source: str, dtype: torch.dtype, variant: str | None, revision: str | None) -> Parts:
     options = dict(torch_dtype=dtype, use_safetensors=True, variant=variant, revision=revision)
     try:
+        configs = [
+            kind.load_config(source, subfolder=part, revision=revision)
+            for kind, part in ((UNet2DConditionModel, 'unet'), (AutoencoderKL, 'vae'), (DDIMScheduler, 'scheduler'))
+        ]
+        refuse_other_kinds(source, *configs)
         unet = load_whole(UNet2DConditionModel, source, 'unet', **options)
         vae = load_whole(AutoencoderKL, source, 'vae', **options)
-        schedule = DDIMScheduler.load_config(source, subfolder='scheduler', revision=revision)
     except OSError as error:
         which = source if revision is None else f'{source} --revision {revision}'
         raise UserError(
@@ -147,7 +153,7 @@ def _load_folder_or_hub(source: str, dtype: torch.dtype, variant: str | None, re
         # Some folders hold half precision, which CPUs do not compute in.
         return tokenizer, encoder.float().eval()
 
-    return Parts(vae, unet, dict(schedule), load_text)
+    return Parts(vae, unet, dict(configs[2]), load_text)
 
 
 def _text_encoder(source: str, variant: str | None, revision: str | None):
@@ -162,7 +168,7 @@ def _text_encoder(source: str, variant: str | None, revision: str | None):
         return whole()  # some have it in full only
 
 
-def _check_folder(folder: str) -> None:
+def _check_folder(folder: str, variant: str | None) -> None:
     """Name what a local folder lacks before anything is loaded."""
     for part in ('unet', 'vae'):
         path = osp.join(folder, part)
@@ -178,7 +184,9 @@ def _check_folder(folder: str) -> None:
                 'or 2.x model'
             )
         files = os.listdir(path)
-        if any(name.endswith('.safetensors') for name in files):
+        weights = [name for name in files if name.endswith('.safetensors')]
+        if weights:
+            refuse_unnamed_variant(path, weights, variant)
             continue
         pickles = [name for name in files if name.endswith(('.bin', '.pt', '.pth', '.ckpt'))]
         found = f'only the pickle {pickles[0]}' if pickles else 'no weights'

@@ -1,0 +1,76 @@
+"""Models that load like Stable Diffusion but compute otherwise, named before their weights are read."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from ...utils.errors import UserError
+
+_USE = 'use Stable Diffusion 1.x or 2.x'
+_VARIANT = re.compile(r'\.(\w+)(-\d+-of-\d+)?\.safetensors$')
+
+
+def refuse_other_kinds(source: str, unet: Mapping, vae: Mapping, schedule: Mapping) -> None:
+    """Stop on what Stable Diffusion's formulas would be silently wrong for.
+
+    Args:
+        source (str): Where the configs are from, for the message.
+        unet (Mapping): Config of the denoiser.
+        vae (Mapping): Config of the autoencoder.
+        schedule (Mapping): Config of the scheduler.
+
+    Raises:
+        ValueError: One sentence that names the kind.
+    """
+    scheduler = str(schedule.get('_class_name', ''))
+    if scheduler.startswith(('FlowMatch', 'EDM')) or schedule.get('use_flow_sigmas'):
+        kind = 'use_flow_sigmas' if schedule.get('use_flow_sigmas') else scheduler
+        raise UserError(f'{source} has another kind of noise levels ({kind}), which are not supported: {_USE}')
+    if vae.get('_class_name') == 'AutoencoderTiny':
+        raise UserError(
+            f'the vae of {source} is an AutoencoderTiny, which is not supported: give the folder with the '
+            'AutoencoderKL of the model'
+        )
+    shifted = [name for name in ('shift_factor', 'latents_mean', 'latents_std') if vae.get(name)]
+    if shifted:
+        raise UserError(
+            f'the vae of {source} shifts its latents ({", ".join(shifted)}), as later families do, which is not '
+            f'supported: {_USE}'
+        )
+    if unet.get('time_cond_proj_dim'):
+        raise UserError(
+            f'the U-Net of {source} takes the guidance scale as an input (time_cond_proj_dim, a latent consistency '
+            'model), which is not supported: use the model that it was distilled from'
+        )
+
+
+def refuse_adapters(source: str, part: str, names: Iterable[str]) -> None:
+    """Stop on weights that hold an adapter beside those of the model.
+
+    Args:
+        source (str): Folder or hub id.
+        part (str): Its subfolder.
+        names (Iterable[str]): Weights that the class does not know.
+
+    Raises:
+        ValueError: Some are of LoRA.
+    """
+    lora = [name for name in names if 'lora_' in name or '.lora.' in name or '.base_layer.' in name]
+    if lora:
+        raise UserError(
+            f'the {part} of {source} was saved with LoRA layers ({lora[0]!r}): load it in diffusers, call '
+            '`fuse_lora()` and `unload_lora_weights()`, and save it again'
+        )
+
+
+def refuse_unnamed_variant(folder: str, files: Iterable[str], variant: str | None) -> None:
+    """Stop where all weights of a folder are of a variant that was not asked for.
+
+    Raises:
+        ValueError: It says which to ask for.
+    """
+    variants = [found and found[1] for found in map(_VARIANT.search, files)]
+    if variant is None and variants and all(variants):
+        raise UserError(
+            f'{folder} holds weights of the variant {variants[0]!r} only: set variant={variants[0]!r} beside the '
+            f'source (diffusion=dict(source=..., variant={variants[0]!r}))'
+        )
