@@ -9,24 +9,25 @@ from .utils.requirements import check_versions
 
 check_versions()  # before anything that an unsupported version would break in its own words
 
-from .utils.compat import allow_mmengine_checkpoints, image_processors_unannounced  # noqa: E402
+from .utils.compat import allow_mmengine_checkpoints, import_optimizers_alone, leave_image_processors_unannounced  # noqa: E402
 
 allow_mmengine_checkpoints()
-with image_processors_unannounced():
-    from . import (  # noqa: E402
-        creation,
-        datasets,
-        diffusion,
-        evaluation,
-        hooks,
-        models,
-        preflight,
-        pretraining,
-        self_improving,
-        store,
-        tasks,
-        visualization,
-    )
+import_optimizers_alone()
+leave_image_processors_unannounced()
+from . import (  # noqa: E402
+    creation,
+    datasets,
+    diffusion,
+    evaluation,
+    hooks,
+    models,
+    preflight,
+    pretraining,
+    self_improving,
+    store,
+    tasks,
+    visualization,
+)
 from .utils import former_names  # noqa: E402
 from .utils.resources import config_path, find_config, tool_path  # noqa: E402
 from .version import __version__  # noqa: E402

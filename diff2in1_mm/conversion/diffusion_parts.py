@@ -2,8 +2,6 @@
 
 import os.path as osp
 
-from diffusers import DDIMScheduler, StableDiffusionPipeline
-
 from ..diffusion.loading.parts import Parts
 
 
@@ -16,6 +14,8 @@ def save_parts(parts: Parts, folder: str, text: tuple | None = None) -> None:
         text (tuple | None): Tokenizer and text encoder. With them the folder is a complete
             ``StableDiffusionPipeline``.
     """
+    from diffusers import DDIMScheduler, StableDiffusionPipeline
+
     scheduler = DDIMScheduler(**parts.schedule)
     if text is not None:
         StableDiffusionPipeline(

@@ -1,11 +1,16 @@
 """Cross-attention maps: where in the image each token of the condition is looked for (VPD)."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
-from diffusers import UNet2DConditionModel
-from diffusers.models.attention_processor import Attention
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+    from diffusers.models.attention_processor import Attention
 
 
 def attention_layers(unet: UNet2DConditionModel, latent_stride: int) -> dict[int, list[str]]:
@@ -22,6 +27,8 @@ def attention_layers(unet: UNet2DConditionModel, latent_stride: int) -> dict[int
     Returns:
         dict[int, list[str]]: Image pixels per element of the map -> module paths.
     """
+    from diffusers.models.attention_processor import Attention
+
     found: dict[int, list[str]] = {}
     deepest = len(unet.down_blocks) - 1
     for kind, blocks in (('up_blocks', unet.up_blocks), ('down_blocks', unet.down_blocks)):

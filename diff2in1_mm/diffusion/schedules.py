@@ -4,12 +4,16 @@
 its U-Net passes and is the default.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, SchedulerMixin
 
 from ..utils.errors import UserError
+
+if TYPE_CHECKING:
+    from diffusers import SchedulerMixin
 
 SOLVERS = ('dpmsolver++', 'ddim')
 
@@ -82,6 +86,8 @@ def _released_ddim(config: dict, T: int, steps: int) -> PartialSchedule:
     The noise level of step 600 is thus labelled 589, and the last step lands on ``abar_0``: both as
     in the released sampler.
     """
+    from diffusers import DDIMScheduler
+
     scheduler = DDIMScheduler.from_config(
         config,
         set_alpha_to_one=False,
@@ -109,6 +115,8 @@ def _dpm_solver(config: dict, T: int, steps: int) -> PartialSchedule:
     What the config says of spacing is for whole runs from noise; with steps of one's own the solver
     refuses it.
     """
+    from diffusers import DPMSolverMultistepScheduler
+
     spacings = dict.fromkeys(
         (f'use_{kind}' for kind in ('karras_sigmas', 'exponential_sigmas', 'beta_sigmas', 'flow_sigmas', 'lu_lambdas')),
         False,

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import torch
-from diffusers import DDIMScheduler
 from mmengine.device import get_device
 from torch import Tensor
 
@@ -39,6 +38,8 @@ class LatentDiffusion(DiffusionModel):
         super().__init__()
         self.vae, self.unet = parts.vae, parts.unet
         self.source = source
+        from diffusers import DDIMScheduler
+
         self.scheduler = DDIMScheduler.from_config(dict(parts.schedule))
         # With what the file does not say, as this scheduler takes it: other solvers must not fill
         # it in otherwise, which diffusers' own note of the defaults would have them do.

@@ -5,16 +5,19 @@ the resolution at which its block *ends*: the last layer of a decoder block that
 replaced by the upsampler's output.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from diffusers import UNet2DConditionModel
-from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 from ..utils.errors import UserError
 from .attention_maps import attention_probabilities
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,8 @@ class FeatureTaps:
         self._handles = []
 
     def __enter__(self) -> dict[str, Tensor]:
+        from diffusers.models.attention_processor import Attention
+
         maps: dict[str, Tensor] = {}
 
         def keep(tap):

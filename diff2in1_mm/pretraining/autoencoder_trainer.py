@@ -1,10 +1,12 @@
 """Trains the autoencoder of a latent diffusion model by reconstruction."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
 from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
@@ -13,6 +15,9 @@ from torch import Tensor, nn
 from ..utils.errors import UserError
 from .batches import step_generator, to_unit_range
 from .pipeline_files import load_vae
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
 
 
 @MODELS.register_module()
@@ -79,6 +84,8 @@ class AutoencoderTrainer(BaseModel):
         if isinstance(autoencoder, str):
             self.vae = load_vae(autoencoder)
         else:
+            from diffusers import AutoencoderKL
+
             self.vae = AutoencoderKL(**autoencoder)
             enlarge_color(self.vae.encoder.conv_in)
         if not train_encoder:

@@ -4,8 +4,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
-from diffusers import DDPMScheduler, StableDiffusionPipeline
-from diffusers.models.attention_processor import AttnProcessor
 from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
@@ -90,6 +88,9 @@ class DenoiserTrainer(BaseModel):
         gradient_checkpointing: bool = False,
         data_preprocessor: dict | None = None,
     ) -> None:
+        from diffusers import DDPMScheduler
+        from diffusers.models.attention_processor import AttnProcessor
+
         super().__init__(data_preprocessor=data_preprocessor)
         parts = load_pipeline(pipeline)
         self.unet = parts.unet.train()
@@ -292,6 +293,8 @@ class DenoiserTrainer(BaseModel):
             folder (str): Target.
             dtype (str): 'fp32', 'fp16' or 'bf16' of the weights on disk. Default 'fp32'.
         """
+        from diffusers import StableDiffusionPipeline
+
         text_encoder = self.text_encoder or self.frozen.text_encoder
         save_pipeline(
             StableDiffusionPipeline(

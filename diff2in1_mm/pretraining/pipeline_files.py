@@ -1,5 +1,7 @@
 """Diffusers folders: made new, read, and written as a whole."""
 
+from __future__ import annotations
+
 import copy
 import os
 import os.path as osp
@@ -7,15 +9,17 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from ..diffusion.loading.folder import IncompleteModel, load_tokenizer, load_whole
 from ..diffusion.precision import DTYPES
 from ..utils.errors import UserError
 from .tokenizer import cut_tokenizer
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, StableDiffusionPipeline
 
 
 def new_pipeline(
@@ -37,6 +41,9 @@ def new_pipeline(
     Returns:
         StableDiffusionPipeline: Without safety checker.
     """
+    from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
     settings = dict(max_position_embeddings=77)
     settings.update(text_encoder)
     tokenizer = cut_tokenizer(captions, settings['max_position_embeddings'])
@@ -76,6 +83,9 @@ def load_pipeline(source: str) -> StableDiffusionPipeline:
     Raises:
         ValueError: It cannot be loaded, or is incomplete; the sentence says why.
     """
+    from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTextModel
+
     with _named(source):
         # The pipeline's own loading fills up what is missing, and says so in a warning only.
         parts = {
@@ -98,6 +108,8 @@ def load_vae(source: str) -> AutoencoderKL:
     Raises:
         ValueError: It cannot be loaded, or is incomplete; the sentence says why.
     """
+    from diffusers import AutoencoderKL
+
     with _named(source):
         return load_whole(AutoencoderKL, source, 'vae', dtype=torch.float32)
 
@@ -108,6 +120,8 @@ def read_configs(source: str) -> tuple[dict, dict]:
     Raises:
         ValueError: They cannot be read; the sentence says why.
     """
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+
     with _named(source):
         return (
             AutoencoderKL.load_config(source, subfolder='vae'),

@@ -1,11 +1,15 @@
 """CLIP's tokenizer with its vocabulary cut to what a set of captions needs."""
 
-from collections.abc import Iterable, Sequence
+from __future__ import annotations
 
-from transformers import CLIPTokenizer
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from ..diffusion.conditions.text import clip_tokenizer
 from ..utils.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
 
 _START, _END = '<|startoftext|>', '<|endoftext|>'
 
@@ -26,6 +30,8 @@ def cut_tokenizer(captions: Iterable[str], max_length: int = 77) -> CLIPTokenize
     words = sorted({caption for caption in captions if caption.strip()})
     letters, merges = _vocabulary(words, max_length)
     vocabulary = letters + [a + b for a, b in merges] + [_START, _END]
+    from transformers import CLIPTokenizer
+
     return CLIPTokenizer(
         vocab={token: i for i, token in enumerate(vocabulary)}, merges=merges, model_max_length=max_length
     )

@@ -1,14 +1,16 @@
 """Training of a latent diffusion model from a folder of images: autoencoder, latents, denoiser."""
 
+from __future__ import annotations
+
 import copy
 import hashlib
 import os
 import os.path as osp
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
@@ -34,6 +36,9 @@ from .batches import to_unit_range
 from .checks import check_length
 from .pipeline_files import load_pipeline, load_vae, new_pipeline, read_configs, replace_folder, save_pipeline
 from .tokenizer import check_lengths, cut_tokenizer
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, StableDiffusionPipeline
 
 # What a config need not say.
 _DEFAULTS = dict(data_root='', truncate_captions=False, mirror=False, keep_latents=True, encode_batch_size=8)
@@ -220,6 +225,8 @@ class DiffusionTraining:
 
     def _new_pipeline(self) -> StableDiffusionPipeline:
         """The trained autoencoder with an untrained denoiser, or with the pretrained one."""
+        from diffusers import AutoencoderKL
+
         vae = AutoencoderKL.from_pretrained(self.vae_folder)
         if self.pretrained:
             pipeline = load_pipeline(self.pretrained)

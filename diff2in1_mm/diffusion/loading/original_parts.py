@@ -3,13 +3,6 @@
 from collections.abc import Mapping
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from diffusers.loaders.single_file_utils import (
-    convert_ldm_unet_checkpoint,
-    convert_ldm_vae_checkpoint,
-    create_unet_diffusers_config_from_ldm,
-    create_vae_diffusers_config_from_ldm,
-)
 from torch import Tensor, nn
 
 from ...utils.errors import UserError
@@ -57,6 +50,14 @@ def build_parts(
         ValueError: Weights are missing, or their shapes are of no Stable Diffusion 1.x or 2.x; one
             sentence says which.
     """
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from diffusers.loaders.single_file_utils import (
+        convert_ldm_unet_checkpoint,
+        convert_ldm_vae_checkpoint,
+        create_unet_diffusers_config_from_ldm,
+        create_vae_diffusers_config_from_ldm,
+    )
+
     state = dict(state)
     with shortcomings_named(name):
         original = infer_original_config(state)

@@ -1,9 +1,12 @@
 """What a latent diffusion model consists of."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from __future__ import annotations
 
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, UNet2DConditionModel
 
 
 class Parts(NamedTuple):

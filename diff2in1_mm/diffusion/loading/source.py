@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
 from ...utils.errors import UserError, first_line
 from ..padding import latent_stride
@@ -124,6 +123,8 @@ def _load_single_file(path: str, dtype: torch.dtype, prediction_type: str | None
 
 
 def _load_folder_or_hub(source: str, dtype: torch.dtype, variant: str | None, revision: str | None) -> Parts:
+    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+
     options = dict(torch_dtype=dtype, use_safetensors=True, variant=variant, revision=revision)
     try:
         configs = [
