@@ -114,7 +114,12 @@ def bccd(source: str, out: str) -> str:
             for category, box in _voc_boxes(osp.join(source, 'Annotations', f'{name}.xml'), numbers):
                 boxes.append(
                     dict(
-                        id=len(boxes), image_id=number, category_id=category, bbox=box, area=box[2] * box[3], iscrowd=0
+                        id=len(boxes) + 1,
+                        image_id=number,
+                        category_id=category,
+                        bbox=box,
+                        area=box[2] * box[3],
+                        iscrowd=0,
                     )
                 )
         with open(osp.join(out, 'annotations', f'{split}.json'), 'w', encoding='utf-8') as file:

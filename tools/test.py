@@ -12,8 +12,10 @@ import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, load_weights, read_checkpoint
 from diff2in1_mm.launch.config import add_common_options, load_config
 from diff2in1_mm.launch.processes import prepare_processes
+from diff2in1_mm.preflight.boxes import check_annotation_files
+from diff2in1_mm.preflight.findings import Findings, on_main_process
 from diff2in1_mm.preflight.machine import check_writable
-from diff2in1_mm.preflight.run import check_data
+from diff2in1_mm.preflight.run import check_data, check_evaluated
 from diff2in1_mm.utils.configs import type_name
 from diff2in1_mm.utils.errors import UserError, told_in_a_sentence
 from diff2in1_mm.utils.optional import scope_of
@@ -161,6 +163,9 @@ def main(argv=None) -> None:
     with told_in_a_sentence(parser.prog, cfg.work_dir):
         prepare_processes(cfg)
         runner = Runner.from_cfg(cfg)
+        check_annotation_files(cfg, 'test')
+        findings = Findings.of_config(cfg)
+        on_main_process(lambda: check_evaluated(runner.test_loop, 'test_evaluator', findings))
         load_weights(runner.model, content, args.checkpoint)  # the Runner would only warn
         runner.test()
 

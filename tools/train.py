@@ -16,6 +16,7 @@ import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, load_weights, read_checkpoint
 from diff2in1_mm.launch.config import add_common_options, load_config
 from diff2in1_mm.launch.processes import cpu_takes_bf16, prepare_processes
+from diff2in1_mm.preflight.boxes import check_annotation_files
 from diff2in1_mm.preflight.machine import check_writable
 from diff2in1_mm.preflight.run import check_data, check_hook_data
 from diff2in1_mm.utils.configs import find_hook, type_name
@@ -154,6 +155,7 @@ def main(argv=None) -> None:
             runner = RUNNERS.build(cfg)
         else:
             runner = Runner.from_cfg(cfg)
+        check_annotation_files(cfg, 'train', 'val')
         _look_at_resumed(runner, cfg)
         runner.train()
 

@@ -1,49 +1,169 @@
 """Bad boxes told in one sentence, before any long work."""
 
-import json
+import copy
 import logging
-import re
+import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from mmengine.config import Config
 from mmengine.dataset import BaseDataset
-from mmengine.dist import broadcast_object_list, get_rank
-from mmengine.fileio import get_text
 from mmengine.logging import print_log
+from mmengine.registry import DATASETS
 
 from ..datasets.readable import file_exists, load_or_skip, replaces_unreadable
 from ..datasets.source_images import transforms_of
 from ..datasets.wrappers import base_datasets
+from ..utils.configs import type_name
 from ..utils.errors import UserError
+from ..utils.optional import is_installed
+from .coco_file import check_categories, check_coco_file, read_coco_file
+from .findings import Findings, on_main_process, shortened
 
-__all__ = ['check_boxes']
+__all__ = ['check_annotation_files', 'check_boxes']
 
 _ENTRIES = 2000  # looked through for an object; a whole COCO takes seconds
+# A run asks twice: before data sets are built, which may fail, and after, for those not started by our tools.
+_checked: set[tuple] = set()
 
 
-def check_boxes(dataset: Any, num_images: int = 8) -> int:
+def check_annotation_files(cfg: Config, *parts: str) -> None:
+    """Looks through the COCO files of a config before MMDetection builds data sets and metrics from them.
+
+    All processes must call this, after the Runner is built (names are looked up in its scope).
+
+    Args:
+        cfg (Config): Of the run.
+        parts (str): 'train', 'val' or 'test'.
+
+    Raises:
+        FileNotFoundError, OSError, ValueError: See :func:`check_coco_file`.
+    """
+    on_main_process(lambda: [_check_files(cfg, part) for part in parts])
+
+
+def _check_files(cfg: Config, part: str) -> None:
+    findings = Findings.of_config(cfg)
+    metrics = cfg.get(f'{part}_evaluator') or []
+    metrics = metrics if isinstance(metrics, (list, tuple)) else [metrics]
+    metrics = [m for m in metrics if isinstance(m, dict) and type_name(m) == 'CocoMetric'] if part != 'train' else []
+    masks = any('segm' in (m.get('metric') or 'bbox') for m in metrics)
+    loader = cfg.get(f'{part}_dataloader') or {}
+    for config in _leaves(loader.get('dataset')):
+        base = _unread(config)
+        if base is None:
+            continue
+        _check_file(base, findings, masks, bool(metrics))
+        for metric in metrics:
+            _check_file(base, findings, masks, True, metric.get('ann_file'))
+
+
+def _leaves(config: Any) -> Iterator[dict]:
+    """Configs of the data sets inside all wrappers."""
+    if isinstance(config, (list, tuple)):
+        for member in config:
+            yield from _leaves(member)
+    elif isinstance(config, dict) and ('dataset' in config or 'datasets' in config):
+        yield from _leaves(config.get('dataset', config.get('datasets')))
+    elif isinstance(config, dict):
+        yield config
+
+
+def _unread(config: dict) -> BaseDataset | None:
+    """The data set of a config, its file not read; None of other kinds than COCO's."""
+    kind = config.get('type')
+    if isinstance(kind, str):
+        with DATASETS.switch_scope_and_registry(config.get('_scope_')) as registry:
+            kind = registry.get(kind)
+    if not _reads_coco(kind):
+        return None
+    try:
+        return DATASETS.build(dict(copy.deepcopy(config), lazy_init=True))
+    except Exception:  # told when the run builds it
+        return None
+
+
+def _reads_coco(kind: Any) -> bool:
+    """Whether a class reads COCO's entries as MMDetection's ``CocoDataset`` does; LVIS has other fields."""
+    if not is_installed('mmdet'):
+        return False
+    from mmdet.datasets import CocoDataset, LVISV05Dataset
+
+    return (
+        isinstance(kind, type)
+        and issubclass(kind, CocoDataset)
+        and not issubclass(kind, LVISV05Dataset)
+        and kind.parse_data_info is CocoDataset.parse_data_info
+    )
+
+
+def _check_file(
+    base: BaseDataset, findings: Findings, masks: bool = False, evaluated: bool = False, path: str | None = None
+) -> None:
+    classes = class_names(base)
+    path = path or base.ann_file
+    masks = masks or any(getattr(t, 'with_mask', False) for t in transforms_of(base))
+    key = (path, _stamp(path), classes, masks, evaluated, *sorted(findings.skip))
+    if key not in _checked:
+        check_coco_file(path, classes, findings, masks, evaluated, getattr(base, 'backend_args', None))
+        _checked.add(key)
+
+
+def _stamp(path: str) -> tuple:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ()
+    return status.st_size, status.st_mtime_ns
+
+
+def class_names(base: BaseDataset) -> tuple[str, ...]:
+    """The classes of a data set.
+
+    Raises:
+        ValueError: They are one text, whose letters would be taken for classes.
+    """
+    classes = base.metainfo.get('classes') or ()
+    if isinstance(classes, str):
+        raise UserError(
+            f"the `classes` of {type(base).__name__}'s metainfo are the text {classes!r}, whose letters would be the "
+            f'classes: write a tuple, ({classes!r},) with a comma.'
+        )
+    return tuple(classes)
+
+
+def check_boxes(
+    dataset: Any, num_images: int = 8, findings: Findings | None = None, masks: bool = False, evaluated: bool = False
+) -> int:
     """Looks whether annotated objects are of the data set's classes and fit their images.
-
-    All processes must call this: the first reads for the others.
 
     Args:
         dataset: Built data set, wrapped or not.
         num_images: How many image files are opened, spread over each data set.
+        findings: What refuses and warns. Default: all checks.
+        masks: Whether the evaluation wants outlines.
+        evaluated: Whether COCO's evaluation reads the annotation files too.
 
     Returns:
         Number of data sets with boxes that were looked at.
 
     Raises:
-        ValueError: Classes that the annotation file does not have or numbers in another order,
-            category ids of objects that it does not list, no object at all, an image whose size is
-            not what its annotation says, or one that cannot be read where the data set does not go
-            on without it.
+        ValueError: A file that :func:`check_coco_file` refuses, classes that another file does not have or numbers in
+            another order, no object at all, an image whose size is not what its annotation says, or one that cannot
+            be read where the data set does not go on without it.
     """
+    findings = findings or Findings()
     with_boxes = []
     for base in base_datasets(dataset):
         base.full_init()
+        if _reads_coco(type(base)):
+            _check_file(base, findings, masks, evaluated)
+        elif getattr(base, 'cat_ids', None) is not None:  # panoptic files, LVIS
+            used = [dict(category_id=i) for i in getattr(base, 'cat_img_map', None) or ()]
+            categories = read_coco_file(base.ann_file, getattr(base, 'backend_args', None))['categories']
+            check_categories(base.ann_file, categories, used, class_names(base), findings)
         if len(base) and 'instances' in base.get_data_info(0):
-            _check_categories(base)
             with_boxes.append(base)
     _check_objects(with_boxes)
     for base in with_boxes:
@@ -56,58 +176,6 @@ def _spread(total: int, number: int) -> list[int]:
     return np.unique(np.linspace(0, total - 1, min(total, number)).astype(int)).tolist()
 
 
-def _check_categories(base: BaseDataset) -> None:
-    """COCO data sets keep the ids of those classes that the file knows, and drop the others.
-
-    They number the classes in the order of the *file*, whatever that of ``metainfo`` is.
-    """
-    classes, known = list(base.metainfo.get('classes') or ()), getattr(base, 'cat_ids', None)
-    if known is None:
-        return
-    # MMDetection keeps no names; the file is large, so one process reads it for all
-    read = [_categories(base) if get_rank() == 0 else None]
-    broadcast_object_list(read)
-    names = {category['id']: category['name'] for category in read[0]}
-    if not known and not names:  # images of background only, see _check_objects
-        return
-    if len(known) != len(classes):
-        missing = [name for name in classes if name not in names.values()]
-        raise UserError(
-            f"{base.ann_file} has the categories {_short(names.values())}, but the data set's "
-            f'classes are {_short(classes)}: {_short(missing)} would never be learned; correct '
-            '`metainfo` of the data set or the names in the file.'
-        )
-    if not names:
-        return
-    ordered = [names.get(i) for i in known]
-    if ordered != classes and sorted(map(str, ordered)) == sorted(classes):
-        raise UserError(
-            f'{base.ann_file} numbers its categories in the order {_short(ordered)}, but the data '
-            f"set lists its classes as {_short(classes)}: each would go by another's name; list "
-            'them in `metainfo` in the order of the file.'
-        )
-    used = set(getattr(base, 'cat_img_map', None) or ())  # ids that annotations have
-    if used - set(names):
-        raise UserError(
-            f'{base.ann_file} has objects of the category ids {_short(sorted(used - set(names)))}, '
-            f'but its categories have the ids {_short(sorted(names))}: these objects would be '
-            'dropped; correct the ids in the file.'
-        )
-
-
-def _categories(base: BaseDataset) -> list[dict]:
-    """The file's categories, without parsing all of it: COCO's has 450 MB."""
-    text = get_text(base.ann_file, backend_args=getattr(base, 'backend_args', None))
-    for found in reversed(list(re.finditer(r'"categories"\s*:\s*(?=\[)', text))):
-        try:
-            categories = json.JSONDecoder().raw_decode(text, found.end())[0]
-            if all({'id', 'name'} <= set(category) for category in categories):
-                return categories
-        except (ValueError, TypeError):  # some other list of that name
-            continue
-    return []
-
-
 def _check_objects(bases: list[BaseDataset]) -> None:
     """Images of background only are of use beside others, as a member of a ConcatDataset."""
     without = [base for base in bases if not _has_objects(base, _ENTRIES)]
@@ -117,7 +185,7 @@ def _check_objects(bases: list[BaseDataset]) -> None:
         kinds = ', '.join(sorted({type(base).__name__ for base in bases}))
         raise UserError(
             f'none of the {sum(map(len, bases))} images of {kinds} has an object of the classes '
-            f'{_short(bases[0].metainfo.get("classes") or ())}: check `ann_file` and the class '
+            f'{shortened(bases[0].metainfo.get("classes") or ())}: check `ann_file` and the class '
             'names in `metainfo`.'
         )
     for base in without:
@@ -157,9 +225,3 @@ def _check_size(base: BaseDataset, index: int, skip: bool) -> None:
         f'annotation says {wanted[1]} x {wanted[0]}: boxes would lie elsewhere; '
         'correct the annotation or the image.'
     )
-
-
-def _short(names: Any) -> str:
-    names = list(names)
-    more = f', ... ({len(names)})' if len(names) > 8 else ''
-    return ', '.join(map(str, names[:8])) + more

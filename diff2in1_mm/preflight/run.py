@@ -18,11 +18,13 @@ from ..utils.errors import UserError
 from ..utils.models import shares_features, unwrapped
 from ..utils.optional import is_installed
 from .boxes import check_boxes
+from .findings import Findings, on_main_process
 from .label_maps import check_labels
 
 __all__ = [
     'check_checkpoints',
     'check_class_weights',
+    'check_evaluated',
     'check_hooks',
     'check_inputs',
     'check_interval',
@@ -84,15 +86,40 @@ def check_inputs(runner, num_samples: int = 64) -> None:
     Raises:
         FileNotFoundError, ValueError: One sentence that names the file or setting.
     """
-    dataset, model = runner.train_dataloader.dataset, unwrapped(runner)
-    check_labels(dataset, num_samples, _ignored_by_heads(model))
-    check_boxes(dataset)
-    if runner.val_loop is not None:
-        metrics = getattr(getattr(runner.val_loop, 'evaluator', None), 'metrics', ())
-        check_labels(runner.val_dataloader.dataset, num_samples, _ignore_options('val_evaluator', metrics))
+    model = unwrapped(runner)
+    on_main_process(lambda: _check_data_sets(runner, model, num_samples))
     backbone = getattr(model, 'backbone', None)
     if hasattr(backbone, 'check_normalisation'):
         backbone.check_normalisation(model.data_preprocessor)
+
+
+def _check_data_sets(runner, model: nn.Module, num_samples: int) -> None:
+    findings = Findings.of_config(runner.cfg)
+    dataset = runner.train_dataloader.dataset
+    check_labels(dataset, num_samples, _ignored_by_heads(model))
+    check_boxes(dataset, findings=findings)
+    if runner.val_loop is not None:
+        check_evaluated(runner.val_loop, 'val_evaluator', findings, num_samples)
+
+
+def check_evaluated(loop, option: str, findings: Findings, num_samples: int = 64) -> None:
+    """Looks at the data of validation or test as at those of the training.
+
+    Args:
+        loop: That of MMEngine which evaluates, built.
+        option (str): Of the config that names its metrics.
+        findings (Findings): What refuses and warns.
+        num_samples (int): How many annotation maps, spread over each data set.
+
+    Raises:
+        FileNotFoundError, ValueError: One sentence that names the file or setting.
+    """
+    metrics = getattr(getattr(loop, 'evaluator', None), 'metrics', ())
+    dataset = loop.dataloader.dataset
+    check_labels(dataset, num_samples, _ignore_options(option, metrics))
+    coco = [metric for metric in metrics if type(metric).__name__ == 'CocoMetric']
+    masks = any('segm' in metric.metrics for metric in coco)
+    check_boxes(dataset, findings=findings, masks=masks, evaluated=bool(coco))
 
 
 def _ignored_by_heads(model: nn.Module) -> dict[str, int]:
