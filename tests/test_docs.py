@@ -1,0 +1,57 @@
+"""Links of README and pages lead somewhere, and what they name is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub makes of a page's headings."""
+    text = re.sub(r'^```.*?^```', '', page.read_text(encoding='utf-8'), flags=re.M | re.S)
+    titles = re.findall(r'^#+ +(.+)$', text, re.M)
+    return {re.sub(r'[^\w\- ]', '', title.lower()).replace(' ', '-') for title in titles}
+
+
+def dead_links(page: Path) -> list[str]:
+    """Relative links of a page to a file or a heading that is not there."""
+    dead = []
+    for link in re.findall(r'\]\(([^)\s]+)\)', page.read_text(encoding='utf-8')):
+        if re.match(r'\w+:', link):
+            continue
+        name, _, anchor = link.partition('#')
+        target = page.parent / name if name else page
+        if not target.exists() or anchor and anchor not in anchors(target):
+            dead.append(link)
+    return dead
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    assert dead_links(page) == []
+
+
+def test_dead_links_are_found(tmp_path):
+    page = tmp_path / 'page.md'
+    page.write_text('# A `b` c\n[x](#a-b-c) [y](#d) [z](gone.md) [w](https://a.b/c) [self](page.md#a-b-c)\n')
+    assert dead_links(page) == ['#d', 'gone.md']
+
+
+def test_the_first_page_is_short_and_names_every_other():
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    assert len(readme.splitlines()) < 150
+    assert [page.name for page in PAGES[1:] if f'(docs/{page.name}' not in readme] == []
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+def test_folders_and_configs_that_a_page_names_are_there(page):
+    text = page.read_text(encoding='utf-8')
+    if page.name == 'architecture.md':  # it says where things were before, too
+        text = text.partition('Module paths of before')[0]
+    text = re.sub(r'\bdiff2in1_mm/rooms\b[\w/]*', '', text)  # the name of the shipped diffusion model
+    named = re.findall(r'\b((?:diff2in1_mm|configs|tools|demo|benchmarks|tests)/[\w/]+(?:\.py)?)', text)
+    gone = [name for name in named if not (ROOT / name).exists() and not (ROOT / f'{name}.py').exists()]
+    assert gone == []
