@@ -121,6 +121,7 @@ def test_former_paths_know_no_other_names():
 
     with pytest.raises(AttributeError, match="no 'never_there': see docs/architecture.md"):
         engine.never_there
+    assert not hasattr(engine, '__file__')  # which `inspect` asks every module for, and no one means
     with pytest.raises(ImportError, match='never_there'):
         exec('from diff2in1_mm.engine import never_there')
 

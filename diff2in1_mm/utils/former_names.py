@@ -45,7 +45,7 @@ class _FormerNames(MetaPathFinder, Loader):
         rooms = _NOW[module.__name__.removeprefix(f'{_PACKAGE}.')]
 
         def look_up(name: str) -> Any:
-            for room in rooms:
+            for room in () if name.startswith('__') else rooms:  # `inspect` asks every module for __file__
                 found = importlib.import_module(f'{_PACKAGE}.{room}')
                 if hasattr(found, name):
                     warnings.warn(f'{module.__name__}.{name} is now {_PACKAGE}.{room}.{name}', FutureWarning, 2)
