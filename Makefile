@@ -5,11 +5,12 @@ ARGS ?=
 WORKERS ?= logical
 PY := .venv/bin/python
 
-.PHONY: help set-up test train rooms-model clean
+.PHONY: help set-up lint test train rooms-model clean
 
 help:
 	@echo 'make set-up   environment in .venv (mmcv is compiled once; its wheel is kept in ~/.cache)'
-	@echo 'make test     set-up, then the tests       (ARGS="tests/test_versions.py -k ops"; ARGS=--gpu on a GPU)'
+	@echo 'make lint     set-up, then ruff'
+	@echo 'make test     set-up, lint, then the tests       (ARGS="tests/test_versions.py -k ops"; ARGS=--gpu on a GPU)'
 	@echo 'make train    set-up, then the main job    (CONFIG=$(CONFIG), ARGS="--resume")'
 	@echo 'make rooms-model  trains the diffusion model of Rooms that the package ships again (hours; its last stage wants a GPU)'
 	@echo 'make clean    removes builds and caches of this checkout, not .venv'
@@ -19,7 +20,11 @@ set-up:
 	@$(PYTHON) tools/set_up.py
 
 # processes rather than threads: small models gain nothing from threads
-test: set-up
+lint: set-up
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+test: lint
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile $(ARGS)
 
 train: set-up
