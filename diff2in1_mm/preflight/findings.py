@@ -11,22 +11,8 @@ from ..utils.errors import UserError, did_you_mean, first_line
 
 __all__ = ['CHECKS', 'Findings', 'on_main_process', 'shortened']
 
-# What `preflight = dict(skip=[...])` of a config takes; docs/preflight.md says what each looks at.
-CHECKS = (
-    'annotation_ids',
-    'coco_fields',
-    'categories',
-    'box_units',
-    'dropped_objects',
-    'missing_images',
-    'image_sizes',
-    'orientation',
-    'map_channels',
-    'map_sizes',
-    'map_values',
-    'map_classes',
-    'one_class_heads',
-)
+# What `preflight = dict(skip=[...])` of a config takes.
+CHECKS = ('annotation_ids', 'coco_fields', 'categories', 'box_units', 'dropped_objects')
 
 
 class Findings:
