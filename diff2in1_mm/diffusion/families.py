@@ -38,7 +38,7 @@ _STABLE_DIFFUSION = Family(
 FAMILIES: list[Family] = [_STABLE_DIFFUSION]
 
 
-def family_of(source: str, revision: str | None = None) -> Family:
+def family_of(source: str, revision: str | None = None, download: bool = True) -> Family:
     """The family that serves a source, by the class that its ``model_index.json`` names.
 
     Single files, and folders without such a file or of another pipeline around a ``unet``, are left to Stable
@@ -47,6 +47,7 @@ def family_of(source: str, revision: str | None = None) -> Family:
     Args:
         source (str): Folder, hub id or file that a user wrote.
         revision (str | None): Commit, branch or tag of a hub id. Default None.
+        download (bool): Ask the hub; False looks at what is on this machine only. Default True.
 
     Returns:
         Family: A line of :data:`FAMILIES`.
@@ -54,7 +55,7 @@ def family_of(source: str, revision: str | None = None) -> Family:
     Raises:
         ValueError: The source is of another family; the sentence lists those that are there.
     """
-    index = _model_index(source, revision)
+    index = _model_index(source, revision, download)
     pipeline = index.get('_class_name')
     for family in FAMILIES:
         if pipeline in family.pipelines:
@@ -88,15 +89,15 @@ def load_diffusion(source: str, revision: str | None = None, **options: Any) -> 
 
 
 def check_source(source: str) -> None:
-    """Look at a source, of whatever family, without loading weights.
+    """Look at a source, of whatever family, without loading weights or asking a hub.
 
     Raises:
         ValueError: It is of no family that is there, missing or incomplete.
     """
-    family_of(source).load_class().check_source(source)
+    family_of(source, download=False).load_class().check_source(source)
 
 
-def _model_index(source: str, revision: str | None) -> dict[str, Any]:
+def _model_index(source: str, revision: str | None, download: bool) -> dict[str, Any]:
     """What ``model_index.json`` says; nothing where there is none, which the family itself is asked about then."""
     try:
         if source == NAME and not osp.isdir(source):
@@ -106,7 +107,7 @@ def _model_index(source: str, revision: str | None) -> dict[str, Any]:
         else:
             from huggingface_hub import hf_hub_download
 
-            path = Path(hf_hub_download(source, 'model_index.json', revision=revision))
+            path = Path(hf_hub_download(source, 'model_index.json', revision=revision, local_files_only=not download))
         index = json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError):
         return {}
