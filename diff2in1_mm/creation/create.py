@@ -16,7 +16,7 @@ from .batch_labels import BatchLabels
 from .fingerprints import open_store, parameters_digest
 from .job import CreationJob, CreationReport
 from .plan import make_plan
-from .read_back import check_read_back
+from .read_back import check_images_read_back, check_read_back
 from .settings import CreationSettings
 
 __all__ = ['CreationReport', 'create']
@@ -91,6 +91,7 @@ def labels_of(model: nn.Module, settings: CreationSettings, dataset: Any) -> Bat
         transforms_of(dataset),
     )
     labels.check_classes(dataset.metainfo.get('classes'))
+    check_images_read_back(dataset)
     check_read_back(labels, dataset)
     return labels
 

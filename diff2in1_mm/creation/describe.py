@@ -28,22 +28,22 @@ class SourceDescriber:
                 'ComposedCaption names the classes of an image, but the data set has '
                 'no `classes` in its metainfo: set them, or take another condition'
             )
-        self._dataset, self._loader = dataset, None
+        self._dataset = dataset
 
-    def __call__(self, info: dict[str, Any]) -> Source:
-        """The image of an annotation entry, as conditions see it."""
+    def __call__(self, info: dict[str, Any], index: int | None = None) -> Source:
+        """The image of an annotation entry, as conditions see it; ``index`` says which of joined data sets reads it."""
         if not self.wants_classes:
             return Source(info['img_path'], caption=info.get('caption'))
-        areas = self._areas(info)
+        areas = self._areas(info, index)
         largest = np.argsort(-areas, kind='stable')
         return Source(info['img_path'], tuple(self.classes[i] for i in largest if areas[i] > 0))
 
-    def _areas(self, info: dict[str, Any]) -> np.ndarray:
+    def _areas(self, info: dict[str, Any], index: int | None) -> np.ndarray:
         """Pixels per class; of panoptic maps' stuff only whether it is there."""
         if info.get('seg_map_path') and 'segments_info' not in info:
-            self._loader = self._loader or map_loader(transforms_of(self._dataset)) or map_loader([])
+            loader = map_loader(transforms_of(self._dataset, index)) or map_loader([])
             # It writes into what it is given and keeps state.
-            labels = copy.copy(self._loader)(copy.deepcopy(info))['gt_seg_map']
+            labels = copy.copy(loader)(copy.deepcopy(info))['gt_seg_map']
             counts = np.bincount(labels[labels < len(self.classes)].ravel().astype(int))
             return np.pad(counts, (0, len(self.classes) - len(counts)))
         areas = np.zeros(len(self.classes))

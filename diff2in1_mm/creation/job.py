@@ -86,7 +86,6 @@ class CreationJob:
         self.report = CreationReport()
         self._describe = SourceDescriber(self.dataset, self.generator.condition)
         self._described: dict[int, Source] = {}
-        self._turn = turns_images(self.dataset)
         self._stored = {record.id for record in self.store.records(self.round)}
         # A sample that is there counts, whatever a note says.
         self._empty = self.store.empty(self.round, self.checkpoint) - self._stored
@@ -164,7 +163,7 @@ class CreationJob:
 
     def _source(self, index: int) -> Source:
         if index not in self._described:
-            self._described[index] = self._describe(source_entry(self.dataset, index))
+            self._described[index] = self._describe(source_entry(self.dataset, index), index)
         return self._described[index]
 
     def _make(self, batches: Sequence[Batch], writer: BackgroundWriter, bar: Progress) -> None:
@@ -246,7 +245,11 @@ class CreationJob:
             entry = source_entry(self.dataset, sample.source)
             try:
                 image = load_image(
-                    entry['img_path'], self.settings.scale, self.settings.keep_ratio, self._turn, entry['backend_args']
+                    entry['img_path'],
+                    self.settings.scale,
+                    self.settings.keep_ratio,
+                    turns_images(self.dataset, sample.source),
+                    entry['backend_args'],
                 )
             except Exception as error:  # whatever a decoder raises on a broken file
                 failures[entry['img_path']] = error

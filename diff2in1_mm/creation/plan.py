@@ -73,7 +73,7 @@ def source_entry(dataset: Any, index: int) -> dict[str, Any]:
     Its ``backend_args`` tell how the data set reads these files; None: from the disk.
     """
     entry = getattr(dataset, 'source_info', dataset.get_data_info)(index)
-    entry.setdefault('backend_args', read_by(dataset))
+    entry.setdefault('backend_args', read_by(dataset, index))
     return entry
 
 

@@ -32,7 +32,11 @@ def write_preview(store: SyntheticStore, dataset: Any, batches: Sequence[Batch],
         entry = source_entry(dataset, sample.source)
         image, annotation = store.read(record)
         real = load_image(
-            entry['img_path'], settings.scale, settings.keep_ratio, turns_images(dataset), entry['backend_args']
+            entry['img_path'],
+            settings.scale,
+            settings.keep_ratio,
+            turns_images(dataset, sample.source),
+            entry['backend_args'],
         )
         rows.append([real, image, store.codec.draw(image, annotation, colours, entry)])
         titles.append(f'{record.id}  T={record.T}  {_quality(record.quality)}{record.caption}')

@@ -9,7 +9,11 @@ import numpy as np
 from mmengine.fileio import get
 from mmengine.registry import TRANSFORMS
 
-from ..utils.errors import UnusableFileError
+from ..utils.errors import UnfitError, UnusableFileError
+from .wrappers import resolve
+
+# Libraries whose transforms after loading change images at random or for the batch.
+_STOCK = ('mmcv', 'mmengine', 'mmseg', 'mmdet', 'mmpretrain', 'diff2in1_mm')
 
 
 def load_image(
@@ -49,10 +53,16 @@ def load_image(
     return image
 
 
-def turns_images(dataset: Any) -> bool:
-    """Whether a data set's own pipeline applies the EXIF orientation, so that creation does too."""
-    loader = next((t for t in transforms_of(dataset) if hasattr(t, 'color_type')), None)
-    return not str(getattr(loader, 'color_type', '')).endswith('ignore_orientation')
+def turns_images(dataset: Any, index: int | None = None) -> bool:
+    """Whether a data set's own pipeline applies the EXIF orientation, so that creation does too.
+
+    Args:
+        dataset: Any data set of MMEngine's kind, in wrappers or not.
+        index (int | None): Of the image, as joined data sets may load differently; None: the first one's.
+    """
+    loader = next((t for t in transforms_of(dataset, index) if hasattr(t, 'color_type')), None)
+    kind = str(getattr(loader, 'color_type', ''))
+    return not (kind.endswith('ignore_orientation') or kind == 'unchanged')
 
 
 def map_loader(transforms: Sequence[Any]) -> Any | None:
@@ -71,21 +81,51 @@ def map_loader(transforms: Sequence[Any]) -> Any | None:
     return next((t for t in transforms if hasattr(t, '_load_seg_map')), None)
 
 
-def read_by(dataset: Any) -> dict | None:
-    """``backend_args`` by which a data set reads its files; see :func:`innermost` for several."""
-    return getattr(innermost(dataset), 'backend_args', None)
+def image_steps(transforms: Sequence[Any]) -> list[Any]:
+    """What makes the image of a pipeline: its loader, and what is not the libraries' own before their first change.
+
+    Args:
+        transforms (Sequence): Of the pipeline. Those that load annotations are left out.
+    """
+    steps = []
+    for transform in transforms:
+        name = type(transform).__name__
+        loads = 'Image' in name if name.startswith('Load') else None
+        if hasattr(transform, '_load_seg_map') or hasattr(transform, '_load_bboxes') or loads is False:
+            continue
+        if loads is None and type(transform).__module__.partition('.')[0] in _STOCK:
+            break
+        steps.append(transform)
+    return steps
 
 
-def transforms_of(dataset: Any) -> list[Any]:
+def read_by(dataset: Any, index: int | None = None) -> dict | None:
+    """``backend_args`` by which a data set reads the files of a sample; see :func:`member_of`."""
+    return getattr(member_of(dataset, index), 'backend_args', None)
+
+
+def transforms_of(dataset: Any, index: int | None = None) -> list[Any]:
     """Transforms of the pipeline that loads images.
 
     Args:
         dataset: Any data set of MMEngine's kind, in wrappers or not.
+        index (int | None): Of a sample; None: the first data set counts where there are several.
 
     Returns:
-        list: Of the data set inside all wrappers, see :func:`innermost`.
+        list: Of the data set inside all wrappers, see :func:`member_of`.
     """
-    return list(getattr(getattr(innermost(dataset), 'pipeline', None), 'transforms', ()))
+    return list(getattr(getattr(member_of(dataset, index), 'pipeline', None), 'transforms', ()))
+
+
+def member_of(dataset: Any, index: int | None = None) -> Any:
+    """The data set inside all wrappers that loads a sample; None: :func:`innermost`."""
+    if index is None:
+        return innermost(dataset)
+    dataset = dataset.real if hasattr(dataset, 'source_info') else dataset
+    try:
+        return resolve(dataset, index).base
+    except UnfitError:  # a wrapper of somebody else, who must see to it that its parts are alike
+        return innermost(dataset)
 
 
 def innermost(dataset: Any) -> Any:

@@ -65,7 +65,8 @@ class GalleryHook(Hook):
         colours = label_colours(len(dataset.metainfo.get('classes') or ()), dataset.metainfo.get('palette'))
         entry = source_entry(dataset, record.source)
         image, annotation = store.read(record)
-        real = load_image(entry['img_path'], image.shape[1::-1], False, turns_images(dataset), entry['backend_args'])
+        turn = turns_images(dataset, record.source)
+        real = load_image(entry['img_path'], image.shape[1::-1], False, turn, entry['backend_args'])
         device = next(labels.model.parameters()).device
         pixels = torch.from_numpy(real.copy()).permute(2, 0, 1)[None].to(device)
         draw = store.codec.draw
