@@ -26,7 +26,10 @@ REQUIRED = [
     'peft>=0.17',
     'safetensors>=0.4.3',
     'filelock',  # processes that write into one store
-    'numpy',
+    'numpy>=1.25',  # the first with np.dtypes, which reading of checkpoints names
+    # mmengine and mmcv ask for opencv-python>=3. OpenCV 5 takes 128 channels at most, so that MMDetection's mask
+    # transforms fail beyond 128 instances, and its nearest-neighbour rotation gives other labels than OpenCV 4.
+    'opencv-python<5',
     'Pillow',
     'packaging',
     'ftfy',  # MMSegmentation imports both without saying so

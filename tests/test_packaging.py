@@ -100,6 +100,11 @@ def test_setup_asks_for_the_versions_that_the_import_checks():
             assert f"'{requirement.distribution}{requirement.specifier}'" in text
 
 
+def test_setup_keeps_to_opencv_4_and_a_numpy_with_dtypes():
+    text = (ROOT / 'setup.py').read_text()
+    assert "'opencv-python<5'" in text and "'numpy>=1.25'" in text
+
+
 def test_every_command_runs_a_script_that_is_shipped():
     from diff2in1_mm.launch import commands as cli
 
