@@ -93,3 +93,31 @@ def test_import_of_the_package_stops_with_the_sentence():
         'ImportError: diff2in1_mm needs mmengine>=0.10.5,<0.11 but found mmengine 0.8.0: '
         "run `pip install 'mmengine>=0.10.5,<0.11'`."
     )
+
+
+def bring(folder, distribution, version, module):
+    """A distribution as pip leaves it, without its files."""
+    info = folder / f'{distribution.replace("-", "_")}-{version}.dist-info'
+    info.mkdir()
+    (info / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n')
+    (folder / f'{module}.py').write_text(f"__version__ = '{version}'")
+
+
+def test_a_fork_under_the_same_import_name_is_to_go_first(tmp_path, monkeypatch):
+    requirement = Requirement('a_forked_one', 'a-forked-one', '>=2.0,<2.2')
+    monkeypatch.setitem(versions._RIVALS, 'a_forked_one', ('onedl-a-forked-one',))
+    monkeypatch.syspath_prepend(tmp_path)
+    bring(tmp_path, 'onedl-a-forked-one', '2.3.1', 'a_forked_one')
+    problem = versions.problem_of(requirement)
+    assert one_sentence(problem) and 'found is 2.3.1 of onedl-a-forked-one' in problem
+    assert 'pip uninstall -y onedl-a-forked-one`, then `pip install' in problem
+    bring(tmp_path, 'a-forked-one', '2.1.0', 'a_forked_one')
+    problem = versions.problem_of(requirement)
+    assert one_sentence(problem) and 'are installed over each other' in problem
+    assert 'pip uninstall -y a-forked-one onedl-a-forked-one`, then' in problem
+
+
+def test_the_forks_of_openmmlab_are_known():
+    forks = {name for names in versions._RIVALS.values() for name in names}
+    assert {'onedl-mmengine', 'onedl-mmcv', 'onedl-mmsegmentation', 'onedl-mmdetection'} <= forks
+    assert set(versions._RIVALS) <= set(BY_MODULE)

@@ -1,6 +1,6 @@
 """The latent diffusion model: loading, encoding, noising, denoising, conditions, feature taps.
 
-Knows no task and no data set.
+Knows no task, and of data sets only the class names that ``ClassNames(dataset=...)`` looks up in their registry.
 """
 
 from ..utils.randomness import channel_dropout, sample_noise, seeded_generators, stable_seed

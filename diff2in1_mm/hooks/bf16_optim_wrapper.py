@@ -24,6 +24,8 @@ class Bf16OptimWrapper(OptimWrapper):
     range and needs no scaling.
     """
 
+    _checked: tuple[nn.Module | None, str] = (None, '')
+
     @contextmanager
     def optim_context(self, model: nn.Module):
         """Autocast around what the base class does (gradient accumulation).
@@ -31,8 +33,11 @@ class Bf16OptimWrapper(OptimWrapper):
         Raises:
             ValueError: The model cannot train in bfloat16 on this device.
         """
-        _check_operators(model, get_device())
-        with super().optim_context(model), torch.autocast(get_device(), torch.bfloat16):
+        device = get_device()
+        if self._checked[0] is not model or self._checked[1] != device:  # a walk over all modules: once
+            _check_operators(model, device)
+            self._checked = (model, device)
+        with super().optim_context(model), torch.autocast(device, torch.bfloat16):
             yield
 
 

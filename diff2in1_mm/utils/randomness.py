@@ -1,7 +1,10 @@
 """Random numbers that depend on what they are for, never on what was drawn before.
 
 A sample's noise is a function of (seed, iteration, sample, ...). It is therefore the same after a
-resume, on any number of processes, and when one sample is made again alone.
+resume. What tells samples apart is up to who draws: creation and student views take the sample's id, so
+that theirs is also the same on any number of processes and when one sample is made again alone; the
+noise of the perception pass in training takes process and row of the batch, as a backbone is not told
+ids, and is the same on the same number of processes only.
 """
 
 import hashlib

@@ -53,6 +53,15 @@ REQUIREMENTS = (
 )
 
 
+#: other distributions that bring the same import name
+_RIVALS = {
+    'mmengine': ('onedl-mmengine', 'mmengine-lite'),
+    'mmcv': ('onedl-mmcv', 'mmcv-lite', 'mmcv-full'),
+    'mmseg': ('onedl-mmsegmentation',),
+    'mmdet': ('onedl-mmdetection',),
+}
+
+
 def is_installed(module: str) -> bool:
     """Whether ``module`` can be found, without importing it."""
     try:
@@ -74,10 +83,26 @@ def installed_version(requirement: Requirement) -> str | None:
         return getattr(importlib.import_module(requirement.module), '__version__', '0')
 
 
+def _has_metadata(distribution: str) -> bool:
+    try:
+        importlib.metadata.distribution(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
 def problem_of(requirement: Requirement) -> str | None:
     """One sentence that says what is wrong with a library and what to install, or None."""
     version = installed_version(requirement)
     name = requirement.distribution
+    rivals = [rival for rival in _RIVALS.get(requirement.module, ()) if _has_metadata(rival)]
+    if version is not None and rivals and _has_metadata(name):
+        both = ' '.join([name, *rivals])
+        return (
+            f'{" and ".join([name, *rivals])} are installed over each other, as all of them bring the import name '
+            f'{requirement.module}, so that its files are a mixture: run `pip uninstall -y {both}`, then '
+            f'`{requirement.command}`.'
+        )
     if version is None:
         if requirement.optional:
             return None
@@ -85,6 +110,10 @@ def problem_of(requirement: Requirement) -> str | None:
     if not SpecifierSet(requirement.specifier).contains(version, prereleases=True):
         return (
             f'diff2in1_mm needs {name}{requirement.specifier} but found {name} {version}: run `{requirement.command}`.'
+            if not rivals
+            else f'diff2in1_mm needs {name}{requirement.specifier}, but the {requirement.module} found is {version} '
+            f'of {rivals[0]}, which must go first, as both bring the same import name: run '
+            f'`pip uninstall -y {rivals[0]}`, then `{requirement.command}`.'
         )
     return None
 

@@ -54,3 +54,16 @@ def test_the_operators_have_no_bfloat16():
         ROI(maps, torch.tensor([[0, 1, 1, 6, 6]], dtype=torch.bfloat16))
     with pytest.raises(RuntimeError, match='BFloat16'), torch.autocast('cpu', torch.bfloat16):
         CONVOLUTION(maps)
+
+
+def test_modules_are_walked_once(monkeypatch):
+    model, walks = nn.Sequential(nn.Conv2d(3, 3, 1)), []
+    modules = model.modules
+    model.modules = lambda: walks.append(1) or modules()
+    wrapper = Bf16OptimWrapper(torch.optim.SGD(model.parameters(), 0.1))
+    monkeypatch.setattr(bf16_optim_wrapper, 'get_device', lambda: 'cpu')
+    walks.clear()
+    for _ in range(3):
+        with wrapper.optim_context(model):
+            pass
+    assert len(walks) == 1
