@@ -61,6 +61,8 @@ def prepare(args: argparse.Namespace) -> Config:
     cfg = load_config(args)
     check_checkpoint(args.checkpoint)
     cfg.load_from, cfg.resume = args.checkpoint, False
+    if isinstance(cfg.test_evaluator, tuple):  # of which MMEngine makes no evaluator
+        cfg.test_evaluator = list(cfg.test_evaluator)
     check_writable(cfg.work_dir, '--work-dir')
     check_data(cfg, 'test_dataloader')
     if args.show or args.show_dir:

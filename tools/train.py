@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
-from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, load_weights, read_checkpoint
+from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, check_resumable, load_weights, read_checkpoint
 from diff2in1_mm.launch.config import add_common_options, load_config
 from diff2in1_mm.launch.processes import cpu_takes_bf16, prepare_processes
 from diff2in1_mm.preflight.boxes import check_annotation_files
@@ -136,7 +136,9 @@ def _look_at_resumed(runner: Runner, cfg: Config) -> None:
         return
     path = cfg.get('load_from') or _latest(cfg)
     if path and isinstance(runner.model, torch.nn.Module):  # FlexibleRunner builds it later
-        load_weights(runner.model, read_checkpoint(path), path)
+        content = read_checkpoint(path)
+        check_resumable(content, path)
+        load_weights(runner.model, content, path)
     elif not path:  # no error: clusters submit --resume always
         print_log(f'nothing to resume in {cfg.work_dir}: starting anew', 'current', level=logging.WARNING)
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from ..utils.errors import MissingFileError, NotAFileError, UnusableFileError, UserError, first_line
 
-__all__ = ['check_checkpoint', 'load_weights', 'newest_checkpoint', 'read_checkpoint']
+__all__ = ['check_checkpoint', 'check_resumable', 'load_weights', 'newest_checkpoint', 'read_checkpoint']
 
 # What a model does well without, or a checkpoint may hold beside it: counters of batches, constants
 # that the model makes itself, heads that only training has, averages that others kept inside.
@@ -92,6 +92,26 @@ def read_checkpoint(path: str) -> dict:
             'by name): give one that tools/train.py wrote'
         )
     return content
+
+
+def check_resumable(content: dict, path: str) -> None:
+    """Whether a run can go on from a checkpoint, which takes more than weights.
+
+    Args:
+        content (dict): Of :func:`read_checkpoint`.
+        path (str): Where it comes from, for the message.
+
+    Raises:
+        UserError: It does not say at which epoch and iteration it was written, or has no log history.
+    """
+    meta = content.get('meta')
+    lacking = [f'meta.{key}' for key in ('epoch', 'iter') if not isinstance(meta, dict) or key not in meta]
+    lacking += [key for key in ('state_dict', 'message_hub') if key not in content]
+    if lacking:
+        raise UserError(
+            f'{path} cannot be resumed, as it lacks {", ".join(lacking)}: give a checkpoint that tools/train.py wrote, '
+            'or begin a new run from its weights by load_from, without --resume'
+        )
 
 
 def _read_remote(path: str) -> Any:

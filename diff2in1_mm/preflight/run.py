@@ -63,6 +63,12 @@ def check_run(runner) -> None:
             f'SelfImprovingHook does not work with {wrapper}: use '
             "model_wrapper_cfg=dict(type='MMDistributedDataParallel')."
         )
+    compiled = runner._compile if isinstance(runner, FlexibleRunner) else runner.cfg.get('compile')
+    if compiled is not None and compiled is not False:
+        raise UserError(
+            'SelfImprovingHook exchanges theta_E and theta_C inside the forward that `compile` traces, which would '
+            'then label with theta_E: remove `compile` from the config.'
+        )
     check_hooks(runner)
     check_checkpoints(runner)
     if runner._randomness_cfg.get('seed') is None:
@@ -265,10 +271,11 @@ def check_interval(runner, interval: int, interval_from: str) -> None:
             "interval_from='epoch' counts the iterations of an epoch, but this run "
             "has none: use 'stage', or an EpochBasedTrainLoop."
         )
-    if len(runner.train_dataloader) <= interval:
+    steps = len(runner.train_dataloader) // max(getattr(runner.optim_wrapper, '_accumulative_counts', 1), 1)
+    if steps <= interval:
         raise UserError(
             f"interval={interval} with interval_from='epoch' never updates theta_C in "
-            f'epochs of {len(runner.train_dataloader)} iterations: lower it, or use '
+            f'epochs of {steps} steps of the optimizer: lower it, or use '
             "interval_from='stage'."
         )
 

@@ -36,6 +36,7 @@ from .state import (
     restart_schedules,
     restart_timer,
     rounds_in,
+    steps_after,
 )
 from .theta_c import ThetaC
 
@@ -71,7 +72,8 @@ class SelfImprovingHook(Hook):
         momentum (float): Weight of the new value in theta_C, in (0, 1]. MMEngine's convention:
             the paper's m = 0.998 is 0.002, the default.
         interval (int): Iterations from one update of theta_C to the next, counted from the start
-            of the stage. Defaults to 1; the released code has 10.
+            of the stage. Defaults to 1; the released code has 10. Where the optimizer accumulates
+            gradients (``accumulative_counts``), its steps count in place of iterations.
         interval_from (str): 'stage', or 'epoch' as in the released code: in every epoch the
             iterations ``interval``, ``2 * interval``, ..., counted from 0, update theta_C.
         restart_optimizer (bool): Forget the optimizer's state, such as Adam's moments, at the end
@@ -292,7 +294,7 @@ class SelfImprovingHook(Hook):
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Moves theta_C, and hands the figures of a measured batch to the log."""
         if self.state.stage == SELF_IMPROVING:
-            if self._update_due(runner.iter, batch_idx):
+            if self._update_due(runner, batch_idx):
                 self.theta_c.update(unwrapped(runner), self.momentum)
             elif self.views.target_mode == 'train' and self.creation is not None:
                 self.theta_c.average_over_ranks()  # else each labels and validates another model
@@ -303,10 +305,15 @@ class SelfImprovingHook(Hook):
                 hub.update_scalar(f'train/{name}', value.item())
             self._pass.figures = {}
 
-    def _update_due(self, iteration: int, batch_idx: int) -> bool:
+    def _update_due(self, runner, batch_idx: int) -> bool:
+        """Whether theta_C moves after this iteration: only where theta_E has, and every ``interval``-th time."""
+        counts = steps_after(runner.optim_wrapper)
+        if counts is None:  # gradients are being accumulated
+            return False
         if self.interval_from == 'epoch':
-            return batch_idx > 0 and batch_idx % self.interval == 0
-        return (iteration + 1 - self.state.start) % self.interval == 0
+            step = runner.iter // counts - (runner.iter - batch_idx) // counts
+            return step > 0 and step % self.interval == 0
+        return (-(-(runner.iter + 1) // counts) - self.state.start // counts) % self.interval == 0
 
     def after_train_epoch(self, runner) -> None:
         """Before a checkpoint: what an epoch-based run will not draw again when it resumes."""

@@ -155,6 +155,19 @@ def restart_timer(runner) -> None:
             hook._before_epoch(runner)
 
 
+def steps_after(optim_wrapper) -> int | None:
+    """Iterations that make one step of the optimizer, None after an iteration that made none.
+
+    Args:
+        optim_wrapper (OptimWrapper | OptimWrapperDict): After ``update_params``. Of several with different
+            ``accumulative_counts`` the one counts that steps most often.
+    """
+    wrappers = _wrappers(optim_wrapper)
+    if not any(wrapper.should_update() for wrapper in wrappers):
+        return None
+    return min(wrapper._accumulative_counts for wrapper in wrappers)
+
+
 def _wrappers(optim_wrapper) -> list:
     several = isinstance(optim_wrapper, OptimWrapperDict)
     return list(optim_wrapper.values()) if several else [optim_wrapper]

@@ -8,7 +8,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import nn
 
-from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, load_weights, read_checkpoint
+from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, check_resumable, load_weights, read_checkpoint
 from diff2in1_mm.preflight.machine import check_device, check_writable
 
 
@@ -132,3 +132,16 @@ def test_folders(tmp_path):
     for place in (tmp_path / 'file' / 'below', tmp_path / 'file', '/proc/nothing'):
         with pytest.raises(OSError, match=f'^--out {place} cannot be written'):
             check_writable(str(place), '--out')
+
+
+@pytest.mark.parametrize(
+    'content, lacking',
+    [
+        (dict(a=torch.zeros(1)), 'lacks meta.epoch, meta.iter, state_dict, message_hub'),
+        (dict(state_dict={}, message_hub={}, meta=dict(iter=3)), 'lacks meta.epoch:'),
+    ],
+)
+def test_what_cannot_be_resumed_is_told(content, lacking):
+    with pytest.raises(ValueError, match=f'^w.pth cannot be resumed, as it {lacking}.*load_from, without --resume$'):
+        check_resumable(content, 'w.pth')
+    check_resumable(dict(state_dict={}, message_hub={}, meta=dict(epoch=0, iter=3)), 'w.pth')

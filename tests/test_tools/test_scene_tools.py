@@ -15,7 +15,7 @@ from diff2in1_mm.utils.pictures import depth_picture, normals_picture
 
 from ..test_demo import tiny
 from ..test_demo.conftest import demo  # noqa: F401
-from ..tiny_scenes import SIZE, scene_config
+from ..tiny_scenes import METRICS, SIZE, scene_config
 from .test_train import tool, write
 
 
@@ -121,3 +121,38 @@ def test_pictures_of_normals_decode_as_normals():
     back = decode_normals(normals_picture(vectors))
     np.testing.assert_allclose(back, vectors.transpose(1, 2, 0), atol=8e-3)
     assert (normals_picture(vectors)[0, 0] == 0).all()
+
+
+def test_single_images_need_no_annotation(trained, tmp_path):
+    """MMSegmentation's own ways of predicting build the test pipeline of the config."""
+    from mmseg.apis import MMSegInferencer, inference_model, init_model
+
+    photo = tiny.write_photo(tmp_path / 'photo.png', size=(96, 120))
+    name = 'pred_normal_map' if trained.task == 'normals' else 'pred_depth_map'
+    loading = dict(type='LoadNormals' if trained.task == 'normals' else 'LoadDepth')
+    pipeline = [dict(type='LoadImageFromFile'), loading, dict(type='PackSceneInputs')]
+    config = tmp_path / 'one.py'
+    config.write_text(f'_base_ = {trained.config!r}\ntest_pipeline = {pipeline!r}\n')
+    model = init_model(str(config), trained.checkpoint, 'cpu')
+    expected = inference_model(model, photo).get(name).data
+    assert expected.shape[-2:] == (96, 120)
+    sample = MMSegInferencer(str(config), trained.checkpoint, device='cpu')(photo, return_datasamples=True)
+    assert torch.equal(sample.get(name).data, expected)
+
+
+def test_samples_of_a_data_set_must_name_their_annotation():
+    from diff2in1_mm.datasets.transforms.loading import LoadDepth, LoadNormals
+
+    for loader, key in ((LoadDepth(), 'depth_map_path'), (LoadNormals(), 'normal_map_path')):
+        assert loader.transform(dict(img_path='a.png')) == dict(img_path='a.png')
+        with pytest.raises(ValueError, match=f'sample 7 .a.png. of the data set has no {key!r}'):
+            loader.transform(dict(img_path='a.png', sample_idx=7))
+
+
+def test_predictions_are_written_with_a_tuple_of_evaluators(trained, tmp_path):
+    config = tmp_path / 'several.py'
+    metric = METRICS[trained.task]
+    config.write_text(f'_base_ = {trained.config!r}\ntest_evaluator = ({metric!r},)\n')
+    args = [str(config), trained.checkpoint, '--work-dir', str(tmp_path / 'run'), '--out', str(tmp_path / 'maps')]
+    tool('test').main(args)
+    assert len(list((tmp_path / 'maps').iterdir())) == 4

@@ -27,6 +27,21 @@ def read_picture(path: str, backend_args: dict | None = None) -> np.ndarray:
     return picture
 
 
+def _without_annotation(results: dict, key: str) -> bool:
+    """Whether this is a single image, as MMSegmentation's inferencers hand it to a test pipeline.
+
+    What comes from a data set has a ``sample_idx``, and must name its file.
+    """
+    if key in results:
+        return False
+    if 'sample_idx' in results:
+        raise UserError(
+            f'sample {results["sample_idx"]} ({results.get("img_path", "without img_path")}) of the data set has no '
+            f'{key!r}: let its load_data_list give one, as ImageFolderDataset does, or leave the loading transform out'
+        )
+    return True
+
+
 def _check_size(path: str, shape, results: dict) -> None:
     wanted = tuple(results.get('ori_shape', shape))[:2]
     if tuple(shape) != wanted:
@@ -60,7 +75,9 @@ class LoadNormals(BaseTransform):
         self.backend_args = backend_args
 
     def transform(self, results: dict) -> dict:
-        """Adds ``gt_normal_map``."""
+        """Adds ``gt_normal_map``; an image that is in no data set passes as it is."""
+        if _without_annotation(results, 'normal_map_path'):
+            return results
         path = results['normal_map_path']
         picture = read_picture(path, self.backend_args)
         if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype not in (np.uint8, np.uint16):
@@ -108,7 +125,9 @@ class LoadDepth(BaseTransform):
         self.backend_args = backend_args
 
     def transform(self, results: dict) -> dict:
-        """Adds ``gt_depth_map``."""
+        """Adds ``gt_depth_map``; an image that is in no data set passes as it is."""
+        if _without_annotation(results, 'depth_map_path'):
+            return results
         path = results['depth_map_path']
         if path.endswith('.npy'):
             try:

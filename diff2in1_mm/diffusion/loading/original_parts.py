@@ -1,6 +1,7 @@
 """Weights in the original (CompVis / Stability) key layout, as diffusers modules."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -71,11 +72,8 @@ def build_parts(
             vae = AutoencoderKL.from_config(vae_config)
     no_unet = _fill(unet, f'the U-Net of {name}', unet_weights, complete, dtype)
     no_vae = _fill(vae, f'the autoencoder of {name}', vae_weights, complete, dtype)
-
-    def load_text():
-        return original_text(state, name)
-
-    parts = Parts(vae, unet, dict(_SCHEDULE, prediction_type=prediction_type), load_text)
+    text = partial(original_text, state, name)
+    parts = Parts(vae, unet, dict(_SCHEDULE, prediction_type=prediction_type), text)
     return parts, [f'unet.{key}' for key in no_unet] + [f'vae.{key}' for key in no_vae]
 
 

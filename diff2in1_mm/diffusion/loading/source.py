@@ -114,12 +114,12 @@ def _load_single_file(path: str, dtype: torch.dtype, prediction_type: str | None
             "prediction_type='v_prediction' (the 768-pixel models) or 'epsilon' (the base models)"
         )
     parts, _ = build_parts(state, path, dtype=dtype)
+    return parts._replace(load_text=partial(_text_of_file, path))
 
-    def load_text():
-        # read again: kept, the file's other weights would stay in memory
-        return original.original_text(original.read_single_file(path), path)
 
-    return parts._replace(load_text=load_text)
+def _text_of_file(path: str):
+    # read again: kept, the file's other weights would stay in memory
+    return original.original_text(original.read_single_file(path), path)
 
 
 def _load_folder_or_hub(source: str, dtype: torch.dtype, variant: str | None, revision: str | None) -> Parts:
@@ -141,20 +141,21 @@ def _load_folder_or_hub(source: str, dtype: torch.dtype, variant: str | None, re
             f'it once where there is a network (`hf download {which}`), or give the path of a '
             'local diffusers folder'
         ) from error
+    # no closure, so that torch.save takes a whole model
+    return Parts(vae, unet, dict(configs[2]), partial(_text_of_source, source, variant, revision))
 
-    def load_text():
-        try:
-            encoder = _text_encoder(source, variant, revision)
-            tokenizer = load_tokenizer(source, revision)
-        except OSError as error:
-            raise UserError(
-                f'{source!r} has no usable text encoder and tokenizer ({first_line(error)}): '
-                'complete the folder, or use `PrecomputedEmbeddings` as condition'
-            ) from error
-        # Some folders hold half precision, which CPUs do not compute in.
-        return tokenizer, encoder.float().eval()
 
-    return Parts(vae, unet, dict(configs[2]), load_text)
+def _text_of_source(source: str, variant: str | None, revision: str | None):
+    try:
+        encoder = _text_encoder(source, variant, revision)
+        tokenizer = load_tokenizer(source, revision)
+    except OSError as error:
+        raise UserError(
+            f'{source!r} has no usable text encoder and tokenizer ({first_line(error)}): '
+            'complete the folder, or use `PrecomputedEmbeddings` as condition'
+        ) from error
+    # Some folders hold half precision, which CPUs do not compute in.
+    return tokenizer, encoder.float().eval()
 
 
 def _text_encoder(source: str, variant: str | None, revision: str | None):
