@@ -137,8 +137,8 @@ def _look_at_resumed(runner: Runner, cfg: Config) -> None:
     path = cfg.get('load_from') or _latest(cfg)
     if path and isinstance(runner.model, torch.nn.Module):  # FlexibleRunner builds it later
         content = read_checkpoint(path)
-        check_resumable(content, path)
         load_weights(runner.model, content, path)
+        check_resumable(content, path)
     elif not path:  # no error: clusters submit --resume always
         print_log(f'nothing to resume in {cfg.work_dir}: starting anew', 'current', level=logging.WARNING)
 
