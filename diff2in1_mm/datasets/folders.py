@@ -48,7 +48,9 @@ def check_folders(cfg: Any) -> None:
 
     Raises:
         FileNotFoundError: Names the folder or file, and the option to correct.
+        ValueError: The class names are one text.
     """
+    _check_class_names(cfg)
     for member in cfg.get('datasets', []):
         if isinstance(member, dict):
             check_folders(member)
@@ -76,6 +78,16 @@ def check_folders(cfg: Any) -> None:
         if prefix and '://' not in prefix:
             suffix = _image_suffix(cfg) if key in _IMAGE_KEYS and not ann_file else ''
             _check_folder(osp.join(root, prefix), key, suffix)
+
+
+def _check_class_names(cfg: Any) -> None:
+    """A text in place of a tuple of names is a file that lists them, or a forgotten comma."""
+    classes = (cfg.get('metainfo') or {}).get('classes')
+    if isinstance(classes, str) and not osp.isfile(classes):
+        raise UserError(
+            f'`metainfo` of the data set has the classes {classes!r}, a text whose letters would be the classes: '
+            f'write a tuple, ({classes!r},) with a comma, or the path of a file with a name in each line.'
+        )
 
 
 def _class(cfg: Any) -> Any:

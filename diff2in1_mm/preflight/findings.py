@@ -12,7 +12,17 @@ from ..utils.errors import UserError, did_you_mean, first_line
 __all__ = ['CHECKS', 'Findings', 'on_main_process', 'shortened']
 
 # What `preflight = dict(skip=[...])` of a config takes.
-CHECKS = ('annotation_ids', 'coco_fields', 'categories', 'box_units', 'dropped_objects')
+CHECKS = (
+    'annotation_ids',
+    'coco_fields',
+    'categories',
+    'box_units',
+    'dropped_objects',
+    'map_sizes',
+    'map_values',
+    'seen_classes',
+    'turned_images',
+)
 
 
 class Findings:

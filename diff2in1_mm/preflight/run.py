@@ -19,12 +19,14 @@ from ..utils.models import shares_features, unwrapped
 from ..utils.optional import is_installed
 from .boxes import check_boxes
 from .findings import Findings, on_main_process
+from .image_headers import check_headers
 from .label_maps import check_labels
 
 __all__ = [
     'check_checkpoints',
     'check_class_weights',
     'check_evaluated',
+    'check_heads',
     'check_hooks',
     'check_inputs',
     'check_interval',
@@ -102,7 +104,9 @@ def check_inputs(runner, num_samples: int = 64) -> None:
 def _check_data_sets(runner, model: nn.Module, num_samples: int) -> None:
     findings = Findings.of_config(runner.cfg)
     dataset = runner.train_dataloader.dataset
-    check_labels(dataset, num_samples, _ignored_by_heads(model))
+    check_heads(model)
+    check_labels(dataset, num_samples, _ignored_by_heads(model), findings)
+    check_headers(dataset, findings)
     check_boxes(dataset, findings=findings)
     if runner.val_loop is not None:
         check_evaluated(runner.val_loop, 'val_evaluator', findings, num_samples)
@@ -122,10 +126,43 @@ def check_evaluated(loop, option: str, findings: Findings, num_samples: int = 64
     """
     metrics = getattr(getattr(loop, 'evaluator', None), 'metrics', ())
     dataset = loop.dataloader.dataset
-    check_labels(dataset, num_samples, _ignore_options(option, metrics))
+    check_labels(dataset, num_samples, _ignore_options(option, metrics), findings, learned=False)
+    check_headers(dataset, findings)
     coco = [metric for metric in metrics if type(metric).__name__ == 'CocoMetric']
     masks = any('segm' in metric.metrics for metric in coco)
     check_boxes(dataset, findings=findings, masks=masks, evaluated=bool(coco))
+
+
+def check_heads(model: nn.Module) -> None:
+    """Refuses segmentation heads with a single class, which no label can tell from its background.
+
+    Raises:
+        ValueError: One sentence with what to change.
+    """
+    if getattr(model, 'label_tasks', None) or getattr(model, 'label_task', None):  # they have no classes
+        return
+    for name, head in _heads(model):
+        losses = getattr(head, 'loss_decode', None)
+        losses = losses if isinstance(losses, nn.ModuleList) else [losses]
+        softmax = [loss for loss in losses if getattr(loss, 'use_sigmoid', True) is False]
+        if getattr(head, 'num_classes', 2) == 1 or (getattr(head, 'out_channels', 2) == 1 and softmax):
+            raise UserError(
+                f'{name} has num_classes={head.num_classes} and out_channels={head.out_channels}, with which nothing '
+                'is learned or labels leave the classes: for one class and its background list both in `metainfo`, '
+                'and set num_classes=2, and for one channel out_channels=1 with a threshold and '
+                "loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=True)."
+            )
+
+
+def _heads(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The heads of MMSegmentation's models by the name of their options; cascades keep a list of heads."""
+    found = []
+    for name in ('decode_head', 'auxiliary_head'):
+        head = getattr(model, name, None)
+        heads = head if isinstance(head, nn.ModuleList) else [head]
+        places = [f'[{i}]' for i in range(len(heads))] if len(heads) > 1 else ['']
+        found += [(f'model.{name}{place}', h) for place, h in zip(places, heads) if h is not None]
+    return found
 
 
 def _ignored_by_heads(model: nn.Module) -> dict[str, int]:
