@@ -31,6 +31,7 @@ REQUIRED = [
     # transforms fail beyond 128 instances, and its nearest-neighbour rotation gives other labels than OpenCV 4.
     'opencv-python<5',
     'Pillow',
+    'tqdm',
     'packaging',
     'ftfy',  # MMSegmentation imports both without saying so
     'regex',

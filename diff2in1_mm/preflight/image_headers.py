@@ -1,20 +1,27 @@
 """What the headers of all pictures of a data set say: sizes of label maps, and photographs turned by EXIF."""
 
+import json
+import os
 import os.path as osp
-from collections.abc import Iterable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmengine.dataset import BaseDataset
 from PIL import Image
+from tqdm import tqdm
 
 from ..datasets.source_images import turns_images
 from ..datasets.wrappers import base_datasets
+from ..utils.atomic_files import write_atomic
 from .findings import Findings
 
-__all__ = ['Header', 'check_headers', 'read_header']
+__all__ = ['Header', 'HeaderIndex', 'check_headers', 'read_header']
 
 _ORIENTATION = 0x0112  # tag of EXIF; 1 lies as it is, 2 to 4 keep the sides, 5 to 8 exchange them
+_WORTH_A_BAR = 2000  # files
 
 
 class Header(NamedTuple):
@@ -43,38 +50,79 @@ def read_header(path: str) -> Header | None:
     """The header of a picture on the disk; None of what PIL does not read, which shows on loading."""
     try:
         with Image.open(path) as picture:
-            orientation = picture.getexif().get(_ORIENTATION, 1)
+            # of a PNG without this chunk PIL would decode all pixels to look behind them
+            told = picture.format != 'PNG' or 'exif' in picture.info
+            orientation = picture.getexif().get(_ORIENTATION, 1) if told else 1
             return Header(picture.size, orientation if orientation in range(1, 9) else 1, picture.mode)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
 
 
-def check_headers(dataset: Any, findings: Findings) -> None:
+class HeaderIndex:
+    """Headers that were read before, kept in a file: a second start reads those of new and changed pictures only.
+
+    Args:
+        path (str | None): Of the JSON file; a damaged one is begun anew. None: nothing is kept.
+    """
+
+    def __init__(self, path: str | None = None) -> None:
+        self._path, self._changed = path, False
+        self._known: dict[str, tuple[list[int], Header | None]] = {}
+        if path is not None and osp.isfile(path):
+            with suppress(OSError, ValueError, TypeError, KeyError):
+                content = json.loads(Path(path).read_bytes())
+                self._known = {
+                    name: (stamp, header and Header(tuple(header[0]), *header[1:]))
+                    for name, (stamp, header) in content.items()
+                }
+
+    def read(self, paths: Sequence[Any]) -> list[Header | None]:
+        """The headers of pictures on the disk; None for what is no path, or cannot be read."""
+        with ThreadPoolExecutor(8) as pool:  # waiting for the disk, most of it
+            coming = pool.map(self._read, paths, chunksize=64)
+            bar = tqdm(coming, 'Reading headers', len(paths), leave=False, disable=len(paths) < _WORTH_A_BAR or None)
+            return list(bar)
+
+    def _read(self, path: Any) -> Header | None:
+        try:
+            status = os.stat(path)
+        except (OSError, TypeError, ValueError):  # on another machine, or none
+            return None
+        stamp = [status.st_size, status.st_mtime_ns]
+        known = self._known.get(path)
+        if known is None or known[0] != stamp:
+            known = self._known[path] = (stamp, read_header(path))
+            self._changed = True
+        return known[1]
+
+    def save(self) -> None:
+        """Writes the file where anything is new."""
+        if self._changed and self._path is not None:
+            write_atomic(self._path, json.dumps(self._known).encode())
+            self._changed = False
+
+
+def check_headers(dataset: Any, findings: Findings, index: HeaderIndex | None = None) -> None:
     """Looks at the headers of all pictures of a data set, and of their label maps.
 
     Args:
         dataset: Built data set, wrapped or not.
         findings (Findings): What refuses and warns.
+        index (HeaderIndex | None): What was read before. None: nothing.
 
     Raises:
         ValueError: Label maps of another size than their images; how many, and the first.
     """
+    index = index or HeaderIndex()
     for base in base_datasets(dataset):
         base.full_init()
         turns = turns_images(base)
         entries = [base.get_data_info(i) for i in range(len(base))]
-        images = _read(entry.get('img_path') for entry in entries)
-        maps = _read(entry.get('seg_map_path') if 'segments_info' not in entry else None for entry in entries)
+        images = index.read([entry.get('img_path') for entry in entries])
+        maps = index.read([entry.get('seg_map_path') if 'segments_info' not in entry else None for entry in entries])
+        index.save()
         _check_map_sizes(base, entries, images, maps, turns, findings)
         _check_turned(base, entries, images, turns, findings)
-
-
-def _read(paths: Iterable[Any]) -> list[Header | None]:
-    def read(path: Any) -> Header | None:
-        return read_header(path) if isinstance(path, str) and osp.isfile(path) else None
-
-    with ThreadPoolExecutor(8) as pool:  # waiting for the disk, most of it
-        return list(pool.map(read, paths, chunksize=64))
 
 
 def _check_map_sizes(

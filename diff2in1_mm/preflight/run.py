@@ -1,6 +1,7 @@
 """What a run with :class:`SelfImprovingHook` must be like, told in one sentence where it is not."""
 
 import math
+import os.path as osp
 from collections.abc import Iterable, Sequence
 
 import torch.nn as nn
@@ -19,7 +20,7 @@ from ..utils.models import shares_features, unwrapped
 from ..utils.optional import is_installed
 from .boxes import check_boxes
 from .findings import Findings, on_main_process
-from .image_headers import check_headers
+from .image_headers import HeaderIndex, check_headers
 from .label_maps import check_labels
 
 __all__ = [
@@ -106,10 +107,14 @@ def _check_data_sets(runner, model: nn.Module, num_samples: int) -> None:
     dataset = runner.train_dataloader.dataset
     check_heads(model)
     check_labels(dataset, num_samples, _ignored_by_heads(model), findings)
-    check_headers(dataset, findings)
+    check_headers(dataset, findings, _index_of(runner))
     check_boxes(dataset, findings=findings)
     if runner.val_loop is not None:
         check_evaluated(runner.val_loop, 'val_evaluator', findings, num_samples)
+
+
+def _index_of(runner) -> HeaderIndex:
+    return HeaderIndex(osp.join(runner.work_dir, 'image_headers.json'))
 
 
 def check_evaluated(loop, option: str, findings: Findings, num_samples: int = 64) -> None:
@@ -127,7 +132,7 @@ def check_evaluated(loop, option: str, findings: Findings, num_samples: int = 64
     metrics = getattr(getattr(loop, 'evaluator', None), 'metrics', ())
     dataset = loop.dataloader.dataset
     check_labels(dataset, num_samples, _ignore_options(option, metrics), findings, learned=False)
-    check_headers(dataset, findings)
+    check_headers(dataset, findings, _index_of(loop.runner))
     coco = [metric for metric in metrics if type(metric).__name__ == 'CocoMetric']
     masks = any('segm' in metric.metrics for metric in coco)
     check_boxes(dataset, findings=findings, masks=masks, evaluated=bool(coco))

@@ -1,5 +1,6 @@
 """Label maps and photographs as ordinary exports have them: what is told before training."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 from torch import nn
 
 from diff2in1_mm.datasets.folders import check_folders
-from diff2in1_mm.preflight import findings as findings_module
+from diff2in1_mm.preflight import findings as findings_module, image_headers
 from diff2in1_mm.preflight.findings import Findings
 from diff2in1_mm.preflight.image_headers import check_headers, read_header
 from diff2in1_mm.preflight.label_maps import check_labels
@@ -121,6 +122,24 @@ def test_square_photographs_that_are_turned(tmp_path, warnings):
     still = [dict(type='LoadImageFromFile', color_type='color_ignore_orientation'), *LOADING[1:]]
     check_headers(build(root, img_suffix='.jpg', pipeline=still), Findings())
     assert len(warnings) == 1
+
+
+def test_headers_are_read_once(tmp_path, monkeypatch):
+    dataset = build(folder(tmp_path / 'set', [STRIPES.astype('uint8')] * 3))
+    read = []
+    monkeypatch.setattr(image_headers, 'read_header', lambda path: (read.append(path), read_header(path))[1])
+    index = str(tmp_path / 'work' / 'image_headers.json')
+    check_headers(dataset, Findings(), image_headers.HeaderIndex(index))
+    assert len(read) == 6
+    check_headers(dataset, Findings(), image_headers.HeaderIndex(index))
+    assert len(read) == 6
+    Image.fromarray(STRIPES[:3].astype('uint8')).save(tmp_path / 'set/annotations/1.png')
+    with pytest.raises(UserError, match='1 of 3 label maps'):
+        check_headers(dataset, Findings(), image_headers.HeaderIndex(index))
+    assert len(read) == 7
+    Path(index).write_text('{"a": 3}')
+    check_headers(dataset, Findings(['map_sizes']), image_headers.HeaderIndex(index))
+    assert len(read) == 13
 
 
 @pytest.mark.parametrize('content', [b'', b'no picture', b'\x89PNG\r\n\x1a\n\x00\x00'])
