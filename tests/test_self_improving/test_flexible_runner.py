@@ -61,8 +61,15 @@ class TestFlexibleRunner:
         assert not any(map(is_leftover, os.listdir(tmp_path)))
 
     def test_a_checkpoint_gets_its_name_when_it_is_whole(self, images, tmp_path, monkeypatch):
+        flush = os.fsync
+
+        def killed_at_the_checkpoint(file):
+            if any('.pth' in name for name in os.listdir(tmp_path)):  # other files are written before it
+                interrupt()
+            flush(file)
+
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(os, 'fsync', interrupt)
+            patch.setattr(os, 'fsync', killed_at_the_checkpoint)
             flexible(images, tmp_path).train()
         assert not (tmp_path / 'epoch_1.pth').exists()
         assert [name for name in os.listdir(tmp_path) if is_leftover(name)]
