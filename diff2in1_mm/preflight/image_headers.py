@@ -78,28 +78,29 @@ class HeaderIndex:
 
     def read(self, paths: Sequence[Any]) -> list[Header | None]:
         """The headers of pictures on the disk; None for what is no path, or cannot be read."""
+        stamps = {path: _stamp(path) for path in paths if isinstance(path, str)}
+        new = [p for p, stamp in stamps.items() if stamp and (p not in self._known or self._known[p][0] != stamp)]
         with ThreadPoolExecutor(8) as pool:  # waiting for the disk, most of it
-            coming = pool.map(self._read, paths, chunksize=64)
-            bar = tqdm(coming, 'Reading headers', len(paths), leave=False, disable=len(paths) < _WORTH_A_BAR or None)
-            return list(bar)
-
-    def _read(self, path: Any) -> Header | None:
-        try:
-            status = os.stat(path)
-        except (OSError, TypeError, ValueError):  # on another machine, or none
-            return None
-        stamp = [status.st_size, status.st_mtime_ns]
-        known = self._known.get(path)
-        if known is None or known[0] != stamp:
-            known = self._known[path] = (stamp, read_header(path))
-            self._changed = True
-        return known[1]
+            coming = pool.map(read_header, new)
+            bar = tqdm(coming, 'Reading headers', len(new), leave=False, disable=len(new) < _WORTH_A_BAR or None)
+            self._known.update((path, (stamps[path], header)) for path, header in zip(new, bar))
+        self._changed |= bool(new)
+        return [self._known[path][1] if stamps.get(path) else None for path in paths]
 
     def save(self) -> None:
         """Writes the file where anything is new."""
         if self._changed and self._path is not None:
             write_atomic(self._path, json.dumps(self._known).encode())
             self._changed = False
+
+
+def _stamp(path: str) -> list[int] | None:
+    """What changes with a file; None of one that is not on this machine."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return [status.st_size, status.st_mtime_ns]
 
 
 def check_headers(dataset: Any, findings: Findings, index: HeaderIndex | None = None) -> None:
