@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ..diffusion.loading.original_layout import UNET, VAE, is_v2, refuse_other_models
+from ..diffusion.loading.original_layout import UNET, VAE, refuse_other_models, stated_prediction
 from ..diffusion.loading.original_parts import build_parts
 from ..utils.errors import UserError
 from .converted import Converted, Keys
@@ -30,19 +30,21 @@ def convert_stable_diffusion(state: Mapping[str, Tensor], name: str, prediction_
         ValueError: Another model, or an incomplete one; one sentence says which.
     """
     refuse_other_models(name, dict(state))
-    if is_v2(state) and prediction_type is None:
+    prediction_type = prediction_type or stated_prediction(state)
+    if prediction_type is None:
         raise UserError(
             f'{name} is of the 2.x family, whose files do not say what they predict: add '
             '--prediction-type v_prediction (the 768-pixel models) or epsilon (the base models)'
         )
     keys = Keys(state)
     keys.leave('moving average of the training; the weights themselves are taken', 'model_ema.')
+    keys.leave('a mark of what it predicts, which the diffusers folder has as a setting', 'v_pred')
     keys.leave('noise schedule, which the diffusers folder has as settings', *_SCHEDULE)
     keys.leave('loss of the autoencoder', f'{VAE}loss.')
     keys.leave('of the comparison with images, which conditions do not need', *_JOINT_SPACE)
     for prefix in (UNET, VAE, _TEXT):
         keys.take(prefix)
-    parts, _ = build_parts(state, name, prediction_type or 'epsilon')
+    parts, _ = build_parts(state, name, prediction_type)
     result = Converted(keys, parts=parts)
     if not any(key.startswith(_TEXT) for key in state):
         result.missing['text_encoder'] = 'left out: conditions have to be PrecomputedEmbeddings'

@@ -4,10 +4,14 @@ import json
 import shutil
 
 import pytest
+import torch
+from diffusers import DDIMScheduler
 from safetensors.torch import load_file, save_file
 
 from diff2in1_mm.diffusion.families import check_source, load_diffusion
+from diff2in1_mm.utils.errors import UserError
 
+from ..original_layout import original_state, small_sd
 from ..small_models import write_json
 
 
@@ -53,3 +57,60 @@ def test_files_of_a_variant_alone(folder):
         with pytest.raises(ValueError, match="variant 'fp16' only: set variant='fp16'"):
             look(str(folder))
     load_diffusion(str(folder), variant='fp16')
+
+
+U = 'model.diffusion_model.'
+BLOCK = f'{U}input_blocks.1.1.transformer_blocks.0.attn2.to_q'
+
+
+@pytest.fixture(scope='module')
+def single():
+    return original_state(*small_sd())
+
+
+def load_file_with(tmp_path, state, **more):
+    path = tmp_path / 'model.safetensors'
+    save_file({**state, **{name: torch.zeros(value) for name, value in more.items()}}, path)
+    return load_diffusion(str(path))
+
+
+@pytest.mark.parametrize(
+    'name, words',
+    [
+        (f'{BLOCK}.lora_A.default.weight', r'was saved with LoRA layers \(it has .*fuse_lora'),
+        ('lora_unet_down_blocks_0_attn1.lora_down.weight', r'is or holds a LoRA.*fuse it into that model'),
+        (f'{U}joint_blocks.0.x_block.attn.qkv.weight', r'is a transformer for flow matching \(SD 3, Flux\)'),
+        (f'{U}time_embed.cond_proj.weight', 'a latent consistency model'),
+        ('edm_mean', 'has another kind of noise levels'),
+        ('ztsnr', "has another kind of noise levels.*'ztsnr'"),
+        ('first_stage_model.encoder.layers.0.weight', 'has an AutoencoderTiny'),
+        ('conditioner.embedders.0.x', 'is an SDXL checkpoint'),
+        (f'{U}label_emb.0.0.weight', r'1 weights that Stable Diffusion 1.x and 2.x do not have.*label_emb'),
+        ('alphas_cumprod', "with other noise levels than Stable Diffusion's"),
+    ],
+)
+def test_another_kind_is_named_by_the_keys_of_a_single_file(tmp_path, single, name, words):
+    with pytest.raises(UserError, match=rf'model\.safetensors .*({words})'):
+        load_file_with(tmp_path, single, **{name: 1000})
+
+
+@pytest.mark.parametrize(
+    'name, words',
+    [
+        ('lora_te_text_model_encoder_layers_0_mlp_fc1.alpha', 'is or holds a LoRA'),
+        ('down_blocks.0.resnets.0.conv1.weight', 'is one part of a diffusers folder .*: give that folder'),
+        ('encoder.down_blocks.0.resnets.0.conv1.weight', 'is one part of a diffusers folder'),
+        ('double_blocks.0.img_attn.qkv.weight', 'is a transformer for flow matching'),
+        ('encoder.layers.0.weight', 'has an AutoencoderTiny'),
+    ],
+)
+def test_a_file_without_a_unet_of_ours_says_what_it_is(tmp_path, name, words):
+    with pytest.raises(UserError, match=words):
+        load_file_with(tmp_path, {}, **{name: 3})
+
+
+def test_what_a_single_file_says_of_itself_is_followed(tmp_path, single):
+    schedule = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule='scaled_linear')
+    state = dict(single, alphas_cumprod=schedule.alphas_cumprod)
+    assert load_file_with(tmp_path, state).schedule['prediction_type'] == 'epsilon'
+    assert load_file_with(tmp_path, state, v_pred=0).schedule['prediction_type'] == 'v_prediction'

@@ -298,7 +298,8 @@ def test_normals_name_their_diffusion_model_only_where_it_is_given(folder, tmp_p
 def test_stable_diffusion(tmp_path, capsys):
     vae, unet, text = small_sd()
     state = original_state(vae, unet, text)
-    state.update({'model_ema.decay': torch.zeros(()), 'alphas_cumprod': torch.zeros(1000)})
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    state.update({'model_ema.decay': torch.zeros(()), 'alphas_cumprod': (1 - betas).cumprod(0)})
     save_file(state, tmp_path / 'sd.safetensors')
     content = convert(tmp_path / 'sd.safetensors', '--out', tmp_path / 'out')
     assert set(content['unused']) == {'model_ema.decay', 'alphas_cumprod'}

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...utils.errors import UserError, first_line
 from ..conditions.text import clip_tokenizer
+from .refusals import refuse_other_files
 
 #: Beginnings of keys.
 UNET = 'model.diffusion_model.'
@@ -155,13 +156,12 @@ def refuse_other_models(path: str, state: dict[str, Tensor]) -> None:
     Raises:
         ValueError: One sentence that names what it is.
     """
+    refuse_other_files(path, state)
     if not any(key.startswith(UNET) for key in state):
         raise UserError(
             f'{path} holds no U-Net in the original key layout (no key begins with '
             f'{UNET!r}): a complete Stable Diffusion 1.x or 2.x checkpoint is needed'
         )
-    if any(key.startswith('conditioner.embedders') for key in state):
-        raise UserError(f'{path} is an SDXL checkpoint, which is not supported: use Stable Diffusion 1.x or 2.x')
     if f'{VAE}encoder.conv_out.weight' not in state:
         raise UserError(
             f'{path} holds no autoencoder (no key begins with {VAE!r}): a complete '
@@ -173,7 +173,8 @@ def refuse_other_models(path: str, state: dict[str, Tensor]) -> None:
     if channels != latent:
         raise UserError(
             f'{path} has a U-Net of {channels} input channels for latents of {latent}: inpainting, '
-            'depth and editing models are not supported, use a text-to-image checkpoint'
+            'depth and editing models and autoencoders of other families are not supported, use a text-to-image '
+            'checkpoint'
         )
 
 
@@ -182,11 +183,18 @@ def _latent_channels(state: dict[str, Tensor]) -> int:
     return state[f'{VAE}encoder.conv_out.weight'].shape[0] // 2
 
 
-def is_v2(state: dict[str, Tensor]) -> bool:
+def is_v2(state: Mapping[str, Tensor]) -> bool:
     """Whether the U-Net is of the 2.x family (linear projections around its transformers)."""
     return any(
         key.startswith(UNET) and key.endswith('.proj_in.weight') and value.ndim == 2 for key, value in state.items()
     )
+
+
+def stated_prediction(state: Mapping[str, Tensor]) -> str | None:
+    """What the U-Net predicts, 'epsilon' or 'v_prediction'; None for the 2.x family, whose files seldom say it."""
+    if 'v_pred' in state:  # an empty tensor that trainers write as a mark
+        return 'v_prediction'
+    return None if is_v2(state) else 'epsilon'
 
 
 def infer_original_config(state: dict[str, Tensor]) -> dict:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ...utils.errors import UserError
-from .original_layout import check_shapes, infer_original_config, original_text, shortcomings_named
+from .original_layout import UNET, check_shapes, infer_original_config, original_text, shortcomings_named
 from .parts import Parts
 
 # What a model that only perceives does without, as VPD's checkpoints do.
@@ -60,6 +60,7 @@ def build_parts(
     )
 
     state = dict(state)
+    _refuse_other_noise(name, state)
     with shortcomings_named(name):
         original = infer_original_config(state)
         unet_config = create_unet_diffusers_config_from_ldm(original, state)
@@ -71,10 +72,36 @@ def build_parts(
             unet = UNet2DConditionModel.from_config(unet_config)
             vae = AutoencoderKL.from_config(vae_config)
     no_unet = _fill(unet, f'the U-Net of {name}', unet_weights, complete, dtype)
+    _refuse_left_over(name, state, unet_weights)
     no_vae = _fill(vae, f'the autoencoder of {name}', vae_weights, complete, dtype)
     text = partial(original_text, state, name)
     parts = Parts(vae, unet, dict(_SCHEDULE, prediction_type=prediction_type), text)
     return parts, [f'unet.{key}' for key in no_unet] + [f'vae.{key}' for key in no_vae]
+
+
+def _refuse_other_noise(name: str, state: Mapping[str, Tensor]) -> None:
+    """Checkpoints of a training have its noise schedule among their buffers."""
+    stored = state.get('alphas_cumprod')
+    if stored is None:
+        return
+    ends = (_SCHEDULE[end] ** 0.5 for end in ('beta_start', 'beta_end'))
+    expected = (1 - torch.linspace(*ends, _SCHEDULE['num_train_timesteps']) ** 2).cumprod(0)
+    if stored.shape != expected.shape or not torch.allclose(stored.float().cpu(), expected, atol=1e-3):
+        raise UserError(
+            f"{name} was trained with other noise levels than Stable Diffusion's (its 'alphas_cumprod'), which a "
+            'single file cannot say in full: give the model as a diffusers folder, whose scheduler says them'
+        )
+
+
+def _refuse_left_over(name: str, state: Mapping[str, Tensor], taken: Mapping[str, Tensor | None]) -> None:
+    """The converter leaves out in silence what it does not know, such as further inputs of the U-Net."""
+    known = {id(weight) for weight in taken.values()}
+    left = [key for key, weight in state.items() if key.startswith(UNET) and id(weight) not in known]
+    if left:
+        raise UserError(
+            f'the U-Net of {name} has {len(left)} weights that Stable Diffusion 1.x and 2.x do not have, for example '
+            f'{left[0]!r}: give a model of these'
+        )
 
 
 def _fill(

@@ -7,6 +7,43 @@ from ...utils.errors import UserError
 
 _USE = 'use Stable Diffusion 1.x or 2.x'
 _VARIANT = re.compile(r'\.(\w+)(-\d+-of-\d+)?\.safetensors$')
+_ADAPTER = re.compile(r'lora_|\.lora\.|\.base_layer\.|\.(hada|lokr)_w')
+# Kinds of single files by a key that only they have, what to say of them, and the mend.
+_SINGLE_FILES = (
+    (
+        r'^(?!model\.diffusion_model\.).*(lora_|\.(hada|lokr)_w)',
+        'is or holds a LoRA, which is an addition to a model',
+        'fuse it into that model in diffusers (`load_lora_weights`, `fuse_lora`, `unload_lora_weights`), save it, '
+        'and give that folder',
+    ),
+    (
+        _ADAPTER.pattern,
+        'was saved with LoRA layers',
+        'fuse them (`fuse_lora` and `unload_lora_weights` in diffusers), and save it again',
+    ),
+    (r'^conditioner\.embedders', 'is an SDXL checkpoint, which is not supported', _USE),
+    (
+        r'^(model\.diffusion_model\.)?(joint|double)_blocks\.',
+        'is a transformer for flow matching (SD 3, Flux), which is not supported',
+        _USE,
+    ),
+    (
+        r'^model\.diffusion_model\.time_embed\.cond_proj\.',
+        'takes the guidance scale as an input (a latent consistency model), which is not supported',
+        'use the model that it was distilled from',
+    ),
+    (r'^(edm_|ztsnr$)', 'has another kind of noise levels, which are not supported', _USE),
+    (
+        r'^(first_stage_model\.)?(encoder|decoder)\.(layers\.)?\d+\.',
+        'has an AutoencoderTiny, which is not supported',
+        'give the file with the AutoencoderKL of the model',
+    ),
+    (
+        r'^(down_blocks|(encoder|decoder)\.(down|up)_blocks)\.',
+        'is one part of a diffusers folder',
+        'give that folder, which has model_index.json, unet/ and vae/',
+    ),
+)
 
 
 def refuse_other_kinds(source: str, unet: Mapping, vae: Mapping, schedule: Mapping) -> None:
@@ -43,6 +80,23 @@ def refuse_other_kinds(source: str, unet: Mapping, vae: Mapping, schedule: Mappi
         )
 
 
+def refuse_other_files(path: str, names: Iterable[str]) -> None:
+    """Stop on single files that are of another kind, or of which a part would be left out.
+
+    Args:
+        path (str): Of the file, for the message.
+        names (Iterable[str]): Of its weights.
+
+    Raises:
+        ValueError: One sentence that names the kind and the weight that tells it.
+    """
+    names = list(names)
+    for mark, kind, mend in _SINGLE_FILES:
+        found = next(filter(re.compile(mark).search, names), None)
+        if found is not None:
+            raise UserError(f'{path} {kind} (it has {found!r}): {mend}')
+
+
 def refuse_adapters(source: str, part: str, names: Iterable[str]) -> None:
     """Stop on weights that hold an adapter beside those of the model.
 
@@ -54,7 +108,7 @@ def refuse_adapters(source: str, part: str, names: Iterable[str]) -> None:
     Raises:
         ValueError: Some are of LoRA.
     """
-    lora = [name for name in names if 'lora_' in name or '.lora.' in name or '.base_layer.' in name]
+    lora = list(filter(_ADAPTER.search, names))
     if lora:
         raise UserError(
             f'the {part} of {source} was saved with LoRA layers ({lora[0]!r}): load it in diffusers, call '

@@ -108,12 +108,13 @@ def trained_side(source: str) -> int:
 
 def _load_single_file(path: str, dtype: torch.dtype, prediction_type: str | None) -> Parts:
     state = original.read_single_file(path)
-    if original.is_v2(state) and prediction_type is None:
+    prediction_type = prediction_type or original.stated_prediction(state)
+    if prediction_type is None:
         raise UserError(
             f'{path} is of the 2.x family, whose files do not say what they predict: set '
             "prediction_type='v_prediction' (the 768-pixel models) or 'epsilon' (the base models)"
         )
-    parts, _ = build_parts(state, path, dtype=dtype)
+    parts, _ = build_parts(state, path, prediction_type, dtype=dtype)
     return parts._replace(load_text=partial(_text_of_file, path))
 
 
