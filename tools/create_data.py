@@ -21,8 +21,8 @@ from diff2in1_mm.creation.stage import together
 from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, load_weights, read_checkpoint
 from diff2in1_mm.launch.config import add_common_options, creation_of, load_config
 from diff2in1_mm.launch.processes import prepare_processes
+from diff2in1_mm.preflight.inputs import check_data
 from diff2in1_mm.preflight.machine import check_device, check_writable
-from diff2in1_mm.preflight.run import check_data
 from diff2in1_mm.store.store import SyntheticStore
 from diff2in1_mm.utils.configs import type_name
 from diff2in1_mm.utils.errors import UserError, misspellings_named, told_in_a_sentence

@@ -14,8 +14,8 @@ from diff2in1_mm.launch.config import add_common_options, load_config
 from diff2in1_mm.launch.processes import prepare_processes
 from diff2in1_mm.preflight.boxes import check_annotation_files
 from diff2in1_mm.preflight.findings import Findings, on_main_process
+from diff2in1_mm.preflight.inputs import check_data, check_evaluated
 from diff2in1_mm.preflight.machine import check_writable
-from diff2in1_mm.preflight.run import check_data, check_evaluated
 from diff2in1_mm.utils.configs import type_name
 from diff2in1_mm.utils.errors import UserError, told_in_a_sentence
 from diff2in1_mm.utils.optional import scope_of

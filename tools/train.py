@@ -17,8 +17,8 @@ from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, check_resumable,
 from diff2in1_mm.launch.config import add_common_options, load_config
 from diff2in1_mm.launch.processes import cpu_takes_bf16, prepare_processes
 from diff2in1_mm.preflight.boxes import check_annotation_files
+from diff2in1_mm.preflight.inputs import check_data, check_hook_data
 from diff2in1_mm.preflight.machine import check_writable
-from diff2in1_mm.preflight.run import check_data, check_hook_data
 from diff2in1_mm.utils.configs import find_hook, type_name
 from diff2in1_mm.utils.errors import UserError, told_in_a_sentence
 

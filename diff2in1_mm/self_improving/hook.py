@@ -11,9 +11,9 @@ from ..creation.settings import CreationSettings, creation_of_hook
 from ..creation.stage import create_round, mixed_dataset
 from ..hooks.summary import RunSummary, Stopwatch, log_latest, logs_after, plain_metrics, unreadable_files
 from ..preflight.creation import check_creation_stage
+from ..preflight.inputs import check_inputs
 from ..preflight.run import (
     check_class_weights,
-    check_inputs,
     check_interval,
     check_run,
     check_views,

@@ -17,7 +17,7 @@ _PACKAGE = __package__.partition('.')[0]
 #: former module -> where its names are now
 _NOW = {
     'engine': ('self_improving', 'self_improving.hook', 'hooks', 'pretraining', 'utils.compat'),
-    'engine.launch': ('launch.config', 'launch.processes', 'preflight.run', 'utils.configs'),
+    'engine.launch': ('launch.config', 'launch.processes', 'preflight.inputs', 'utils.configs'),
     'engine.self_improving_hook': ('self_improving.hook',),
     'engine.theta': ('self_improving.theta_c',),
     'engine.summary': ('hooks.summary',),

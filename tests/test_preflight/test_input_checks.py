@@ -7,8 +7,8 @@ from mmengine.runner import Runner
 
 pytest.importorskip('mmseg')
 
-from diff2in1_mm.preflight import run as run_checks  # noqa: E402
-from diff2in1_mm.preflight.run import check_inputs  # noqa: E402
+from diff2in1_mm.preflight import inputs as input_checks  # noqa: E402
+from diff2in1_mm.preflight.inputs import check_inputs  # noqa: E402
 
 from .. import tiny_runs as tiny  # noqa: E402
 
@@ -78,15 +78,15 @@ def headed(*indices):
 
 
 def test_cascades_keep_a_list_of_heads():
-    assert run_checks._ignored_by_heads(headed(255, 3)) == {
+    assert input_checks._ignored_by_heads(headed(255, 3)) == {
         '`model.decode_head[0].ignore_index`': 255,
         '`model.decode_head[1].ignore_index`': 3,
     }
 
 
 def test_models_that_do_not_say():
-    assert run_checks._ignored_by_heads(nn.Conv2d(1, 1, 1)) == {}
-    assert run_checks._ignored_by_heads(headed(None)) == {}  # as masked BCE wants it
+    assert input_checks._ignored_by_heads(nn.Conv2d(1, 1, 1)) == {}
+    assert input_checks._ignored_by_heads(headed(None)) == {}  # as masked BCE wants it
 
 
 def test_training_goes_on(root, tiny_create):

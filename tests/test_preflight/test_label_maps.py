@@ -13,8 +13,8 @@ from diff2in1_mm.datasets.folders import check_folders
 from diff2in1_mm.preflight import findings as findings_module, image_headers
 from diff2in1_mm.preflight.findings import Findings
 from diff2in1_mm.preflight.image_headers import check_headers, read_header
+from diff2in1_mm.preflight.inputs import check_heads
 from diff2in1_mm.preflight.label_maps import check_labels
-from diff2in1_mm.preflight.run import check_heads
 from diff2in1_mm.utils.errors import UserError
 
 from ..test_datasets.folders import LOADING, base_config
