@@ -9,7 +9,7 @@ PY := .venv/bin/python
 
 help:
 	@echo 'make set-up   environment in .venv (mmcv is compiled once; its wheel is kept in ~/.cache)'
-	@echo 'make lint     set-up, then ruff'
+	@echo 'make lint     set-up, then ruff and mypy'
 	@echo 'make test     set-up, lint, then the tests       (ARGS="tests/test_versions.py -k ops"; ARGS=--gpu on a GPU)'
 	@echo 'make train    set-up, then the main job    (CONFIG=$(CONFIG), ARGS="--resume")'
 	@echo 'make rooms-model  trains the diffusion model of Rooms that the package ships again (hours; its last stage wants a GPU)'
@@ -23,6 +23,7 @@ set-up:
 lint: set-up
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	$(PY) -m mypy
 
 test: lint
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile $(ARGS)
@@ -43,5 +44,5 @@ rooms-model: set-up
 		work_dirs/diffusion_rooms_gpu work_dirs/diffusion_rooms_decoder work_dirs/diffusion_rooms
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .hypothesis
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

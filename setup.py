@@ -42,7 +42,7 @@ EXTRAS = {
     'det': ['mmdet>=3.2.0,<3.4'],
     'demo': ['matplotlib'],
     'eval': ['torchmetrics>=1.4'],  # FID and KID of tools/evaluate_synthetic.py
-    'dev': ['pytest>=8', 'pytest-xdist>=3', 'hypothesis>=6', 'psutil', 'wheel', 'ruff>=0.17,<0.18'],
+    'dev': ['pytest>=8', 'pytest-xdist>=3', 'hypothesis>=6', 'psutil', 'wheel', 'ruff>=0.17,<0.18', 'mypy>=2.4,<2.5'],
 }
 COMMANDS = [
     f'diff2in1-{name} = diff2in1_mm.launch.commands:{name.replace("-", "_")}'

@@ -60,7 +60,7 @@ class Progress:
     def __init__(self, total: int, shown: bool = True) -> None:
         self.total, self.done, self.shown = total, 0, shown
         self._start = self._told = time.monotonic()
-        self._bar = None
+        self._bar: Any = None  # of rich, on a terminal
 
     def __enter__(self) -> 'Progress':
         if self.shown and sys.stderr.isatty():

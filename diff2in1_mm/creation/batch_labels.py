@@ -6,6 +6,7 @@ from typing import Any
 import mmcv
 import numpy as np
 import torch
+from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from ..tasks import Label, labeller_for
@@ -17,7 +18,7 @@ class BatchLabels:
     """Labels batches of generated images.
 
     Args:
-        model (nn.Module): A segmentor or detector, with the values that are to label, in eval mode.
+        model (BaseModel): A segmentor or detector, with the values that are to label, in eval mode.
         label_from (str): 'fresh', 'last_step' or 'source', see :class:`CreationSettings`.
         confidence, labelling, label_scale: See :class:`CreationSettings`.
         transforms (Sequence): Of the data set's pipeline, for 'source', and to see whether it reads
@@ -32,7 +33,7 @@ class BatchLabels:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: BaseModel,
         label_from: str = 'fresh',
         confidence: None | float | Sequence[float] = None,
         labelling: Mapping[str, Any] | None = None,
@@ -42,7 +43,7 @@ class BatchLabels:
         self.model, self.scale = model, label_scale
         self.labeller = labeller_for(model, confidence, labelling)
         self.task = self.labeller.task
-        self.backbone = model.backbone if hasattr(model.backbone, 'from_taps') else None
+        self.backbone: Any = model.backbone if hasattr(model.backbone, 'from_taps') else None
         self.last_step, self.of_source = (label_from == name for name in ('last_step', 'source'))
         if self.of_source and not hasattr(self.labeller, 'source_labels'):
             raise UserError(
@@ -125,11 +126,11 @@ class BatchLabels:
         Returns:
             list[Label | None]: One per image; None for one that shall not be stored.
         """
-        size = tuple(pixels.shape[-2:])
+        size = (pixels.shape[-2], pixels.shape[-1])
         if self.of_source:
             return self.labeller.source_labels(size, entries)
         if self.scale is not None:
-            return self.labeller.labels(self._predict_scaled(pixels), size, entries)
+            return self.labeller.labels(self._predict_scaled(pixels, self.scale), size, entries)
         samples = self.labeller.new_samples(len(entries), size)
         if self.last_step:
             # Only the size of the input counts while features are served.
@@ -141,17 +142,18 @@ class BatchLabels:
             predictions = self.labeller.predict(self.model, inputs, samples)
         return self.labeller.labels(predictions, size, entries)
 
-    def _predict_scaled(self, pixels: Tensor) -> list[Any]:
+    def _predict_scaled(self, pixels: Tensor, scale: tuple[int, int]) -> list[Any]:
         """Predictions in the pixels of the images, of a look at them at ``label_scale``."""
         images = [
-            mmcv.imrescale(image.cpu().numpy(), tuple(self.scale))  # as MMCV's `Resize`
+            mmcv.imrescale(image.cpu().numpy(), tuple(scale))  # as MMCV's `Resize`
             for image in pixels.permute(0, 2, 3, 1)
         ]
         larger = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(pixels.device)
-        samples = self.labeller.new_samples(len(images), tuple(larger.shape[-2:]))
+        size, seen = ((maps.shape[-2], maps.shape[-1]) for maps in (pixels, larger))
+        samples = self.labeller.new_samples(len(images), seen)
         inputs, samples = self._preprocess(larger, samples)
         predictions = self.labeller.predict(self.model, inputs, samples)
-        return self.labeller.resized(predictions, larger.shape[-2:], pixels.shape[-2:])
+        return self.labeller.resized(predictions, seen, size)
 
     def _preprocess(self, pixels: Tensor, samples: list[Any]) -> tuple[Tensor, list[Any]]:
         """As test data: normalised, and padded where the model's ``test_cfg`` says so."""

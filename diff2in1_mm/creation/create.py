@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from mmengine.dist import get_rank, get_world_size
-from torch import nn
+from mmengine.model import BaseModel
 
 from ..datasets.source_images import transforms_of
 from ..diffusion.contract import DiffusionModel
@@ -23,7 +23,7 @@ __all__ = ['CreationReport', 'create']
 
 
 def create(
-    model: nn.Module,
+    model: BaseModel,
     dataset: Any,
     store: str | SyntheticStore,
     *,
@@ -41,7 +41,7 @@ def create(
     and disk is logged, before the long part begins. This does not wait for other processes.
 
     Args:
-        model (nn.Module): A segmentor or detector, without wrapper; its present values label. With a
+        model (BaseModel): A segmentor or detector, without wrapper; its present values label. With a
             ``DiffusionBackbone`` its diffusion model generates.
         dataset: ``SyntheticMixDataset``, of which the real part counts, or the real data set.
         store (str | SyntheticStore): Folder; begun, or continued if it was made for the same.
@@ -63,24 +63,24 @@ def create(
     start = time.monotonic()
     rank = get_rank() if rank is None else rank
     world_size = get_world_size() if world_size is None else world_size
-    settings = CreationSettings.from_dict(settings)
-    generator = settings.build_generator()
+    chosen = CreationSettings.from_dict(settings)
+    generator = chosen.build_generator()
     with evaluating(model):
-        labels = labels_of(model, settings, dataset)
-        diffusion = diffusion_of(model, settings)
+        labels = labels_of(model, chosen, dataset)
+        diffusion = diffusion_of(model, chosen)
         generator.check_model(diffusion)
-        plan = make_plan(dataset, generator, settings, seed, round)
+        plan = make_plan(dataset, generator, chosen, seed, round)
         checkpoint = parameters_digest(model)
-        store = open_store(store, dataset, labels, diffusion, settings, seed, round, checkpoint)
+        store = open_store(store, dataset, labels, diffusion, chosen, seed, round, checkpoint)
         job = CreationJob(
-            dataset, store, generator, diffusion, labels, settings, round, checkpoint, progress=progress and rank == 0
+            dataset, store, generator, diffusion, labels, chosen, round, checkpoint, progress=progress and rank == 0
         )
         job.run(plan, plan.share(rank, world_size), world_size)
     job.report.seconds = time.monotonic() - start
     return job.report
 
 
-def labels_of(model: nn.Module, settings: CreationSettings, dataset: Any) -> BatchLabels:
+def labels_of(model: BaseModel, settings: CreationSettings, dataset: Any) -> BatchLabels:
     """What labels, checked against the data set."""
     labels = BatchLabels(
         model,
@@ -96,11 +96,11 @@ def labels_of(model: nn.Module, settings: CreationSettings, dataset: Any) -> Bat
     return labels
 
 
-def diffusion_of(model: nn.Module, settings: CreationSettings, device: str | None = None) -> DiffusionModel:
+def diffusion_of(model: BaseModel, settings: CreationSettings, device: str | None = None) -> DiffusionModel:
     """The diffusion model that generates: the backbone's, or the one that the settings name.
 
     Args:
-        model (nn.Module): Without wrapper.
+        model (BaseModel): Without wrapper.
         settings (CreationSettings): Of the creation.
         device (str | None): For one that the settings name; None: the model's.
 

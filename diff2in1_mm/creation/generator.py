@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from numbers import Real
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.registry import MODELS
@@ -161,7 +161,7 @@ class PartialNoiseGenerator:
             wanted = taps if step == last else ()
             output, maps = self._predict(diffusion, latents, timestep, condition, negative, wanted)
             latents = schedule.scheduler.step(output, timestep, latents, return_dict=False)[0]
-        made = diffusion.decode(latents, tuple(images.shape[-2:]))
+        made = diffusion.decode(latents, (images.shape[-2], images.shape[-1]))
         if not made.isfinite().all():  # as black pictures they would be labelled and trained on
             raise UserError(
                 f'{diffusion.source!r} gave pictures of values that are not numbers in '
@@ -221,7 +221,7 @@ class PartialNoiseGenerator:
         return output, maps
 
 
-def _whole_numbers(name: str, values: Sequence[int]) -> list[int]:
+def _whole_numbers(name: str, values: Sequence[Any]) -> list[int]:
     if not values or any(isinstance(v, bool) or not isinstance(v, int) for v in values):
         raise UserError(
             f'{name} = {list(values)!r} must be a whole number' + (', or a list of them' if name == 'T' else '')

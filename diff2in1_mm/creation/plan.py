@@ -151,7 +151,7 @@ def _size(path: str, settings: CreationSettings) -> tuple[int, int] | None:
     if settings.scale is not None and not settings.keep_ratio:
         return None
     size = _header_size(path)
-    return size if None in (size, settings.scale) else rescale_size(size, tuple(settings.scale))
+    return size if size is None or settings.scale is None else rescale_size(size, tuple(settings.scale))
 
 
 def _header_size(path: str) -> tuple[int, int] | None:

@@ -91,7 +91,7 @@ def _image_of(steps: Sequence[Any], entry: dict[str, Any], stored: bool = False)
                 return image
             results = tried[0]
             continue
-        changed = image is not None and (new[0].shape[:2] != image.shape[:2] or not np.array_equal(*new))
+        changed = image is not None and (new[0].shape[:2] != image.shape[:2] or not np.array_equal(new[0], new[1]))
         if changed:
             return image
         results, image = tried[0], new[0]
@@ -134,10 +134,11 @@ def _check_maps(labels: BatchLabels, dataset: Any, index: int) -> None:
         loader.backend_args = None  # a store lies on the disk, wherever the data set's files are
     entry = source_entry(dataset, index)
     # twice in both directions: loaders drop sides of length 1
-    classes = np.tile(np.arange(labels.labeller.count_classes(labels.model)), (2, 2))
+    labeller: Any = labels.labeller  # of segmentation
+    classes = np.tile(np.arange(labeller.count_classes(labels.model)), (2, 2))
     with tempfile.TemporaryDirectory() as folder:
         path = osp.join(folder, 'labels.png')
-        Path(path).write_bytes(encode_png(labels.labeller.to_raw(classes, entry)))
+        Path(path).write_bytes(encode_png(labeller.to_raw(classes, entry)))
         refusal = UserError(
             "a store holds label maps of one channel with class indices, which the data set's "
             f"{type(loader).__name__} reads as other labels or not at all: let the data set's "

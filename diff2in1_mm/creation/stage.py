@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch.nn as nn
 from mmengine.dist import all_reduce, barrier, broadcast_object_list, get_dist_info, is_main_process
+from mmengine.model import BaseModel
 from mmengine.runner.runner import _SlicedDataset
 
 from ..store.store import SyntheticStore
@@ -49,12 +49,12 @@ def mixed_dataset(runner) -> Any:
     return dataset
 
 
-def create_round(runner, model: nn.Module, theta_c: Any, settings: Mapping, round: int) -> dict:
+def create_round(runner, model: BaseModel, theta_c: Any, settings: Mapping, round: int) -> dict:
     """Creates a round of samples with theta_C and serves it; continues an interrupted one.
 
     Args:
         runner: Of the training run.
-        model (nn.Module): Without wrapper; holds theta_E before and after.
+        model (BaseModel): Without wrapper; holds theta_E before and after.
         theta_c (ThetaC): What labels the samples; ``applied(model)`` puts its values into the model.
         settings (Mapping): The hook's ``creation`` settings.
         round (int): Number of the round, from 0.
@@ -76,7 +76,7 @@ def create_round(runner, model: nn.Module, theta_c: Any, settings: Mapping, roun
     return dict(samples=len(store.records(round)), unreadable=int(skipped))
 
 
-def _create(model: nn.Module, dataset: Any, settings: Mapping, round: int, seed: int) -> int:
+def _create(model: BaseModel, dataset: Any, settings: Mapping, round: int, seed: int) -> int:
     """Makes this process's share of the round; returns how many sources were unreadable."""
     rank, world_size = get_dist_info()
     report = create(

@@ -88,9 +88,11 @@ class Condition:
         fields = [(c.pooled is None, c.mask is None, set(c.extras)) for c in conditions]
         if any(own != fields[0] for own in fields):
             raise ValueError('conditions of one batch must have the same fields')
+        pooled = [c.pooled for c in conditions if c.pooled is not None]
+        masks = [c.mask for c in conditions if c.mask is not None]
         return Condition(
             torch.cat([c.sequence for c in conditions]),
-            None if first.pooled is None else torch.cat([c.pooled for c in conditions]),
-            None if first.mask is None else torch.cat([c.mask for c in conditions]),
+            torch.cat(pooled) if pooled else None,
+            torch.cat(masks) if masks else None,
             {name: torch.cat([c.extras[name] for c in conditions]) for name in first.extras},
         )

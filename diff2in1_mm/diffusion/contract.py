@@ -38,13 +38,14 @@ class DiffusionModel(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def from_pretrained(cls, source: str, dtype: str = 'fp32', **options: Any) -> 'DiffusionModel':
+    def from_pretrained(cls, source: str, dtype: str = 'fp32') -> 'DiffusionModel':
         """Load a folder, a hub id or a file.
 
         Args:
             source (str): What the user wrote.
             dtype (str): 'fp32', 'fp16' or 'bf16', of all frozen parts. Default 'fp32'.
-            **options: Of the family.
+
+        A family may have further options, which a config gives beside these.
 
         Returns:
             DiffusionModel: On the CPU.

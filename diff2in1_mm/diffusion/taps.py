@@ -81,7 +81,7 @@ def unet_taps(unet: UNet2DConditionModel, latent_stride: int) -> list[Tap]:
     return taps
 
 
-def _layer_tap(block: nn.Module, path: str, layer: int, stride: int, role: str) -> Tap:
+def _layer_tap(block: Any, path: str, layer: int, stride: int, role: str) -> Tap:
     kind = 'attentions' if getattr(block, 'has_cross_attention', False) else 'resnets'
     return Tap(f'{path}.{kind}.{layer}', stride, block.resnets[layer].out_channels, role)
 
@@ -136,7 +136,7 @@ class FeatureTaps:
         self.denoiser = denoiser
         self.taps = [Tap(tap, 0, 0) if isinstance(tap, str) else tap for tap in taps]
         self.size = size
-        self._handles = []
+        self._handles: list[Any] = []
 
     def __enter__(self) -> dict[str, Tensor]:
         from diffusers.models.attention_processor import Attention

@@ -4,7 +4,7 @@ import os.path as osp
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from mmengine.model import BaseModel
 
 from ..creation.create import diffusion_of, labels_of
 from ..creation.fingerprints import open_store
@@ -16,12 +16,12 @@ from ..utils.models import seed_of_run
 from .conditions import check_condition
 
 
-def check_creation_stage(runner, model: nn.Module, settings: Mapping, resumed: bool) -> None:
+def check_creation_stage(runner, model: BaseModel, settings: Mapping, resumed: bool) -> None:
     """Tells before a long warm-up what would stop the creation after it.
 
     Args:
         runner: Of the training run.
-        model (nn.Module): Without wrapper.
+        model (BaseModel): Without wrapper.
         settings (Mapping): The hook's ``creation`` settings.
         resumed (bool): Whether a checkpoint of this run was restored, whose store is its own.
 
@@ -49,12 +49,12 @@ def check_creation_stage(runner, model: nn.Module, settings: Mapping, resumed: b
 
 
 def check_creation(
-    model: nn.Module, settings: Mapping[str, Any], dataset: Any, store: str | None = None, seed: int = 0
+    model: BaseModel, settings: Mapping[str, Any], dataset: Any, store: str | None = None, seed: int = 0
 ) -> CreationSettings:
     """Tell before a long warm-up what would stop :func:`create` after it.
 
     Args:
-        model (nn.Module): Without wrapper.
+        model (BaseModel): Without wrapper.
         settings (Mapping): As a config has them, see :class:`CreationSettings`.
         dataset: As :func:`create` will get it.
         store (str | None): Folder of a store that is to be continued; its samples may have been

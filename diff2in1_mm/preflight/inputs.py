@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import torch.nn as nn
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.model import BaseModel
 from mmengine.registry import HOOKS
 
 from ..datasets.folders import check_folders
@@ -42,7 +43,7 @@ def check_inputs(runner, num_samples: int = 64) -> None:
         backbone.check_normalisation(model.data_preprocessor)
 
 
-def _check_data_sets(runner, model: nn.Module, num_samples: int) -> None:
+def _check_data_sets(runner, model: BaseModel, num_samples: int) -> None:
     findings = Findings.of_config(runner.cfg)
     dataset = runner.train_dataloader.dataset
     check_heads(model)
@@ -78,7 +79,7 @@ def check_evaluated(loop, option: str, findings: Findings, num_samples: int = 64
     check_boxes(dataset, findings=findings, masks=masks, evaluated=bool(coco))
 
 
-def check_heads(model: nn.Module) -> None:
+def check_heads(model: BaseModel) -> None:
     """Refuses segmentation heads with a single class, which no label can tell from its background.
 
     Raises:
@@ -99,7 +100,7 @@ def check_heads(model: nn.Module) -> None:
             )
 
 
-def _heads(model: nn.Module) -> list[tuple[str, nn.Module]]:
+def _heads(model: BaseModel) -> list[tuple[str, nn.Module]]:
     """The heads of MMSegmentation's models by the name of their options; cascades keep a list of heads."""
     found = []
     for name in ('decode_head', 'auxiliary_head'):
@@ -110,7 +111,7 @@ def _heads(model: nn.Module) -> list[tuple[str, nn.Module]]:
     return found
 
 
-def _ignored_by_heads(model: nn.Module) -> dict[str, int]:
+def _ignored_by_heads(model: BaseModel) -> dict[str, int]:
     """The labels that MMSegmentation's heads ignore, by option; cascades keep a list of heads."""
     options: dict[str, int] = {}
     for name in ('decode_head', 'auxiliary_head'):

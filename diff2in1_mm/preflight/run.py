@@ -7,6 +7,7 @@ import torch.nn as nn
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_world_size
 from mmengine.hooks import CheckpointHook, EMAHook
+from mmengine.model import BaseModel
 from mmengine.runner import EpochBasedTrainLoop, FlexibleRunner
 
 from ..hooks.checkpoint import AtomicCheckpointHook
@@ -129,7 +130,7 @@ def check_checkpoints(runner) -> None:
         )
 
 
-def check_views(model: nn.Module, student_view: str, target_mode: str) -> None:
+def check_views(model: BaseModel, student_view: str, target_mode: str) -> None:
     """Refuses settings that this model cannot follow.
 
     Raises:
@@ -154,7 +155,7 @@ def check_views(model: nn.Module, student_view: str, target_mode: str) -> None:
         )
 
 
-def check_class_weights(model: nn.Module, confidence: None | float | Sequence[float]) -> None:
+def check_class_weights(model: BaseModel, confidence: None | float | Sequence[float]) -> None:
     """Refuses thresholds of pixels together with class weights that MMSegmentation cannot ignore.
 
     Raises:

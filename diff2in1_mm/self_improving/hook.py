@@ -146,7 +146,7 @@ class SelfImprovingHook(Hook):
         self.views = ViewSettings(targets, target_mode, student_view, feature_dropout)
         self.state = StageState()
         self.theta_c: ThetaC | None = None
-        self._pass: BatchPass | None = None
+        self._pass: BatchPass  # of a run, from before_train on
         self._clock = Stopwatch()
         self._part_before_val: str | None = None
         self._visits = SlotVisits()
@@ -221,11 +221,9 @@ class SelfImprovingHook(Hook):
 
     def _convert_lengths(self, runner) -> None:
         """``warm_up`` and ``recreate_every`` in iterations."""
-        by_epoch = self.by_epoch
-        if by_epoch is None:
-            by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+        by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop) if self.by_epoch is None else self.by_epoch
         self._warm_up = to_iterations(runner, self.warm_up, by_epoch, 'warm_up')
-        self._recreate = self.recreate_every and to_iterations(runner, self.recreate_every, by_epoch, 'recreate_every')
+        self._recreate = to_iterations(runner, self.recreate_every or 0, by_epoch, 'recreate_every')  # 0: never
         if self._warm_up >= runner.max_iters:
             raise UserError(
                 f'the warm-up of {self._warm_up} iterations leaves none of the {runner.max_iters} '
@@ -283,6 +281,7 @@ class SelfImprovingHook(Hook):
         """Fills the store with this round and serves it."""
         self._clock.switch(CREATION)
         runner.logger.info(f'Creating synthetic samples, round {self.state.round}.')
+        assert self.creation is not None  # else no round is ever due
         made = create_round(runner, unwrapped(runner), self.theta_c, self.creation, self.state.round)
         self._visits.round_began(mixed_dataset(runner))
         self.state.synthetic = dict(made, rounds=self.state.round + 1)
@@ -294,6 +293,7 @@ class SelfImprovingHook(Hook):
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Moves theta_C, and hands the figures of a measured batch to the log."""
         if self.state.stage == SELF_IMPROVING:
+            assert self.theta_c is not None  # the warm-up's end made it
             if self._update_due(runner, batch_idx):
                 self.theta_c.update(unwrapped(runner), self.momentum)
             elif self.views.target_mode == 'train' and self.creation is not None:

@@ -13,6 +13,7 @@ import torch
 import torch.nn as nn
 from mmengine.dist import all_reduce, get_world_size
 from mmengine.logging import print_log
+from mmengine.model import BaseModel
 from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
@@ -39,7 +40,7 @@ class BatchPass:
     """Labels the synthetic samples of a batch and shares its features, once attached to a model.
 
     Args:
-        model (nn.Module): Without wrapper; ``forward(inputs, data_samples, mode)``.
+        model (BaseModel): Without wrapper; ``forward(inputs, data_samples, mode)``.
         labeller: See :class:`diff2in1_mm.tasks.Labeller`.
         views (ViewSettings): What to do.
         seed (int): Of the run.
@@ -53,7 +54,7 @@ class BatchPass:
         figures (dict[str, Tensor]): 0-dim tensors of the last measured batch.
     """
 
-    def __init__(self, model: nn.Module, labeller, views: ViewSettings, seed: int) -> None:
+    def __init__(self, model: BaseModel, labeller, views: ViewSettings, seed: int) -> None:
         self.model, self.labeller, self.views, self.seed = model, labeller, views, seed
         self.theta_c: ThetaC | None = None
         self.kept: ThetaC | None = None
@@ -73,7 +74,7 @@ class BatchPass:
         for handle in self._handles:
             handle.remove()
 
-    def _before(self, model: nn.Module, args: tuple, kwargs: dict):
+    def _before(self, model: BaseModel, args: tuple, kwargs: dict):
         if not model.training:
             return None
         call = self._signature.bind(*args, **kwargs)
@@ -98,7 +99,7 @@ class BatchPass:
         call.arguments['inputs'] = inputs
         return call.args, call.kwargs
 
-    def _after(self, model: nn.Module, args: tuple, result) -> None:
+    def _after(self, model: BaseModel, args: tuple, result) -> None:
         self._served.close()
 
     @torch.no_grad()
@@ -118,6 +119,7 @@ class BatchPass:
 
     def _label(self, inputs: Tensor, samples: Sequence, features, rows: list[int]) -> None:
         """theta_C's targets, and the figures on them where they will be logged."""
+        assert self.theta_c is not None  # `_before` has looked
         chosen = [samples[i] for i in rows]
         per_iteration = self.views.targets == 'per_iteration'
         if not per_iteration and not self.measuring:
@@ -223,7 +225,7 @@ def _rows(rows: Sequence[int], inputs: Tensor, features):
 
 
 @contextmanager
-def _without_trace(model: nn.Module) -> Iterator[None]:
+def _without_trace(model: BaseModel) -> Iterator[None]:
     """Loss passes that change no buffer and synchronise no statistics over processes."""
     buffers = [
         (module._buffers, key, buffer, buffer.clone())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations  # `bytes` is also the name of a field
 
+import builtins
 import json
 import math
 import re
@@ -62,7 +63,7 @@ class SampleRecord:
         """int: Image id in COCO files, which no other sample of the store has, whatever process made it and when."""
         return (self.round * 10_000_000 + self.source) * MAX_COPIES + self.copy + 1
 
-    def to_json(self) -> bytes:
+    def to_json(self) -> builtins.bytes:
         """UTF-8 JSON that any tool reads (NaN and infinity, which JSON lacks, become null)."""
         record = asdict(self)
         record['quality'] = {
@@ -71,7 +72,7 @@ class SampleRecord:
         return (json.dumps(record, indent=1, allow_nan=False) + '\n').encode()
 
     @classmethod
-    def from_json(cls, text: bytes) -> 'SampleRecord':
+    def from_json(cls, text: builtins.bytes) -> 'SampleRecord':
         """Reads what :meth:`to_json` wrote; unknown keys of newer versions are left out.
 
         Raises:

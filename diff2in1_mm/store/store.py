@@ -227,7 +227,7 @@ class SyntheticStore:
 
     def refresh(self, warn: bool = True) -> None:
         """Rereads the folder; records that did not change on disk are not parsed again."""
-        records, stamps, damaged = {}, {}, {}
+        records, stamps, damaged = dict[str, SampleRecord](), dict[str, tuple[int, ...]](), dict[str, str]()
         listed = _listing(self.root / _RECORDS)  # before the files: those of a new record are there
         sizes = {
             f'{folder}/{name}': stamp[1]
@@ -238,13 +238,12 @@ class SyntheticStore:
             if not name.endswith('.json') or is_leftover(name):
                 continue
             id = name[: -len('.json')]
-            record: SampleRecord | str
             if self._stamps.get(id) == stamp and id in self._records:
-                record = self._records[id]
+                record: SampleRecord | str = self._records[id]
             else:
                 record = _try_read_record(self.root / _RECORDS / name)
             wrong = record if isinstance(record, str) else _damage(record, sizes)
-            if wrong:
+            if isinstance(record, str) or wrong:
                 damaged[id] = wrong
             else:
                 records[id], stamps[id] = record, stamp

@@ -1,16 +1,17 @@
 """What every kind of label is: its files, how it is drawn, and how a model labels."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from torch import Tensor, nn
+from mmengine.model import BaseModel
+from torch import Tensor
 
 from ..utils.errors import UserError
 
-__all__ = ['Label', 'Labeller', 'Named', 'Task', 'checked_confidence']
+__all__ = ['Label', 'Labeller', 'Named', 'Task', 'checked_confidence', 'one_confidence']
 
 
 class Named(Protocol):
@@ -44,7 +45,7 @@ class Task(ABC):
         self.classes = tuple(classes)
 
     @classmethod
-    def fits(cls, model: nn.Module) -> bool:
+    def fits(cls, model: BaseModel) -> bool:
         """Whether a model without ``label_tasks`` learns from such labels.
 
         Raises:
@@ -125,18 +126,36 @@ class Labeller(ABC):
     The caller decides which parameters (``ThetaC.applied``) and which features
     (``backbone.serve``) the model computes with, and whether it is in eval mode.
 
+    A labeller may do more, which is asked for with ``hasattr``: ``source_labels`` (a source image's
+    own labels; ``read_sources`` is told the data set's transforms before), ``resized`` (predictions in the pixels of
+    another size) and ``check_loader`` (whether the data set's transforms read such labels).
+
+    Args:
+        model (BaseModel): Without wrapper.
+        confidence (float | Sequence[float] | None): Threshold of what is sure; None takes the task's default.
+        **options: Of the task, ``labelling`` in a config.
+
     Attributes:
         task (str): Name of the :class:`Task` that stores its labels.
+        confidence (float | tuple[float, ...] | None): The threshold; None where there is no probability.
     """
 
     task: str
+    confidence: float | tuple[float, ...] | None
+    source_labels: Callable[[tuple[int, int], Sequence[Mapping[str, Any]]], list['Label | None']]
+    read_sources: Callable[[Sequence[Any]], None]
+    resized: Callable[[Sequence[Any], tuple[int, int], tuple[int, int]], list[Any]]
+    check_loader: Callable[[Sequence[Any]], None]
 
     @abstractmethod
-    def predict(self, model: nn.Module, inputs: Tensor, data_samples: Sequence) -> list[Any]:
+    def __init__(self, model: BaseModel, confidence: None | float | Sequence[float] = None, **options: Any) -> None: ...
+
+    @abstractmethod
+    def predict(self, model: BaseModel, inputs: Tensor, data_samples: Sequence) -> list[Any]:
         """Predict whole images in batch coordinates.
 
         Args:
-            model (nn.Module): Without wrapper.
+            model (BaseModel): Without wrapper.
             inputs (Tensor): Preprocessed images (N, 3, H, W).
             data_samples (Sequence): Their samples; not changed.
 
@@ -161,7 +180,7 @@ class Labeller(ABC):
         """How far two lists of predictions for the same images agree, in [0, 1] (0-dim)."""
 
     @abstractmethod
-    def count_classes(self, model: nn.Module) -> int | None:
+    def count_classes(self, model: BaseModel) -> int | None:
         """Number of classes that the model predicts; None where it predicts none or does not say."""
 
     @abstractmethod
@@ -192,9 +211,24 @@ def checked_confidence(confidence: None | float | Sequence[float], default: floa
     """
     if confidence is None:
         return default
-    several = isinstance(confidence, Sequence) and not isinstance(confidence, str)
-    values = tuple(confidence) if several else (confidence,)
-    for value in values:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-            raise UserError(f'confidence is a probability in [0, 1], not {value!r}.')
-    return tuple(map(float, values)) if several else float(confidence)
+    if isinstance(confidence, Sequence) and not isinstance(confidence, str):
+        return tuple(map(_probability, confidence))
+    return _probability(confidence)
+
+
+def _probability(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise UserError(f'confidence is a probability in [0, 1], not {value!r}.')
+    return float(value)
+
+
+def one_confidence(confidence: None | float | Sequence[float], default: float, task: str) -> float:
+    """:func:`checked_confidence` of a task that has one threshold for all classes.
+
+    Raises:
+        ValueError: There are several.
+    """
+    checked = checked_confidence(confidence, default)
+    if isinstance(checked, tuple):
+        raise UserError(f'confidence is one number for {task}, not one for each class.')
+    return checked

@@ -7,7 +7,8 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
+from mmengine.model import BaseModel
+from torch import Tensor
 
 from ..utils.errors import UserError
 from .base import Label, Labeller
@@ -19,11 +20,11 @@ class DenseLabeller(Labeller):
     """Labels with one value or vector per pixel, of MMSegmentation's kind of model."""
 
     @staticmethod
-    def encode_decode(model: nn.Module, inputs: Tensor) -> Tensor:
+    def encode_decode(model: BaseModel, inputs: Tensor) -> Tensor:
         """The model's maps of whole images.
 
         Args:
-            model (nn.Module): Without wrapper.
+            model (BaseModel): Without wrapper.
             inputs (Tensor): Preprocessed images (N, 3, H, W).
 
         Returns:
@@ -49,17 +50,17 @@ class MapLabeller(DenseLabeller):
     # What reads such maps of a data set, and the field that it adds.
     _loader, _field = '', ''
 
-    def __init__(self, model: nn.Module, confidence: float | None = None) -> None:
+    def __init__(self, model: BaseModel, confidence: float | None = None) -> None:
         self.confidence = None
         if confidence is not None:
             raise UserError(f'{type(self).__name__} knows no probability: leave confidence out{self._instead}')
 
     @torch.no_grad()
-    def predict(self, model: nn.Module, inputs: Tensor, data_samples: Sequence) -> list[Any]:
+    def predict(self, model: BaseModel, inputs: Tensor, data_samples: Sequence) -> list[Any]:
         """Predict whole images in batch coordinates; see :meth:`Labeller.predict`."""
         return list(self.encode_decode(model, inputs))
 
-    def count_classes(self, model: nn.Module) -> int | None:
+    def count_classes(self, model: BaseModel) -> int | None:
         """None: there are no classes."""
         return None
 

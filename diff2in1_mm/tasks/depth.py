@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.model import BaseModel
 from mmengine.structures import PixelData
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..utils.errors import UserError
 from ..utils.optional import is_installed
@@ -31,7 +32,7 @@ class DepthLabeller(MapLabeller):
     """Metric depth.
 
     Args:
-        model (nn.Module): A ``DepthMapEstimator``, or MMSegmentation's ``DepthEstimator``.
+        model (BaseModel): A ``DepthMapEstimator``, or MMSegmentation's ``DepthEstimator``.
         confidence (None): Must not be given.
         file (str | None): What is stored: 'png' (16 bits, millimetres, 65.535 m at most) or 'npy'
             (float32 metres). None: 'png' where the head's ``max_depth`` fits. Default None.
@@ -42,7 +43,7 @@ class DepthLabeller(MapLabeller):
 
     _loader, _field = 'LoadDepth', 'gt_depth_map'
 
-    def __init__(self, model: nn.Module, confidence: float | None = None, file: str | None = None) -> None:
+    def __init__(self, model: BaseModel, confidence: float | None = None, file: str | None = None) -> None:
         super().__init__(model, confidence)
         if file not in (None, 'png', 'npy'):
             raise UserError(f"file of DepthLabeller is 'png' or 'npy', not {file!r}")
@@ -89,7 +90,7 @@ class DepthTask(Task):
     suffix = '.png'
 
     @classmethod
-    def fits(cls, model: nn.Module) -> bool:
+    def fits(cls, model: BaseModel) -> bool:
         """MMSegmentation's ``DepthEstimator``."""
         if not is_installed('mmseg'):
             return False
@@ -137,7 +138,7 @@ class DepthArrayTask(DepthTask):
     suffix = '.npy'
 
     @classmethod
-    def fits(cls, model: nn.Module) -> bool:
+    def fits(cls, model: BaseModel) -> bool:
         """None: a model's depth is :class:`DepthTask`, which decides for the file."""
         return False
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -19,7 +20,7 @@ __all__ = [
 ]
 
 
-def predict_samples(model: nn.Module, inputs: Tensor, data_samples: Sequence) -> list[Any]:
+def predict_samples(model: BaseModel, inputs: Tensor, data_samples: Sequence) -> list[Any]:
     """A detector's predictions in the pixels of the batch, on samples of their own.
 
     ``predict`` writes into the samples it is given, some heads read their annotations, and mask
@@ -51,11 +52,11 @@ def padded_masks(masks: Tensor, size: tuple[int, int] | None) -> Any:
     """bool (n, h, w) to MMDetection's ``BitmapMasks``, padded at the bottom and right to a size."""
     from mmdet.structures.mask import BitmapMasks
 
-    masks = BitmapMasks(masks.to(torch.uint8).cpu().numpy(), *masks.shape[-2:])
-    return masks if size is None else masks.pad(tuple(size), pad_val=0)
+    bitmaps = BitmapMasks(masks.to(torch.uint8).cpu().numpy(), *masks.shape[-2:])
+    return bitmaps if size is None else bitmaps.pad(tuple(size), pad_val=0)
 
 
-def ignores_boxes(model: nn.Module) -> bool:
+def ignores_boxes(model: BaseModel) -> bool:
     """Whether every assigner of a detector leaves predictions over ignored boxes alone.
 
     MMDetection's stock configs set ``ignore_iof_thr=-1``, which switches this off; heads without
@@ -70,7 +71,7 @@ def ignores_boxes(model: nn.Module) -> bool:
     return bool(assigners) and all(getattr(a, 'ignore_iof_thr', -1) > 0 for a in assigners)
 
 
-def class_count(model: nn.Module) -> int | None:
+def class_count(model: BaseModel) -> int | None:
     """Number of a detector's classes; None if no head says so."""
     for head in (
         getattr(model, 'panoptic_fusion_head', None),
@@ -80,12 +81,13 @@ def class_count(model: nn.Module) -> int | None:
     ):
         if isinstance(head, nn.ModuleList):  # a cascade's stages
             head = head[-1]
-        if hasattr(head, 'num_classes'):
-            return head.num_classes
+        count = getattr(head, 'num_classes', None)
+        if count is not None:
+            return count
     return None
 
 
-def has_nms(model: nn.Module) -> bool:
+def has_nms(model: BaseModel) -> bool:
     """Whether a detector's ``test_cfg`` suppresses doubles, at any stage's end."""
 
     def names(cfg: Any) -> bool:
@@ -95,7 +97,7 @@ def has_nms(model: nn.Module) -> bool:
     return test_cfg is None or names(test_cfg)
 
 
-def predicts_panoptic(model: nn.Module) -> bool:
+def predicts_panoptic(model: BaseModel) -> bool:
     """Whether a mask transformer predicts panoptic maps, and not instances alone."""
     return model.panoptic_fusion_head.test_cfg.get('panoptic_on', True)
 

@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..utils.errors import UnfitError, UserError
 from ..utils.optional import is_installed
@@ -64,7 +65,7 @@ class DetectionLabeller(Labeller):
     assigners ignore nothing in an image without any object: there unsure boxes are background.)
 
     Args:
-        model (nn.Module): A detector whose ``predict`` gives boxes.
+        model (BaseModel): A detector whose ``predict`` gives boxes.
         confidence (float | Sequence[float] | None): Least score of a target, for all classes or
             for each. Default 0.9, as in SoftTeacher (Xu et al. 2021, section 3.2).
         ignore_from (float | None): Least score of a box that is ignored. None: no box is.
@@ -82,7 +83,7 @@ class DetectionLabeller(Labeller):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: BaseModel,
         confidence: None | float | Sequence[float] = None,
         ignore_from: float | None = None,
         minimum_size: float = 1.0,
@@ -108,7 +109,7 @@ class DetectionLabeller(Labeller):
         self.nms_iou = None if has_nms(model) else nms_iou
 
     @torch.no_grad()
-    def predict(self, model: nn.Module, inputs: Tensor, data_samples: Sequence) -> list[InstanceData]:
+    def predict(self, model: BaseModel, inputs: Tensor, data_samples: Sequence) -> list[InstanceData]:
         """Predict in the pixels of the batch; see :meth:`Labeller.predict`.
 
         Returns:
@@ -149,7 +150,7 @@ class DetectionLabeller(Labeller):
                 matched += int(same.any(1).sum() + same.any(0).sum())
         return torch.tensor(matched / total if total else 1.0)
 
-    def count_classes(self, model: nn.Module) -> int | None:
+    def count_classes(self, model: BaseModel) -> int | None:
         return class_count(model)
 
     def new_samples(self, count: int, size: tuple[int, int]) -> list[Any]:
@@ -230,7 +231,7 @@ class InstancesTask(Task):
     suffix = '.json'
 
     @classmethod
-    def fits(cls, model: nn.Module) -> bool:
+    def fits(cls, model: BaseModel) -> bool:
         """MMDetection's detectors, and mask transformers that predict instances alone."""
         if not is_installed('mmdet'):
             return False
@@ -340,12 +341,12 @@ class InstancesTask(Task):
             np.shape(annotation.scores) == (count,),
             np.shape(annotation.ignored) == (count,),
             count <= MAX_PER_IMAGE,
-            annotation.masks is None or np.shape(annotation.masks) == (count, *image_shape),
+            annotation.masks is None or annotation.masks.shape == (count, *image_shape),
         ]
         if not all(shapes):
             raise UserError(
                 f'the annotation of {count} objects has boxes {np.shape(annotation.bboxes)} and '
-                f'masks {np.shape(annotation.masks)} for an image {tuple(image_shape)}: give n '
+                f'masks {getattr(annotation.masks, "shape", None)} for an image {tuple(image_shape)}: give n '
                 f'boxes (n, 4), masks (n, H, W), and at most {MAX_PER_IMAGE} objects.'
             )
         labels = np.asarray(annotation.labels)

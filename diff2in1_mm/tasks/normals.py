@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mmengine.model import BaseModel
 from mmengine.structures import PixelData
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..utils.errors import UserError
 from ..utils.normals import expected_angular_error
@@ -25,7 +26,7 @@ class NormalsLabeller(MapLabeller):
     """Unit normals; those that the model itself expects to be far off are ignored.
 
     Args:
-        model (nn.Module): A ``NormalEstimator``.
+        model (BaseModel): A ``NormalEstimator``.
         confidence (None): Must not be given.
         max_error (float | None): Degrees: pixels with a larger expected angular error (from kappa)
             are ignored. None: no pixel. Needs a head with kappa.
@@ -38,7 +39,7 @@ class NormalsLabeller(MapLabeller):
     _instead = ', or bound the expected error with labelling=dict(max_error=...)'
 
     def __init__(
-        self, model: nn.Module, confidence: float | None = None, max_error: float | None = None, weigh: bool = False
+        self, model: BaseModel, confidence: float | None = None, max_error: float | None = None, weigh: bool = False
     ) -> None:
         super().__init__(model, confidence)
         self.max_error, self.weigh = max_error, weigh
@@ -76,7 +77,7 @@ class NormalsLabeller(MapLabeller):
     def labels(
         self, predictions: Sequence[Tensor], size: tuple[int, int], entries: Sequence[Mapping[str, Any]]
     ) -> list[Label | None]:
-        found = []
+        found: list[Label | None] = []
         for prediction in predictions:
             prediction = prediction[:, : size[0], : size[1]]
             vectors, weight = self._target(prediction)

@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mmengine.model import BaseModel
 from mmengine.structures import InstanceData, PixelData
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..utils.errors import UserError
 from ..utils.optional import is_installed
 from ..utils.pictures import overlay
-from .base import Label, Labeller, Named, Task, checked_confidence
+from .base import Label, Labeller, Named, Task, one_confidence
 from .coco import image_entry, merged, read_coco
 from .detectors import class_count, new_detection_samples, padded_masks, predict_samples, predicts_panoptic
 from .png import decode_png, encode_png
@@ -75,7 +76,7 @@ class PanopticLabeller(Labeller):
     """Things and stuff of a ``MaskFormer`` or ``Mask2Former`` with ``panoptic_on``.
 
     Args:
-        model (nn.Module): The segmentor.
+        model (BaseModel): The segmentor.
         confidence (float | None): Segments less sure are left out. Their pixels are void (255), of
             which MMDetection makes no mask; but they count as outside of all others, as mask
             transformers cannot ignore pixels. None: the ``object_mask_thr`` of the model's
@@ -86,16 +87,15 @@ class PanopticLabeller(Labeller):
 
     task = 'panoptic'
 
-    def __init__(self, model: nn.Module, confidence: float | None = None, allow_empty: bool = False) -> None:
+    def __init__(self, model: BaseModel, confidence: float | None = None, allow_empty: bool = False) -> None:
         head = model.panoptic_fusion_head
-        self.confidence = checked_confidence(confidence, head.test_cfg.get('object_mask_thr', 0.8))
-        if isinstance(self.confidence, tuple):
-            raise UserError('confidence is one number for panoptic maps, not one for each class.')
+        default = head.test_cfg.get('object_mask_thr', 0.8)
+        self.confidence: float = one_confidence(confidence, default, 'panoptic maps')
         self.things, self.classes = head.num_things_classes, head.num_classes
         self.allow_empty = allow_empty
 
     @torch.no_grad()
-    def predict(self, model: nn.Module, inputs: Tensor, data_samples: Sequence) -> list[PanopticPrediction]:
+    def predict(self, model: BaseModel, inputs: Tensor, data_samples: Sequence) -> list[PanopticPrediction]:
         """Predict in the pixels of the batch, without its padding; see :meth:`Labeller.predict`."""
         with self._threshold(model):
             predicted = predict_samples(model, inputs, data_samples)
@@ -139,7 +139,7 @@ class PanopticLabeller(Labeller):
             ]
         ).mean()
 
-    def count_classes(self, model: nn.Module) -> int | None:
+    def count_classes(self, model: BaseModel) -> int | None:
         return class_count(model)
 
     def new_samples(self, count: int, size: tuple[int, int]) -> list[Any]:
@@ -165,8 +165,7 @@ class PanopticLabeller(Labeller):
         void = float((prediction.ids == 0).float().mean())
         # a segment's own score is not part of what MMDetection returns: the threshold bounds it
         return Label(
-            annotation,
-            dict(confidence=float(self.confidence), ignored=void, instances=float((labels < self.things).sum())),
+            annotation, dict(confidence=self.confidence, ignored=void, instances=float((labels < self.things).sum()))
         )
 
     def _segments(self, values: Tensor) -> PanopticPrediction:
@@ -186,7 +185,7 @@ class PanopticLabeller(Labeller):
         return whole
 
     @contextmanager
-    def _threshold(self, model: nn.Module) -> Iterator[None]:
+    def _threshold(self, model: BaseModel) -> Iterator[None]:
         """The model's own test threshold comes back afterwards."""
         head = model.panoptic_fusion_head
         before = head.test_cfg
@@ -209,7 +208,7 @@ class PanopticTask(Task):
     _picture = '.png'
 
     @classmethod
-    def fits(cls, model: nn.Module) -> bool:
+    def fits(cls, model: BaseModel) -> bool:
         """MMDetection's mask transformers with ``panoptic_on``."""
         if not is_installed('mmdet'):
             return False

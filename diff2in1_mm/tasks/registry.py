@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from mmengine.model import BaseModel
 
 from ..utils.errors import UnfitError, UserError, did_you_mean, options_of
 from .base import Labeller, Task
@@ -35,12 +35,12 @@ def build_task(name: str, classes: Sequence[str] = ()) -> Task:
 
 
 def labeller_for(
-    model: nn.Module, confidence: None | float | Sequence[float] = None, options: Mapping[str, Any] | None = None
+    model: BaseModel, confidence: None | float | Sequence[float] = None, options: Mapping[str, Any] | None = None
 ) -> Labeller:
     """The labeller for a model.
 
     Args:
-        model (nn.Module): Without wrapper.
+        model (BaseModel): Without wrapper.
         confidence (float | Sequence[float] | None): Threshold; None takes the task's default.
         options (Mapping | None): Other arguments of the labeller.
 
@@ -64,7 +64,7 @@ def labeller_for(
         ) from error
 
 
-def task_of(model: nn.Module) -> type[Task]:
+def task_of(model: BaseModel) -> type[Task]:
     """The kind of label that a model learns from.
 
     A model says it in ``label_tasks`` (a tuple of one name; ``label_task``, one name, is read too).

@@ -10,13 +10,14 @@ import mmcv
 import numpy as np
 import torch
 from mmengine import fileio
+from mmengine.model import BaseModel, BaseModule
 from mmengine.structures import PixelData
 from torch import Tensor, nn
 
 from ..utils.errors import UserError
 from ..utils.optional import is_installed
 from ..utils.pictures import overlay
-from .base import Label, Named, Task, checked_confidence
+from .base import Label, Named, Task, one_confidence
 from .dense import DenseLabeller, inside
 from .label_values import loaded_labels, to_raw_labels
 from .png import decode_png, encode_png
@@ -42,21 +43,19 @@ class SegmentationLabeller(DenseLabeller):
     """Label maps for MMSegmentation's segmentors.
 
     Args:
-        model (nn.Module): An ``EncoderDecoder``.
+        model (BaseModel): An ``EncoderDecoder``.
         confidence (float, optional): Pixels less sure than this are ignored. Defaults to 0: none.
     """
 
     task = 'segmentation'
     default_confidence = 0.0
 
-    def __init__(self, model: nn.Module, confidence: float | None = None) -> None:
-        self.confidence = checked_confidence(confidence, self.default_confidence)
-        if isinstance(self.confidence, tuple):
-            raise UserError('confidence is one number for segmentation, not one for each class.')
+    def __init__(self, model: BaseModel, confidence: float | None = None) -> None:
+        self.confidence: float = one_confidence(confidence, self.default_confidence, self.task)
         self.ignore_index = _last_head(model).ignore_index
 
     @torch.no_grad()
-    def predict(self, model: nn.Module, inputs: Tensor, data_samples: Sequence) -> list[SegmentationPrediction]:
+    def predict(self, model: BaseModel, inputs: Tensor, data_samples: Sequence) -> list[SegmentationPrediction]:
         """Predicts whole images in batch coordinates.
 
         Args:
@@ -67,24 +66,20 @@ class SegmentationLabeller(DenseLabeller):
         labels, confidence = _decide(self.encode_decode(model, inputs), _last_head(model))
         return [SegmentationPrediction(*pair) for pair in zip(labels, confidence)]
 
-    def assign(
-        self, data_samples: Sequence, predictions: Sequence[SegmentationPrediction], threshold: float | None = None
-    ) -> dict[str, Tensor]:
+    def assign(self, data_samples: Sequence, predictions: Sequence[SegmentationPrediction]) -> dict[str, Tensor]:
         """Writes predictions into ``gt_sem_seg``; unsure pixels and padding become ignored.
 
         Args:
             data_samples (Sequence[SegDataSample]): Changed in place.
             predictions (Sequence[SegmentationPrediction]): One for each.
-            threshold (float, optional): Instead of the labeller's ``confidence``.
 
         Returns:
             dict[str, Tensor]: ``ignored``, the share of ignored pixels outside the padding (0-dim).
         """
-        threshold = checked_confidence(threshold, self.confidence)
         for sample, prediction in zip(data_samples, predictions):
             labels = prediction.labels
-            if threshold > 0:
-                labels = torch.where(prediction.confidence < threshold, self.ignore_index, labels)
+            if self.confidence > 0:
+                labels = torch.where(prediction.confidence < self.confidence, self.ignore_index, labels)
             target = torch.full_like(labels, self.ignore_index)
             part = inside(sample, labels)
             target[part] = labels[part]
@@ -106,7 +101,7 @@ class SegmentationLabeller(DenseLabeller):
         """Share of pixels for which two predictions name the same class (0-dim)."""
         return torch.stack([(a.labels == b.labels).float().mean() for a, b in zip(predictions_a, predictions_b)]).mean()
 
-    def count_classes(self, model: nn.Module) -> int:
+    def count_classes(self, model: BaseModel) -> int:
         return _last_head(model).num_classes
 
     def labels(
@@ -152,7 +147,7 @@ class SegmentationTask(Task):
     suffix = '.png'
 
     @classmethod
-    def fits(cls, model: nn.Module) -> bool:
+    def fits(cls, model: BaseModel) -> bool:
         """MMSegmentation's segmentors, but for those of depth."""
         if not is_installed('mmseg'):
             return False
@@ -224,13 +219,13 @@ def source_map(entry: Mapping[str, Any], size: tuple[int, int]) -> Label:
     return Label(raw, dict(confidence=1.0, ignored=float((table[raw] == 255).mean())))
 
 
-def _last_head(model: nn.Module) -> nn.Module:
+def _last_head(model: BaseModel) -> BaseModule:
     """The head that decides: cascades keep a list."""
     head = model.decode_head
     return head[-1] if isinstance(head, nn.ModuleList) else head
 
 
-def _decide(scores: Tensor, head: nn.Module) -> tuple[Tensor, Tensor]:
+def _decide(scores: Tensor, head: BaseModule) -> tuple[Tensor, Tensor]:
     """Scores (N, C, H, W) -> class (N, H, W) int64 and its probability (N, H, W)."""
     if scores.shape[1] == 1:  # binary head
         probability = scores[:, 0].sigmoid()
@@ -243,7 +238,7 @@ def _decide(scores: Tensor, head: nn.Module) -> tuple[Tensor, Tensor]:
     return labels, (best - scores.logsumexp(dim=1)).exp()
 
 
-def _gives_mask_scores(head: nn.Module) -> bool:
+def _gives_mask_scores(head: BaseModule) -> bool:
     """Whether a head sums mask x class probabilities, which are not logits."""
     from mmseg.models import decode_heads
 

@@ -5,17 +5,17 @@ from contextlib import contextmanager
 
 from mmengine.dist import get_rank
 from mmengine.hooks import EMAHook
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
 
-def unwrapped(runner: Runner) -> nn.Module:
+def unwrapped(runner: Runner) -> BaseModel:
     """The model of a runner without the wrapper of a distributed run."""
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
-def averaged_model(runner: Runner) -> nn.Module:
+def averaged_model(runner: Runner) -> BaseModel:
     """The EMA copy of a runner's model, or the unwrapped model itself without an ``EMAHook``."""
     for hook in runner.hooks:
         if isinstance(hook, EMAHook) and hasattr(hook, 'ema_model'):

@@ -65,7 +65,7 @@ class TestSegmentation:
         assert (target[:, 6:] == 255).all()
         assert (samples[1].gt_sem_seg.data[0, :2] == 1).all()
         assert figures['ignored'] == pytest.approx(48 / (24 + 64))
-        assert labeller.assign(samples, [sure, unsure], threshold=0.0)['ignored'] == 0
+        assert SegmentationLabeller(segmentor()).assign(samples, [sure, unsure])['ignored'] == 0
 
     def test_binary_head(self):
         model = segmentor(

@@ -30,9 +30,11 @@ class ClassNames:
     def __init__(
         self, classes: Sequence[str] | None = None, dataset: str | None = None, templates: str = 'imagenet'
     ) -> None:
-        if (classes is None) == (dataset is None):
+        if classes is None and dataset is not None:
+            classes = _classes_of(dataset)
+        elif classes is None or dataset is not None:
             raise UserError("ClassNames takes either `classes` or `dataset` (for example dataset='ADE20KDataset')")
-        self.classes = list(classes if classes is not None else _classes_of(dataset))
+        self.classes = list(classes)
         self.templates = _templates(templates)
 
     def embed(self, embedder: TextEmbedder, sources: Sequence[Source] = (Source(),)) -> Condition:

@@ -47,7 +47,8 @@ class PathTable:
             ValueError: Entries with different values fit it equally well.
         """
         *folders, file = _parts(path)
-        best, found = (), []
+        best: tuple[int, bool, bool] = (-1, False, False)
+        found: list[tuple] = []
         for entry in self._entries.get(_bare(file), []):
             common = min(len(folders), len(entry[0]))
             if folders[len(folders) - common :] != entry[0][len(entry[0]) - common :]:

@@ -6,6 +6,7 @@ the former leaves them without storage, and what they compute then looks like a 
 
 import json
 from collections.abc import Container
+from typing import Any
 
 from safetensors import SafetensorError
 from torch import nn
@@ -21,7 +22,7 @@ class IncompleteModel(UserError):
     """A part of a model lacks something, or does not fit its own configuration."""
 
 
-def load_whole(kind: type, source: str, part: str, **options) -> nn.Module:
+def load_whole(kind: Any, source: str, part: str, **options) -> nn.Module:
     """Load one part of a model and look whether all of it was there.
 
     Args:

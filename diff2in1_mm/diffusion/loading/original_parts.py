@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from .parts import Parts
 _OPTIONAL = ('conv_norm_out.', 'conv_out.', 'decoder.', 'post_quant_conv.')
 
 # Stable Diffusion's.
-_SCHEDULE = dict(
+_SCHEDULE: dict[str, Any] = dict(
     num_train_timesteps=1000,
     beta_start=0.00085,
     beta_end=0.012,
@@ -84,8 +85,8 @@ def _refuse_other_noise(name: str, state: Mapping[str, Tensor]) -> None:
     stored = state.get('alphas_cumprod')
     if stored is None:
         return
-    ends = (_SCHEDULE[end] ** 0.5 for end in ('beta_start', 'beta_end'))
-    expected = (1 - torch.linspace(*ends, _SCHEDULE['num_train_timesteps']) ** 2).cumprod(0)
+    start, end = (_SCHEDULE[key] ** 0.5 for key in ('beta_start', 'beta_end'))
+    expected = (1 - torch.linspace(start, end, _SCHEDULE['num_train_timesteps']) ** 2).cumprod(0)
     if stored.shape != expected.shape or not torch.allclose(stored.float().cpu(), expected, atol=1e-3):
         raise UserError(
             f"{name} was trained with other noise levels than Stable Diffusion's (its 'alphas_cumprod'), which a "
