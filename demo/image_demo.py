@@ -25,6 +25,7 @@ from diff2in1_mm.launch.config import creation_of, give_preprocessor
 from diff2in1_mm.preflight.machine import check_device, check_writable
 from diff2in1_mm.utils.configs import type_name
 from diff2in1_mm.utils.errors import MissingFileError, UserError, misspellings_named
+from diff2in1_mm.utils.image_values import to_bytes, to_unit_range
 from diff2in1_mm.utils.optional import scope_of
 from diff2in1_mm.utils.pictures import write_picture
 from diff2in1_mm.utils.randomness import stable_seed
@@ -247,9 +248,9 @@ class VariantMaker:
         for first in range(0, len(seeds), self.settings.batch_size):
             part = seeds[first : first + self.settings.batch_size]
             made = self.generator.generate(
-                self.diffusion, (pixels / 127.5 - 1).expand(len(part), -1, -1, -1), condition, part, T
+                self.diffusion, to_unit_range(pixels).expand(len(part), -1, -1, -1), condition, part, T
             ).images
-            made = ((made + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
+            made = to_bytes(made).permute(0, 2, 3, 1)
             variants.extend(made.cpu().numpy())
         return variants
 

@@ -4,9 +4,8 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 
+from ..utils.errors import some
 from .converted import Converted
-
-_SHOWN = 6
 
 
 def report(source: str, files: Iterable[str], converted: Converted) -> dict:
@@ -47,7 +46,7 @@ def summary(content: dict) -> str:
     ]
     for what in ('unused', 'missing'):
         lines.append(f'{what}: {len(content[what])} {"keys" if what == "unused" else "of ours"}')
-        lines += [f'  {reason}: {_names(names)}' for reason, names in _by_reason(content[what])]
+        lines += [f'  {reason}: {some(names, 6)}' for reason, names in _by_reason(content[what])]
     return '\n'.join(lines + [f'note: {note}' for note in content['notes']])
 
 
@@ -56,11 +55,6 @@ def _by_reason(reasons: dict[str, str]):
     for name, reason in reasons.items():
         found.setdefault(reason, []).append(name)
     return found.items()
-
-
-def _names(names: list[str]) -> str:
-    more = f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else ''
-    return ', '.join(names[:_SHOWN]) + more
 
 
 def dump(content: dict) -> bytes:

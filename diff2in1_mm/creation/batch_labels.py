@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..tasks import Label, labeller_for
 from ..utils.errors import UserError
-from ..utils.image_values import swaps_channels
+from ..utils.image_values import swaps_channels, to_unit_range
 
 
 class BatchLabels:
@@ -134,7 +134,7 @@ class BatchLabels:
         samples = self.labeller.new_samples(len(entries), size)
         if self.last_step:
             # Only the size of the input counts while features are served.
-            inputs = self.backbone.from_unit_range(pixels.float() / 127.5 - 1)
+            inputs = self.backbone.from_unit_range(to_unit_range(pixels))
             with self.backbone.serve(self.backbone.from_taps(taps, size)):
                 predictions = self.labeller.predict(self.model, inputs, samples)
         else:

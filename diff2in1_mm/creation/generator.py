@@ -1,8 +1,6 @@
 """The partial-noise generator: a training image, noised to a middle step and denoised again."""
 
-import math
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +13,7 @@ from ..diffusion.contract import DiffusionModel
 from ..diffusion.schedules import SOLVERS, PartialSchedule, check_strength
 from ..utils.errors import UserError
 from ..utils.randomness import sample_noise, stable_seed
+from ..utils.values import check_choice, is_number, is_whole
 
 #: U-Net passes where the config names none: what the solver needs, and what the released code runs.
 DEFAULT_STEPS = {'dpmsolver++': 10, 'ddim': 50}
@@ -70,8 +69,7 @@ class PartialNoiseGenerator:
         negative_prompt: str = '',
     ) -> None:
         self.strengths = _whole_numbers('T', T if isinstance(T, (list, tuple)) else [T])
-        if solver not in SOLVERS:
-            raise UserError(f'solver must be one of {SOLVERS}, but got {solver!r}')
+        check_choice('solver', solver, SOLVERS)
         self.solver = solver
         self.steps = None if steps is None else _whole_numbers('steps', [steps])[0]
         for strength in self.strengths:  # of a usual schedule; :meth:`check_model` asks the model's
@@ -176,7 +174,7 @@ class PartialNoiseGenerator:
 
     def _check_guidance(self) -> None:
         scale = self.guidance_scale
-        if isinstance(scale, bool) or not isinstance(scale, Real) or not 1 <= scale < math.inf:
+        if not is_number(scale, 1):
             raise UserError(f'guidance_scale = {scale!r} must be a number of at least 1 (1: no guidance)')
         if not isinstance(self.negative_prompt, str):
             raise UserError(f'negative_prompt = {self.negative_prompt!r} must be a text')
@@ -222,7 +220,7 @@ class PartialNoiseGenerator:
 
 
 def _whole_numbers(name: str, values: Sequence[Any]) -> list[int]:
-    if not values or any(isinstance(v, bool) or not isinstance(v, int) for v in values):
+    if not values or not all(map(is_whole, values)):
         raise UserError(
             f'{name} = {list(values)!r} must be a whole number' + (', or a list of them' if name == 'T' else '')
         )

@@ -18,6 +18,7 @@ from ..diffusion.contract import DiffusionModel
 from ..store.records import SampleRecord
 from ..store.store import SyntheticStore
 from ..utils.errors import UserError
+from ..utils.image_values import to_bytes, to_unit_range
 from .background import BackgroundWriter, Progress, duration, size
 from .batch_labels import BatchLabels, Label
 from .describe import SourceDescriber
@@ -187,13 +188,13 @@ class CreationJob:
         images = torch.from_numpy(group.images).to(self.diffusion.device).permute(0, 3, 1, 2)
         generated, taps = self.generator.generate(
             self.diffusion,
-            images.float() / 127.5 - 1,
+            to_unit_range(images),
             told,
             [sample.seed for sample in samples],
             samples[0].T,
             self.labels.tap_names,
         )
-        pixels = ((generated + 1) * 127.5).round().to(torch.uint8)
+        pixels = to_bytes(generated)
         labels = self.labels(pixels, taps, group.entries)
         for sample, entry, image, label in zip(
             samples, group.entries, pixels.permute(0, 2, 3, 1).cpu().numpy(), labels

@@ -8,7 +8,6 @@ import os.path as osp
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 from mmcv.image import rescale_size
 from PIL import Image, UnidentifiedImageError
 
@@ -16,6 +15,7 @@ from ..datasets.source_images import read_by
 from ..store.store import SyntheticStore
 from ..utils.errors import UserError
 from ..utils.randomness import stable_seed
+from ..utils.values import spread_over
 from .generator import PartialNoiseGenerator
 from .settings import CreationSettings
 
@@ -123,8 +123,7 @@ def make_plan(
         own = stable_seed(seed, 'creation', round, source, copy)
         return Sample(SyntheticStore.sample_id(round, source, copy), source, copy, own, generator.strength(own))
 
-    places = np.linspace(0, len(sources) - 1, min(PREVIEW_SAMPLES, len(sources)))
-    preview = [sample(sources[place], 0) for place in places.round().astype(int)]
+    preview = [sample(sources[place], 0) for place in spread_over(len(sources), PREVIEW_SAMPLES)]
     shown = {s.id for s in preview}
     rest = [
         s

@@ -9,6 +9,7 @@ from mmengine.registry import MODELS
 from ..store.records import MAX_COPIES
 from ..tasks.base import checked_confidence
 from ..utils.errors import UserError
+from ..utils.values import check_choice, check_whole, is_whole
 from .generator import PartialNoiseGenerator
 
 LABEL_SOURCES = ('fresh', 'last_step', 'source')
@@ -92,18 +93,14 @@ class CreationSettings:
 
     def __post_init__(self) -> None:
         for name in ('copies_per_source', 'batch_size', 'limit'):
-            value = getattr(self, name)
-            if value is None and name == 'limit':
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UserError(f'creation.{name} = {value!r} must be a whole number of at least 1')
+            if (name, getattr(self, name)) != ('limit', None):
+                check_whole(f'creation.{name}', getattr(self, name))
         if self.copies_per_source > MAX_COPIES:
             raise UserError(
                 f'creation.copies_per_source = {self.copies_per_source} is more than '
                 f'{MAX_COPIES}, for which the numbers of the samples have room'
             )
-        if self.label_from not in LABEL_SOURCES:
-            raise UserError(f'creation.label_from must be one of {LABEL_SOURCES}, but got {self.label_from!r}')
+        check_choice('creation.label_from', self.label_from, LABEL_SOURCES)
         checked_confidence(self.confidence, 0.0)
         for name in ('scale', 'label_scale'):
             _check_scale(name, getattr(self, name))
@@ -137,9 +134,5 @@ class CreationSettings:
 def _check_scale(name: str, value: Any) -> None:
     if value is None:
         return
-    if (
-        not isinstance(value, Sequence)
-        or len(value) != 2
-        or not all(isinstance(side, int) and side >= 1 for side in value)
-    ):
+    if not isinstance(value, Sequence) or len(value) != 2 or not all(is_whole(side, 1) for side in value):
         raise UserError(f'creation.{name} = {value!r} must be (width, height) in pixels, two whole numbers')

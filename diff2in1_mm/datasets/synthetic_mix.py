@@ -17,6 +17,7 @@ from ..store.records import SampleRecord
 from ..store.store import SyntheticStore
 from ..tasks.coco import masks_to_polygons
 from ..utils.errors import UnfitError, UserError
+from ..utils.values import is_number
 from .folders import build_checked
 from .readable import NoSample, ReadableView, unreadable_file
 from .shared_state import NamedOnce, SharedRound, SharedTensor, SharedText
@@ -73,7 +74,7 @@ class SyntheticMixDataset:
         round: int | None = None,
         lazy_init: bool = False,
     ) -> None:
-        if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not math.isfinite(ratio) or ratio < 0:
+        if not is_number(ratio, 0):
             raise UserError(
                 f'ratio={ratio!r} is not the number of synthetic slots per real sample'
                 ': give a number >= 0, for example 1.0.'

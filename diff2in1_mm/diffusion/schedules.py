@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..utils.errors import UserError
+from ..utils.values import check_choice
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
@@ -73,11 +74,8 @@ def partial_noise_schedule(config: dict, T: int, steps: int, solver: str = 'dpms
         ValueError: ``T`` or ``steps`` out of range, or an unknown solver.
     """
     check_strength(T, steps, config['num_train_timesteps'])
-    if solver == 'ddim':
-        return _released_ddim(config, T, steps)
-    if solver == 'dpmsolver++':
-        return _dpm_solver(config, T, steps)
-    raise UserError(f'solver must be one of {SOLVERS}, but got {solver!r}')
+    check_choice('solver', solver, SOLVERS)
+    return (_released_ddim if solver == 'ddim' else _dpm_solver)(config, T, steps)
 
 
 def _released_ddim(config: dict, T: int, steps: int) -> PartialSchedule:

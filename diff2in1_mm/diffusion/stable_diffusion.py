@@ -7,6 +7,7 @@ from mmengine.device import get_device
 from torch import Tensor
 
 from ..utils.errors import UserError
+from ..utils.values import check_choice
 from .attention_maps import attention_layers
 from .condition import Condition
 from .conditions.text import TextEmbedder
@@ -75,8 +76,7 @@ class LatentDiffusion(DiffusionModel):
         Raises:
             ValueError: One sentence that names what is wrong with the source and the mend.
         """
-        if dtype not in DTYPES:
-            raise UserError(f'dtype must be one of {sorted(DTYPES)}, but got {dtype!r}')
+        check_choice('dtype', dtype, DTYPES)
         warn_if_slow(dtype)
         return cls(load_parts(locate(source), DTYPES[dtype], prediction_type, variant, revision), source)
 

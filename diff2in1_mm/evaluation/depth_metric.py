@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..tasks.depth import MAX_PNG_DEPTH, DepthArrayTask, DepthTask
 from ..utils.errors import UserError
+from ..utils.values import check_choice
 from .predicted_files import MetricWithFiles
 
 # Rows and columns (top, bottom, left, right) that count: of Eigen et al. (NeurIPS 2014) on NYUv2's
@@ -63,8 +64,7 @@ class DepthErrors(MetricWithFiles):
     ) -> None:
         task = DepthTask() if max_depth <= MAX_PNG_DEPTH else DepthArrayTask()
         super().__init__(output_dir, task, collect_device, prefix)
-        if crop not in _CROPS:
-            raise UserError(f'crop of DepthErrors is one of {tuple(_CROPS)}, not {crop!r}')
+        check_choice('crop of DepthErrors', crop, _CROPS)
         self.range, self.crop = (min_depth, max_depth), crop
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..models.backbones.diffusion_backbone import DiffusionBackbone
 from ..utils.errors import MissingFileError, NotInstalledError, UserError
+from ..utils.image_values import to_unit_range
 
 __all__ = ['DiffusionFeatures', 'check_torchmetrics', 'distances', 'diversity', 'inception_features']
 
@@ -32,7 +33,7 @@ class DiffusionFeatures(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """uint8 RGB (N, 3, H, W) -> float32 (N, d)."""
-        maps = [m.float() for m in self.backbone(images.float() / 127.5 - 1)]
+        maps = [m.float() for m in self.backbone(to_unit_range(images))]
         # of all elements, not of a sample of them: a small image has maps of one element
         return torch.cat([x for m in maps for x in (m.mean((2, 3)), m.std((2, 3), correction=0))], dim=1)
 

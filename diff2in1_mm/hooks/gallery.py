@@ -18,6 +18,7 @@ from ..store.records import SampleRecord
 from ..store.store import SyntheticStore
 from ..utils.models import evaluating, unwrapped
 from ..utils.pictures import contact_sheet, label_colours, write_picture
+from ..utils.values import spread_over
 
 _TITLES = ('real image', 'prediction', 'synthetic image made of it', 'its label')
 
@@ -50,10 +51,9 @@ class GalleryHook(Hook):
         model = unwrapped(runner)
         if not records:
             return
-        chosen = np.unique(np.linspace(0, len(records) - 1, self.count).round().astype(int))
         with hook.theta_c.applied(model), evaluating(model):
             labels = BatchLabels(model, 'fresh', hook.confidence, hook.labelling, hook.creation.get('label_scale'))
-            columns = [self._column(labels, dataset, store, records[i]) for i in chosen]
+            columns = [self._column(labels, dataset, store, records[i]) for i in spread_over(len(records), self.count)]
         path = osp.join(runner.work_dir, 'gallery.png')
         write_picture(path, contact_sheet(list(zip(*columns)), _TITLES))
         runner.logger.info(f'Real images, predictions and synthetic samples: {path}')

@@ -5,7 +5,6 @@ import io
 import os.path as osp
 import re
 from collections import OrderedDict
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
-from ..utils.errors import MissingFileError, NotAFileError, UnusableFileError, UserError, first_line
+from ..utils.errors import MissingFileError, NotAFileError, UnusableFileError, UserError, first_line, some
 
 __all__ = ['check_checkpoint', 'check_resumable', 'load_weights', 'newest_checkpoint', 'read_checkpoint']
 
@@ -152,18 +151,12 @@ def load_weights(model: nn.Module, content: dict, path: str) -> None:
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:  # a line for each weight of another shape
-        faults = [line.strip().rstrip('. ') for line in str(error).splitlines()[1:]]
-        _refuse(path, _some(faults or [first_line(error)], 1))
+        faults = [line.strip()[:200].rstrip('. ') for line in str(error).splitlines()[1:]]
+        _refuse(path, some(faults or [first_line(error)], 1))
     for what, keys in (('Missing', missing), ('Unexpected', unexpected)):
         keys = [key for key in keys if not _FREE.search(key)]
         if keys:
-            _refuse(path, f'{what} key(s): {_some(keys, 3)}')
-
-
-def _some(names: Iterable[str], count: int) -> str:
-    names = list(names)
-    more = f' and {len(names) - count} more' if len(names) > count else ''
-    return ', '.join(name[:200] for name in names[:count]) + more
+            _refuse(path, f'{what} key(s): {some(keys)}')
 
 
 def _refuse(path: str, why: str) -> None:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
@@ -18,6 +17,7 @@ from ..datasets.wrappers import base_datasets
 from ..utils.configs import type_name
 from ..utils.errors import UserError
 from ..utils.optional import is_installed
+from ..utils.values import spread_over
 from .coco_file import check_categories, check_coco_file, read_coco_file
 from .findings import Findings, on_main_process, shortened
 
@@ -167,13 +167,9 @@ def check_boxes(
             with_boxes.append(base)
     _check_objects(with_boxes)
     for base in with_boxes:
-        for index in _spread(len(base), num_images):
+        for index in spread_over(len(base), num_images):
             _check_size(base, index, replaces_unreadable(dataset))
     return len(with_boxes)
-
-
-def _spread(total: int, number: int) -> list[int]:
-    return np.unique(np.linspace(0, total - 1, min(total, number)).astype(int)).tolist()
 
 
 def _check_objects(bases: list[BaseDataset]) -> None:
@@ -199,7 +195,7 @@ def _check_objects(bases: list[BaseDataset]) -> None:
 
 
 def _has_objects(base: BaseDataset, number: int) -> bool:
-    entries = (base.get_data_info(i) for i in _spread(len(base), number))
+    entries = (base.get_data_info(i) for i in spread_over(len(base), number))
     return any(entry['instances'] or entry.get('segments_info') for entry in entries)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from mmengine.fileio import get_text
 
 from ..utils.errors import MissingFileError, UnusableFileError, UserError, first_line
+from ..utils.values import is_number
 from .findings import Findings, shortened
 
 __all__ = ['check_categories', 'check_coco_file', 'read_coco_file']
@@ -132,7 +133,7 @@ def _cut(value: Any) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e12  # no nan either
+    return is_number(value, -1e12, 1e12)
 
 
 def _is_size(value: Any) -> bool:

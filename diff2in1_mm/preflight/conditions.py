@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import numpy as np
-
 from ..creation.describe import SourceDescriber
 from ..creation.plan import source_entry, source_indices
 from ..diffusion.conditions.prompts import TextCondition
 from ..diffusion.contract import DiffusionModel
+from ..utils.values import spread_over
 
 _AT_ONCE = 512
 _LABELS_READ = 8
@@ -34,8 +33,7 @@ def check_condition(condition: Any, diffusion: DiffusionModel, dataset: Any, lim
         return
     describe, indices = SourceDescriber(dataset, condition), source_indices(dataset)[:limit]
     if describe.wants_classes:
-        spread = np.linspace(0, len(indices) - 1, _LABELS_READ).round().astype(int)
-        indices = [indices[i] for i in np.unique(spread)]
+        indices = [indices[i] for i in spread_over(len(indices), _LABELS_READ)]
     with diffusion.text.kept():
         for start in range(0, len(indices), _AT_ONCE):
             sources = [describe(source_entry(dataset, index), index) for index in indices[start : start + _AT_ONCE]]

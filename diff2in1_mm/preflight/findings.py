@@ -2,12 +2,13 @@
 
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from mmengine.dist import broadcast_object_list, get_rank
 from mmengine.logging import print_log
 
-from ..utils.errors import UserError, did_you_mean, first_line
+from ..utils.errors import UserError, did_you_mean, first_line, some
 
 __all__ = ['CHECKS', 'Findings', 'on_main_process', 'shortened']
 
@@ -80,8 +81,5 @@ def on_main_process(look: Callable[[], Any]) -> Any:
     return verdict[0]
 
 
-def shortened(names: Iterable) -> str:
-    """The first eight of some names, and how many there are."""
-    names = list(names)
-    more = f', ... ({len(names)})' if len(names) > 8 else ''
-    return ', '.join(map(str, names[:8])) + more
+#: The first eight of some names, and how many there are beyond.
+shortened = partial(some, most=8)

@@ -14,6 +14,7 @@ from ..datasets.readable import file_exists, load_or_skip, replaces_unreadable
 from ..datasets.source_images import map_loader, transforms_of
 from ..datasets.wrappers import distinct_sources, resolve
 from ..utils.errors import MissingFileError, UserError
+from ..utils.values import spread_over
 from .findings import Findings, shortened
 from .image_headers import read_header
 
@@ -62,7 +63,7 @@ def check_labels(
         return 0
     look = _Look(ignored, findings or Findings(), replaces_unreadable(dataset))
     for number in (num_samples, _MOST):
-        for place in np.unique(np.linspace(0, len(sources) - 1, number).round().astype(int)).tolist():
+        for place in spread_over(len(sources), number):
             look.at(*resolve(dataset, sources[place])[1:])
         if not look.single_class():
             break

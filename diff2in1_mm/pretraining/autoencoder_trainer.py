@@ -13,7 +13,8 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..utils.errors import UserError
-from .batches import step_generator, to_unit_range
+from ..utils.image_values import to_unit_range
+from .batches import step_generator
 from .pipeline_files import load_vae
 
 if TYPE_CHECKING:

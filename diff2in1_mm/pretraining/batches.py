@@ -1,23 +1,10 @@
-"""Ranges of images."""
+"""Random numbers of a training step."""
 
 import torch
 from mmengine.dist import get_rank
 from mmengine.logging import MessageHub
-from torch import Tensor
 
 from ..utils.randomness import stable_seed
-
-
-def to_unit_range(images: Tensor) -> Tensor:
-    """uint8 images to [-1, 1].
-
-    Args:
-        images (Tensor): uint8, any shape.
-
-    Returns:
-        Tensor: float32 of the same shape.
-    """
-    return images.float() / 127.5 - 1
 
 
 def step_generator(seed: int, stage: str) -> torch.Generator:

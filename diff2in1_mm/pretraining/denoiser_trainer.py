@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ..diffusion.schedules import partial_noise_schedule
 from ..utils.errors import UserError
+from ..utils.image_values import to_unit_range
 from ..utils.randomness import sample_noise, seeded_generators
-from .batches import step_generator, step_noise, to_unit_range
+from .batches import step_generator, step_noise
 from .pipeline_files import load_pipeline, save_pipeline
 
 # Stable Diffusion's embedding of a text takes 236 kB, its token ids 616 bytes.

@@ -10,8 +10,10 @@ from mmengine.registry import DATASETS, HOOKS
 from mmengine.runner import Runner
 from torch import Tensor
 
+from ..utils.image_values import to_bytes
 from ..utils.models import averaged_model
 from ..utils.pictures import contact_sheet, write_picture
+from ..utils.values import spread_over
 
 
 @HOOKS.register_module()
@@ -39,8 +41,7 @@ class SampleGridHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Read the images that every grid shows."""
         dataset = DATASETS.build(self.dataset)
-        places = torch.linspace(0, len(dataset) - 1, min(self.count, len(dataset))).long()
-        images = [dataset.whole(place) for place in places.tolist()]
+        images = [dataset.whole(place) for place in spread_over(len(dataset), self.count)]
         self._images = torch.stack([image for image in images if image is not None])
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
@@ -65,8 +66,7 @@ class SampleGridHook(Hook):
 
 def to_pixels(pictures: Tensor) -> np.ndarray:
     """Pictures (N, 3, H, W) in [-1, 1] as uint8 RGB (N, H, W, 3)."""
-    pixels = pictures.detach().float().cpu().clamp(-1, 1).add(1).mul(127.5).round().byte()
-    return np.ascontiguousarray(pixels.permute(0, 2, 3, 1).numpy())
+    return np.ascontiguousarray(to_bytes(pictures.detach().float().cpu()).permute(0, 2, 3, 1).numpy())
 
 
 @HOOKS.register_module()

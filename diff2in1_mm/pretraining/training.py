@@ -30,9 +30,9 @@ from ..diffusion.loading.folder import load_tokenizer
 from ..diffusion.padding import image_stride, latent_stride
 from ..utils.configs import type_name
 from ..utils.errors import MissingFileError, UserError
+from ..utils.image_values import to_unit_range
 from ..utils.models import averaged_model
 from .autoencoder_trainer import whiten
-from .batches import to_unit_range
 from .checks import check_length
 from .pipeline_files import load_pipeline, load_vae, new_pipeline, read_configs, replace_folder, save_pipeline
 from .tokenizer import check_lengths, cut_tokenizer

@@ -24,6 +24,7 @@ from ..tasks import labeller_for
 from ..tasks.base import checked_confidence
 from ..utils.errors import UserError
 from ..utils.models import seed_of_run, unwrapped
+from ..utils.values import check_choice, check_whole
 from .pseudo_labels import BatchPass, ViewSettings
 from .state import (
     CREATION,
@@ -36,7 +37,7 @@ from .state import (
     restart_schedules,
     restart_timer,
     rounds_in,
-    steps_after,
+    update_due,
 )
 from .theta_c import ThetaC
 
@@ -123,16 +124,13 @@ class SelfImprovingHook(Hook):
         recreate_every: int | None = None,
         by_epoch: bool | None = None,
     ) -> None:
-        _at_least('warm_up', warm_up, 0)
-        _at_least('interval', interval, 1)
+        check_whole('warm_up', warm_up, 0)
+        check_whole('interval', interval)
         if recreate_every is not None:
-            _at_least('recreate_every', recreate_every, 1)
-        _one_of('interval_from', interval_from, ('stage', 'epoch'))
-        _one_of('targets', targets, ('per_iteration', 'creation'))
-        _one_of('target_mode', target_mode, ('eval', 'train'))
-        _one_of('student_view', student_view, ('same', 'feature_dropout', 'strong'))
-        _share('momentum', momentum, 0 < momentum <= 1)
-        _share('feature_dropout', feature_dropout, 0 <= feature_dropout < 1)
+            check_whole('recreate_every', recreate_every)
+        check_choice('interval_from', interval_from, ('stage', 'epoch'))
+        if not 0 < momentum <= 1:
+            raise UserError(f'momentum = {momentum} is out of range: the weight of the new value, in (0, 1]')
         checked_confidence(confidence, 0.0)
         self.warm_up, self.recreate_every, self.by_epoch = warm_up, recreate_every, by_epoch
         self.creation = None
@@ -294,7 +292,7 @@ class SelfImprovingHook(Hook):
         """Moves theta_C, and hands the figures of a measured batch to the log."""
         if self.state.stage == SELF_IMPROVING:
             assert self.theta_c is not None  # the warm-up's end made it
-            if self._update_due(runner, batch_idx):
+            if update_due(runner, batch_idx, self.interval, self.interval_from, self.state.start):
                 self.theta_c.update(unwrapped(runner), self.momentum)
             elif self.views.target_mode == 'train' and self.creation is not None:
                 self.theta_c.average_over_ranks()  # else each labels and validates another model
@@ -304,16 +302,6 @@ class SelfImprovingHook(Hook):
             for name, value in self._pass.figures.items():
                 hub.update_scalar(f'train/{name}', value.item())
             self._pass.figures = {}
-
-    def _update_due(self, runner, batch_idx: int) -> bool:
-        """Whether theta_C moves after this iteration: only where theta_E has, and every ``interval``-th time."""
-        counts = steps_after(runner.optim_wrapper)
-        if counts is None:  # gradients are being accumulated
-            return False
-        if self.interval_from == 'epoch':
-            step = runner.iter // counts - (runner.iter - batch_idx) // counts
-            return step > 0 and step % self.interval == 0
-        return (-(-(runner.iter + 1) // counts) - self.state.start // counts) % self.interval == 0
 
     def after_train_epoch(self, runner) -> None:
         """Before a checkpoint: what an epoch-based run will not draw again when it resumes."""
@@ -404,20 +392,3 @@ class SelfImprovingHook(Hook):
 def _stopping(runner) -> bool:
     """Whether training ends as soon as its loop looks, which is after this iteration or epoch."""
     return getattr(runner.train_loop, 'stop_training', False)
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise UserError(f'{name} is a whole number of at least {least}, not {value!r}.')
-
-
-def _one_of(name: str, value: str, choices: tuple) -> None:
-    if value not in choices:
-        raise UserError(f'{name} is one of {", ".join(map(repr, choices))}, not {value!r}.')
-
-
-def _share(name: str, value: float, fits: bool) -> None:
-    if not fits:
-        raise UserError(
-            f'{name}={value} is out of range: see the documentation of SelfImprovingHook for what it means.'
-        )

@@ -18,10 +18,12 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
+from ..utils.errors import UserError, some
 from ..utils.models import modes_kept, shares_features
 from ..utils.randomness import channel_dropout, seeded_generators, stable_seed
+from ..utils.values import check_choice
 from .student_views import pixel_statistics, strong_view
-from .theta_c import ThetaC, some
+from .theta_c import ThetaC
 
 __all__ = ['BatchPass', 'ViewSettings']
 
@@ -34,6 +36,13 @@ class ViewSettings:
     target_mode: str = 'eval'
     student_view: str = 'same'
     feature_dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_choice('targets', self.targets, ('per_iteration', 'creation'))
+        check_choice('target_mode', self.target_mode, ('eval', 'train'))
+        check_choice('student_view', self.student_view, ('same', 'feature_dropout', 'strong'))
+        if not 0 <= self.feature_dropout < 1:
+            raise UserError(f'feature_dropout = {self.feature_dropout} is out of range: a share of channels, in [0, 1)')
 
 
 class BatchPass:

@@ -155,17 +155,26 @@ def restart_timer(runner) -> None:
             hook._before_epoch(runner)
 
 
-def steps_after(optim_wrapper) -> int | None:
-    """Iterations that make one step of the optimizer, None after an iteration that made none.
+def update_due(runner, batch_idx: int, interval: int, interval_from: str, start: int) -> bool:
+    """Whether theta_C moves after this iteration: only where theta_E has, and every ``interval``-th time.
+
+    Of several optimizers with different ``accumulative_counts`` the one counts that steps most often.
 
     Args:
-        optim_wrapper (OptimWrapper | OptimWrapperDict): After ``update_params``. Of several with different
-            ``accumulative_counts`` the one counts that steps most often.
+        runner: After ``update_params``.
+        batch_idx (int): Of the iteration in its epoch.
+        interval (int): Steps of the optimizer from one update to the next.
+        interval_from (str): Where they are counted from: 'stage' or 'epoch'.
+        start (int): First iteration of the stage.
     """
-    wrappers = _wrappers(optim_wrapper)
-    if not any(wrapper.should_update() for wrapper in wrappers):
-        return None
-    return min(wrapper._accumulative_counts for wrapper in wrappers)
+    wrappers = _wrappers(runner.optim_wrapper)
+    if not any(wrapper.should_update() for wrapper in wrappers):  # gradients are being accumulated
+        return False
+    counts = min(wrapper._accumulative_counts for wrapper in wrappers)
+    if interval_from == 'epoch':
+        step = runner.iter // counts - (runner.iter - batch_idx) // counts
+        return step > 0 and step % interval == 0
+    return (-(-(runner.iter + 1) // counts) - start // counts) % interval == 0
 
 
 def _wrappers(optim_wrapper) -> list:

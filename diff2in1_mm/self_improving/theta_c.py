@@ -9,9 +9,9 @@ import torch.nn as nn
 from mmengine.dist import all_reduce, get_world_size
 from torch import Tensor
 
-from ..utils.errors import UserError
+from ..utils.errors import UserError, some
 
-__all__ = ['ThetaC', 'some']
+__all__ = ['ThetaC']
 
 
 class _Slot(NamedTuple):
@@ -194,8 +194,8 @@ class ThetaC:
         unexpected = sorted(set(state) - set(expected))
         if missing or unexpected:
             raise UserError(
-                f'the checkpoint does not fit the model: it lacks {some(missing)} and has '
-                f'{some(unexpected)} too many; resume with the config it was made with.'
+                f'the checkpoint does not fit the model: it lacks {some(missing) or "nothing"} and has '
+                f'{some(unexpected) or "nothing"} too many; resume with the config it was made with.'
             )
         wrong = [name for name, tensor in state.items() if tensor.shape != expected[name].shape]
         if wrong:
@@ -242,10 +242,3 @@ def _collect(model: nn.Module, also: Collection[str]) -> tuple[dict[str, _Slot],
 def _trainable(slot: _Slot) -> bool:
     tensor = slot.owner._parameters.get(slot.key)  # a module may have dropped it
     return tensor is not None and tensor.requires_grad
-
-
-def some(names: list[str]) -> str:
-    """The first three names, and how many there are beyond, for a message."""
-    if not names:
-        return 'nothing'
-    return f'{", ".join(names[:3])}{f" and {len(names) - 3} more" if len(names) > 3 else ""}'

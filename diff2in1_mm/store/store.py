@@ -31,7 +31,7 @@ from mmengine.logging import print_log
 from ..tasks import build_task
 from ..tasks.png import encode_png
 from ..utils.atomic_files import is_leftover, write_atomic, writing
-from ..utils.errors import MissingFileError, UnusableFileError, UserError
+from ..utils.errors import MissingFileError, UnusableFileError, UserError, some
 from .records import SampleRecord
 
 VERSION = 1
@@ -250,10 +250,8 @@ class SyntheticStore:
         new = [f'{id} ({damaged[id]})' for id in sorted(damaged) if id not in self.damaged]
         self._records, self._stamps, self.damaged = records, stamps, damaged
         if new and warn:
-            more = f' and {len(new) - _NAMED_AT_MOST} more' if len(new) > _NAMED_AT_MOST else ''
             print_log(
-                f'Synthetic store {self.root}: {len(new)} damaged sample(s) skipped: '
-                f'{", ".join(new[:_NAMED_AT_MOST])}{more}.',
+                f'Synthetic store {self.root}: {len(new)} damaged sample(s) skipped: {some(new, _NAMED_AT_MOST)}.',
                 'current',
                 level=30,
             )

@@ -10,6 +10,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from ..utils.errors import UserError
+from ..utils.values import is_number
 
 __all__ = ['Label', 'Labeller', 'Named', 'Task', 'checked_confidence', 'one_confidence']
 
@@ -217,7 +218,7 @@ def checked_confidence(confidence: None | float | Sequence[float], default: floa
 
 
 def _probability(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+    if not is_number(value, 0, 1):
         raise UserError(f'confidence is a probability in [0, 1], not {value!r}.')
     return float(value)
 

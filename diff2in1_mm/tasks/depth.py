@@ -14,6 +14,7 @@ from torch import Tensor
 from ..utils.errors import UserError
 from ..utils.optional import is_installed
 from ..utils.pictures import depth_picture
+from ..utils.values import check_choice
 from .base import Label, Named, Task
 from .dense import MapLabeller, first_transform, inside, inside_mask
 from .png import encode_png, read_png16
@@ -45,8 +46,7 @@ class DepthLabeller(MapLabeller):
 
     def __init__(self, model: BaseModel, confidence: float | None = None, file: str | None = None) -> None:
         super().__init__(model, confidence)
-        if file not in (None, 'png', 'npy'):
-            raise UserError(f"file of DepthLabeller is 'png' or 'npy', not {file!r}")
+        check_choice('file of DepthLabeller', file, ('png', 'npy', None))
         if file is None:
             fits = getattr(model.decode_head, 'max_depth', 0) <= MAX_PNG_DEPTH
             file = 'png' if fits else 'npy'

@@ -63,6 +63,12 @@ def first_line(error: BaseException) -> str:
     return lines[0][:200].rstrip('. ')
 
 
+def some(names: Iterable[Any], most: int = 3) -> str:
+    """The first of many names, and how many there are beyond, as part of a sentence; '' for none."""
+    names = list(map(str, names))
+    return ', '.join(names[:most]) + (f' and {len(names) - most} more' if len(names) > most else '')
+
+
 _UNWRITTEN = {
     errno.ENOSPC: 'no space left for {}: free some, then --resume',
     errno.EDQUOT: 'the disk quota is used up at {}: free some space, then --resume',

@@ -1,6 +1,17 @@
-"""Whether red and blue change places on their way to a model."""
+"""Values of images: the range that diffusion models take, and whether red and blue change places."""
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+
+
+def to_unit_range(images: Tensor) -> Tensor:
+    """Pixels of any dtype and shape, in [0, 255], to float32 in [-1, 1]."""
+    return images.float() / 127.5 - 1
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """Inverse of :func:`to_unit_range`, cut to the range: floating images to uint8 of the same shape."""
+    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
 def swaps_channels(data_preprocessor: nn.Module) -> bool:

@@ -126,7 +126,7 @@ def test_images_without_depth_are_left_out():
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match="crop of DepthErrors is one of .*not 'eigen'"):
+    with pytest.raises(ValueError, match="crop of DepthErrors must be one of .*not 'eigen'"):
         METRICS.build(dict(type='DepthErrors', crop='eigen'))
     with pytest.raises(ValueError, match='at the size of the original image'):
         depth_errors(torch.ones(1, 4, 4), torch.ones(1, 4, 5))

@@ -60,5 +60,5 @@ def test_an_interval_that_never_comes_is_refused(images, tmp_path):
         train(epochs(images, tmp_path, interval=8, interval_from='epoch'))
     with pytest.raises(ValueError, match="use 'stage'"):
         train(config(images, tmp_path, hook=dict(interval_from='epoch')))
-    with pytest.raises(ValueError, match='interval_from is one of'):
+    with pytest.raises(ValueError, match='interval_from must be one of'):
         SelfImprovingHook(warm_up=1, interval_from='start')

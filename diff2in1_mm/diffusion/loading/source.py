@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from ...utils.errors import UserError, first_line
+from ...utils.values import check_choice
 from ..padding import latent_stride
 from . import original_layout as original
 from .folder import load_tokenizer, load_whole
@@ -43,8 +44,7 @@ def load_parts(
     Raises:
         ValueError: The source is missing, incomplete or not supported; one sentence says the mend.
     """
-    if prediction_type not in (None, *PREDICTION_TYPES):
-        raise UserError(f'prediction_type must be one of {PREDICTION_TYPES}, but got {prediction_type!r}')
+    check_choice('prediction_type', prediction_type, (*PREDICTION_TYPES, None))
     check_source(source, variant)
     if revision is not None and (original.is_single_file(source) or osp.isdir(source)):
         raise UserError(

@@ -10,7 +10,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from ...utils.errors import UserError
+from ...utils.values import check_choice
 from .head_losses import check_without_kappa, cosine_and_l1, sum_losses
 from .targets import batch_size_of, depth_target, normal_target, resized
 
@@ -115,8 +115,7 @@ class IDiscHead(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        if task not in _TASKS:
-            raise UserError(f'task of IDiscHead is one of {tuple(_TASKS)}, not {task!r}')
+        check_choice('task of IDiscHead', task, _TASKS)
         self.task, self.in_index, self.max_depth = task, tuple(in_index), max_depth
         self.out_channels = self.num_classes = _TASKS[task]
         self.partition = nn.ModuleList(Partitioning(in_channels, count, iterations) for _ in in_index)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ...utils.errors import UserError
+from ...utils.values import check_choice
 
 # Beyond it the arc cosine has no usable gradient; the released code leaves such pixels out.
 _MAX_COSINE = 0.999
@@ -65,8 +65,7 @@ class NormalLoss(nn.Module):
 
     def __init__(self, kind: str = 'nll_angular', loss_weight: float = 1.0, loss_name: str = 'loss_normal') -> None:
         super().__init__()
-        if kind not in (*_OF_VECTORS, *_OF_ANGLES):
-            raise UserError(f'the loss of normals is one of {(*_OF_VECTORS, *_OF_ANGLES)}, not {kind!r}')
+        check_choice('the loss of normals', kind, (*_OF_VECTORS, *_OF_ANGLES))
         self.kind, self.loss_weight, self._loss_name = kind, loss_weight, loss_name
 
     @property
