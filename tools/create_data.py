@@ -4,8 +4,6 @@ The settings are those of the config's SelfImprovingHook (`creation`); options o
 take precedence. An interrupted run goes on with the same command, on any number of processes."""
 
 import argparse
-import contextlib
-import os
 import os.path as osp
 
 import torch
@@ -154,13 +152,9 @@ def run(cfg: Config, settings: dict, args: argparse.Namespace) -> CreationReport
     dataset = build_dataset(cfg)
     seed = args.seed if args.seed is not None else cfg.get('randomness', {}).get('seed') or 0
     rank, world_size = get_dist_info()
-    folder, name = osp.split(osp.abspath(args.out))
-    meeting = osp.join(folder, f'.{name}.creation')
-    with together(meeting):
+    with together():
         report = create(model, dataset, args.out, seed=seed, rank=rank, world_size=world_size, **settings)
     if rank == 0:
-        with contextlib.suppress(OSError):
-            os.rmdir(meeting)
         _tell(args.out, report)
     return report
 

@@ -1,7 +1,5 @@
 """The creation stage as the hook runs it: theta_C fills the store, then it is served."""
 
-import glob
-import os
 import os.path as osp
 import time
 import uuid
@@ -13,13 +11,17 @@ import torch
 from mmengine.dist import all_reduce, barrier, broadcast_object_list, get_dist_info, is_main_process
 from mmengine.model import BaseModel
 from mmengine.runner.runner import _SlicedDataset
+from torch.distributed import PrefixStore
 
 from ..store.store import SyntheticStore
+from ..utils.compat import default_store
 from ..utils.errors import UserError
 from ..utils.models import seed_of_run
 from .create import create
 
 __all__ = ['create_round', 'mixed_dataset', 'together']
+
+_LOOK_SECONDS = 0.2
 
 
 def mixed_dataset(runner) -> Any:
@@ -64,7 +66,7 @@ def create_round(runner, model: BaseModel, theta_c: Any, settings: Mapping, roun
         ``unreadable``, the number of source images that could not be read.
     """
     dataset = mixed_dataset(runner)
-    with together(osp.join(runner.work_dir, '.creation')), theta_c.applied(model):
+    with together(), theta_c.applied(model):
         skipped = torch.tensor(_create(model, dataset, settings, round, seed_of_run(runner)))
     all_reduce(skipped, 'sum')
     dataset.serve(round)
@@ -86,16 +88,14 @@ def _create(model: BaseModel, dataset: Any, settings: Mapping, round: int, seed:
 
 
 @contextmanager
-def together(folder: str, poll_seconds: float = 0.2, what: str = 'creation') -> Iterator[None]:
+def together(what: str = 'creation') -> Iterator[None]:
     """Leaves the block when all processes have, however long that takes.
 
     A collective operation would give up after the process group's timeout (30 minutes), which one
-    process's share of a creation can outlast. So each leaves a file in ``folder`` instead and looks
-    for those of the others; a process that fails leaves one too, so that nobody waits for it.
+    process's share of a creation can outlast. So each notes its end in the store through which the
+    processes met, and looks there for the others; a process that fails notes that, so that nobody waits for it.
 
     Args:
-        folder (str): On a disk that all processes share.
-        poll_seconds (float): Time between two looks.
         what (str): What the processes do, for the message of the others. Default 'creation'.
 
     Raises:
@@ -105,31 +105,18 @@ def together(folder: str, poll_seconds: float = 0.2, what: str = 'creation') -> 
     if world_size == 1:
         yield
         return
-    os.makedirs(folder, exist_ok=True)
     token = [uuid.uuid4().hex]
-    broadcast_object_list(token)  # files of a killed run must not count
-    here = osp.join(folder, f'{token[0]}-{rank}')
+    broadcast_object_list(token)  # what was noted at another time must not count
+    store = PrefixStore(token[0], default_store())
     try:
         yield
     except BaseException:
-        _touch(f'{here}.failed')
+        store.set('failed', str(rank))
         raise
-    _touch(f'{here}.done')
-    while len(glob.glob(osp.join(folder, f'{token[0]}-*.done'))) < world_size:
-        failed = glob.glob(osp.join(folder, f'{token[0]}-*.failed'))
-        if failed:
-            raise RuntimeError(
-                f'{what} failed in the process of rank '
-                f'{failed[0].rpartition("-")[2].removesuffix(".failed")}; its own '
-                'message says why.'
-            )
-        time.sleep(poll_seconds)
-    barrier()
-    if rank == 0:
-        for path in glob.glob(osp.join(folder, f'{token[0]}-*')):
-            os.remove(path)
-
-
-def _touch(path: str) -> None:
-    with open(path, 'w'):
-        pass
+    store.add('done', 1)
+    while store.add('done', 0) < world_size:
+        if store.check(['failed']):
+            rank = store.get('failed').decode()
+            raise RuntimeError(f'{what} failed in the process of rank {rank}; its own message says why.')
+        time.sleep(_LOOK_SECONDS)  # `wait` could not be interrupted from the keyboard
+    barrier()  # all have looked before one ends, who may be the keeper of the store

@@ -7,7 +7,6 @@ import hashlib
 import os
 import os.path as osp
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import torch
@@ -189,7 +188,7 @@ class DiffusionTraining:
             return
         runner = self._runner('autoencoder', self._autoencoder_section())
         runner.train()
-        with self._together():
+        with together('encoding'):
             if is_main_process():
                 vae = averaged_model(runner).vae.eval()
                 # a pretrained U-Net knows the latents as they are
@@ -215,7 +214,7 @@ class DiffusionTraining:
         """
         folder = osp.join(self.work_dir, 'denoiser', 'start')
         start = folder if self.trains_autoencoder else self.pretrained
-        with self._together():
+        with together('encoding'):
             if is_main_process():
                 if self.trains_autoencoder and not (self.resume and osp.isdir(folder)):
                     save_pipeline(self._new_pipeline(), folder)
@@ -278,16 +277,12 @@ class DiffusionTraining:
             str: The diffusers folder of the result.
         """
         out_dir = osp.join(self.work_dir, 'pipeline')
-        with self._together():
+        with together('encoding'):
             if is_main_process():
                 save_pipeline(load_pipeline(start), out_dir)
         return out_dir
 
     # ---- parts ----
-
-    def _together(self) -> AbstractContextManager:
-        """Others wait for the main process: encoding can outlast the timeout of a barrier."""
-        return together(osp.join(self.work_dir, '.stages'), what='encoding')
 
     def _runner(self, name: str, section: ConfigDict) -> Runner:
         """A Runner of one stage: its section of the config, and what all stages share."""

@@ -50,6 +50,11 @@ def import_optimizers_alone() -> None:
         optim.OPTIMIZERS.register_module(name='Adafactor', module=_adafactor)
 
 
+def default_store() -> torch.distributed.Store:
+    """Keys and values that all processes of a run see, without the time limit of collective operations."""
+    return torch.distributed.distributed_c10d._get_default_store()
+
+
 _NUMERIC_DTYPES = (
     'Bool',
     'Int8',

@@ -1,7 +1,11 @@
 import threading
+import time
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
+import torch
+from torch.distributed import HashStore
 
 from diff2in1_mm.creation import stage as creation_stage
 from diff2in1_mm.creation.stage import together
@@ -17,6 +21,8 @@ def two_ranks(monkeypatch):
     here = threading.local()
     monkeypatch.setattr(creation_stage, 'get_dist_info', lambda: (here.rank, 2))
     monkeypatch.setattr(creation_stage, 'broadcast_object_list', lambda token: token.__setitem__(0, 'token'))
+    store = HashStore()
+    monkeypatch.setattr(creation_stage, 'default_store', lambda: store)
     barrier = threading.Barrier(2)
     monkeypatch.setattr(creation_stage, 'barrier', lambda: barrier.wait(10))
 
@@ -47,41 +53,65 @@ def test_the_seed_is_that_of_all_processes(monkeypatch, differs):
     assert seed_of_run(runner) == 5
 
 
-def test_waits_for_the_slowest(two_ranks, tmp_path):
+def test_waits_for_the_slowest(two_ranks):
     order, started = [], threading.Event()
 
     def fast():
-        with together(tmp_path, poll_seconds=0.01):
+        with together():
             started.set()
         order.append('fast left')
 
     def slow():
-        with together(tmp_path, poll_seconds=0.01):
+        with together():
             started.wait(10)
             order.append('slow done')
 
     assert two_ranks(fast, slow) == [None, None]
     assert order == ['slow done', 'fast left']
-    assert not list(tmp_path.iterdir())
 
 
-def test_a_failure_ends_the_waiting(two_ranks, tmp_path):
+def test_a_failure_ends_the_waiting(two_ranks):
     def good():
-        with together(tmp_path, poll_seconds=0.01):
+        with together():
             pass
 
     def bad():
-        with together(tmp_path, poll_seconds=0.01):
+        with together():
             raise OSError('disk full')
 
     first, second = two_ranks(good, bad)
     assert 'rank 1' in str(first) and str(second) == 'disk full'
 
 
-def test_one_process_leaves_no_file(tmp_path):
-    with together(tmp_path / 'none'):
-        pass
-    assert not (tmp_path / 'none').exists()
+def _meet(rank, folder, queue):
+    """Rank 1 takes longer than the process group's timeout, and fails the second time."""
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{folder}/meeting', rank=rank, world_size=2, timeout=timedelta(seconds=4)
+    )
+    with together():
+        time.sleep(6 * rank)
+    queue.put((rank, time.time(), ''))
+    try:
+        with together('the second creation'):
+            if rank:
+                raise OSError('disk full')
+    except (OSError, RuntimeError) as error:
+        queue.put((rank, time.time(), str(error)))
+
+
+def test_processes_wait_longer_than_the_timeout_of_their_group(tmp_path):
+    context = torch.multiprocessing.get_context('fork')  # without importing all again
+    queue = context.Queue()
+    workers = [context.Process(target=_meet, args=(rank, tmp_path, queue)) for rank in (0, 1)]
+    for worker in workers:
+        worker.start()
+    said = [queue.get(timeout=300) for _ in range(4)]
+    for worker in workers:
+        worker.join(60)
+    left = [at for _, at, error in said if not error]
+    assert len(left) == 2 and abs(left[0] - left[1]) < 3
+    errors = {rank: error for rank, _, error in said if error}
+    assert errors[1] == 'disk full' and 'the second creation failed in the process of rank 1' in errors[0]
 
 
 @pytest.mark.usefixtures('tiny_create')
