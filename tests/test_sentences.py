@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from mmengine.registry import DATASETS, HOOKS, MODELS, Registry
+from mmengine.registry import DATASETS, HOOKS, MODELS, DefaultScope, Registry
 
 import diff2in1_mm
 from diff2in1_mm.creation.settings import CreationSettings
@@ -114,13 +114,23 @@ def test_options_that_a_base_class_takes():
     assert has_no_option(Derived, 'secnd').endswith("has no option 'secnd'; did you mean 'second'?")
 
 
-def test_types_of_a_library_that_the_config_does_not_name(capsys):
-    root = Registry('main', scope='root')
-    Registry('main', scope='mmother', parent=root).register_module(name='Head', module=dict)
-    assert said(capsys, build(root, type='Head')) == (
-        "tool.py: the type 'Head' is one of mmother, which the config does not name: set "
-        "default_scope = 'mmother', or write 'mmother.Head'\n"
+def test_types_of_a_library_that_the_config_does_not_name(capsys, monkeypatch):
+    monkeypatch.setattr(MODELS, '_children', dict(MODELS.children))
+    Registry('model', scope='mmother', parent=MODELS).register_module(name='OddHead', module=dict)
+    assert said(capsys, build(type='OddHead')) == (
+        "tool.py: the type 'OddHead' is one of mmother, which the config does not name: set "
+        "default_scope = 'mmother', or write 'mmother.OddHead'\n"
     )
+
+
+def test_options_that_go_to_a_class_of_a_library(capsys):
+    """Of the class that refuses it, here one that a class of ours is made from."""
+    pytest.importorskip('mmseg')
+    from mmseg.registry import DATASETS as SEGMENTATION
+
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        line = said(capsys, build(SEGMENTATION, type='NYUNormalsDataset', data_prefx={}))
+    assert line == "tool.py: BaseSegDataset has no option 'data_prefx'; did you mean 'data_prefix'?\n"
 
 
 def wrong_call_of_ours():

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from mmengine.logging import print_log
+from tqdm import tqdm
 
 from ..utils.errors import first_line
 
@@ -60,37 +61,23 @@ class Progress:
     def __init__(self, total: int, shown: bool = True) -> None:
         self.total, self.done, self.shown = total, 0, shown
         self._start = self._told = time.monotonic()
-        self._bar: Any = None  # of rich, on a terminal
+        self._bar = tqdm(total=total, desc='Creating samples', disable=not shown or not sys.stderr.isatty())
 
     def __enter__(self) -> 'Progress':
-        if self.shown and sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import MofNCompleteColumn, Progress as Bar, TimeRemainingColumn
-
-            self._bar = Bar(
-                *Bar.get_default_columns()[:2],
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-            )
-            self._bar.start()
-            self._task = self._bar.add_task('Creating samples', total=self.total)
         return self
 
     def advance(self, steps: int) -> None:
         """``steps`` more are done."""
         self.done += steps
+        self._bar.update(steps)
         now = time.monotonic()
-        if self._bar is not None:
-            self._bar.advance(self._task, steps)
-        elif self.shown and now - self._told >= _LOG_SECONDS and self.done < self.total:
+        if self.shown and self._bar.disable and now - self._told >= _LOG_SECONDS and self.done < self.total:
             left = (now - self._start) / self.done * (self.total - self.done)
             print_log(f'Created {self.done} of {self.total} samples, about {duration(left)} left.', 'current')
             self._told = now
 
     def __exit__(self, *error) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        self._bar.close()
 
 
 def duration(seconds: float) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.registry import DATASETS
 
 from ..utils.errors import MissingFileError, UserError
+from .wrappers import leaves
 
 _IMAGE_KEYS = ('img_path', 'img')
 
@@ -50,17 +51,18 @@ def check_folders(cfg: Any) -> None:
         FileNotFoundError: Names the folder or file, and the option to correct.
         ValueError: The class names are one text.
     """
+    for leaf in leaves(cfg):
+        if isinstance(leaf, dict):
+            _check_folders_of(leaf)
+
+
+def _check_folders_of(cfg: dict) -> None:
     _check_class_names(cfg)
-    for member in cfg.get('datasets', []):
-        if isinstance(member, dict):
-            check_folders(member)
-    if isinstance(cfg.get('dataset'), dict):
-        check_folders(cfg['dataset'])
     if hasattr(_class(cfg), 'prepare'):  # a data set that makes its files
         _class(cfg).prepare(cfg)
         return
     backend = (cfg.get('backend_args') or {}).get('backend', 'local')
-    if 'datasets' in cfg or 'dataset' in cfg or backend != 'local':
+    if backend != 'local':
         return
     root = cfg.get('data_root') or ''
     if '://' in root:

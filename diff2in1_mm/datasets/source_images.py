@@ -10,7 +10,7 @@ from mmengine.fileio import get
 from mmengine.registry import TRANSFORMS
 
 from ..utils.errors import UnfitError, UnusableFileError
-from .wrappers import resolve
+from .wrappers import leaves, resolve
 
 # Libraries whose transforms after loading change images at random or for the batch.
 _STOCK = ('mmcv', 'mmengine', 'mmseg', 'mmdet', 'mmpretrain', 'diff2in1_mm')
@@ -118,18 +118,11 @@ def transforms_of(dataset: Any, index: int | None = None) -> list[Any]:
 
 
 def member_of(dataset: Any, index: int | None = None) -> Any:
-    """The data set inside all wrappers that loads a sample; None: :func:`innermost`."""
+    """The data set inside all wrappers that loads a sample; None: the first of them."""
     if index is None:
-        return innermost(dataset)
+        return next(leaves(dataset))
     dataset = dataset.real if hasattr(dataset, 'source_info') else dataset
     try:
         return resolve(dataset, index).base
     except UnfitError:  # a wrapper of somebody else, who must see to it that its parts are alike
-        return innermost(dataset)
-
-
-def innermost(dataset: Any) -> Any:
-    """The data set inside all wrappers; the first where there are several."""
-    while hasattr(dataset, 'dataset') or hasattr(dataset, 'datasets'):
-        dataset = dataset.dataset if hasattr(dataset, 'dataset') else dataset.datasets[0]
-    return dataset
+        return next(leaves(dataset))

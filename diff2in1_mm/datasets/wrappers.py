@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 from mmengine.dataset import BaseDataset
@@ -93,12 +94,17 @@ def distinct_sources(dataset: Any) -> list[int]:
     return indices
 
 
-def base_datasets(dataset: Any) -> Iterator[BaseDataset]:
-    """The data sets inside all wrappers."""
-    if isinstance(dataset, BaseDataset):
+def leaves(dataset: Any) -> Iterator[Any]:
+    """What lies inside all wrappers, of whatever kind: data sets, or their configs where they are not built yet."""
+    get = dataset.get if isinstance(dataset, dict) else partial(getattr, dataset)
+    held = get('datasets', None) or [get('dataset', None)]
+    if held == [None]:
         yield dataset
-    elif hasattr(dataset, 'datasets'):
-        for member in dataset.datasets:
-            yield from base_datasets(member)
-    elif hasattr(dataset, 'dataset'):
-        yield from base_datasets(dataset.dataset)
+    else:
+        for member in held:
+            yield from leaves(member)
+
+
+def base_datasets(dataset: Any) -> Iterator[BaseDataset]:
+    """The data sets of MMEngine's kind inside all wrappers."""
+    return (leaf for leaf in leaves(dataset) if isinstance(leaf, BaseDataset))

@@ -3,7 +3,6 @@
 import copy
 import logging
 import os
-from collections.abc import Iterator
 from typing import Any
 
 from mmengine.config import Config
@@ -13,7 +12,7 @@ from mmengine.registry import DATASETS
 
 from ..datasets.readable import file_exists, load_or_skip, replaces_unreadable
 from ..datasets.source_images import transforms_of
-from ..datasets.wrappers import base_datasets
+from ..datasets.wrappers import base_datasets, leaves
 from ..utils.configs import type_name
 from ..utils.errors import UserError
 from ..utils.optional import is_installed
@@ -50,24 +49,13 @@ def _check_files(cfg: Config, part: str) -> None:
     metrics = [m for m in metrics if isinstance(m, dict) and type_name(m) == 'CocoMetric'] if part != 'train' else []
     masks = any('segm' in (m.get('metric') or 'bbox') for m in metrics)
     loader = cfg.get(f'{part}_dataloader') or {}
-    for config in _leaves(loader.get('dataset')):
-        base = _unread(config)
+    for config in leaves(loader.get('dataset')):
+        base = _unread(config) if isinstance(config, dict) else None
         if base is None:
             continue
         _check_file(base, findings, masks, bool(metrics))
         for metric in metrics:
             _check_file(base, findings, masks, True, metric.get('ann_file'))
-
-
-def _leaves(config: Any) -> Iterator[dict]:
-    """Configs of the data sets inside all wrappers."""
-    if isinstance(config, (list, tuple)):
-        for member in config:
-            yield from _leaves(member)
-    elif isinstance(config, dict) and ('dataset' in config or 'datasets' in config):
-        yield from _leaves(config.get('dataset', config.get('datasets')))
-    elif isinstance(config, dict):
-        yield config
 
 
 def _unread(config: dict) -> BaseDataset | None:

@@ -26,21 +26,10 @@ __all__ = [
     'warn_if_nothing_to_resume',
 ]
 
-#: What a config of this tool says outside the two stages.
-TOP_LEVEL = (
-    'data_root',
-    'images',
-    'rooms',
-    'pretrained',
-    'train_autoencoder',
-    'train_denoiser',
-    'keep_latents',
-    'mirror',
-    'truncate_captions',
-    'encode_batch_size',
-    'autoencoder',
-    'denoiser',
-    'work_dir',
+#: What a config need not say.
+DEFAULTS = dict(data_root='', truncate_captions=False, mirror=False, keep_latents=True, encode_batch_size=8)
+#: What both runners take from the top level of the config.
+SHARED = (
     'default_scope',
     'env_cfg',
     'log_processor',
@@ -51,6 +40,12 @@ TOP_LEVEL = (
     'visualizer',
     'custom_imports',
     'model_wrapper_cfg',
+)
+#: What a config of this tool says outside the two stages.
+TOP_LEVEL = (
+    *DEFAULTS,
+    *('images', 'rooms', 'pretrained', 'train_autoencoder', 'train_denoiser', 'autoencoder', 'denoiser', 'work_dir'),
+    *SHARED,
 )
 # Of a denoiser that begins untrained.
 _PARTS = ('unet', 'text_encoder', 'scheduler')

@@ -32,28 +32,12 @@ from ..utils.errors import MissingFileError, UserError
 from ..utils.image_values import to_unit_range
 from ..utils.models import averaged_model
 from .autoencoder_trainer import whiten
-from .checks import check_length
+from .checks import DEFAULTS, SHARED, check_length
 from .pipeline_files import load_pipeline, load_vae, new_pipeline, read_configs, replace_folder, save_pipeline
 from .tokenizer import check_lengths, cut_tokenizer
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, StableDiffusionPipeline
-
-# What a config need not say.
-_DEFAULTS = dict(data_root='', truncate_captions=False, mirror=False, keep_latents=True, encode_batch_size=8)
-# What both runners take from the top level of the config.
-_SHARED = (
-    'default_scope',
-    'env_cfg',
-    'log_processor',
-    'log_level',
-    'launcher',
-    'randomness',
-    'default_hooks',
-    'visualizer',
-    'custom_imports',
-    'model_wrapper_cfg',
-)
 
 
 class DiffusionTraining:
@@ -286,7 +270,7 @@ class DiffusionTraining:
 
     def _runner(self, name: str, section: ConfigDict) -> Runner:
         """A Runner of one stage: its section of the config, and what all stages share."""
-        cfg = Config({key: copy.deepcopy(self.cfg[key]) for key in _SHARED if key in self.cfg})
+        cfg = Config({key: copy.deepcopy(self.cfg[key]) for key in SHARED if key in self.cfg})
         cfg.merge_from_dict({'work_dir': osp.join(self.work_dir, name), 'resume': self.resume})
         for key, value in section.items():
             cfg[key] = value
@@ -345,7 +329,7 @@ class DiffusionTraining:
 
 def _filled_in(cfg: Config) -> Config:
     """The config with what it need not say."""
-    for key, value in _DEFAULTS.items():
+    for key, value in DEFAULTS.items():
         cfg.setdefault(key, value)
     # None would be another number in each run, and a resumed one needs those of the one before
     cfg.merge_from_dict({'randomness.seed': cfg.get('randomness', {}).get('seed') or 0})

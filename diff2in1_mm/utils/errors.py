@@ -3,14 +3,11 @@
 import difflib
 import errno
 import inspect
-import os.path as osp
 import re
 import sys
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 _NAME = __package__.partition('.')[0]
@@ -23,6 +20,8 @@ _LACKING = re.compile(
     r'(?P<owner>\w+)\.__init__\(\) missing \d+ required [\w-]+ arguments?: '
     r'(?P<options>.+)'
 )
+# What MMEngine says of a type that it does not find.
+_NO_TYPE = re.compile(r'(?P<kind>[\w.]+) is not in the \w+::(?P<registry>[\w ]+) registry')
 
 
 class UserError(ValueError):
@@ -150,66 +149,54 @@ def misspellings_named() -> Iterator[None]:
 
 
 def _misspelt(error: BaseException) -> str | None:
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    if isinstance(error, KeyError):
-        return _unknown_type(frames[-1])
-    lacking = _LACKING.search(str(error))
-    if lacking:
-        called = _called(frames[-1], lacking['owner'])
-        return called and f'{called.__name__} needs the option {lacking["options"]}: set it'
-    found = _UNKNOWN.search(str(error))
-    called = found and _called(frames[-1], found['owner'] or found['call'])
-    if called is None:
-        return None
-    if not found['owner'] or found['call'] == '__init__':
-        return has_no_option(called, found['option'])
+    lacking, unknown, no_type = (said.search(str(error)) for said in (_LACKING, _UNKNOWN, _NO_TYPE))
+    if no_type:
+        return _unknown_type(**no_type.groupdict())
+    if lacking and _of_ours(lacking['owner']):
+        return f'{lacking["owner"]} needs the option {lacking["options"]}: set it'
+    called = unknown and _of_ours(unknown['owner'] or unknown['call'])
+    if called is None or not unknown['owner'] or unknown['call'] == '__init__':
+        return called and has_no_option(called, unknown['option'])
     # constructors of other names; a method that is called wrongly is a bug
-    method = getattr(called, found['call'], None)
-    if inspect.ismethod(method):
-        return has_no_option(method, found['option'], called.__name__)
+    method = getattr(called, unknown['call'], None)
+    return has_no_option(method, unknown['option'], called.__name__) if inspect.ismethod(method) else None
+
+
+def _of_ours(name: str) -> Any | None:
+    """A class or function of this package by its name, or a class of OpenMMLab that one of ours is made from."""
+    ours = [module for path, module in sys.modules.items() if path.partition('.')[0] == _NAME]
+    for known in [known for module in ours for known in vars(module).values() if _home(known) == _NAME]:
+        for kind in getattr(known, '__mro__', [known]):
+            if getattr(kind, '__name__', '') == name and _home(kind) in (_NAME, 'mmengine', 'mmcv', 'mmseg', 'mmdet'):
+                return kind
     return None
 
 
-def _called(frame: FrameType, name: str) -> Any | None:
-    """What a frame has just called by this name, if it is ours: a class, or one of a base."""
-    within = frame.f_locals
-    for known in (
-        within.get('obj_cls'),
-        type(within.get('self')),
-        within.get('cls'),
-        frame.f_globals.get(name),
-    ):  # MMEngine's registries, a subclass, a plain call
-        names = [base.__name__ for base in getattr(known, '__mro__', ())]
-        if getattr(known, '__module__', '').partition('.')[0] == _NAME and name in (
-            *names,
-            getattr(known, '__name__', None),
-        ):
-            return known
-    return None
+def _home(known: Any) -> str:
+    return str(getattr(known, '__module__', '')).partition('.')[0]
 
 
-def _unknown_type(frame: FrameType) -> str | None:
-    """The sentence about a ``type`` that MMEngine's builder did not find in its registry."""
-    kind, registry = frame.f_locals.get('obj_type'), frame.f_locals.get('registry')
-    if not _in_registries(frame.f_code.co_filename) or not isinstance(kind, str):
-        return None
-    while registry.parent is not None:
-        registry = registry.parent
-    known = set(registry.module_dict)
-    for scope, child in registry.children.items():
-        if kind in child.module_dict:
-            return (
-                f'the type {kind!r} is one of {scope}, which the config does not name: set '
-                f'default_scope = {scope!r}, or write {f"{scope}.{kind}"!r}'
-            )
-        known.update(child.module_dict)
+def _unknown_type(kind: str, registry: str) -> str:
+    """The sentence about a ``type`` that MMEngine's builder did not find."""
+    import mmengine.registry
+
+    known: set[str] = set()
+    for root in vars(mmengine.registry).values():
+        if not isinstance(root, mmengine.registry.Registry) or root.name != registry:
+            continue
+        known.update(root.module_dict)
+        for scope, child in root.children.items():
+            if kind in child.module_dict:
+                return (
+                    f'the type {kind!r} is one of {scope}, which the config does not name: set '
+                    f'default_scope = {scope!r}, or write {f"{scope}.{kind}"!r}'
+                )
+            known.update(child.module_dict)
     near = difflib.get_close_matches(kind.rpartition('.')[2], sorted(known), n=1)
-    mend = (
-        f'did you mean {near[0]!r}?'
-        if near
-        else ('correct it, or name the module of a class of your own in custom_imports')
+    mend = 'correct it, or name the module of a class of your own in custom_imports'
+    return f'there is no type {kind!r} in the registry {registry!r}; ' + (
+        f'did you mean {near[0]!r}?' if near else mend
     )
-    return f'there is no type {kind!r} in the registry {registry.name!r}; {mend}'
 
 
 @contextmanager
@@ -253,7 +240,3 @@ def _innermost(error: BaseException | None) -> UserError | None:
         repeated = handled is not None and str(handled) and str(handled) in str(error)
         error = error.__cause__ or (handled if repeated else None)
     return found
-
-
-def _in_registries(filename: str) -> bool:
-    return f'{osp.sep}mmengine{osp.sep}registry{osp.sep}' in filename

@@ -188,9 +188,10 @@ def clip_tokenizer(max_length: int = 77, pad_token: str = '<|endoftext|>'):
         ImportError: MMSegmentation is not installed.
     """
     from transformers import CLIPTokenizer
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
 
     merges = [tuple(line.split()) for line in _bpe_lines()]
-    letters = list(_byte_letters())
+    letters = list(bytes_to_unicode().values())
     vocabulary = letters + [letter + '</w>' for letter in letters]
     vocabulary += [''.join(pair) for pair in merges] + ['<|startoftext|>', '<|endoftext|>']
     tokenizer = CLIPTokenizer(
@@ -216,10 +217,3 @@ def _bpe_lines() -> list[str]:
     # The first line is a header; CLIP uses the first 48894 merges: 49408 tokens less 512 letters
     # and two markers.
     return lines[1 : 49152 - 256 - 2 + 1]
-
-
-def _byte_letters():
-    """The 256 printable stand-ins for bytes of byte-level BPE, in vocabulary order."""
-    printable = [*range(ord('!'), ord('~') + 1), *range(ord('¡'), ord('¬') + 1), *range(ord('®'), ord('ÿ') + 1)]
-    yield from (chr(byte) for byte in printable)
-    yield from (chr(256 + i) for i in range(256 - len(printable)))
