@@ -96,5 +96,5 @@ def test_impossible_strengths_are_named(T, steps, words):
 
 
 def test_unknown_solvers_are_named():
-    with pytest.raises(ValueError, match="must be one of .* but got 'euler'"):
+    with pytest.raises(ValueError, match="must be one of .*, not 'euler'"):
         partial_noise_schedule(CONFIG, 400, 10, 'euler')

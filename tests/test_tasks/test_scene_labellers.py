@@ -132,7 +132,7 @@ class TestDepth:
         assert DepthLabeller(Model(max_depth=reach), file=file).task == task
 
     def test_bad_options(self):
-        with pytest.raises(ValueError, match="'png' or 'npy', not 'tif'"):
+        with pytest.raises(ValueError, match="must be one of .*'npy'.*, not 'tif'"):
             DepthLabeller(Model(), file='tif')
         with pytest.raises(ValueError, match='leave confidence out'):
             DepthLabeller(Model(), 0.9)
