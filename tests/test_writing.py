@@ -18,6 +18,8 @@ from diff2in1_mm.utils.atomic_files import write_atomic
 from diff2in1_mm.utils.errors import UserError, told_in_a_sentence
 from diff2in1_mm.utils.pictures import write_picture
 
+from .hostile_files import Code
+
 SAID = [
     (errno.ENOSPC, 'no space left for {}: free some, then --resume'),
     (errno.EDQUOT, 'the disk quota is used up at {}: free'),
@@ -110,16 +112,11 @@ class Remote(LocalBackend):
 register_backend('remote_of_tests', Remote, force=True, prefixes='toremote')
 
 
-class Code:
-    def __reduce__(self):
-        return os.mkdir, (f'{Remote.folder}/was_run',)
-
-
 def test_remote_checkpoints_are_data_only(tmp_path, monkeypatch):
     monkeypatch.setattr(Remote, 'folder', str(tmp_path))
     torch.save(dict(state_dict=dict(a=torch.ones(2))), tmp_path / 'good.pth')
     assert read_checkpoint('toremote://good.pth')['state_dict']['a'].sum() == 2
-    torch.save(dict(state_dict={}, x=Code()), tmp_path / 'bad.pth')
+    torch.save(dict(state_dict={}, x=Code(tmp_path)), tmp_path / 'bad.pth')
     monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '0')
     with pytest.raises(UserError, match='toremote://bad.pth .*could run code'):
         read_checkpoint('toremote://bad.pth')

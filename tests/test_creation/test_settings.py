@@ -1,8 +1,5 @@
 """Settings of the creation that name a generator of one's own."""
 
-import hashlib
-import json
-
 import pytest
 import torch
 from mmengine.registry import DATASETS, MODELS, init_default_scope
@@ -13,7 +10,6 @@ from diff2in1_mm.creation.settings import CreationSettings
 from diff2in1_mm.diffusion.conditions.prompts import Prompt
 from diff2in1_mm.store.store import StoreMismatch, SyntheticStore
 
-from ..small_models import write_json
 from ..tiny_segmentation import build_model, dataset_config, make_images
 
 
@@ -83,32 +79,6 @@ def test_a_config_of_the_new_style_names_classes(tmp_path, pipeline_folder):
     assert create(model, dataset, tmp_path / 's', limit=2, **settings, **names).present == 1
     found = SyntheticStore(tmp_path / 's').settings
     assert (found['generator'], found['condition']['type']) == ('PartialNoiseGenerator', 'Prompt')
-
-
-def test_a_store_knows_schedule_and_captions(tmp_path, pipeline_folder):
-    """What was made before they were corrected is not taken for what would be made now."""
-    init_default_scope('mmseg')
-    make_images(tmp_path / 'data')
-    dataset = DATASETS.build(dataset_config(tmp_path / 'data'))
-    path = write_json(tmp_path / 'c.json', {f'{i}.png': 'a street' for i in range(7)})
-    settings = dict(seed=0, T=300, steps=1, condition=dict(type='Captions', path=path))
-    model = build_model(pipeline_folder)
-    create(model, dataset, tmp_path / 's', limit=1, **settings)
-    other = build_model(pipeline_folder)
-    other.backbone.diffusion.schedule['prediction_type'] = 'v_prediction'
-    with pytest.raises(StoreMismatch, match='schedule: there .*epsilon.*, here .*v_prediction'):
-        create(other, dataset, tmp_path / 's', **settings)
-    write_json(tmp_path / 'c.json', {f'{i}.png': 'a tree' for i in range(7)})
-    with pytest.raises(StoreMismatch, match='condition_content'):
-        create(model, dataset, tmp_path / 's', **settings)
-    # a store of before they were noted is continued
-    found = json.loads((tmp_path / 's/store.json').read_text())
-    for name in ('schedule', 'condition_content'):
-        found['settings'].pop(name)
-    text = json.dumps(found['settings'], sort_keys=True)
-    found['fingerprint'] = hashlib.sha256(text.encode()).hexdigest()
-    write_json(tmp_path / 's/store.json', found)
-    assert create(model, dataset, tmp_path / 's', limit=2, **settings).present == 1
 
 
 def test_more_copies_than_ids_have_room_for():

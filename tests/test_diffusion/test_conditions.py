@@ -10,7 +10,9 @@ from diff2in1_mm.diffusion.conditions.class_names import ClassNames
 from diff2in1_mm.diffusion.conditions.precomputed import PrecomputedEmbeddings
 from diff2in1_mm.diffusion.conditions.prompts import Captions, ComposedCaption, OwnCaption, Prompt
 from diff2in1_mm.diffusion.conditions.source import Source
+from diff2in1_mm.utils.errors import UserError
 
+from ..hostile_files import Code
 from ..small_models import assert_same, write_json
 
 SOURCES = [Source('data/train/a.jpg', ('road', 'car', 'sign_symbol')), Source('data/train/b.png')]
@@ -154,6 +156,14 @@ def test_unusable_embeddings_are_named(tmp_path):
     torch.save(torch.zeros(2, 3), tmp_path / 'pickle.pth')
     with pytest.raises(ValueError, match='where .safetensors or .npy is expected'):
         PrecomputedEmbeddings(str(tmp_path / 'pickle.pth'))
+    np.save(tmp_path / 'code.npy', np.array([[Code(tmp_path)]]))
+    with pytest.raises(UserError, match='code.npy is no readable array of numbers .*save it'):
+        PrecomputedEmbeddings(str(tmp_path / 'code.npy'))
+    assert not (tmp_path / 'was_run').exists()
+    for kind in ('npy', 'safetensors'):
+        (tmp_path / f'damaged.{kind}').write_bytes(b'damaged file')
+        with pytest.raises(UserError, match=f'damaged.{kind} is no readable array of numbers'):
+            PrecomputedEmbeddings(str(tmp_path / f'damaged.{kind}'))
     np.save(tmp_path / 'flat.npy', np.zeros(5))
     with pytest.raises(ValueError, match=r'arrays of one shape \(tokens, channels\)'):
         PrecomputedEmbeddings(str(tmp_path / 'flat.npy'))

@@ -95,6 +95,9 @@ class TestRun:
         test = Runner.from_cfg(config(images, tmp_path / 'test', mix=False, load_from=str(tmp_path / 'iter_10.pth')))
         summary = json.loads((tmp_path / 'summary.json').read_text())
         assert test.test() == pytest.approx(summary['stages']['self_improving'])
+        # so does the run itself, which goes on with theta_E
+        assert runner.test() == pytest.approx(summary['stages']['self_improving'])
+        assert same(theta_e, runner.model.state_dict())
 
     def test_warm_up_checkpoint_is_the_model(self, images, tmp_path):
         train(config(images, tmp_path, iters=6, hook=dict(warm_up=4)))

@@ -141,6 +141,8 @@ def test_continuing_and_refusing(store):
     changed = {**PURPOSE, 'fingerprint': 'xyz', 'settings': {'T': 600}}
     with pytest.raises(StoreMismatch, match='T: there 400, here 600.*another folder'):
         SyntheticStore.prepare(store.root, **changed)
+    with pytest.raises(StoreMismatch, match='classes: there'):  # even if the caller's fingerprint does not know them
+        SyntheticStore.prepare(store.root, **{**PURPOSE, 'classes': PURPOSE['classes'][::-1]})
 
 
 def test_empty_store_is_taken_over(store):
@@ -169,6 +171,8 @@ def test_folders_that_are_no_store(tmp_path):
 def test_made_for_something_else(store):
     with pytest.raises(StoreMismatch, match="'tree'.*'person'"):
         SyntheticStore(store.root, classes=('person',))
+    with pytest.raises(StoreMismatch, match='classes'):  # label values would mean other things
+        SyntheticStore(store.root, classes=PURPOSE['classes'][::-1])
     with pytest.raises(StoreMismatch, match='depth is wanted'):
         SyntheticStore(store.root, task='depth')
     with pytest.raises(ValueError, match="'poses'.*knows depth, .*, segmentation"):

@@ -67,6 +67,14 @@ class TestSegmentation:
         assert figures['ignored'] == pytest.approx(48 / (24 + 64))
         assert SegmentationLabeller(segmentor()).assign(samples, [sure, unsure])['ignored'] == 0
 
+    def test_a_pixel_exactly_at_the_threshold_is_sure(self):
+        labeller, found, target = SegmentationLabeller(segmentor(), confidence=0.5), prediction(1, 0.5), sample()
+        found.confidence[0] = torch.nextafter(torch.tensor(0.5), torch.tensor(0.0))
+        assert labeller.assign([target], [found])['ignored'] == pytest.approx(1 / 8)
+        (label,) = labeller.labels([found], (8, 8), [{}])
+        for labels in (target.gt_sem_seg.data[0].numpy(), label.annotation):
+            assert (labels[0] == 255).all() and (labels[1:] == 1).all()
+
     def test_binary_head(self):
         model = segmentor(
             num_classes=2, out_channels=1, threshold=0.3, loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=True)
@@ -177,6 +185,14 @@ class TestDetection:
         labeller = DetectionLabeller(nn.Module(), confidence=[0.9, 0.5])
         (label,) = labeller.labels([boxes([0, 0, 9, 9, 0.6, 0], [0, 0, 9, 9, 0.6, 1])], (9, 9), [{}])
         assert label.annotation.labels.tolist() == [1]
+
+    def test_boxes_exactly_at_a_threshold_reach_it(self):
+        model = nn.Module()
+        model.assigner = SimpleNamespace(ignore_iof_thr=0.5)
+        found = boxes(*([20.0 * i, 0, 20 * i + 9, 9, score, 0] for i, score in enumerate([0.75, 0.74, 0.25, 0.24])))
+        (label,) = DetectionLabeller(model, confidence=0.75, ignore_from=0.25).labels([found], (9, 90), [{}])
+        assert label.annotation.scores.tolist() == pytest.approx([0.75, 0.74, 0.25])
+        assert label.annotation.ignored.tolist() == [False, True, True]
 
     def test_unsure_boxes_are_ignored_where_the_detector_can(self):
         model = nn.Module()

@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as hnp
 from diff2in1_mm.tasks import build_task
 from diff2in1_mm.tasks.normals import decode_normals, encode_normals
 
+from ..hostile_files import Code
 from .test_instances_files import record
 
 NORMALS, DEPTH, ARRAY = (build_task(task) for task in ('normals', 'depth', 'depth_npy'))
@@ -101,6 +102,13 @@ def test_damaged_files(codec, tmp_path):
         path.write_bytes(content)
         with pytest.raises(ValueError):
             codec.decode(path)
+
+
+def test_a_pickle_in_an_array_file_is_refused(tmp_path):
+    np.save(tmp_path / 'a.npy', np.array([[Code(tmp_path)]]))
+    with pytest.raises(ValueError, match='allow_pickle=False'):
+        ARRAY.decode(tmp_path / 'a.npy')
+    assert not (tmp_path / 'was_run').exists()
 
 
 def test_eight_bits_are_no_file_of_a_store(tmp_path):

@@ -66,6 +66,12 @@ class TestNormals:
         assert torch.equal((samples[0].gt_normal_map.data == 0).all(0)[:, :5], inside)
         assert figures['ignored'] == inside.float().mean() == labeller.ignored(samples)
 
+    def test_an_error_exactly_at_the_bound_is_not_ignored(self):
+        at = expected_angular_error(normals(0, 3.0)[3, 0, 0]).item()
+        for bound, ignored in ((at, 0), (np.nextafter(np.float32(at), np.float32(0)).item(), 1)):
+            labeller = NormalsLabeller(Model(), max_error=bound)
+            assert labeller.assign([sample()], [normals(0, 3.0)])['ignored'] == ignored
+
     def test_weights_fall_with_the_expected_error(self):
         labeller, samples = NormalsLabeller(Model(), weigh=True, max_error=60.0), [sample()]
         prediction = normals()

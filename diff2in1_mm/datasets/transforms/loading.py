@@ -132,7 +132,7 @@ class LoadDepth(BaseTransform):
         if path.endswith('.npy'):
             try:
                 values = np.load(io.BytesIO(get(path, self.backend_args)), allow_pickle=False)
-            except ValueError as error:
+            except (EOFError, ValueError) as error:
                 raise UnusableFileError(f'{path} cannot be read as an array') from error
         else:
             values = read_picture(path, self.backend_args)

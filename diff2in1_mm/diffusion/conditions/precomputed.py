@@ -6,10 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from mmengine.registry import MODELS
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ...utils.errors import UserError
+from ...utils.errors import UserError, first_line
 from ..condition import Condition
 from .path_table import PathTable
 from .source import Source
@@ -63,15 +64,18 @@ class PrecomputedEmbeddings:
 def _read_embeddings(path: str) -> dict[str, Tensor]:
     if not osp.isfile(path):
         raise UserError(f'the embeddings {path!r} do not exist: give a .safetensors or .npy file')
-    if path.endswith('.npy'):
-        arrays = {'': torch.from_numpy(np.load(path, allow_pickle=False))}
-    elif path.endswith('.safetensors'):
-        arrays = load_file(path)
-    else:
+    if not path.endswith(('.npy', '.safetensors')):
         raise UserError(
             f'{path} is a pickle or of an unknown kind where .safetensors or .npy is '
             'expected: save the embeddings with safetensors'
         )
+    try:
+        if path.endswith('.npy'):
+            arrays = {'': torch.from_numpy(np.load(path, allow_pickle=False))}
+        else:
+            arrays = load_file(path)
+    except (EOFError, SafetensorError, TypeError, ValueError) as error:
+        raise UserError(f'{path} is no readable array of numbers ({first_line(error)}): save it again') from error
     arrays = {name: array[0] if array.ndim == 3 and len(array) == 1 else array for name, array in arrays.items()}
     wrong = {name: tuple(array.shape) for name, array in arrays.items() if array.ndim != 2}
     if wrong or len({array.shape for array in arrays.values()}) != 1:

@@ -8,6 +8,7 @@ from mmengine.registry import MODELS, TRANSFORMS, init_default_scope
 
 pytest.importorskip('mmseg')
 
+from ...hostile_files import Code  # noqa: E402
 from .scenes import SIZE, median_error, write_scene  # noqa: E402
 
 LOAD = [dict(type='LoadImageFromFile'), dict(type='LoadNormals'), dict(type='LoadDepth')]
@@ -174,6 +175,14 @@ class TestBadFiles:
         path.write_bytes(b'no picture')
         with pytest.raises(OSError, match='cannot be read'):
             TRANSFORMS.build(dict(type='LoadDepth'))(dict(depth_map_path=str(path)))
+
+    def test_arrays_that_are_a_pickle_or_nothing(self, tmp_path):
+        np.save(tmp_path / 'pickle.npy', np.array([[Code(tmp_path)]]))
+        (tmp_path / 'empty.npy').touch()
+        for name in ('pickle.npy', 'empty.npy'):
+            with pytest.raises(OSError, match=f'{name} cannot be read as an array'):
+                TRANSFORMS.build(dict(type='LoadDepth'))(dict(depth_map_path=str(tmp_path / name)))
+        assert not (tmp_path / 'was_run').exists()
 
     def test_numpy_file(self, tmp_path):
         np.save(tmp_path / 'd.npy', np.array([[1.5, np.nan]]))

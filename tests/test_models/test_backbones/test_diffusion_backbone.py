@@ -16,7 +16,7 @@ from diff2in1_mm.models.backbones import backbone_options
 from diff2in1_mm.models.backbones.diffusion_backbone import DiffusionBackbone
 from diff2in1_mm.utils.optional import is_installed
 
-from ..small_models import assert_same, save_tiny_pipeline
+from ...small_models import assert_same, save_tiny_pipeline
 
 
 @pytest.fixture

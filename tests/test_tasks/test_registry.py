@@ -4,11 +4,15 @@ import numpy as np
 import pytest
 import torch
 
+from diff2in1_mm.creation.create import create
 from diff2in1_mm.store.store import SyntheticStore
 from diff2in1_mm.tasks import TASKS, Label, Task, labeller_for, register_task
 from diff2in1_mm.tasks.dense import MapLabeller
 from diff2in1_mm.tasks.png import decode_png, encode_png
+from diff2in1_mm.tasks.registry import task_of
+from diff2in1_mm.utils.errors import UserError
 
+from ..tiny_segmentation import FAST, build_dataset, build_model, make_images
 from .test_instances_files import record
 
 
@@ -47,7 +51,7 @@ class Model(torch.nn.Module):
 def test_edges_are_labelled_stored_read_back_and_drawn(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="names the label task 'edges', but only depth, .* are registered"):
         labeller_for(Model())
-    monkeypatch.setitem(TASKS, 'edges', Edges)
+    monkeypatch.setitem(TASKS, 'edges', Edges)  # taken out afterwards
     assert register_task(Edges) is Edges
     labeller = labeller_for(Model())
     pixels = torch.randn(1, 3, 6, 8)
@@ -59,3 +63,28 @@ def test_edges_are_labelled_stored_read_back_and_drawn(tmp_path, monkeypatch):
     np.testing.assert_array_equal(found, pixels[0, 0].numpy() > 0)
     picture = reopened.codec.draw(image, found, None, {})
     np.testing.assert_array_equal(picture[..., 0] == 255, found)
+
+
+@pytest.mark.parametrize('said', [dict(label_tasks=('edges',)), dict(label_tasks='edges'), dict(label_task='edges')])
+def test_a_model_names_a_task_of_ones_own(tmp_path, pipeline_folder, monkeypatch, said):
+    """Whatever it fits otherwise: a segmentor creates, and its store holds, what it names."""
+    model, dataset = build_model(pipeline_folder), build_dataset(make_images(tmp_path / 'data'))
+    assert labeller_for(model).task == 'segmentation'
+    monkeypatch.setitem(TASKS, 'edges', None)  # taken out afterwards
+    register_task(Edges)
+    for name, task in said.items():
+        setattr(model, name, task)
+    create(model, dataset, tmp_path / 's', limit=1, **FAST)
+    store = SyntheticStore(tmp_path / 's', task='edges')
+    _, edges = store.read(store.records()[0])
+    assert edges.dtype == bool and 0 < edges.mean() < 1
+
+
+def test_a_model_may_name_one_known_task_only(monkeypatch):
+    for tasks, words in (
+        (('depth', 'normals'), 'Model names the label tasks depth, normals, but theta_C labels for one task'),
+        (('depth', 'edges'), "Model names the label task 'edges', but only depth, .* are registered"),
+    ):
+        monkeypatch.setattr(Model, 'label_tasks', tasks)
+        with pytest.raises(UserError, match=words):
+            task_of(Model())
