@@ -11,7 +11,15 @@ from mmengine.fileio import get, get_file_backend
 
 from ..utils.errors import UserError
 
-__all__ = ['NoSample', 'ReadableView']
+__all__ = [
+    'FILE_KEYS',
+    'NoSample',
+    'ReadableView',
+    'file_exists',
+    'load_or_skip',
+    'replaces_unreadable',
+    'unreadable_file',
+]
 
 _MAX_FAILURES = 50  # in a row; then it is not one file that is broken
 
@@ -96,7 +104,8 @@ class ReadableView:
         raise RuntimeError(f'none of {tries} {self._kind} samples in a row {what}: check the files and the pipeline.')
 
 
-_FILE_KEYS = ('img_path', 'seg_map_path', 'depth_map_path', 'normal_map_path')
+#: Keys of an annotation entry under which the paths of a sample's files are.
+FILE_KEYS = ('img_path', 'seg_map_path', 'depth_map_path', 'normal_map_path')
 
 
 def replaces_unreadable(dataset: Any) -> bool:
@@ -153,7 +162,7 @@ def unreadable_file(info: dict, error: Exception, backend_args: dict | None = No
     Returns:
         The path of the file; '' if all files are readable, so that the error is a bug to raise.
     """
-    paths = [info[key] for key in _FILE_KEYS if info.get(key)]
+    paths = [info[key] for key in FILE_KEYS if info.get(key)]
     for path in paths:
         try:
             content = get(path, backend_args=backend_args)

@@ -23,6 +23,9 @@ CHECKS = (
     'map_values',
     'seen_classes',
     'turned_images',
+    'missing_files',
+    'damaged_files',
+    'image_depth',
 )
 
 
@@ -46,14 +49,14 @@ class Findings:
         """As ``preflight = dict(skip=[...])`` of a config has it."""
         return cls((cfg.get('preflight') or {}).get('skip') or ())
 
-    def refuse(self, check: str, sentence: str) -> None:
+    def refuse(self, check: str, sentence: str, kind: type[UserError] = UserError) -> None:
         """Ends the run with a sentence.
 
         Raises:
             ValueError: The check is not switched off.
         """
         if check not in self.skip:
-            raise UserError(f"{sentence} (preflight = dict(skip=['{check}']) switches this check off)")
+            raise kind(f"{sentence} (preflight = dict(skip=['{check}']) switches this check off)")
 
     def warn(self, check: str, sentence: str) -> None:
         """Tells a sentence and goes on."""

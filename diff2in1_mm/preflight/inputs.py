@@ -15,8 +15,9 @@ from ..utils.errors import UserError
 from ..utils.models import unwrapped
 from .boxes import check_boxes
 from .findings import Findings, on_main_process
-from .image_headers import HeaderIndex, check_headers
+from .image_headers import HeaderIndex
 from .label_maps import check_labels
+from .pictures import check_pictures
 from .run import warn_of_ended_schedules
 
 __all__ = ['CheckInputsHook', 'check_data', 'check_evaluated', 'check_heads', 'check_hook_data', 'check_inputs']
@@ -47,8 +48,8 @@ def _check_data_sets(runner, model: BaseModel, num_samples: int) -> None:
     findings = Findings.of_config(runner.cfg)
     dataset = runner.train_dataloader.dataset
     check_heads(model)
+    check_pictures(dataset, findings, _index_of(runner))
     check_labels(dataset, num_samples, _ignored_by_heads(model), findings)
-    check_headers(dataset, findings, _index_of(runner))
     check_boxes(dataset, findings=findings)
     if runner.val_loop is not None:
         check_evaluated(runner.val_loop, 'val_evaluator', findings, num_samples)
@@ -72,8 +73,8 @@ def check_evaluated(loop, option: str, findings: Findings, num_samples: int = 64
     """
     metrics = getattr(getattr(loop, 'evaluator', None), 'metrics', ())
     dataset = loop.dataloader.dataset
+    check_pictures(dataset, findings, _index_of(loop.runner))
     check_labels(dataset, num_samples, _ignore_options(option, metrics), findings, learned=False)
-    check_headers(dataset, findings, _index_of(loop.runner))
     coco = [metric for metric in metrics if type(metric).__name__ == 'CocoMetric']
     masks = any('segm' in metric.metrics for metric in coco)
     check_boxes(dataset, findings=findings, masks=masks, evaluated=bool(coco))

@@ -125,7 +125,7 @@ class _Look:
                 'save its first channel where all are the same, or convert colours to indices once',
             )
         header = read_header(path) if osp.isfile(path) else None
-        if header is not None and header.mode.startswith(('I', 'F')):
+        if header is not None and header.deep:
             with Image.open(path) as picture:
                 values = np.unique(np.asarray(picture))
             lost = values[(values < 0) | (values > 255) | (values != values.round())]

@@ -27,13 +27,6 @@ def content() -> dict:
     return dict(images=images, annotations=objects, categories=[dict(id=5, name='leaf'), dict(id=7, name='stone')])
 
 
-@pytest.fixture
-def warnings(monkeypatch):
-    said = []
-    monkeypatch.setattr(findings_module, 'print_log', lambda sentence, *args, **kwargs: said.append(sentence))
-    return said
-
-
 def look(tmp_path, data, skip=(), **options) -> None:
     path = tmp_path / 'plots.json'
     path.write_text(data if isinstance(data, str) else json.dumps(data))
