@@ -19,6 +19,7 @@ from ..utils.optional import is_installed
 from ..utils.values import spread_over
 from .coco_file import check_categories, check_coco_file, read_coco_file
 from .findings import Findings, on_main_process, shortened
+from .xml_files import check_xml_files, reads_xml
 
 __all__ = ['check_annotation_files', 'check_boxes']
 
@@ -28,7 +29,7 @@ _checked: set[tuple] = set()
 
 
 def check_annotation_files(cfg: Config, *parts: str) -> None:
-    """Looks through the COCO files of a config before MMDetection builds data sets and metrics from them.
+    """Looks through files of COCO's and VOC's layout before MMDetection builds data sets and metrics from them.
 
     All processes must call this, after the Runner is built (names are looked up in its scope).
 
@@ -59,17 +60,21 @@ def _check_files(cfg: Config, part: str) -> None:
 
 
 def _unread(config: dict) -> BaseDataset | None:
-    """The data set of a config, its file not read; None of other kinds than COCO's."""
+    """The data set of a config, its file not read; None of other kinds than COCO's and VOC's."""
     kind = config.get('type')
     if isinstance(kind, str):
         with DATASETS.switch_scope_and_registry(config.get('_scope_')) as registry:
             kind = registry.get(kind)
-    if not _reads_coco(kind):
+    if not _is_looked_through(kind):
         return None
     try:
         return DATASETS.build(dict(copy.deepcopy(config), lazy_init=True))
     except Exception:  # told when the run builds it
         return None
+
+
+def _is_looked_through(kind: Any) -> bool:
+    return _reads_coco(kind) or reads_xml(kind)
 
 
 def _reads_coco(kind: Any) -> bool:
@@ -89,13 +94,17 @@ def _reads_coco(kind: Any) -> bool:
 def _check_file(
     base: BaseDataset, findings: Findings, masks: bool = False, evaluated: bool = False, path: str | None = None
 ) -> None:
-    classes = class_names(base)
+    classes, xml = class_names(base), path is None and reads_xml(type(base))
     path = path or base.ann_file
     masks = masks or any(getattr(t, 'with_mask', False) for t in transforms_of(base))
     key = (path, _stamp(path), classes, masks, evaluated, *sorted(findings.skip))
-    if key not in _checked:
+    if key in _checked:
+        return
+    if xml:
+        check_xml_files(base, classes, findings)
+    else:
         check_coco_file(path, classes, findings, masks, evaluated, getattr(base, 'backend_args', None))
-        _checked.add(key)
+    _checked.add(key)
 
 
 def _stamp(path: str) -> tuple:
@@ -145,7 +154,7 @@ def check_boxes(
     with_boxes = []
     for base in base_datasets(dataset):
         base.full_init()
-        if _reads_coco(type(base)):
+        if _is_looked_through(type(base)):
             _check_file(base, findings, masks, evaluated)
         elif getattr(base, 'cat_ids', None) is not None:  # panoptic files, LVIS
             used = [dict(category_id=i) for i in getattr(base, 'cat_img_map', None) or ()]
