@@ -14,7 +14,7 @@ from diff2in1_mm.launch.config import add_common_options, load_config
 from diff2in1_mm.launch.processes import prepare_processes
 from diff2in1_mm.preflight.boxes import check_annotation_files
 from diff2in1_mm.preflight.findings import Findings, on_main_process
-from diff2in1_mm.preflight.inputs import check_data, check_evaluated
+from diff2in1_mm.preflight.inputs import check_data, check_evaluated, watch_inputs
 from diff2in1_mm.preflight.machine import check_writable
 from diff2in1_mm.utils.configs import type_name
 from diff2in1_mm.utils.errors import UserError, told_in_a_sentence
@@ -168,6 +168,7 @@ def main(argv=None) -> None:
         check_annotation_files(cfg, 'test')
         findings = Findings.of_config(cfg)
         on_main_process(lambda: check_evaluated(runner.test_loop, 'test_evaluator', findings))
+        watch_inputs(runner)
         load_weights(runner.model, content, args.checkpoint)  # the Runner would only warn
         runner.test()
 

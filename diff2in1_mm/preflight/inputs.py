@@ -10,9 +10,11 @@ from mmengine.model import BaseModel
 from mmengine.registry import HOOKS
 
 from ..datasets.folders import check_folders
+from ..datasets.readable import replaces_unreadable
 from ..utils.configs import find_hook, type_name
 from ..utils.errors import UserError
 from ..utils.models import unwrapped
+from .batches import name_unreadable_files, watch_batches
 from .boxes import check_boxes
 from .findings import Findings, on_main_process
 from .image_headers import HeaderIndex
@@ -20,7 +22,15 @@ from .label_maps import check_labels
 from .pictures import check_pictures
 from .run import warn_of_ended_schedules
 
-__all__ = ['CheckInputsHook', 'check_data', 'check_evaluated', 'check_heads', 'check_hook_data', 'check_inputs']
+__all__ = [
+    'CheckInputsHook',
+    'check_data',
+    'check_evaluated',
+    'check_heads',
+    'check_hook_data',
+    'check_inputs',
+    'watch_inputs',
+]
 
 
 def check_inputs(runner, num_samples: int = 64) -> None:
@@ -39,6 +49,7 @@ def check_inputs(runner, num_samples: int = 64) -> None:
     """
     model = unwrapped(runner)
     on_main_process(lambda: _check_data_sets(runner, model, num_samples))
+    watch_inputs(runner)
     backbone = getattr(model, 'backbone', None)
     if hasattr(backbone, 'check_normalisation'):
         backbone.check_normalisation(model.data_preprocessor)
@@ -57,6 +68,32 @@ def _check_data_sets(runner, model: BaseModel, num_samples: int) -> None:
 
 def _index_of(runner) -> HeaderIndex:
     return HeaderIndex(osp.join(runner.work_dir, 'image_headers.json'))
+
+
+def watch_inputs(runner) -> None:
+    """Has all later batches looked at, see :func:`watch_batches`; each process for itself.
+
+    Args:
+        runner: Whose loops are built.
+    """
+    model, measured = unwrapped(runner), {}
+    for option in ('train', 'val', 'test'):
+        loop = getattr(runner, f'_{option}_loop')
+        if loop is None or isinstance(loop, dict):  # not built
+            continue
+        dataset = loop.dataloader.dataset
+        if not replaces_unreadable(dataset):
+            name_unreadable_files(dataset)
+        metrics = getattr(getattr(loop, 'evaluator', None), 'metrics', ())
+        classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
+        for name, ignored in _ignore_options(f'{option}_evaluator', metrics).items() if classes else ():
+            measured[name] = len(classes), ignored
+    learned = {
+        option: (head.num_classes, label)
+        for name, head in _heads(model)
+        for option, label in _ignore_options(name, [head]).items()
+    }
+    watch_batches(model, learned, measured)
 
 
 def check_evaluated(loop, option: str, findings: Findings, num_samples: int = 64) -> None:
@@ -114,12 +151,7 @@ def _heads(model: BaseModel) -> list[tuple[str, nn.Module]]:
 
 def _ignored_by_heads(model: BaseModel) -> dict[str, int]:
     """The labels that MMSegmentation's heads ignore, by option; cascades keep a list of heads."""
-    options: dict[str, int] = {}
-    for name in ('decode_head', 'auxiliary_head'):
-        head = getattr(model, name, None)
-        heads = head if isinstance(head, nn.ModuleList) else [head]
-        options.update(_ignore_options(f'model.{name}', heads))
-    return options
+    return {option: label for name, head in _heads(model) for option, label in _ignore_options(name, [head]).items()}
 
 
 def _ignore_options(name: str, owners: Iterable) -> dict[str, int]:
