@@ -28,6 +28,8 @@ _SCHEDULE = (
     'trained_betas',
     'rescale_betas_zero_snr',
 )
+# Of flow matching; schedules without them are described as before.
+_FLOW_SCHEDULE = ('_class_name', 'shift')
 # Named by newer versions only: a store of an older one is continued without them.
 _LATER = ('schedule', 'condition_content')
 
@@ -71,6 +73,8 @@ def creation_settings(
         dict: JSON types only.
     """
     generator = settings.build_generator()
+    if diffusion.few_steps:
+        generator.check_model(diffusion)  # which tells it the number of steps
     described = dict(
         T=generator.strengths,
         steps=[generator.steps_for(T) for T in generator.strengths],
@@ -88,7 +92,8 @@ def creation_settings(
         diffusion=diffusion.digest(),
         images=_images_digest(dataset),
         checkpoint=checkpoint,
-        schedule={key: diffusion.schedule.get(key) for key in _SCHEDULE},
+        schedule={key: diffusion.schedule.get(key) for key in _SCHEDULE}
+        | {key: diffusion.schedule[key] for key in _FLOW_SCHEDULE if 'shift' in diffusion.schedule},
         condition_content=_content_digest((settings.condition or {}).get('path')),
     )
     # where they are not set, stores of before these settings still fit

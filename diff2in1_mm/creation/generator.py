@@ -10,13 +10,13 @@ from torch import Tensor
 from ..diffusion.condition import Condition
 from ..diffusion.conditions.prompts import Prompt
 from ..diffusion.contract import DiffusionModel
-from ..diffusion.schedules import SOLVERS, PartialSchedule, check_strength
+from ..diffusion.schedules import PartialSchedule, check_strength, noise_ratio_of_sd
 from ..utils.errors import UserError
 from ..utils.randomness import sample_noise, stable_seed
 from ..utils.values import check_choice, is_number, is_whole
 
-#: U-Net passes where the config names none: what the solver needs, and what the released code runs.
-DEFAULT_STEPS = {'dpmsolver++': 10, 'ddim': 50}
+#: Passes of the denoiser where the config names none: what the solvers need, and what the released code runs.
+DEFAULT_STEPS = {'dpmsolver++': 10, 'ddim': 50, 'euler': 20}
 
 
 class Generated(NamedTuple):
@@ -24,7 +24,7 @@ class Generated(NamedTuple):
 
     Attributes:
         images: RGB in [-1, 1], float32, shape (N, 3, H, W).
-        taps: Inner maps of the U-Net in its last pass, by name, of the padded images.
+        taps: Inner maps of the denoiser in its last pass, by name, of the padded images.
     """
 
     images: Tensor
@@ -39,19 +39,23 @@ class PartialNoiseGenerator:
     layout of the image: the more so, the smaller ``T`` is. Knows no model and no data set.
 
     Args:
-        T (int | Sequence[int]): Step to which images are noised, 1 to 999. Several: each sample
-            draws one by its seed (DA-Fusion, Trabucco et al. 2024). The released code has 600,
-            which needs a diffusion model that draws such scenes well. Default 400.
-        steps (int | None): U-Net passes. None: 10 for 'dpmsolver++', 50 for 'ddim'.
-        solver (str): 'dpmsolver++', or 'ddim' as in the released code. Default 'dpmsolver++'.
-        condition (dict | None): What the U-Net is told of an image, for example
+        T (int | Sequence[int]): Level to which images are noised, 1 to 999: a timestep of a U-Net, thousandths of
+            sigma for flow matching. Several: each sample draws one by its seed (DA-Fusion, Trabucco et al. 2024).
+            The released code has 600, which needs a diffusion model that draws such scenes well. Default 400.
+        steps (int | None): Passes of the denoiser. None: what a distilled model was made for; else 10 for
+            'dpmsolver++', 50 for 'ddim', 20 for 'euler'.
+        solver (str): 'dpmsolver++', 'ddim' (of U-Nets) as in the released code, or 'euler' (of flow matching).
+            Default 'dpmsolver++'.
+        condition (dict | None): What the denoiser is told of an image, for example
             ``dict(type='Captions', path=...)``. None: the empty prompt.
         sample_posterior (bool): Sample the image's latent, as the released code does, rather than
             take the mean. Default False.
         guidance_scale (float): Classifier-free guidance (Ho & Salimans 2022), as diffusers counts
             it: 1 is none, which the released code has; more follows the condition more closely, for
-            a second U-Net pass per step. Default 1.
+            a second pass per step. Default 1.
         negative_prompt (str): What guidance leads away from. Default ''.
+        T_of (str | None): 'sd': ``T`` is a step of Stable Diffusion 1.x and 2.x, and the model at hand takes its own
+            level of the same noise over signal (sigma 0.54 of flow matching for 400). Default None: its own.
 
     Raises:
         ValueError: ``T``, ``steps`` or ``guidance_scale`` is out of range, the solver is unknown,
@@ -67,10 +71,13 @@ class PartialNoiseGenerator:
         sample_posterior: bool = False,
         guidance_scale: float = 1.0,
         negative_prompt: str = '',
+        T_of: str | None = None,
     ) -> None:
         self.strengths = _whole_numbers('T', T if isinstance(T, (list, tuple)) else [T])
-        check_choice('solver', solver, SOLVERS)
-        self.solver = solver
+        check_choice('solver', solver, DEFAULT_STEPS)
+        check_choice('T_of', T_of, (None, 'sd'))
+        self.solver, self.T_of = solver, T_of
+        self.default_steps = DEFAULT_STEPS[solver]
         self.steps = None if steps is None else _whole_numbers('steps', [steps])[0]
         for strength in self.strengths:  # of a usual schedule; :meth:`check_model` asks the model's
             check_strength(strength, self.steps_for(strength))
@@ -89,6 +96,7 @@ class PartialNoiseGenerator:
             ValueError: Its noise schedule has no such step, or its text encoder does not take the
                 negative prompt.
         """
+        self.default_steps = diffusion.few_steps or DEFAULT_STEPS[self.solver]
         for strength in self.strengths:
             self._schedule(diffusion, strength)
         if not self._guided:
@@ -101,12 +109,13 @@ class PartialNoiseGenerator:
             ) from error
 
     def _schedule(self, diffusion: DiffusionModel, T: int) -> PartialSchedule:
-        return diffusion.partial_schedule(T, self.steps_for(T), self.solver)
+        level = T if self.T_of is None else diffusion.level_at(noise_ratio_of_sd(T))
+        return diffusion.partial_schedule(level, self.steps_for(T), self.solver)
 
     def steps_for(self, T: int) -> int:
-        """U-Net passes from step ``T``."""
+        """Passes of the denoiser from level ``T``."""
         # The default must not make a small T an error.
-        return min(DEFAULT_STEPS[self.solver], max(T, 1)) if self.steps is None else self.steps
+        return min(self.default_steps, max(T, 1)) if self.steps is None else self.steps
 
     def strength(self, seed: int) -> int:
         """The ``T`` of the sample with this seed."""
@@ -134,8 +143,8 @@ class PartialNoiseGenerator:
             images (Tensor): RGB in [-1, 1], shape (N, 3, H, W), on the model's device.
             condition (Condition): Of N rows, or one for all.
             seeds (Sequence[int]): One per image, see :func:`stable_seed`.
-            T (int): Step to which all are noised, for example :meth:`strength` of their seeds.
-            taps (Sequence[str]): Inner maps to keep of the last U-Net pass.
+            T (int): Level to which all are noised, for example :meth:`strength` of their seeds.
+            taps (Sequence[str]): Inner maps to keep of the last pass.
 
         Returns:
             Generated: Images of the same size, and the maps.
@@ -146,7 +155,7 @@ class PartialNoiseGenerator:
         schedule = self._schedule(diffusion, T)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         posterior = generators if self.sample_posterior else None
-        # The solvers' sums need float32; the U-Net rounds its input to its own dtype.
+        # The solvers' sums need float32; the denoiser rounds its input to its own dtype.
         latents = diffusion.encode(images, posterior).float()
         noise = sample_noise(generators, latents)
         latents = diffusion.add_noise(latents, noise, schedule.start)
@@ -158,7 +167,7 @@ class PartialNoiseGenerator:
         for step, timestep in enumerate(schedule.timesteps):
             wanted = taps if step == last else ()
             output, maps = self._predict(diffusion, latents, timestep, condition, negative, wanted)
-            latents = schedule.scheduler.step(output, timestep, latents, return_dict=False)[0]
+            latents = schedule.step(output, timestep, latents)
         made = diffusion.decode(latents, (images.shape[-2], images.shape[-1]))
         if not made.isfinite().all():  # as black pictures they would be labelled and trained on
             raise UserError(
@@ -194,7 +203,7 @@ class PartialNoiseGenerator:
         """What guidance leads away from, one row; None without guidance."""
         if not self._guided:
             return None
-        negative = diffusion.text.embed([self.negative_prompt])  # encoded once, then kept
+        negative = diffusion.text.negative(self.negative_prompt)  # encoded once, then kept
         return negative.to(diffusion.device, diffusion.dtype)
 
     def _predict(

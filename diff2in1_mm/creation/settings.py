@@ -34,11 +34,11 @@ class CreationSettings:
     """Settings of the creation stage, in a config ``creation=dict(T=400, ...)``.
 
     Attributes:
-        T, steps, solver, condition, sample_posterior, guidance_scale, negative_prompt: See
-            :class:`PartialNoiseGenerator`. Generators of one's own get the last two where they
+        T, steps, solver, condition, sample_posterior, guidance_scale, negative_prompt, T_of: See
+            :class:`PartialNoiseGenerator`. Generators of one's own get the last three where they
             are set.
-        diffusion: Source of the latent diffusion model (str, or the arguments of
-            ``LatentDiffusion.from_pretrained``) where the model's backbone is not a
+        diffusion: Source of the diffusion model (str, or the arguments of
+            :func:`load_diffusion`) where the model's backbone is not a
             ``DiffusionBackbone``; else None, and the backbone's serves.
         copies_per_source: Samples made from each image.
         batch_size: Images that are generated together.
@@ -70,6 +70,7 @@ class CreationSettings:
     sample_posterior: bool = False
     guidance_scale: float = 1.0
     negative_prompt: str = ''
+    T_of: str | None = None
     diffusion: str | dict | None = None
     copies_per_source: int = 1
     batch_size: int = 4
@@ -121,12 +122,16 @@ class CreationSettings:
 
     @property
     def guidance(self) -> dict:
-        """dict: The settings of guidance that are not the defaults."""
+        """dict: The settings of guidance, and ``T_of``, that are not the defaults."""
         scale = self.guidance_scale
         scale = float(scale) if type(scale) is int else scale  # 3 and 3.0 are one store
         return {
             name: value
-            for name, value in (('guidance_scale', scale), ('negative_prompt', self.negative_prompt))
+            for name, value in (
+                ('guidance_scale', scale),
+                ('negative_prompt', self.negative_prompt),
+                ('T_of', self.T_of),
+            )
             if value != getattr(type(self), name)
         }
 

@@ -1,6 +1,7 @@
 """The contract of a diffusion model: what perception and generation ask of it, whatever its family."""
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -20,17 +21,21 @@ class DiffusionModel(nn.Module, ABC):
     """A pretrained diffusion model, frozen: always in eval mode, never with a gradient.
 
     Images are RGB in [-1, 1], shape (N, 3, H, W), of any size: a family pads them to :attr:`stride`. Its levels of
-    noise are whole numbers from 0 (almost clean) below :attr:`num_train_timesteps`. Autocast does not apply inside.
+    noise are whole numbers from 0 (almost clean) below :attr:`num_train_timesteps`: timesteps of a U-Net, thousandths
+    of sigma for flow matching. Autocast does not apply inside.
 
     A family is one file with a subclass, and one line in :data:`~diff2in1_mm.diffusion.families.FAMILIES`.
 
     Attributes:
         source (str): Where the weights came from, for messages and records.
         schedule (dict): What its noise schedule is, for records of generated data.
-        text: Embeds texts: ``embed(texts)`` gives a :class:`Condition`, ``averaged(groups)`` a vector per group,
-            ``check_lengths(texts)`` raises for too long ones, and inside ``kept()`` the text encoder stays loaded;
-            see :class:`TextEmbedder`.
+        text: Embeds texts: ``embed(texts)`` gives a :class:`Condition`, ``negative(text)`` one row that guidance leads
+            away from, ``averaged(groups)`` a vector per group, ``check_lengths(texts)`` raises for too long ones, and
+            inside ``kept()`` the text encoder stays loaded; see :class:`TextEmbedder`.
+        few_steps (int | None): Passes that a distilled model was made for, where a config names none. Default None.
     """
+
+    few_steps: int | None = None
 
     source: str
     schedule: dict[str, Any]
@@ -137,6 +142,24 @@ class DiffusionModel(nn.Module, ABC):
         """
 
     @abstractmethod
+    def noise_ratio(self, level: int) -> float:
+        """Noise over signal of a level: the factors of noise and latents in :meth:`add_noise`."""
+
+    def level_at(self, ratio: float) -> int:
+        """The level of about the same noise as one of another family.
+
+        Args:
+            ratio (float): Noise over signal, above 0.
+
+        Returns:
+            int: Whose :meth:`noise_ratio` is nearest, in logarithms; at least 1.
+        """
+        return min(
+            range(1, self.num_train_timesteps),
+            key=lambda level: abs(math.log(max(self.noise_ratio(level), 1e-9) / ratio)),
+        )
+
+    @abstractmethod
     def predict(
         self, latents: Tensor, timestep: int, condition: Condition, taps: Sequence[str] = ()
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -160,7 +183,8 @@ class DiffusionModel(nn.Module, ABC):
         Args:
             T (int): Level at which it starts.
             steps (int): About so many passes.
-            solver (str): One of :data:`~diff2in1_mm.diffusion.schedules.SOLVERS`. Default 'dpmsolver++'.
+            solver (str): One of :data:`~diff2in1_mm.diffusion.schedules.SOLVERS`, or of ``FLOW_SOLVERS`` for flow
+                matching. Default 'dpmsolver++'.
 
         Raises:
             ValueError: ``T`` or ``steps`` is out of range, or the family has no such solver.

@@ -1,14 +1,12 @@
 """The families of diffusion models, and which of them serves a source."""
 
-import json
 import os.path as osp
 from importlib import import_module
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..utils.errors import UserError
 from .contract import DiffusionModel
-from .loading.embedded import FOLDER, NAME
+from .loading.components import model_index
 
 
 class Family(NamedTuple):
@@ -35,7 +33,12 @@ _STABLE_DIFFUSION = Family(
     'Stable Diffusion 1.x and 2.x', ('StableDiffusionPipeline',), f'{__package__}.stable_diffusion', 'LatentDiffusion'
 )
 
-FAMILIES: list[Family] = [_STABLE_DIFFUSION]
+FAMILIES: list[Family] = [
+    _STABLE_DIFFUSION,
+    Family(
+        'Stable Diffusion XL', ('StableDiffusionXLPipeline',), f'{__package__}.stable_diffusion_xl', 'StableDiffusionXL'
+    ),
+]
 
 
 def family_of(source: str, revision: str | None = None, download: bool = True) -> Family:
@@ -55,16 +58,15 @@ def family_of(source: str, revision: str | None = None, download: bool = True) -
     Raises:
         ValueError: The source is of another family; the sentence lists those that are there.
     """
-    index = _model_index(source, revision, download)
+    index = model_index(source, revision, download)
     pipeline = index.get('_class_name')
     for family in FAMILIES:
         if pipeline in family.pipelines:
             return family
     if pipeline is None or 'unet' in index or osp.isdir(osp.join(source, 'unet')):
         return _STABLE_DIFFUSION
-    hint = ' (it has a `transformer`: SD 3 and later are not supported)' if 'transformer' in index else ''
     raise UserError(
-        f'{source} is a {pipeline}{hint}, of no family that is served: give a model of '
+        f'{source} is a {pipeline}, of no family that is served: give a model of '
         + ', or of '.join(family.name for family in FAMILIES)
     )
 
@@ -95,20 +97,3 @@ def check_source(source: str) -> None:
         ValueError: It is of no family that is there, missing or incomplete.
     """
     family_of(source, download=False).load_class().check_source(source)
-
-
-def _model_index(source: str, revision: str | None, download: bool) -> dict[str, Any]:
-    """What ``model_index.json`` says; nothing where there is none, which the family itself is asked about then."""
-    try:
-        if source == NAME and not osp.isdir(source):
-            path = FOLDER / 'model_index.json'
-        elif osp.exists(source) or source.count('/') != 1 or source.startswith(('.', '/', '~')):
-            path = Path(source, 'model_index.json')
-        else:
-            from huggingface_hub import hf_hub_download
-
-            path = Path(hf_hub_download(source, 'model_index.json', revision=revision, local_files_only=not download))
-        index = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError):
-        return {}
-    return index if isinstance(index, dict) else {}

@@ -1,7 +1,8 @@
 """Schedules for partial noising: from step ``T`` back to a clean latent.
 
 ``'ddim'`` repeats the released Diff-2-in-1 sampler to the step, ``'dpmsolver++'`` needs a fifth of
-its U-Net passes and is the default.
+its U-Net passes and is the default. Flow matching has ``'euler'`` in the place of ``'ddim'``: both are the first-order
+solver of their kind.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ..utils.errors import UserError
 from ..utils.values import check_choice
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
     from diffusers import SchedulerMixin
 
 SOLVERS = ('dpmsolver++', 'ddim')
+FLOW_SOLVERS = ('dpmsolver++', 'euler')
+#: Levels of flow matching are thousandths of sigma.
+FLOW_LEVELS = 1000
 
 
 class PartialSchedule(NamedTuple):
@@ -24,13 +30,28 @@ class PartialSchedule(NamedTuple):
 
     Attributes:
         scheduler: A diffusers scheduler, ready for ``step``.
-        timesteps: The timesteps at which the U-Net runs, in order of execution.
-        start: The timestep whose noise level the image is brought to.
+        timesteps: The levels at which the denoiser runs, in order of execution.
+        start: The level that the image is brought to.
     """
 
     scheduler: SchedulerMixin
     timesteps: list[int]
     start: int
+
+    def step(self, output: Tensor, timestep: int, latents: Tensor) -> Tensor:
+        """The latents after one of :attr:`timesteps`, which go one after another.
+
+        Args:
+            output (Tensor): What the denoiser gave, (N, c, h, w).
+            timestep (int): At which.
+            latents (Tensor): What it saw, same shape.
+
+        Returns:
+            Tensor: Same shape.
+        """
+        # a flow-matching scheduler takes whole numbers for indices, and refuses them
+        time = float(timestep) if self.scheduler.config.get('_class_name', '').startswith('FlowMatch') else timestep
+        return self.scheduler.step(output, time, latents, return_dict=False)[0]
 
 
 def check_strength(T: int, steps: int, num_train_timesteps: int = 1000) -> None:
@@ -132,3 +153,65 @@ def _dpm_solver(config: dict, T: int, steps: int) -> PartialSchedule:
     scheduler.set_timesteps(timesteps=timesteps.tolist())
     scheduler.set_begin_index(0)
     return PartialSchedule(scheduler, timesteps.tolist(), T)
+
+
+def flow_schedule(T: int, steps: int, solver: str = 'dpmsolver++', shift: float = 1.0) -> PartialSchedule:
+    """Build the schedule of a flow-matching model that denoises from sigma ``T / 1000`` in ``steps`` passes.
+
+    The levels are set as they are: what a scheduler would shift is not shifted once more. Their distances are those of
+    a whole run, ``shift * t / (1 + (shift - 1) * t)`` of even ``t`` (Esser et al. 2024, eq. 23), rounded to whole
+    levels, and the last is level 1, so that the last pass sees an almost clean latent.
+
+    Args:
+        T (int): Thousandths of sigma, 1 to 999.
+        steps (int): Passes of the denoiser; fewer where rounding makes two levels one.
+        solver (str): 'dpmsolver++' (second order, on the prediction of the clean latent) or 'euler'.
+        shift (float): Of the model's schedule. Default 1.
+
+    Returns:
+        PartialSchedule: Scheduler, levels and starting level.
+
+    Raises:
+        ValueError: ``T`` or ``steps`` out of range, or an unknown solver.
+    """
+    check_strength(T, steps, FLOW_LEVELS)
+    if solver not in FLOW_SOLVERS:
+        raise UserError(f'solver must be one of {FLOW_SOLVERS} for a flow-matching model, but got {solver!r}')
+    from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
+
+    even = np.linspace(*(unshifted(level / FLOW_LEVELS, shift) for level in (T, 1)), steps)
+    levels = list(dict.fromkeys((shift * even / (1 + (shift - 1) * even) * FLOW_LEVELS).round().astype(int).tolist()))
+    if solver == 'euler':
+        scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)
+        scheduler.set_timesteps(sigmas=[level / FLOW_LEVELS for level in levels])
+    else:
+        scheduler = DPMSolverMultistepScheduler(
+            prediction_type='flow_prediction', use_flow_sigmas=True, solver_order=2, lower_order_final=True
+        )
+        scheduler.set_timesteps(len(levels))
+        # no argument takes sigmas of one's own
+        scheduler.timesteps = torch.tensor(levels)
+        scheduler.sigmas = torch.tensor([*levels, 0]) / FLOW_LEVELS
+    scheduler.set_begin_index(0)
+    return PartialSchedule(scheduler, levels, T)
+
+
+def unshifted(sigma: float, shift: float) -> float:
+    """The ``t`` that a schedule shifts to ``sigma``."""
+    return sigma / (shift - (shift - 1) * sigma)
+
+
+def noise_ratio_of_sd(T: int) -> float:
+    """Noise over signal at step ``T`` of Stable Diffusion 1.x and 2.x.
+
+    Their betas go from 0.00085 to 0.012, linear in their roots.
+
+    Args:
+        T (int): 1 to 999.
+
+    Returns:
+        float: ``sqrt((1 - abar_T) / abar_T)``.
+    """
+    betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    abar = np.prod(1 - betas[: T + 1])
+    return float(((1 - abar) / abar) ** 0.5)

@@ -179,7 +179,7 @@ def test_several_strengths_are_drawn_by_the_seed():
         (dict(T=[]), r'T = \[\] must be a whole number'),
         (dict(T=20, steps=21), 'steps = 21 is out of range'),
         (dict(steps=2.5), r'steps = \[2.5\] must be a whole number'),
-        (dict(solver='euler'), "solver must be one of .*'euler'"),
+        (dict(solver='heun'), "solver must be one of .*'heun'"),
         (dict(guidance_scale=0.5), 'guidance_scale = 0.5 must be a number of at least 1'),
         (dict(guidance_scale=float('nan')), 'guidance_scale = nan must be a number'),
         (dict(guidance_scale='3'), "guidance_scale = '3' must be a number"),

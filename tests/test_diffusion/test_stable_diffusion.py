@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from diff2in1_mm.diffusion import stable_diffusion
+from diff2in1_mm.diffusion import latent_model
 from diff2in1_mm.diffusion.condition import Condition
 from diff2in1_mm.diffusion.contract import same_weights
 from diff2in1_mm.diffusion.loading.source import load_parts
@@ -138,14 +138,14 @@ def test_the_text_encoder_leaves_memory_and_texts_are_encoded_once(diffusion, pi
 
 def test_texts_are_encoded_on_the_accelerator_while_the_model_is_not_there_yet(diffusion, monkeypatch):
     asked = []
-    monkeypatch.setattr(stable_diffusion, 'get_device', lambda: asked.append(1) or 'cpu')
+    monkeypatch.setattr(latent_model, 'get_device', lambda: asked.append(1) or 'cpu')
     diffusion.text.sequences(['a car'])
     diffusion.text.averaged([['a tree']])
     assert len(asked) == 2
-    monkeypatch.setattr(stable_diffusion, 'get_device', lambda: 'cuda')
-    assert diffusion._text_device() == torch.device('cuda')
+    monkeypatch.setattr(latent_model, 'get_device', lambda: 'cuda')
+    assert diffusion.text_device() == torch.device('cuda')
     diffusion.to('meta')  # a model that has been moved decides itself
-    assert diffusion._text_device() == torch.device('meta')
+    assert diffusion.text_device() == torch.device('meta')
 
 
 def test_too_long_a_prompt_is_named(diffusion):

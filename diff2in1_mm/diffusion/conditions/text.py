@@ -73,6 +73,10 @@ class TextEmbedder:
         """The condition of images with these prompts, see :meth:`sequences`."""
         return Condition(self.sequences(texts))
 
+    def negative(self, text: str) -> Condition:
+        """What guidance leads away from: one row, the text as any other."""
+        return self.embed([text])
+
     def averaged(self, groups: Sequence[Sequence[str]]) -> Tensor:
         """One vector per group of texts: the mean of the hidden states at their end-of-text tokens.
 

@@ -1,7 +1,6 @@
 """Finding and checking the parts of a pretrained latent diffusion model."""
 
 import json
-import os
 import os.path as osp
 from functools import partial
 from pathlib import Path
@@ -12,10 +11,11 @@ from ...utils.errors import UserError, first_line
 from ...utils.values import check_choice
 from ..padding import latent_stride
 from . import original_layout as original
+from .components import check_folder
 from .folder import load_tokenizer, load_whole
 from .original_parts import build_parts
 from .parts import Parts
-from .refusals import refuse_other_kinds, refuse_unnamed_variant
+from .refusals import refuse_other_kinds
 
 PREDICTION_TYPES = ('epsilon', 'v_prediction')
 
@@ -80,7 +80,7 @@ def check_source(source: str, variant: str | None = None) -> None:
                 'checkpoint, a diffusers folder or a hub id'
             )
     elif osp.isdir(source):
-        _check_folder(source, variant)
+        check_folder(source, ('unet', 'vae', 'scheduler'), variant, 'a Stable Diffusion 1.x or 2.x model')
     elif source.startswith(('.', '/', '~')) or source.count('/') != 1:
         raise UserError(
             f'{source!r} is neither an existing folder nor a hub id of the form '
@@ -169,39 +169,6 @@ def _text_encoder(source: str, variant: str | None, revision: str | None):
         if variant is None:
             raise
         return whole()  # some have it in full only
-
-
-def _check_folder(folder: str, variant: str | None) -> None:
-    """Name what a local folder lacks before anything is loaded."""
-    for part in ('unet', 'vae'):
-        path = osp.join(folder, part)
-        if not osp.isfile(osp.join(path, 'config.json')):
-            hint = (
-                ' (it has a `transformer`: SD 3 and later are not supported)'
-                if osp.isdir(osp.join(folder, 'transformer'))
-                else ''
-            )
-            raise UserError(
-                f'{folder} has no {part}/config.json{hint}: give the folder that '
-                'holds model_index.json, unet/ and vae/ of a Stable Diffusion 1.x '
-                'or 2.x model'
-            )
-        files = os.listdir(path)
-        weights = [name for name in files if name.endswith('.safetensors')]
-        if weights:
-            refuse_unnamed_variant(path, weights, variant)
-            continue
-        pickles = [name for name in files if name.endswith(('.bin', '.pt', '.pth', '.ckpt'))]
-        found = f'only the pickle {pickles[0]}' if pickles else 'no weights'
-        raise UserError(
-            f'{path} holds {found} where .safetensors is expected: download the '
-            'safetensors version of the model (pickles are not loaded, since they can '
-            'run code)'
-        )
-    if not osp.isfile(osp.join(folder, 'scheduler', 'scheduler_config.json')):
-        raise UserError(
-            f'{folder} has no scheduler/scheduler_config.json, which says the noise schedule: complete the folder'
-        )
 
 
 def _check_supported(source: str, parts: Parts) -> None:

@@ -1,0 +1,124 @@
+"""Texts through the ``encode_prompt`` of a family's own pipeline class; the encoders leave memory afterwards."""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ...utils.errors import UserError
+from ..condition import Condition
+
+if TYPE_CHECKING:
+    from ..latent_model import LatentModel
+
+# Those of FLUX.1 take 4 MB each in half precision.
+_MAX_CACHED = 1024
+_BATCH_SIZE = 8
+
+
+class PipelineTexts:
+    """Conditions of texts, as the pipeline of a family makes them; no prompt format is written again.
+
+    Args:
+        model (LatentModel): Of a family. Its ``text_pipeline()`` gives the pipeline with tokenizers and text encoders,
+            ``encode_texts(pipeline, texts, device)`` a :class:`Condition`, ``text_limits(pipeline)`` pairs of a
+            tokenizer and the tokens of a text that it does not cut off.
+    """
+
+    def __init__(self, model: 'LatentModel') -> None:
+        self._model = model
+        self._loaded: Any = None
+        self._keep = False
+        self._cache: 'OrderedDict[str, Condition]' = OrderedDict()
+
+    @property
+    def in_memory(self) -> bool:
+        """bool: Whether the text encoders are loaded at present."""
+        return self._loaded is not None
+
+    @contextmanager
+    def kept(self):
+        """Keep the encoders loaded over many calls, for example while captions stream by."""
+        self._keep = True
+        try:
+            yield self
+        finally:
+            self._keep, self._loaded = False, None
+
+    def embed(self, texts: Sequence[str]) -> Condition:
+        """The condition of images with these prompts.
+
+        Args:
+            texts (Sequence[str]): n prompts; the empty one is allowed.
+
+        Returns:
+            Condition: Of n rows, on the CPU, in the dtype of the text encoders.
+
+        Raises:
+            ValueError: A prompt is longer than the text encoders take, or a part of them is missing.
+        """
+        missing = [text for text in dict.fromkeys(texts) if text not in self._cache]
+        found = {text: self._cache[text] for text in texts if text in self._cache}
+        if missing:
+            found.update(zip(missing, self._encode(missing)))
+            self._cache.update({text: found[text] for text in missing})
+            while len(self._cache) > _MAX_CACHED:
+                self._cache.popitem(last=False)
+        return Condition.cat([found[text] for text in texts])
+
+    def negative(self, text: str) -> Condition:
+        """What guidance leads away from: one row, the text as any other."""
+        return self.embed([text])
+
+    def averaged(self, groups: Sequence[Sequence[str]]) -> Tensor:
+        """Not for these text encoders, whose tokens do not stand for a text alone.
+
+        Raises:
+            ValueError: Always, with the mend.
+        """
+        raise UserError(
+            f'ClassNames needs a model of one CLIP text encoder (Stable Diffusion 1.x or 2.x), but '
+            f"{self._model.source!r} is told sentences: take dict(type='Prompt', text=...)"
+        )
+
+    def check_lengths(self, texts: Sequence[str]) -> None:
+        """Count the tokens of texts without encoding them.
+
+        Args:
+            texts (Sequence[str]): Prompts.
+
+        Raises:
+            ValueError: One is longer than the text encoders take.
+        """
+        self._check_lengths(self._load_once(), texts)
+
+    def _check_lengths(self, pipeline: Any, texts: Sequence[str]) -> None:
+        for tokenizer, limit in self._model.text_limits(pipeline):
+            for text, ids in zip(texts, tokenizer(list(texts))['input_ids']):
+                if len(ids) > limit:
+                    raise UserError(
+                        f'the prompt {text[:60]!r}... has {len(ids)} tokens, but the text encoder takes {limit}: '
+                        'shorten it'
+                    )
+
+    def _load_once(self) -> Any:
+        loaded = self._model.text_pipeline() if self._loaded is None else self._loaded
+        if self._keep:
+            self._loaded = loaded
+        return loaded
+
+    @torch.no_grad()
+    def _encode(self, texts: Sequence[str]) -> Iterator[Condition]:
+        """One row per text."""
+        pipeline, device = self._load_once(), self._model.text_device()
+        self._check_lengths(pipeline, texts)
+        for name, part in pipeline.components.items():
+            if name.startswith('text_encoder') and part is not None:
+                part.to(device)
+        for start in range(0, len(texts), _BATCH_SIZE):
+            batch = self._model.encode_texts(pipeline, texts[start : start + _BATCH_SIZE], device)
+            batch = batch.apply(Tensor.cpu)
+            yield from (batch.apply(lambda rows, i=i: rows[i : i + 1].clone()) for i in range(len(batch)))

@@ -1,0 +1,197 @@
+"""The parts of a diffusers folder or hub id, by the classes that its ``model_index.json`` names."""
+
+import json
+import os
+import os.path as osp
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...utils.errors import UserError, first_line
+from .embedded import FOLDER, NAME
+from .folder import load_whole
+from .refusals import refuse_unnamed_variant
+
+# Of which libraries parts are; any other name would be code from the folder.
+_LIBRARIES = ('diffusers', 'transformers')
+
+
+def model_index(source: str, revision: str | None = None, download: bool = True) -> dict[str, Any]:
+    """What ``model_index.json`` says.
+
+    Args:
+        source (str): Folder, hub id or file that a user wrote.
+        revision (str | None): Commit, branch or tag of a hub id. Default None.
+        download (bool): Ask the hub; False looks at what is on this machine only. Default True.
+
+    Returns:
+        dict: Empty where there is none, which the family itself is asked about then.
+    """
+    try:
+        if source == NAME and not osp.isdir(source):
+            path = FOLDER / 'model_index.json'
+        elif osp.exists(source) or source.count('/') != 1 or source.startswith(('.', '/', '~')):
+            path = Path(source, 'model_index.json')
+        else:
+            from huggingface_hub import hf_hub_download
+
+            path = Path(hf_hub_download(source, 'model_index.json', revision=revision, local_files_only=not download))
+        index = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return {}
+    return index if isinstance(index, dict) else {}
+
+
+def check_folder(source: str, parts: Sequence[str], variant: str | None = None, kind: str = 'the model') -> None:
+    """Name what a local folder lacks before anything is loaded; of hub ids nothing is known.
+
+    Args:
+        source (str): Folder or hub id.
+        parts (Sequence[str]): Subfolders that are needed.
+        variant (str | None): File variant that was asked for. Default None.
+        kind (str): What the folder should be of, for the message.
+
+    Raises:
+        ValueError: A part or its weights are missing, or of a variant that was not asked for.
+    """
+    if not osp.isdir(source):
+        return
+    for part in parts:
+        path = osp.join(source, part)
+        if part == 'scheduler':
+            if not osp.isfile(osp.join(path, 'scheduler_config.json')):
+                raise UserError(
+                    f'{source} has no scheduler/scheduler_config.json, which says the noise schedule: '
+                    'complete the folder'
+                )
+            continue
+        if not osp.isfile(osp.join(path, 'config.json')):
+            listed = ', '.join(f'{name}/' for name in parts if name != 'scheduler')
+            raise UserError(
+                f'{source} has no {part}/config.json: give the folder that holds model_index.json, {listed} of {kind}'
+            )
+        files = os.listdir(path)
+        weights = [name for name in files if name.endswith('.safetensors')]
+        if weights:
+            refuse_unnamed_variant(path, weights, variant)
+            continue
+        pickles = [name for name in files if name.endswith(('.bin', '.pt', '.pth', '.ckpt'))]
+        found = f'only the pickle {pickles[0]}' if pickles else 'no weights'
+        raise UserError(
+            f'{path} holds {found} where .safetensors is expected: download the '
+            'safetensors version of the model (pickles are not loaded, since they can '
+            'run code)'
+        )
+
+
+class Components:
+    """Loads the parts of a model, each whole, frozen and in eval mode.
+
+    Args:
+        source (str): Folder or hub id in the diffusers layout.
+        dtype (torch.dtype): Of the parts, unless :meth:`module` is told another.
+        variant (str | None): File variant, for example 'fp16'. Default None.
+        revision (str | None): Commit, branch or tag of a hub id. Default None.
+
+    Raises:
+        ValueError: A revision of a local folder.
+    """
+
+    def __init__(
+        self, source: str, dtype: torch.dtype, variant: str | None = None, revision: str | None = None
+    ) -> None:
+        if revision is not None and osp.isdir(source):
+            raise UserError(
+                f'revision = {revision!r} is a commit, branch or tag of a hub id, but '
+                f'{source} is on this machine: leave it out'
+            )
+        self.source, self.dtype, self.variant, self.revision = source, dtype, variant, revision
+        self.index = model_index(source, revision)
+
+    def config(self, part: str) -> dict[str, Any]:
+        """The configuration of a model or scheduler of diffusers.
+
+        Args:
+            part (str): Subfolder.
+
+        Raises:
+            ValueError: There is none.
+        """
+        try:
+            return dict(self._class(part).load_config(self.source, subfolder=part, revision=self.revision))
+        except OSError as error:
+            raise self._missing(part, error) from error
+
+    def module(self, part: str, dtype: torch.dtype | None = None) -> nn.Module:
+        """A part with weights.
+
+        Args:
+            part (str): Subfolder.
+            dtype (torch.dtype | None): Default None: that of the model.
+
+        Raises:
+            ValueError: It is missing, incomplete, quantised, or of a class that is not known.
+        """
+        kind = self._class(part)
+        words = 'dtype' if kind.__module__.startswith('transformers') else 'torch_dtype'
+        options = dict(use_safetensors=True, revision=self.revision, **{words: dtype or self.dtype})
+        try:
+            try:
+                module = load_whole(kind, self.source, part, variant=self.variant, **options)
+            except OSError:
+                if self.variant is None:
+                    raise
+                module = load_whole(kind, self.source, part, **options)  # some parts are there in full only
+        except (OSError, ImportError) as error:  # the latter for quantised weights
+            raise self._missing(part, error) from error
+        if getattr(module.config, 'quantization_config', None):
+            raise UserError(
+                f'the {part} of {self.source} holds quantised weights, which are not supported: give the model in '
+                'full or half precision'
+            )
+        return module.eval().requires_grad_(False)
+
+    def tokenizer(self, part: str) -> Any:
+        """A tokenizer, with its vocabulary.
+
+        Args:
+            part (str): Subfolder.
+
+        Raises:
+            ValueError: It is missing, damaged or knows no words.
+        """
+        try:
+            tokenizer = self._class(part).from_pretrained(self.source, subfolder=part, revision=self.revision)
+        except (OSError, ValueError) as error:
+            raise self._missing(part, error) from error
+        # Without its files transformers makes one of special tokens alone: all texts look the same.
+        if len(tokenizer) <= len(tokenizer.all_special_ids):
+            raise UserError(f'the {part} of {self.source} has no vocabulary: download it again')
+        return tokenizer
+
+    def has(self, part: str) -> bool:
+        """Whether the model has such a part; some are left out on purpose, as SD 3's third text encoder."""
+        return bool(self.index.get(part, [None])[0])
+
+    def _class(self, part: str) -> Any:
+        library, name = (self.index.get(part) or [None, None])[:2]
+        found = getattr(import_module(library), name, None) if library in _LIBRARIES else None
+        if found is None:
+            said = f'{library}.{name}' if name else 'nothing'
+            raise UserError(
+                f'model_index.json of {self.source} names {said} as its {part}, which is no class of diffusers or '
+                'transformers here: complete the folder, or install a newer version of them'
+            )
+        return found
+
+    def _missing(self, part: str, error: Exception) -> UserError:
+        which = self.source if self.revision is None else f'{self.source} --revision {self.revision}'
+        return UserError(
+            f'the {part} of {self.source!r} could not be loaded ({first_line(error)}): complete the folder, or '
+            f'download the model once where there is a network (`hf download {which}`; of a gated one accept the '
+            'licence on its page and log in first, `hf auth login`)'
+        )

@@ -1,0 +1,90 @@
+"""Small random models of every family in their true folder format, by diffusers' own classes."""
+
+import torch
+from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+from .small_models import tiny_tokenizer
+
+
+def clip(kind=CLIPTextModel, width: int = 16, projection: int = 16) -> torch.nn.Module:
+    """A text encoder of two layers for :func:`tiny_tokenizer`."""
+    tokenizer = tiny_tokenizer()
+    return kind(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=width,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=24,
+            projection_dim=projection,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def autoencoder(**options) -> AutoencoderKL:
+    """Of stride 4."""
+    return AutoencoderKL(
+        down_block_types=['DownEncoderBlock2D'] * 3,
+        up_block_types=['UpDecoderBlock2D'] * 3,
+        block_out_channels=[8, 8, 16],
+        layers_per_block=1,
+        norm_num_groups=4,
+        **{'latent_channels': 4, 'scaling_factor': 0.5, **options},
+    )
+
+
+def xl(scheduler=None, **options) -> StableDiffusionXLPipeline:
+    """Two levels of a U-Net: stride 8."""
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=[16, 24],
+        layers_per_block=1,
+        norm_num_groups=4,
+        down_block_types=['DownBlock2D', 'CrossAttnDownBlock2D'],
+        up_block_types=['CrossAttnUpBlock2D', 'UpBlock2D'],
+        transformer_layers_per_block=[1, 2],
+        attention_head_dim=[2, 4],
+        use_linear_projection=True,
+        cross_attention_dim=28,
+        addition_embed_type='text_time',
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=6 * 8 + 20,
+        **options,
+    )
+    return StableDiffusionXLPipeline(
+        vae=autoencoder(),
+        text_encoder=clip(),
+        text_encoder_2=clip(CLIPTextModelWithProjection, 12, 20),
+        tokenizer=tiny_tokenizer(),
+        tokenizer_2=tiny_tokenizer(),
+        unet=unet,
+        scheduler=scheduler or EulerDiscreteScheduler(**SD_NOISE),
+        add_watermarker=False,
+    )
+
+
+SD_NOISE = dict(beta_start=0.00085, beta_end=0.012, beta_schedule='scaled_linear')
+
+BUILDERS = dict(xl=xl)
+
+
+def build(family: str, seed: int = 0, **options):
+    """A pipeline of a family, in eval mode; every time the same one."""
+    torch.manual_seed(seed)
+    pipeline = BUILDERS[family](**options)
+    for part in pipeline.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.eval()
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def save(family: str, folder, **options) -> str:
+    """Write :func:`build` as a diffusers folder and give its path."""
+    build(family, **options).save_pretrained(folder)
+    return str(folder)
