@@ -1,8 +1,23 @@
 """Small random models of every family in their true folder format, by diffusers' own classes."""
 
 import torch
-from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from diffusers import (
+    AutoencoderKL,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
+)
 
 from .small_models import tiny_tokenizer
 
@@ -68,9 +83,56 @@ def xl(scheduler=None, **options) -> StableDiffusionXLPipeline:
     )
 
 
+def t5(width: int = 24) -> tuple[T5Tokenizer, T5EncoderModel]:
+    """T5's tokenizer with letters alone, and an encoder of two layers."""
+    pieces = [('<pad>', 0.0), ('</s>', 0.0), ('<unk>', -9.0), ('\u2581', -3.0)]
+    tokenizer = T5Tokenizer([*pieces, *((chr(c), -4.0) for c in range(ord('!'), ord('~') + 1))], extra_ids=0)
+    config = T5Config(
+        vocab_size=len(tokenizer),
+        d_model=width,
+        d_kv=8,
+        d_ff=32,
+        num_layers=2,
+        num_heads=2,
+        decoder_start_token_id=0,
+        feed_forward_proj='gated-gelu',
+    )
+    return tokenizer, T5EncoderModel(config)
+
+
+def sd3(third: bool = True, **options) -> StableDiffusion3Pipeline:
+    """Three blocks of SD 3.5's kind: stride 8."""
+    tokenizer, encoder = t5() if third else (None, None)
+    return StableDiffusion3Pipeline(
+        transformer=SD3Transformer2DModel(
+            sample_size=16,
+            patch_size=2,
+            in_channels=4,
+            out_channels=4,
+            num_layers=3,
+            attention_head_dim=8,
+            num_attention_heads=4,
+            joint_attention_dim=24,
+            caption_projection_dim=32,
+            pooled_projection_dim=16 + 8,
+            pos_embed_max_size=24,
+            dual_attention_layers=(0,),
+            qk_norm='rms_norm',
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=autoencoder(shift_factor=0.1, use_quant_conv=False, use_post_quant_conv=False),
+        text_encoder=clip(CLIPTextModelWithProjection, 12, 16),
+        tokenizer=tiny_tokenizer(),
+        text_encoder_2=clip(CLIPTextModelWithProjection, 8, 8),
+        tokenizer_2=tiny_tokenizer(),
+        text_encoder_3=encoder,
+        tokenizer_3=tokenizer,
+    )
+
+
 SD_NOISE = dict(beta_start=0.00085, beta_end=0.012, beta_schedule='scaled_linear')
 
-BUILDERS = dict(xl=xl)
+BUILDERS = dict(xl=xl, sd3=sd3)
 
 
 def build(family: str, seed: int = 0, **options):

@@ -35,9 +35,8 @@ _STABLE_DIFFUSION = Family(
 
 FAMILIES: list[Family] = [
     _STABLE_DIFFUSION,
-    Family(
-        'Stable Diffusion XL', ('StableDiffusionXLPipeline',), f'{__package__}.stable_diffusion_xl', 'StableDiffusionXL'
-    ),
+    Family('SDXL', ('StableDiffusionXLPipeline',), f'{__package__}.stable_diffusion_xl', 'StableDiffusionXL'),
+    Family('SD 3 and 3.5', ('StableDiffusion3Pipeline',), f'{__package__}.stable_diffusion_3', 'StableDiffusion3'),
 ]
 
 

@@ -8,6 +8,7 @@ from mmengine.device import get_device
 from torch import Tensor, nn
 
 from ..utils.errors import UserError
+from .condition import Condition
 from .contract import DiffusionModel
 from .loading.components import Components, check_folder
 from .padding import latent_stride, pad_to_stride
@@ -130,6 +131,29 @@ class LatentModel(DiffusionModel):
         latents = latents / self.vae.config.scaling_factor
         shift = self.vae.config.get('shift_factor')
         return latents + shift if shift else latents
+
+    def check_widths(self, condition: Condition, channels: int, pooled: int | None = None) -> None:
+        """Compare a condition with what the denoiser takes.
+
+        Args:
+            condition (Condition): Of images.
+            channels (int): Of its tokens.
+            pooled (int | None): Channels of its pooled text. Default None: there is none.
+
+        Raises:
+            ValueError: It has others.
+        """
+        found = condition.sequence.shape[-1]
+        if found != channels:
+            raise UserError(
+                f'the condition has {found} channels, but the denoiser takes {channels}: '
+                f'make the embeddings with the text encoder of {self.source!r}'
+            )
+        if pooled and (condition.pooled is None or condition.pooled.shape[-1] != pooled):
+            raise UserError(
+                f'{self.source!r} needs a pooled text of {pooled} channels beside the tokens: give texts, for example '
+                "condition=dict(type='Prompt', text=...)"
+            )
 
     @property
     def can_decode(self) -> bool:

@@ -50,7 +50,7 @@ class PartialSchedule(NamedTuple):
             Tensor: Same shape.
         """
         # a flow-matching scheduler takes whole numbers for indices, and refuses them
-        time = float(timestep) if self.scheduler.config.get('_class_name', '').startswith('FlowMatch') else timestep
+        time = float(timestep) if type(self.scheduler).__name__.startswith('FlowMatch') else timestep
         return self.scheduler.step(output, time, latents, return_dict=False)[0]
 
 

@@ -88,19 +88,10 @@ class StableDiffusionXL(UNetModel):
         return self.unet(latents, step, condition.sequence, added_cond_kwargs=told, return_dict=False)[0]
 
     def check_condition(self, condition: Condition) -> None:
-        """Compare a condition with what the U-Net takes.
-
-        Raises:
-            ValueError: It has another number of channels, or no pooled text.
-        """
-        super().check_condition(condition)
+        """See :meth:`check_widths`; the U-Net joins the pooled text with six embedded sizes."""
         config = self.unet.config
-        wanted = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
-        if condition.pooled is None or condition.pooled.shape[-1] != wanted:
-            raise UserError(
-                f'{self.source!r} needs a pooled text of {wanted} channels beside the tokens: give texts, for example '
-                "condition=dict(type='Prompt', text=...)"
-            )
+        pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
+        self.check_widths(condition, self.context_dim, pooled)
 
 
 class _Texts(PipelineTexts):

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..utils.errors import UserError
 from .attention_maps import attention_layers
 from .condition import Condition
 from .latent_model import LatentModel
@@ -126,17 +125,5 @@ class UNetModel(LatentModel):
         return self.unet.config.cross_attention_dim
 
     def check_condition(self, condition: Condition) -> None:
-        """Compare a condition with what the U-Net takes.
-
-        Args:
-            condition (Condition): Of images.
-
-        Raises:
-            ValueError: It has another number of channels.
-        """
-        channels = condition.sequence.shape[-1]
-        if channels != self.context_dim:
-            raise UserError(
-                f'the condition has {channels} channels, but the U-Net takes {self.context_dim}: '
-                f'make the embeddings with the text encoder of {self.source!r}'
-            )
+        """See :meth:`check_widths`."""
+        self.check_widths(condition, self.context_dim)

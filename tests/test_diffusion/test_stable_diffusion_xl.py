@@ -30,16 +30,14 @@ def told(pipeline, prompt):
 
 @pytest.mark.parametrize('size', [(64, 64), (41, 30)])
 def test_features_equal_plain_diffusers(folder, plain, size):
-    backbone = DiffusionBackbone(folder, timestep=30, condition=dict(type='Prompt', text='a car')).eval()
+    names = ['up_blocks.1.resnets.1', 'up_blocks.0.upsamplers.0']
+    backbone = DiffusionBackbone(folder, taps=names, timestep=30, condition=dict(type='Prompt', text='a car')).eval()
     images = torch.rand(2, 3, *size) * 2 - 1
     padded = F.pad(images, (0, -size[1] % 8, 0, -size[0] % 8), mode='replicate')
     height, width = padded.shape[-2:]
     kept = {}
-    names = ['up_blocks.1.resnets.1', 'up_blocks.0.upsamplers.0']
     hooks = [
-        plain.unet.get_submodule(name).register_forward_hook(
-            lambda m, i, output, name=name: kept.update({name: output})
-        )
+        plain.unet.get_submodule(name).register_forward_hook(lambda m, i, out, name=name: kept.update({name: out}))
         for name in names
     ]
     sequence, pooled = told(plain, 'a car')
@@ -54,7 +52,7 @@ def test_features_equal_plain_diffusers(folder, plain, size):
         ).sample
     for hook in hooks:
         hook.remove()
-    (found,) = DiffusionBackbone(folder, taps=names, timestep=30, condition=dict(type='Prompt', text='a car'))(images)
+    (found,) = backbone(images)
     rows, columns = -(-size[0] // 4), -(-size[1] // 4)
     assert_same(found, torch.cat([kept[name] for name in reversed(names)], 1)[..., :rows, :columns])
     again = backbone.diffusion.encode(images)
@@ -79,9 +77,8 @@ def test_texts_are_those_of_the_pipeline(folder, plain):
 @pytest.mark.parametrize('guidance', [1.0, 3.0])
 def test_a_run_from_noise_is_that_of_the_pipeline(folder, plain, guidance):
     model = load_diffusion(folder)
-    generator = PartialNoiseGenerator(
-        T=999, steps=3, condition=dict(type='Prompt', text='a car'), guidance_scale=guidance
-    )
+    prompt = dict(type='Prompt', text='a car')
+    generator = PartialNoiseGenerator(T=999, steps=3, condition=prompt, guidance_scale=guidance)
     images = torch.rand(1, 3, 32, 48) * 2 - 1
     made = generator.generate(model, images, generator.condition.embed(model.text), [5], 999).images
     schedule = model.partial_schedule(999, 3)

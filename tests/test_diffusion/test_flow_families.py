@@ -1,0 +1,107 @@
+"""Every family that was trained by flow matching, against diffusers' own classes called plainly."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from diff2in1_mm.creation.generator import PartialNoiseGenerator
+from diff2in1_mm.diffusion.families import load_diffusion
+from diff2in1_mm.diffusion.schedules import FLOW_SOLVERS
+from diff2in1_mm.models.backbones.diffusion_backbone import DiffusionBackbone
+
+from ..family_models import build, save
+from ..plain_families import PLAIN, attention_inputs
+from ..small_models import assert_same
+
+PROMPT = dict(type='Prompt', text='a red car')
+
+
+@pytest.fixture(scope='module', params=PLAIN)
+def family(request, tmp_path_factory):
+    """Name, folder, and the pipeline as diffusers has it."""
+    name = request.param
+    return PLAIN[name], save(name, tmp_path_factory.mktemp(name)), build(name)
+
+
+@pytest.mark.parametrize('size', [(48, 64), (41, 30)])
+def test_features_equal_plain_diffusers(family, size):
+    plain, folder, pipeline = family
+    taps = [plain.tap.format(block) for block in plain.blocks]
+    backbone = DiffusionBackbone(folder, taps=taps, timestep=260, condition=PROMPT).eval()
+    stride = backbone.diffusion.stride
+    images = torch.rand(2, 3, *size) * 2 - 1
+    padded = F.pad(images, (0, -size[1] % stride, 0, -size[0] % stride), mode='replicate')
+    with torch.no_grad():
+        told = {key: value.expand(2, *value.shape[1:]) for key, value in plain.texts(pipeline, ['a red car']).items()}
+        latents = plain.latents(pipeline, padded)
+        kept = attention_inputs(plain, pipeline, lambda: plain.denoise(pipeline, latents, 260, told))
+    assert_same(backbone.diffusion.encode(images), latents)
+    assert_same(backbone.diffusion.predict(latents, 260, backbone._condition)[0], kept['output'])
+    grid = [side // stride for side in padded.shape[-2:]]
+    tokens = [kept[block][:, -grid[0] * grid[1] :] for block in plain.blocks]
+    expected = torch.cat([t.transpose(1, 2).unflatten(2, grid) for t in tokens], 1)
+    (found,) = backbone(images)
+    assert_same(found, expected[..., : -(-size[0] // stride), : -(-size[1] // stride)])
+
+
+def test_texts_are_those_of_the_pipeline(family):
+    plain, folder, pipeline = family
+    model = load_diffusion(folder)
+    condition = model.text.embed(['a red car', ''])
+    model.check_condition(condition)
+    with torch.no_grad():
+        expected = plain.texts(pipeline, ['a red car', ''])
+    for name, value in expected.items():
+        assert_same(getattr(condition, name).float(), value.float())
+    assert not model.text.in_memory
+    with pytest.raises(ValueError, match='tokens, but the text encoder takes'):
+        model.text.check_lengths(['a' * 2000])
+
+
+def test_a_run_from_noise_is_that_of_the_pipeline(family):
+    plain, folder, pipeline = family
+    model = load_diffusion(folder)
+    size = (32, 48)
+    generator = PartialNoiseGenerator(T=999, steps=4, solver='euler', condition=PROMPT)
+    images = torch.rand(1, 3, *size) * 2 - 1
+    made = generator.generate(model, images, generator.condition.embed(model.text), [5], 999).images
+    latents = model.encode(images)
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(5))
+    levels = model.partial_schedule(999, 4, 'euler').timesteps
+    expected = plain.run(pipeline, model.add_noise(latents, noise, 999), levels, 'a red car', size)
+    assert_same(made, expected * 2 - 1, 3e-5)  # the pipeline shifts its levels there and back
+
+
+@pytest.mark.parametrize('solver', FLOW_SOLVERS)
+def test_a_run_starts_at_its_level_and_ends_almost_clean(family, solver):
+    model = load_diffusion(family[1])
+    for T in (1, 400, 700, 999):
+        schedule = model.partial_schedule(T, min(T, 10), solver)
+        assert schedule.timesteps[0] == schedule.start == T and schedule.timesteps[-1] == 1
+        assert float(schedule.scheduler.sigmas[0]) == pytest.approx(T / 1000)
+        assert schedule.timesteps == sorted(set(schedule.timesteps), reverse=True)
+    # a perfect denoiser, which knows the latent, leads back to it
+    clean, noise = torch.randn(2, 1, 4, 8, 8, dtype=torch.float64).unbind()
+    latents = model.add_noise(clean, noise, 700)
+    schedule = model.partial_schedule(700, 8, solver)
+    for level in schedule.timesteps:
+        latents = schedule.step((latents - clean) / (level / 1000), level, latents)
+    torch.testing.assert_close(latents, clean, rtol=0, atol=1e-4)
+
+
+def test_levels_of_stable_diffusion_have_the_same_signal_to_noise(family):
+    model = load_diffusion(family[1])
+    for T, level in ((400, 540), (600, 700)):
+        generator = PartialNoiseGenerator(T=T, T_of='sd')
+        assert generator._schedule(model, T).start == pytest.approx(level, abs=10)
+    with pytest.raises(ValueError, match="solver must be one of .*'euler'.* for a flow-matching model"):
+        model.partial_schedule(400, 10, 'ddim')
+
+
+def test_half_precision_gives_about_the_same(family):
+    _, folder, _ = family
+    images = torch.rand(1, 3, 32, 32) * 2 - 1
+    full, half = (
+        DiffusionBackbone(dict(source=folder, dtype=dtype), timestep=90).eval()(images)[0] for dtype in ('fp32', 'bf16')
+    )
+    assert (full - half).norm() < 0.1 * full.norm()
