@@ -3,12 +3,18 @@
 import torch
 from diffusers import (
     AutoencoderKL,
+    DDIMScheduler,
+    DDPMPipeline,
+    DDPMScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    LDMPipeline,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
+    UNet2DModel,
+    VQModel,
 )
 from transformers import (
     CLIPTextConfig,
@@ -130,9 +136,44 @@ def sd3(third: bool = True, **options) -> StableDiffusion3Pipeline:
     )
 
 
+def plain_unet(**options) -> UNet2DModel:
+    """Two levels, the coarser one with attention."""
+    return UNet2DModel(
+        **{
+            'sample_size': 32,
+            'block_out_channels': [16, 24],
+            'layers_per_block': 1,
+            'norm_num_groups': 4,
+            'attention_head_dim': 8,
+            'down_block_types': ['DownBlock2D', 'AttnDownBlock2D'],
+            'up_block_types': ['AttnUpBlock2D', 'UpBlock2D'],
+            **options,
+        }
+    )
+
+
+def ddpm(**options) -> DDPMPipeline:
+    """On pixels: stride 2."""
+    return DDPMPipeline(plain_unet(**options), DDPMScheduler())
+
+
+def ldm(**options) -> LDMPipeline:
+    """On the latents of a vector-quantised autoencoder: stride 4."""
+    vqvae = VQModel(
+        down_block_types=['DownEncoderBlock2D'] * 2,
+        up_block_types=['UpDecoderBlock2D'] * 2,
+        block_out_channels=[8, 8],
+        latent_channels=3,
+        norm_num_groups=4,
+        num_vq_embeddings=16,
+        scaling_factor=0.5,
+    )
+    return LDMPipeline(vqvae, plain_unet(**options), DDIMScheduler(**SD_NOISE))
+
+
 SD_NOISE = dict(beta_start=0.00085, beta_end=0.012, beta_schedule='scaled_linear')
 
-BUILDERS = dict(xl=xl, sd3=sd3)
+BUILDERS = dict(xl=xl, sd3=sd3, ddpm=ddpm, ldm=ldm)
 
 
 def build(family: str, seed: int = 0, **options):

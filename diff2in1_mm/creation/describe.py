@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from ..datasets.source_images import map_loader, transforms_of
-from ..diffusion.conditions.prompts import ComposedCaption
 from ..diffusion.conditions.source import Source
 from ..utils.errors import UserError
 
@@ -22,10 +21,10 @@ class SourceDescriber:
 
     def __init__(self, dataset: Any, condition: Any) -> None:
         self.classes: Sequence[str] = tuple(dataset.metainfo.get('classes') or ())
-        self.wants_classes = isinstance(condition, ComposedCaption)
+        self.wants_classes = getattr(condition, 'wants_classes', False)
         if self.wants_classes and not self.classes:
             raise UserError(
-                'ComposedCaption names the classes of an image, but the data set has '
+                f'{type(condition).__name__} names the classes of an image, but the data set has '
                 'no `classes` in its metainfo: set them, or take another condition'
             )
         self._dataset = dataset

@@ -101,6 +101,10 @@ class PartialNoiseGenerator:
             self._schedule(diffusion, strength)
         if not self._guided:
             return
+        if not diffusion.has_text:
+            raise UserError(
+                f'{diffusion.source!r} is told no text that guidance could follow: set creation.guidance_scale=1'
+            )
         try:
             diffusion.text.check_lengths([self.negative_prompt])
         except ValueError as error:

@@ -6,6 +6,7 @@ Knows no task, and of data sets only the class names that ``ClassNames(dataset=.
 from ..utils.randomness import channel_dropout, sample_noise, seeded_generators, stable_seed
 from .attention_maps import attention_layers, mean_attention
 from .condition import Condition
+from .conditions.class_label import ClassLabel
 from .conditions.class_names import ClassNames
 from .conditions.precomputed import PrecomputedEmbeddings
 from .conditions.prompts import Captions, ComposedCaption, OwnCaption, Prompt
@@ -20,6 +21,7 @@ from .taps import FeatureTaps, Tap, select_taps, unet_taps
 
 __all__ = [
     'Captions',
+    'ClassLabel',
     'ClassNames',
     'ComposedCaption',
     'Condition',

@@ -33,9 +33,11 @@ class DiffusionModel(nn.Module, ABC):
             away from, ``averaged(groups)`` a vector per group, ``check_lengths(texts)`` raises for too long ones, and
             inside ``kept()`` the text encoder stays loaded; see :class:`TextEmbedder`.
         few_steps (int | None): Passes that a distilled model was made for, where a config names none. Default None.
+        has_text (bool): Whether it is told texts, which guidance follows. Default True.
     """
 
     few_steps: int | None = None
+    has_text: bool = True
 
     source: str
     schedule: dict[str, Any]

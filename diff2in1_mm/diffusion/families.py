@@ -36,6 +36,12 @@ _STABLE_DIFFUSION = Family(
 FAMILIES: list[Family] = [
     _STABLE_DIFFUSION,
     Family('SDXL', ('StableDiffusionXLPipeline',), f'{__package__}.stable_diffusion_xl', 'StableDiffusionXL'),
+    Family(
+        'models without text (UNet2DModel)',
+        ('DDPMPipeline', 'DDIMPipeline', 'LDMPipeline', 'PNDMPipeline'),
+        f'{__package__}.plain_unet',
+        'PlainUNet',
+    ),
     Family('SD 3 and 3.5', ('StableDiffusion3Pipeline',), f'{__package__}.stable_diffusion_3', 'StableDiffusion3'),
 ]
 

@@ -87,6 +87,11 @@ class LatentModel(DiffusionModel):
         """int: Image pixels per latent element (8 for Stable Diffusion)."""
         return latent_stride(self.vae.config)
 
+    @property
+    def image_dtype(self) -> torch.dtype:
+        """torch.dtype: Of the autoencoder."""
+        return self.vae.dtype
+
     @torch.no_grad()
     def encode(
         self, images: Tensor, generators: Sequence[torch.Generator] | None = None, scaled: bool = True
@@ -104,7 +109,7 @@ class LatentModel(DiffusionModel):
             Tensor: Shape (N, c, h, w) of the padded images, in :attr:`dtype`.
         """
         images = pad_to_stride(images, self.stride)
-        images = self._prepare(images, self.vae.dtype)
+        images = self._prepare(images, self.image_dtype)
         with torch.autocast(images.device.type, enabled=False):
             latents = self._encoded(images, generators)
         return (self.scaled(latents) if scaled else latents).to(self.dtype)
@@ -179,7 +184,7 @@ class LatentModel(DiffusionModel):
                 f'{self.source!r} was converted from a checkpoint without a decoder '
                 'and cannot generate: set creation.diffusion to a complete model'
             )
-        latents = self._prepare(self.unscaled(latents), self.vae.dtype)
+        latents = self._prepare(self.unscaled(latents), self.image_dtype)
         with torch.autocast(latents.device.type, enabled=False):
             images = self._decoded(latents)
         return images[..., : size[0], : size[1]].float().clamp(-1, 1)

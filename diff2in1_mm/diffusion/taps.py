@@ -144,7 +144,7 @@ def unet_taps(unet: UNet2DConditionModel, latent_stride: int) -> list[Tap]:
 
 
 def _layer_tap(block: Any, path: str, layer: int, stride: int, role: str) -> Tap:
-    kind = 'attentions' if getattr(block, 'has_cross_attention', False) else 'resnets'
+    kind = 'attentions' if hasattr(block, 'attentions') else 'resnets'
     return Tap(f'{path}.{kind}.{layer}', stride, block.resnets[layer].out_channels, role)
 
 

@@ -9,7 +9,6 @@ from torch import Tensor
 from .attention_maps import attention_layers
 from .condition import Condition
 from .latent_model import LatentModel
-from .padding import image_stride
 from .schedules import PartialSchedule, partial_noise_schedule
 from .taps import FeatureTaps, Tap, unet_taps
 
@@ -53,7 +52,7 @@ class UNetModel(LatentModel):
     @property
     def stride(self) -> int:
         """int: What image sides are padded to (64 for Stable Diffusion)."""
-        return image_stride(self.vae.config, self.unet.config)
+        return self.latent_stride * 2 ** (len(self.unet.config.block_out_channels) - 1)
 
     @property
     def num_train_timesteps(self) -> int:

@@ -31,7 +31,7 @@ class ClassNames:
         self, classes: Sequence[str] | None = None, dataset: str | None = None, templates: str = 'imagenet'
     ) -> None:
         if classes is None and dataset is not None:
-            classes = _classes_of(dataset)
+            classes = classes_of(dataset)
         elif classes is None or dataset is not None:
             raise UserError("ClassNames takes either `classes` or `dataset` (for example dataset='ADE20KDataset')")
         self.classes = list(classes)
@@ -51,7 +51,15 @@ class ClassNames:
         return Condition(tokens[None]).expand(len(sources))
 
 
-def _classes_of(dataset: str) -> Sequence[str]:
+def classes_of(dataset: str) -> Sequence[str]:
+    """Names of the classes of a registered data set.
+
+    Args:
+        dataset (str): Of MMSeg, MMDet or the current scope.
+
+    Raises:
+        ValueError: It is unknown or has none.
+    """
     for scope in (None, 'mmseg', 'mmdet'):
         found = DATASETS.get(dataset if scope is None else f'{scope}.{dataset}')
         if found is not None:

@@ -138,6 +138,8 @@ class ComposedCaption(TextCondition):
             Default 12.
     """
 
+    wants_classes = True
+
     def __init__(self, scene: str = 'scene', names: dict[str, str] | None = None, max_classes: int = 12) -> None:
         self.scene, self.names, self.max_classes = scene, dict(names or {}), max_classes
 

@@ -99,11 +99,17 @@ def trained_side(source: str) -> int:
         is on disk to say it.
     """
     try:
-        unet, vae = (json.loads(Path(source, part, 'config.json').read_text()) for part in ('unet', 'vae'))
-        sides = unet['sample_size']
-        return int(min(sides if isinstance(sides, list) else [sides])) * latent_stride(vae)
+        denoiser, vae = (_first_config(source, *parts) for parts in (('unet', 'transformer'), ('vae', 'vqvae')))
+        sides = denoiser['sample_size']
+        return int(min(sides if isinstance(sides, list) else [sides])) * (latent_stride(vae) if vae else 1)
     except (OSError, ValueError, KeyError, TypeError):
         return 512
+
+
+def _first_config(source: str, *parts: str) -> dict:
+    """Configuration of the first of some parts that is there."""
+    found = [path for path in (Path(source, part, 'config.json') for part in parts) if path.is_file()]
+    return json.loads(found[0].read_text()) if found else {}
 
 
 def _load_single_file(path: str, dtype: torch.dtype, prediction_type: str | None) -> Parts:

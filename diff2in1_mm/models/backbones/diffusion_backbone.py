@@ -22,6 +22,7 @@ from ...utils.errors import UserError
 from ...utils.randomness import channel_dropout, sample_noise, seeded_generators
 from .backbone_options import check_channel_order, check_options, dtype_for_heads, match_strides, static_condition
 from .feature_cache import FeatureCache
+from .pyramid import fitted, output_layer
 
 # MMDetection's PhotoMetricDistortion cuts nothing off and reaches -1.4 and 2.4; images normalised
 # otherwise than the backbone knows are further off: ImageNet's mean and std give -2.1 and 2.6.
@@ -67,9 +68,9 @@ class DiffusionBackbone(BaseModule):
             convolutions, trained), as a stock neck or head expects them. A map whose entry is None
             stays as it is, neither projected nor resized: for maps that no head reads
             (``in_index``), whose projection would get no gradient, which DDP does not allow.
-        out_strides (Sequence[int] | None): Resize the maps to these strides. As many as there are
-            maps, from fine to coarse, are taken in order; otherwise each takes the map of the
-            nearest stride.
+        out_strides (Sequence[int] | None): Resize the maps to these strides. As many as there are maps, from fine to
+            coarse, are taken in order; otherwise each takes the map of the nearest stride. With ``out_channels`` a
+            transformer, whose maps have one stride, gets a trained pyramid, see :func:`pyramid_level`.
         feature_dropout (float): Share of feature channels dropped in training. Default 0.
         cached_images (int): Keep the frozen maps of so many images in memory, see
             :class:`FeatureCache`; for small data sets without photometric augmentation. Default 0.
@@ -163,9 +164,10 @@ class DiffusionBackbone(BaseModule):
         self.unread = {i for i, channels in enumerate(wanted) if channels is None}
         self.projections = None
         if out_channels is not None:
-            self.projections = nn.ModuleList(
-                nn.Identity() if o is None else nn.Conv2d(i, o, 1) for i, o in zip(raw, wanted)
-            )
+            # resized, the one stride of a transformer would tell nothing finer or coarser
+            pyramid = out_strides is not None and len({tap.stride for tap in self.diffusion.taps()}) == 1
+            strides = [self.tap_strides[0] if pyramid else s for s in self.strides]
+            self.projections = nn.ModuleList(map(output_layer, raw, wanted, strides, self.strides))
 
     def _apply(self, fn, recurse=True):
         """Move the frozen model along, although it is no submodule."""
@@ -204,11 +206,10 @@ class DiffusionBackbone(BaseModule):
             outputs = [project(feature) for project, feature in zip(self.projections, outputs)]
         covered = self._covered(images.shape[-2:])
         sizes = [tuple(math.ceil(side / s) for side in covered) for s in self.strides]
+        layers = self.projections or [None] * len(outputs)
         outputs = [
-            feature
-            if i in self.unread or feature.shape[-2:] == size
-            else F.interpolate(feature, size=size, mode='bilinear', align_corners=False)
-            for i, (feature, size) in enumerate(zip(outputs, sizes))
+            feature if i in self.unread else fitted(feature, *fit)
+            for i, (feature, *fit) in enumerate(zip(outputs, sizes, layers))
         ]
         return tuple(feature.contiguous() for feature in outputs)
 
@@ -365,8 +366,7 @@ class DiffusionBackbone(BaseModule):
     def check_normalisation(self, data_preprocessor: nn.Module) -> None:
         """Compare ``input_mean`` and ``input_std`` with what the data preprocessor does.
 
-        A channel order that does not fit ``input_bgr`` is only warned of: see
-        :func:`check_channel_order`.
+        A channel order that does not fit ``input_bgr`` is only warned of: see :func:`check_channel_order`.
 
         Args:
             data_preprocessor (nn.Module): Of the model.
