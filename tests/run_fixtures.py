@@ -4,7 +4,9 @@ import pytest
 
 from diff2in1_mm.creation import stage as creation_stage
 from diff2in1_mm.creation.fingerprints import parameters_digest
-from diff2in1_mm.diffusion.stable_diffusion import LatentDiffusion
+from diff2in1_mm.diffusion.flow_model import FlowModel
+from diff2in1_mm.diffusion.latent_model import LatentModel
+from diff2in1_mm.diffusion.unet_model import UNetModel
 from diff2in1_mm.preflight import creation as preflight_creation
 from diff2in1_mm.self_improving.pseudo_labels import BatchPass
 
@@ -27,16 +29,16 @@ def tiny_create(monkeypatch):
 
 @pytest.fixture
 def counted(monkeypatch):
-    """Images that went through the VAE's encoder and through the U-Net."""
+    """Images that went through the VAE's encoder and through the denoiser."""
     counts = dict(encode=0, predict=0)
-    for name in counts:
-        method = getattr(LatentDiffusion, name)
+    for kind, name in ((LatentModel, 'encode'), (UNetModel, 'predict'), (FlowModel, 'predict')):
+        method = getattr(kind, name)
 
         def count(self, images, *args, _name=name, _method=method, **kwargs):
             counts[_name] += len(images)
             return _method(self, images, *args, **kwargs)
 
-        monkeypatch.setattr(LatentDiffusion, name, count)
+        monkeypatch.setattr(kind, name, count)
     return counts
 
 

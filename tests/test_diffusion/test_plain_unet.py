@@ -93,9 +93,9 @@ def test_texts_and_guidance_are_refused(tmp_path):
     folder = save('ddpm', tmp_path)
     with pytest.raises(ValueError, match="takes no text, but got 'a car'"):
         DiffusionBackbone(folder, condition=dict(type='Prompt', text='a car'))
-    model = load_diffusion(folder)
-    with pytest.raises(ValueError, match='set guidance_scale=1'):
-        model.text.negative('')
+    guided = PartialNoiseGenerator(condition=dict(type='ClassLabel', label=0), guidance_scale=3)
+    with pytest.raises(ValueError, match='is told no text .*: set creation.guidance_scale=1'):
+        guided.check_model(load_diffusion(folder))
     with pytest.raises(ValueError, match="is not told a class: set condition=dict.type='Prompt'"):
         DiffusionBackbone(folder, condition=dict(type='ClassLabel', label=0))
 
