@@ -5,18 +5,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..utils.errors import UserError
 from .condition import Condition
 from .conditions.pipeline_texts import PipelineTexts
 from .latent_model import LatentModel
-from .loading.components import Components
+from .loading.components import Components, FromFolder
 from .schedules import FLOW_LEVELS, PartialSchedule, flow_schedule
 from .taps import FeatureTaps
 
 
-class FlowModel(LatentModel):
+class FlowModel(FromFolder, LatentModel):
     """A transformer on latents, frozen, trained by flow matching (Lipman et al. 2023; Esser et al. 2024).
 
     A level is sigma in thousandths: a noised latent is ``(1 - sigma) z + sigma eps``, and the transformer predicts
@@ -38,7 +38,7 @@ class FlowModel(LatentModel):
         self._check_configs()
         self.schedule['shift'] = _shift(self.schedule)
         self.vae = components.module('vae')
-        self.transformer: nn.Module = components.module('transformer')
+        self.transformer: Any = components.module('transformer')
         self.freeze()
         self.text = PipelineTexts(self)
 
@@ -110,7 +110,7 @@ class FlowModel(LatentModel):
         known = {tap.name: tap for tap in self.taps()} if taps else {}
         condition = condition.to(latents.device, self.dtype).expand(len(latents))
         latents = self._prepare(latents)
-        size = tuple(side * self.stride // self.patch for side in latents.shape[-2:])
+        size = (latents.shape[-2] * self.latent_stride, latents.shape[-1] * self.latent_stride)
         kept = FeatureTaps(self.transformer, [known[name] for name in taps], size)
         with torch.autocast(latents.device.type, enabled=False), kept as maps:
             # on the device: diffusers would copy a number there, and wait for it; float32, as half has not all levels

@@ -5,14 +5,12 @@ from typing import Any
 
 import torch
 from mmengine.device import get_device
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..utils.errors import UserError
 from .condition import Condition
 from .contract import DiffusionModel
-from .loading.components import Components, check_folder
 from .padding import latent_stride, pad_to_stride
-from .precision import DTYPES, warn_if_slow
 
 
 class LatentModel(DiffusionModel):
@@ -22,47 +20,11 @@ class LatentModel(DiffusionModel):
     to about unit variance, as the denoiser knows them, and keep the padded size. Always in eval mode, never with a
     gradient.
 
-    A family says its parts and calls :meth:`freeze` at the end of ``__init__(components)``.
-
     Attributes:
         vae (nn.Module): Image autoencoder.
-        needed (tuple[str]): Subfolders that a model of the family cannot do without.
-        dtypes (tuple[str]): In which the family computes right.
     """
 
-    vae: nn.Module
-    needed: tuple[str, ...] = ('transformer', 'vae', 'scheduler')
-    dtypes: tuple[str, ...] = tuple(DTYPES)
-
-    @classmethod
-    def from_pretrained(
-        cls, source: str, dtype: str = 'fp32', variant: str | None = None, revision: str | None = None, **options: Any
-    ) -> 'LatentModel':
-        """Load a diffusers folder or a hub id.
-
-        Args:
-            source (str): Folder with ``model_index.json``, or hub id.
-            dtype (str): 'fp32', 'fp16' or 'bf16', of the frozen parts. Default 'fp32'.
-            variant (str | None): File variant of the folder, for example 'fp16'.
-            revision (str | None): Commit, branch or tag of a hub id. None: its main branch.
-            **options: Of the family.
-
-        Returns:
-            LatentModel: On the CPU.
-
-        Raises:
-            ValueError: One sentence that names what is wrong with the source and the mend.
-        """
-        if dtype not in cls.dtypes:
-            raise UserError(f'dtype must be one of {sorted(cls.dtypes)} for {cls.__name__}, but got {dtype!r}')
-        warn_if_slow(dtype)
-        cls.check_source(source, variant)
-        return cls(Components(source, DTYPES[dtype], variant, revision), **options)
-
-    @classmethod
-    def check_source(cls, source: str, variant: str | None = None) -> None:
-        """See :func:`~diff2in1_mm.diffusion.loading.components.check_folder`."""
-        check_folder(source, cls.needed, variant)
+    vae: Any
 
     def _apply(self, fn, recurse=True):
         super()._apply(fn, recurse)

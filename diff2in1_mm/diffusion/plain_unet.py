@@ -9,12 +9,12 @@ from torch import Tensor
 
 from ..utils.errors import UserError
 from .condition import Condition
-from .loading.components import Components
+from .loading.components import Components, FromFolder
 from .loading.refusals import refuse_other_kinds
 from .unet_model import UNetModel
 
 
-class PlainUNet(UNetModel):
+class PlainUNet(FromFolder, UNetModel):
     """A U-Net of images of one's own field, conditioned on nothing or on a class (Ho et al. 2020; Rombach et al. 2022).
 
     Without an autoencoder its latents are the pixels; of one channel where the U-Net takes grey images, of which RGB

@@ -179,7 +179,7 @@ def flow_schedule(T: int, steps: int, solver: str = 'dpmsolver++', shift: float 
         raise UserError(f'solver must be one of {FLOW_SOLVERS} for a flow-matching model, but got {solver!r}')
     from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
 
-    even = np.linspace(*(unshifted(level / FLOW_LEVELS, shift) for level in (T, 1)), steps)
+    even = np.linspace(unshifted(T / FLOW_LEVELS, shift), unshifted(1 / FLOW_LEVELS, shift), steps)
     levels = list(dict.fromkeys((shift * even / (1 + (shift - 1) * even) * FLOW_LEVELS).round().astype(int).tolist()))
     if solver == 'euler':
         scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)

@@ -9,14 +9,14 @@ from torch import Tensor
 from ..utils.errors import UserError
 from .condition import Condition
 from .conditions.pipeline_texts import PipelineTexts
-from .loading.components import Components
+from .loading.components import Components, FromFolder
 from .loading.refusals import refuse_other_kinds
 from .unet_model import UNetModel
 
 _TURBO_STEPS = 4
 
 
-class StableDiffusionXL(UNetModel):
+class StableDiffusionXL(FromFolder, UNetModel):
     """SDXL as one frozen model (Podell et al. 2023).
 
     The sizes that its U-Net is told (of the original image, the offset of the crop, of the target) are those of the
@@ -26,6 +26,8 @@ class StableDiffusionXL(UNetModel):
     Args:
         components (Components): Of its folder or hub id.
     """
+
+    needed = ('unet', 'vae', 'scheduler')
 
     def __init__(self, components: Components) -> None:
         configs = [components.config(part) for part in ('unet', 'vae', 'scheduler')]

@@ -1,7 +1,7 @@
 """What families have in common whose denoiser is a U-Net, with the noise of a variance-preserving schedule."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,9 +11,6 @@ from .condition import Condition
 from .latent_model import LatentModel
 from .schedules import PartialSchedule, partial_noise_schedule
 from .taps import FeatureTaps, Tap, unet_taps
-
-if TYPE_CHECKING:
-    from diffusers import UNet2DConditionModel
 
 
 class UNetModel(LatentModel):
@@ -26,9 +23,7 @@ class UNetModel(LatentModel):
         source (str): Where they came from, for messages and records. Default ''.
     """
 
-    needed = ('unet', 'vae', 'scheduler')
-
-    def __init__(self, vae: Any, unet: 'UNet2DConditionModel', schedule: Mapping, source: str = '') -> None:
+    def __init__(self, vae: Any, unet: Any, schedule: Mapping, source: str = '') -> None:
         super().__init__()
         from diffusers import DDIMScheduler
 

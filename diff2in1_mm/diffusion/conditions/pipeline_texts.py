@@ -3,16 +3,13 @@
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...utils.errors import UserError
 from ..condition import Condition
-
-if TYPE_CHECKING:
-    from ..latent_model import LatentModel
 
 # Those of FLUX.1 take 4 MB each in half precision.
 _MAX_CACHED = 1024
@@ -28,7 +25,7 @@ class PipelineTexts:
             tokenizer and the tokens of a text that it does not cut off.
     """
 
-    def __init__(self, model: 'LatentModel') -> None:
+    def __init__(self, model: Any) -> None:
         self._model = model
         self._loaded: Any = None
         self._keep = False

@@ -12,6 +12,8 @@ import torch
 from torch import nn
 
 from ...utils.errors import UserError, first_line
+from ...utils.values import check_choice
+from ..precision import DTYPES, warn_if_slow
 from .embedded import FOLDER, NAME
 from .folder import load_whole
 from .refusals import refuse_unnamed_variant
@@ -195,3 +197,43 @@ class Components:
             f'download the model once where there is a network (`hf download {which}`; of a gated one accept the '
             'licence on its page and log in first, `hf auth login`)'
         )
+
+
+class FromFolder:
+    """Loading of families that are made of :class:`Components`.
+
+    Attributes:
+        needed (tuple[str]): Subfolders that a model of the family cannot do without.
+        dtypes (tuple[str]): In which the family computes right.
+    """
+
+    needed: tuple[str, ...] = ('transformer', 'vae', 'scheduler')
+    dtypes: tuple[str, ...] = tuple(DTYPES)
+
+    @classmethod
+    def from_pretrained(
+        cls: Any, source: str, dtype: str = 'fp32', variant: str | None = None, revision: str | None = None
+    ) -> Any:
+        """Load a diffusers folder or a hub id.
+
+        Args:
+            source (str): Folder with ``model_index.json``, or hub id.
+            dtype (str): 'fp32', 'fp16' or 'bf16', of the frozen parts. Default 'fp32'.
+            variant (str | None): File variant of the folder, for example 'fp16'.
+            revision (str | None): Commit, branch or tag of a hub id. None: its main branch.
+
+        Returns:
+            DiffusionModel: On the CPU.
+
+        Raises:
+            ValueError: One sentence that names what is wrong with the source and the mend.
+        """
+        check_choice('dtype', dtype, cls.dtypes)
+        warn_if_slow(dtype)
+        cls.check_source(source, variant)
+        return cls(Components(source, DTYPES[dtype], variant, revision))
+
+    @classmethod
+    def check_source(cls, source: str, variant: str | None = None) -> None:
+        """See :func:`check_folder`."""
+        check_folder(source, cls.needed, variant)
