@@ -151,6 +151,6 @@ def test_the_recipe_runs_on_a_tiny_model(name, tmp_path, pipeline_folder):
     runner.train()
     assert all(torch.isfinite(p).all() for p in runner.model.parameters())
     store = SyntheticStore(tmp_path / 'run/synthetic')
-    assert len(store) == 6 and store.task == task
+    assert len(store) == 6 and store.tasks == (task,)
     if task == 'normals':
         assert {record.caption for record in store.records()} == {'a room'}

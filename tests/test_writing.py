@@ -59,7 +59,7 @@ def test_pictures_and_stores_name_their_path(tmp_path, monkeypatch):
         write_picture(tmp_path / 'preview.png', np.zeros((4, 4, 3), np.uint8))
     monkeypatch.setattr(Path, 'mkdir', refusing(errno.EROFS))
     with pytest.raises(UserError, match=f'{tmp_path}/store lies on a read-only file system'):
-        SyntheticStore.prepare(tmp_path / 'store', 'segmentation', ['a'], 'print', {})
+        SyntheticStore.prepare(tmp_path / 'store', ['segmentation'], ['a'], 'print', {})
 
 
 def test_checkpoints_of_strategies_name_their_path(tmp_path):

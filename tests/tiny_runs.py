@@ -100,7 +100,7 @@ def tiny_create(model, dataset, settings, round, seed):
     """Stands for the creation stage: noisy copies, labelled by the model, into a real store."""
     rank, world_size = creation_stage.get_dist_info()
     root = dataset.store_root
-    store = SyntheticStore.prepare(root, 'segmentation', CLASSES, 'tiny', {})
+    store = SyntheticStore.prepare(root, ['segmentation'], CLASSES, 'tiny', {})
     present = {record.id for record in store.records()}
     for source in range(rank, len(dataset.real), world_size):
         identity = store.sample_id(round, source, 0)
@@ -131,7 +131,7 @@ def tiny_create(model, dataset, settings, round, seed):
                 quality={},
             ),
             image,
-            logits.argmax(1)[0].to(torch.uint8).cpu().numpy(),
+            dict(segmentation=logits.argmax(1)[0].to(torch.uint8).cpu().numpy()),
         )
     return 0
 

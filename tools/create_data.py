@@ -165,7 +165,7 @@ def _tell(out: str, report: CreationReport) -> None:
         raise UserError(f'{out} holds no samples: the warnings of the processes say why')
     store.merge()
     ignored = [record.quality.get('ignored', 0.0) for record in store.records()]
-    what = 'boxes' if store.task == 'instances' else 'pixels'
+    what = 'boxes' if store.tasks == ('instances',) else 'pixels'
     print_log(
         f'{out} holds {len(store)} samples; on average {sum(ignored) / len(ignored):.1%} of '
         f'the {what} are ignored. This took {report.seconds:.0f} s. See '

@@ -9,7 +9,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from ..tasks import Label, labeller_for
+from ..tasks import JointLabeller, Label, labeller_for
 from ..utils.errors import UserError
 from ..utils.image_values import swaps_channels, to_unit_range
 
@@ -35,26 +35,27 @@ class BatchLabels:
         self,
         model: BaseModel,
         label_from: str = 'fresh',
-        confidence: None | float | Sequence[float] = None,
+        confidence: Any = None,
         labelling: Mapping[str, Any] | None = None,
         label_scale: tuple[int, int] | None = None,
         transforms: Sequence[Any] = (),
     ) -> None:
         self.model, self.scale = model, label_scale
-        self.labeller = labeller_for(model, confidence, labelling)
-        self.task = self.labeller.task
+        self.labeller = JointLabeller.of(labeller_for(model, confidence, labelling))
+        self.tasks = self.labeller.tasks
         self.backbone: Any = model.backbone if hasattr(model.backbone, 'from_taps') else None
         self.last_step, self.of_source = (label_from == name for name in ('last_step', 'source'))
-        if self.of_source and not hasattr(self.labeller, 'source_labels'):
-            raise UserError(
-                "creation.label_from='source' takes boxes, label maps, depth or "
-                f'normals of the source images, but {type(model).__name__} needs '
-                f"{self.task} labels: set it to 'fresh'"
-            )
-        if self.of_source and hasattr(self.labeller, 'read_sources'):
-            self.labeller.read_sources(transforms)
-        if hasattr(self.labeller, 'check_loader'):
-            self.labeller.check_loader(transforms)
+        for labeller in self.labeller.labellers.values():
+            if self.of_source and not hasattr(labeller, 'source_labels'):
+                raise UserError(
+                    "creation.label_from='source' takes boxes, label maps, depth or "
+                    f'normals of the source images, but {type(model).__name__} needs '
+                    f"{labeller.task} labels: set it to 'fresh'"
+                )
+            if self.of_source and hasattr(labeller, 'read_sources'):
+                labeller.read_sources(transforms)
+            if hasattr(labeller, 'check_loader'):
+                labeller.check_loader(transforms)
         if self.last_step and not getattr(self.backbone, 'frozen', False):
             raise UserError(
                 "creation.label_from='last_step' takes the features of the denoising "
@@ -80,7 +81,7 @@ class BatchLabels:
     def _check_scale(self, label_from: str) -> None:
         if self.scale is None:
             return
-        if not hasattr(self.labeller, 'resized'):
+        if not all(hasattr(labeller, 'resized') for labeller in self.labeller.labellers.values()):
             raise UserError(
                 'creation.label_scale resizes images for detectors, but '
                 f'{type(self.model).__name__} is none: leave it out'
@@ -124,7 +125,8 @@ class BatchLabels:
                 reads label values.
 
         Returns:
-            list[Label | None]: One per image; None for one that shall not be stored.
+            list[Label | None]: One per image, its ``annotation`` a dict by task; None for one that
+                shall not be stored.
         """
         size = (pixels.shape[-2], pixels.shape[-1])
         if self.of_source:

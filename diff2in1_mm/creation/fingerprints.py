@@ -13,7 +13,8 @@ from mmengine.dist import broadcast_object_list, get_world_size
 from torch import nn
 
 from ..diffusion.contract import DiffusionModel
-from ..store.store import StoreMismatch, SyntheticStore, read_purpose
+from ..store.purpose import StoreMismatch, read_purpose
+from ..store.store import SyntheticStore
 from .batch_labels import BatchLabels
 from .plan import source_entry, source_indices
 from .settings import CreationSettings
@@ -137,7 +138,7 @@ def open_store(
         wanted = {key: value for key, value in wanted.items() if key in found or key not in _LATER}
     text = json.dumps(wanted, sort_keys=True)
     opened = SyntheticStore.prepare(
-        root, labels.task, dataset.metainfo.get('classes') or (), hashlib.sha256(text.encode()).hexdigest(), wanted
+        root, labels.tasks, dataset.metainfo.get('classes') or (), hashlib.sha256(text.encode()).hexdigest(), wanted
     )
     others = [r.id for r in opened.records(round) if r.checkpoint != checkpoint]
     if others:

@@ -13,7 +13,7 @@ from .settings import CreationSettings
 
 
 def write_preview(store: SyntheticStore, dataset: Any, batches: Sequence[Batch], settings: CreationSettings) -> None:
-    """Write ``preview.png`` into the store's folder: real image, synthetic image, its label.
+    """Write ``preview.png`` into the store's folder: real image, synthetic image, its labels.
 
     Args:
         store (SyntheticStore): With the samples; those that are missing are left out.
@@ -30,7 +30,7 @@ def write_preview(store: SyntheticStore, dataset: Any, batches: Sequence[Batch],
         if record is None:
             continue
         entry = source_entry(dataset, sample.source)
-        image, annotation = store.read(record)
+        image, annotations = store.read(record)
         real = load_image(
             entry['img_path'],
             settings.scale,
@@ -38,7 +38,8 @@ def write_preview(store: SyntheticStore, dataset: Any, batches: Sequence[Batch],
             turns_images(dataset, sample.source),
             entry['backend_args'],
         )
-        rows.append([real, image, store.codec.draw(image, annotation, colours, entry)])
+        drawn = [store.codecs[task].draw(image, labels, colours, entry) for task, labels in annotations.items()]
+        rows.append([real, image, *drawn])
         titles.append(f'{record.id}  T={record.T}  {_quality(record.quality)}{record.caption}')
     if rows:
         write_picture(store.root / 'preview.png', contact_sheet(rows, titles))

@@ -119,7 +119,7 @@ def check_read_back(labels: BatchLabels, dataset: Any) -> None:
     Raises:
         ValueError: It reads something else, or no file value is read as one of the classes.
     """
-    if labels.task != 'segmentation' or labels.of_source:
+    if 'segmentation' not in labels.tasks or labels.of_source:
         return
     for index in _first_of_each(dataset):
         _check_maps(labels, dataset, index)
@@ -134,8 +134,8 @@ def _check_maps(labels: BatchLabels, dataset: Any, index: int) -> None:
         loader.backend_args = None  # a store lies on the disk, wherever the data set's files are
     entry = source_entry(dataset, index)
     # twice in both directions: loaders drop sides of length 1
-    labeller: Any = labels.labeller  # of segmentation
-    classes = np.tile(np.arange(labeller.count_classes(labels.model)), (2, 2))
+    classes = np.tile(np.arange(labels.labeller.count_classes(labels.model)), (2, 2))
+    labeller: Any = labels.labeller.labellers['segmentation']
     with tempfile.TemporaryDirectory() as folder:
         path = osp.join(folder, 'labels.png')
         Path(path).write_bytes(encode_png(labeller.to_raw(classes, entry)))

@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.registry import MODELS
 
 from ..store.records import MAX_COPIES
-from ..tasks.base import checked_confidence
+from ..tasks.base import check_confidence
 from ..utils.errors import UserError
 from ..utils.values import check_choice, check_whole, is_whole
 from .generator import PartialNoiseGenerator
@@ -75,7 +75,7 @@ class CreationSettings:
     copies_per_source: int = 1
     batch_size: int = 4
     label_from: str = 'fresh'
-    confidence: None | float | Sequence[float] = None
+    confidence: None | float | Sequence[float] | Mapping = None
     labelling: dict | None = None
     scale: tuple[int, int] | None = None
     label_scale: tuple[int, int] | None = None
@@ -102,7 +102,7 @@ class CreationSettings:
                 f'{MAX_COPIES}, for which the numbers of the samples have room'
             )
         check_choice('creation.label_from', self.label_from, LABEL_SOURCES)
-        checked_confidence(self.confidence, 0.0)
+        check_confidence(self.confidence)
         for name in ('scale', 'label_scale'):
             _check_scale(name, getattr(self, name))
 

@@ -342,8 +342,7 @@ class SyntheticMixDataset:
         """The source image's entry, pointed at the synthetic files."""
         _, base, index = resolve(self.dataset, record.source)
         info = base.get_data_info(index)  # a copy, made anew by every call
-        info['img_path'] = self._store.image_path(record)
-        self._store.codec.point_at(info, Path(self._store.annotation_path(record)))
+        self._store.point_at(info, record)
         if wants_polygons(base.pipeline):
             masks_to_polygons(info)
         return info

@@ -1,6 +1,7 @@
 """One picture of what a run did: real images, predictions, synthetic images and their labels."""
 
 import os.path as osp
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,6 @@ from ..store.store import SyntheticStore
 from ..utils.models import evaluating, unwrapped
 from ..utils.pictures import contact_sheet, label_colours, write_picture
 from ..utils.values import spread_over
-
-_TITLES = ('real image', 'prediction', 'synthetic image made of it', 'its label')
 
 
 @HOOKS.register_module()
@@ -55,7 +54,7 @@ class GalleryHook(Hook):
             labels = BatchLabels(model, 'fresh', hook.confidence, hook.labelling, hook.creation.get('label_scale'))
             columns = [self._column(labels, dataset, store, records[i]) for i in spread_over(len(records), self.count)]
         path = osp.join(runner.work_dir, 'gallery.png')
-        write_picture(path, contact_sheet(list(zip(*columns)), _TITLES))
+        write_picture(path, contact_sheet(list(zip(*columns)), _titles(store.tasks)))
         runner.logger.info(f'Real images, predictions and synthetic samples: {path}')
 
     def _column(
@@ -64,16 +63,28 @@ class GalleryHook(Hook):
         """The pictures of one sample, each uint8 (H, W, 3) RGB."""
         colours = label_colours(len(dataset.metainfo.get('classes') or ()), dataset.metainfo.get('palette'))
         entry = source_entry(dataset, record.source)
-        image, annotation = store.read(record)
+        image, annotations = store.read(record)
         turn = turns_images(dataset, record.source)
         real = load_image(entry['img_path'], image.shape[1::-1], False, turn, entry['backend_args'])
         device = next(labels.model.parameters()).device
         pixels = torch.from_numpy(real.copy()).permute(2, 0, 1)[None].to(device)
-        draw = store.codec.draw
         (label,) = labels(pixels, {}, [entry])  # None: nothing found
-        return [
-            real,
-            real if label is None else draw(real, label.annotation, colours, entry, self.opacity),
-            image,
-            draw(image, annotation, colours, entry, self.opacity),
-        ]
+
+        def drawn(picture: np.ndarray, found: Mapping[str, Any]) -> list[np.ndarray]:
+            return [
+                store.codecs[task].draw(picture, found[task], colours, entry, self.opacity) if found else picture
+                for task in store.tasks
+            ]
+
+        return [real, *drawn(real, label.annotation if label else {}), image, *drawn(image, annotations)]
+
+
+def _titles(tasks: Sequence[str]) -> list[str]:
+    """Of the rows; several tasks have a row each."""
+    of = [f' ({task})' if len(tasks) > 1 else '' for task in tasks]
+    return [
+        'real image',
+        *(f'prediction{text}' for text in of),
+        'synthetic image made of it',
+        *(f'its label{text}' for text in of),
+    ]

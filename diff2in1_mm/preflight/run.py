@@ -1,7 +1,7 @@
 """What a run with :class:`SelfImprovingHook` must be like, told in one sentence where it is not."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch.nn as nn
 from mmengine.dataset import InfiniteSampler
@@ -155,7 +155,7 @@ def check_views(model: BaseModel, student_view: str, target_mode: str) -> None:
         )
 
 
-def check_class_weights(model: BaseModel, confidence: None | float | Sequence[float]) -> None:
+def check_class_weights(model: BaseModel, confidence: None | float | Sequence[float] | Mapping) -> None:
     """Refuses thresholds of pixels together with class weights that MMSegmentation cannot ignore.
 
     Raises:

@@ -21,7 +21,7 @@ from ..preflight.run import (
     warn_of_ended_schedules,
 )
 from ..tasks import labeller_for
-from ..tasks.base import checked_confidence
+from ..tasks.base import check_confidence
 from ..utils.errors import UserError
 from ..utils.models import seed_of_run, unwrapped
 from ..utils.values import check_choice, check_whole
@@ -119,7 +119,7 @@ class SelfImprovingHook(Hook):
         target_mode: str = 'eval',
         student_view: str = 'same',
         feature_dropout: float = 0.5,
-        confidence: None | float | Sequence[float] = None,
+        confidence: None | float | Sequence[float] | Mapping = None,
         labelling: dict | None = None,
         recreate_every: int | None = None,
         by_epoch: bool | None = None,
@@ -131,7 +131,7 @@ class SelfImprovingHook(Hook):
         check_choice('interval_from', interval_from, ('stage', 'epoch'))
         if not 0 < momentum <= 1:
             raise UserError(f'momentum = {momentum} is out of range: the weight of the new value, in (0, 1]')
-        checked_confidence(confidence, 0.0)
+        check_confidence(confidence)
         self.warm_up, self.recreate_every, self.by_epoch = warm_up, recreate_every, by_epoch
         self.creation = None
         if creation is not None:

@@ -6,6 +6,7 @@ import builtins
 import json
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 
 _SAFE_ID = re.compile(r'[A-Za-z0-9][A-Za-z0-9_-]*')
@@ -34,7 +35,7 @@ class SampleRecord:
         checkpoint: Fingerprint of the parameters that labelled it.
         quality: Named figures about the label, for filters. None stands for not-a-number on disk.
         image: File name relative to the store, set by the store.
-        annotation: File name relative to the store, set by the store.
+        annotations: Kind of label -> file name relative to the store, set by the store.
         bytes: File name -> size in bytes, set by the store; tells damage without decoding.
     """
 
@@ -51,7 +52,7 @@ class SampleRecord:
     checkpoint: str
     quality: dict[str, float] = field(default_factory=dict)
     image: str = ''
-    annotation: str = ''
+    annotations: dict[str, str] = field(default_factory=dict)
     bytes: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -72,8 +73,12 @@ class SampleRecord:
         return (json.dumps(record, indent=1, allow_nan=False) + '\n').encode()
 
     @classmethod
-    def from_json(cls, text: builtins.bytes) -> 'SampleRecord':
+    def from_json(cls, text: builtins.bytes, tasks: Sequence[str]) -> 'SampleRecord':
         """Reads what :meth:`to_json` wrote; unknown keys of newer versions are left out.
+
+        Args:
+            text: UTF-8 JSON.
+            tasks: Kinds of labels of the store. A record of version 1 has one, and does not name it.
 
         Raises:
             ValueError: Not such a record.
@@ -81,11 +86,16 @@ class SampleRecord:
         values = json.loads(text)  # JSONDecodeError and UnicodeDecodeError are ValueErrors
         if not isinstance(values, dict):
             raise ValueError('not a JSON object')
+        if 'annotation' in values:
+            values['annotations'] = dict.fromkeys(tasks[:1], values.pop('annotation'))
         try:
             record = cls(**{f.name: values[f.name] for f in fields(cls)})
         except (KeyError, TypeError) as error:
             raise ValueError(f'incomplete record ({error})') from None
-        if not {record.image, record.annotation} <= set(record.bytes):
+        named = record.annotations
+        if not isinstance(named, dict) or set(named) != set(tasks):
+            raise ValueError(f'record without labels for {", ".join(tasks)}')
+        if not {record.image, *named.values()} <= set(record.bytes):
             raise ValueError('record without file sizes')
         record.quality = {name: math.nan if value is None else value for name, value in record.quality.items()}
         return record

@@ -3,6 +3,7 @@
 # Each registers itself.
 from . import depth, instances, normals, panoptic, segmentation  # noqa: F401
 from .base import Label, Labeller, Task
+from .joint import JointLabeller
 from .registry import TASKS, build_task, labeller_for, register_task
 
-__all__ = ['TASKS', 'Label', 'Labeller', 'Task', 'build_task', 'labeller_for', 'register_task']
+__all__ = ['TASKS', 'JointLabeller', 'Label', 'Labeller', 'Task', 'build_task', 'labeller_for', 'register_task']

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..utils.errors import UserError
 from ..utils.values import is_number
 
-__all__ = ['Label', 'Labeller', 'Named', 'Task', 'checked_confidence', 'one_confidence']
+__all__ = ['Label', 'Labeller', 'Named', 'Task', 'check_confidence', 'checked_confidence', 'one_confidence']
 
 
 class Named(Protocol):
@@ -202,6 +202,12 @@ class Labeller(ABC):
         Returns:
             list[Label | None]: One per image; None where the sample shall not be stored.
         """
+
+
+def check_confidence(confidence: Any) -> None:
+    """Raises ValueError unless this is a threshold, one for each class, or a mapping from task to either."""
+    for own in confidence.values() if isinstance(confidence, Mapping) else [confidence]:
+        checked_confidence(own, 0.0)
 
 
 def checked_confidence(confidence: None | float | Sequence[float], default: float) -> float | tuple[float, ...]:

@@ -7,8 +7,9 @@ from mmengine.model import BaseModel
 
 from ..utils.errors import UnfitError, UserError, did_you_mean, options_of
 from .base import Labeller, Task
+from .joint import JointLabeller, model_of
 
-__all__ = ['TASKS', 'build_task', 'labeller_for', 'register_task', 'task_of']
+__all__ = ['TASKS', 'build_task', 'labeller_for', 'register_task', 'tasks_of']
 
 #: Name -> kind of label.
 TASKS: dict[str, type[Task]] = {}
@@ -34,21 +35,44 @@ def build_task(name: str, classes: Sequence[str] = ()) -> Task:
     return TASKS[name](classes)
 
 
-def labeller_for(
-    model: BaseModel, confidence: None | float | Sequence[float] = None, options: Mapping[str, Any] | None = None
-) -> Labeller:
+def labeller_for(model: BaseModel, confidence: Any = None, options: Mapping[str, Any] | None = None) -> Labeller:
     """The labeller for a model.
 
     Args:
         model (BaseModel): Without wrapper.
-        confidence (float | Sequence[float] | None): Threshold; None takes the task's default.
-        options (Mapping | None): Other arguments of the labeller.
+        confidence (float | Sequence[float] | None): Threshold; None takes the task's default. Of a
+            model with several tasks a mapping from a task's name to its own.
+        options (Mapping | None): Other arguments of the labeller; likewise.
+
+    Returns:
+        Labeller: Of the model's task; a :class:`JointLabeller` where it has several.
 
     Raises:
         TypeError: No labeller knows this kind of model.
         ValueError: An option that the labeller does not have, or out of range.
     """
-    kind = task_of(model).labeller
+    tasks = tasks_of(model)
+    if len(tasks) == 1:
+        return _labeller(tasks[0].labeller, model, confidence, options)
+    names = [task.name for task in tasks]
+    for argument, value in (('confidence', confidence), ('labelling', options)):
+        if value is not None and not (isinstance(value, Mapping) and set(value) <= set(names)):
+            raise UserError(
+                f'{type(model).__name__} learns from {", ".join(names)}: give {argument} by task, '
+                f'as dict({names[0]}=...), not {value!r}.'
+            )
+    confidence, options = confidence or {}, options or {}
+    return JointLabeller(
+        {
+            task.name: _labeller(
+                task.labeller, model_of(model, task.name), confidence.get(task.name), options.get(task.name)
+            )
+            for task in tasks
+        }
+    )
+
+
+def _labeller(kind: type[Labeller], model: nn.Module, confidence: Any, options: Mapping[str, Any] | None) -> Labeller:
     try:
         return kind(model, confidence, **(options or {}))
     except TypeError as error:
@@ -64,22 +88,23 @@ def labeller_for(
         ) from error
 
 
-def task_of(model: BaseModel) -> type[Task]:
-    """The kind of label that a model learns from.
+def tasks_of(model: BaseModel) -> list[type[Task]]:
+    """The kinds of labels that a model learns from.
 
-    A model says it in ``label_tasks`` (a tuple of one name; ``label_task``, one name, is read too).
-    Of others each registered kind is asked whether it :meth:`Task.fits`, the last registered first,
-    so that a kind of one's own comes before those of this package.
+    A model says them in ``label_tasks`` (a tuple of names; ``label_task``, one name, is read too);
+    one with several has ``of_task(name)``, see :func:`model_of`. Of others each registered kind is
+    asked whether it :meth:`Task.fits`, the last registered first, so that a kind of one's own comes
+    before those of this package.
 
     Raises:
         TypeError: No kind of label is for this model.
-        ValueError: Its ``label_tasks`` are not registered, or several.
+        ValueError: Its ``label_tasks`` are not registered.
     """
     named = getattr(model, 'label_tasks', None) or getattr(model, 'label_task', None)
     if named is None:
         for task in reversed(TASKS.values()):
             if task.fits(model):
-                return task
+                return [task]
         raise UnfitError(
             f'theta_C cannot label for {type(model).__name__}: self-improvement works on '
             "MMSegmentation's segmentors (EncoderDecoder), on NormalEstimator and "
@@ -93,12 +118,12 @@ def task_of(model: BaseModel) -> type[Task]:
             f'{type(model).__name__} names the label task {unknown[0]!r}, but only {_known()} are registered: '
             'correct its `label_tasks`, or list the module that registers the task in `custom_imports`.'
         )
-    if len(names) > 1:
-        raise UserError(
-            f'{type(model).__name__} names the label tasks {", ".join(names)}, but theta_C labels for one task '
-            'in a run: name one in `label_tasks`.'
+    if len(names) > 1 and not hasattr(model, 'of_task'):
+        raise UnfitError(
+            f'{type(model).__name__} names the label tasks {", ".join(names)}: a model of several tasks has a method '
+            '`of_task(name)` that gives what predicts one, such as a segmentor over one of the heads.'
         )
-    return TASKS[names[0]]
+    return [TASKS[name] for name in names]
 
 
 def _known() -> str:

@@ -18,6 +18,7 @@ from diff2in1_mm.preflight.creation import check_creation
 from diff2in1_mm.store.store import StoreMismatch, SyntheticStore
 
 from ..small_models import write_json
+from ..stores import read_one
 from ..tiny_segmentation import CLASSES, FAST, build_dataset, build_model, dataset_config, make_images
 
 
@@ -25,7 +26,7 @@ def contents(store):
     """Every sample as bytes."""
     return {
         record.id: (
-            *(array.tobytes() for array in store.read(record)),
+            *(array.tobytes() for array in read_one(store, record)),
             record.seed,
             record.T,
             record.caption,
@@ -48,7 +49,7 @@ def test_samples_and_records(model, dataset, root, tmp_path):
     assert len(store) == 14
     ignored = []
     for record in store.records():
-        image, annotation = store.read(record)
+        image, annotation = read_one(store, record)
         real = cv2.imread(f'{root}/img/{record.source}.png')[..., ::-1]
         assert image.shape == real.shape and annotation.shape == real.shape[:2]
         assert set(np.unique(annotation)) <= {0, 1, 2, 255}
@@ -59,7 +60,7 @@ def test_samples_and_records(model, dataset, root, tmp_path):
         ignored.append(record.quality['ignored'])
     assert 0 < np.mean(ignored) < 1 and report.ignored == pytest.approx(np.mean(ignored))
     assert len({record.seed for record in store.records()}) == 14
-    written = [p for part in ('images', 'annotations') for p in (tmp_path / 's' / part).iterdir()]
+    written = [p for part in ('images', 'annotations/segmentation') for p in (tmp_path / 's' / part).iterdir()]
     assert report.bytes == sum(path.stat().st_size for path in written)
     assert len({record.checkpoint for record in store.records()}) == 1
     preview = cv2.imread(str(tmp_path / 's/preview.png'))
@@ -80,7 +81,7 @@ def test_a_sample_made_again_alone_is_what_is_stored(model, dataset, tmp_path):
             diffusion, source, diffusion.text.embed([record.caption]), [record.seed], record.T
         ).images[0]
         pixels = ((made + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
-        image, annotation = store.read(record)
+        image, annotation = read_one(store, record)
         assert np.abs(pixels.astype(int) - image).max() <= 1  # rounding in another batch
         # what MMSeg's own inference says of the stored picture
         bgr = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)
@@ -217,7 +218,7 @@ def test_rounds_share_a_store(model, dataset, tmp_path):
     store = SyntheticStore(tmp_path / 's')
     first, second = store.records(0), store.records(1)
     assert len(first) == len(second) == 7 and first[0].checkpoint != second[0].checkpoint
-    assert not np.array_equal(store.read(first[0])[0], store.read(second[0])[0])
+    assert not np.array_equal(read_one(store, first[0])[0], read_one(store, second[0])[0])
     torch.nn.init.normal_(model.decode_head.conv_seg.weight)
     with pytest.raises(StoreMismatch, match='round 1 that other parameters labelled'):
         create(model, dataset, tmp_path / 's', round=1, **FAST)
@@ -258,7 +259,7 @@ def test_served_by_the_mixed_data_set(model, root, tmp_path):
     loaded = dataset[7]['data_samples']
     assert loaded.synthetic
     record = next(r for r in SyntheticStore(tmp_path / 's').records() if r.id == loaded.sample_id)
-    raw = torch.from_numpy(SyntheticStore(tmp_path / 's').read(record)[1])
+    raw = torch.from_numpy(read_one(SyntheticStore(tmp_path / 's'), record)[1])
     assert set(raw.unique().tolist()) <= {1, 2, 3, 255}
     expected = torch.where(raw == 255, 255, raw.int() - 1)
     assert torch.equal(loaded.gt_sem_seg.data[0].int(), expected)
@@ -291,7 +292,7 @@ def test_labels_of_the_source_image(model, dataset, root, tmp_path):
     store = SyntheticStore(tmp_path / 's')
     for record in store.records():
         truth = cv2.imread(str(root / f'ann/{record.source}.png'), cv2.IMREAD_UNCHANGED)
-        np.testing.assert_array_equal(store.read(record)[1], truth)
+        np.testing.assert_array_equal(read_one(store, record)[1], truth)
         assert record.quality == dict(confidence=1.0, ignored=0.0)
     create(model, dataset, tmp_path / 'small', label_from='source', scale=(24, 16), keep_ratio=False, **FAST)
     image, labels = SyntheticStore(tmp_path / 'small').read(SyntheticStore(tmp_path / 'small').records()[0])
@@ -302,7 +303,7 @@ def test_padding_of_the_test_config_is_cut_off(pipeline_folder, dataset, tmp_pat
     model = build_model(pipeline_folder, test_cfg=dict(size_divisor=64))
     create(model, dataset, tmp_path / 's', limit=2, **FAST)
     store = SyntheticStore(tmp_path / 's')
-    assert store.read(store.records()[0])[1].shape == (32, 48)
+    assert read_one(store, store.records()[0])[1].shape == (32, 48)
 
 
 @pytest.mark.parametrize('keep_ratio, size', [(True, (21, 32)), (False, (16, 32))])
@@ -317,7 +318,7 @@ def test_scale(model, dataset, tmp_path, keep_ratio, size):
         **FAST,
     )
     store = SyntheticStore(tmp_path / 's')
-    assert {store.read(record)[1].shape for record in store.records()} == {size}
+    assert {read_one(store, record)[1].shape for record in store.records()} == {size}
 
 
 def test_another_backbone_takes_a_diffusion_model_of_its_own(pipeline_folder, dataset, tmp_path):

@@ -20,6 +20,7 @@ from diff2in1_mm.store.store import SyntheticStore  # noqa: E402
 from diff2in1_mm.utils.resources import tool_path  # noqa: E402
 
 from ..detectors import CLASSES, STUFF, make_coco, run_config  # noqa: E402
+from ..stores import read_one
 from ..test_self_improving.test_detectors import check_coco  # noqa: E402
 from ..test_tools.test_train import start  # noqa: E402
 
@@ -90,7 +91,7 @@ def test_stock_data_sets_read_boxes(parts, tmp_path):
     assert len(data) == 4
     for info, record in zip(data, store.records()):
         assert info['img_path'] == store.image_path(record)
-        _, annotation = store.read(record)
+        _, annotation = read_one(store, record)
         assert [i['bbox_label'] for i in info['instances']] == annotation.labels.tolist()
         np.testing.assert_allclose([i['bbox'] for i in info['instances']], annotation.bboxes)
     # and pycocotools' own evaluation takes the file as ground truth and as detections
@@ -123,7 +124,7 @@ def test_stock_data_sets_read_panoptic_maps(parts, tmp_path):
     )
     assert len(data) == 4
     for info, record in zip(data, store.records()):
-        _, annotation = store.read(record)
+        _, annotation = read_one(store, record)
         assert [s['category'] for s in info['segments_info']] == annotation.labels.tolist()
         picture = cv2.imread(info['seg_map_path'])[..., ::-1].astype(int)
         np.testing.assert_array_equal(picture @ [1, 256, 65536], annotation.ids)
@@ -150,7 +151,7 @@ def test_photographs_of_all_kinds(parts, coco, tmp_path):
         store = SyntheticStore(tmp_path / source)
         store.merge()
         check_coco(tmp_path / source, store)
-        found = [store.read(record) for record in store.records()]
+        found = [read_one(store, record) for record in store.records()]
         assert [image.shape for image, _ in found] == [(64, 64, 3)] * 2 + [(3, 5, 3), (64, 64, 3)]
     assert found[0][1].ignored.tolist() == [True] and found[0][1].masks.sum() == 640
 
@@ -172,7 +173,7 @@ def test_a_turned_photograph_is_taken_as_the_data_set_takes_it(parts, coco, tmp_
     model, dataset, _ = parts(color_type=color_type)
     create(model, dataset, str(tmp_path / 's'), label_from='source', limit=1, **SETTINGS)
     store = SyntheticStore(tmp_path / 's')
-    image, annotation = store.read(store.records()[0])
+    image, annotation = read_one(store, store.records()[0])
     assert image.shape == (*size, 3)
     wanted = [i['bbox'] for i in dataset.get_data_info(0)['instances']]
     np.testing.assert_allclose(annotation.bboxes[:, :2], np.array(wanted)[:, :2])
@@ -188,7 +189,7 @@ def test_labels_of_a_look_at_another_scale(parts, tmp_path, name, monkeypatch):
     store = SyntheticStore(tmp_path / 's')
     assert store.settings['label_scale'] == [200, 96]
     (record,) = store.records()
-    image, found = store.read(record)
+    image, found = read_one(store, record)
     assert image.shape == (64, 64, 3)
     model.cfg = cfg
     cfg.test_dataloader.dataset.pipeline[1].scale = (200, 96)

@@ -47,7 +47,7 @@ def base_config(root: Path, **options) -> dict:
 
 def open_store(root: Path, classes=CLASSES) -> SyntheticStore:
     """A store, new or continued."""
-    return SyntheticStore.prepare(root, 'segmentation', classes, 'f', {})
+    return SyntheticStore.prepare(root, ['segmentation'], classes, 'f', {})
 
 
 def add_samples(store: SyntheticStore, sources, round=0, copy=0, labels=None) -> list:
@@ -71,7 +71,7 @@ def add_samples(store: SyntheticStore, sources, round=0, copy=0, labels=None) ->
                 checkpoint='',
             ),
             np.full((6, 8, 3), value, np.uint8),
-            np.ones((6, 8), np.uint8) if labels is None else labels,
+            dict(segmentation=np.ones((6, 8), np.uint8) if labels is None else labels),
         )
         ids.append(id)
     return ids

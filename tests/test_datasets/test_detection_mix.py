@@ -46,9 +46,9 @@ def mixed(dataset, store):
 
 
 def store_of(root, task, classes, annotation, sources=(0,)):
-    store = SyntheticStore.prepare(root, task, classes, 'f', {})
+    store = SyntheticStore.prepare(root, [task], classes, 'f', {})
     for source in sources:
-        store.add(record(source, 0, 0), np.full((64, 64, 3), 200, np.uint8), annotation)
+        store.add(record(source, 0, 0), np.full((64, 64, 3), 200, np.uint8), {task: annotation})
     return store
 
 

@@ -87,13 +87,13 @@ def coco(tmp_path):
 
 def store_for(dataset, folder, sources):
     """Samples of the size of their source; not of every image."""
-    store = SyntheticStore.prepare(folder, 'instances', ('a',), 'f', {})
+    store = SyntheticStore.prepare(folder, ['instances'], ('a',), 'f', {})
     for source in sources:
         entry = dataset.get_data_info(source)
         store.add(
             record(source, 0, 0),
             np.zeros((entry['height'], entry['width'], 3), np.uint8),
-            Instances(np.array([[4.0, 4, 9, 9]]), np.array([0]), np.ones(1), np.zeros(1, bool), None),
+            dict(instances=Instances(np.array([[4.0, 4, 9, 9]]), np.array([0]), np.ones(1), np.zeros(1, bool), None)),
         )
 
 

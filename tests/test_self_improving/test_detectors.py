@@ -11,6 +11,7 @@ pytest.importorskip('mmdet')
 from diff2in1_mm.store.store import SyntheticStore  # noqa: E402
 
 from ..detectors import DETECTORS, make_coco, run_config  # noqa: E402
+from ..stores import read_one
 from ..tiny_runs import hook_of, train  # noqa: E402
 from ..watched_runs import train_watched  # noqa: E402
 
@@ -49,7 +50,7 @@ def check_coco(root, store):
     """pycocotools reads the whole file, and boxes lie inside the images."""
     from pycocotools.coco import COCO
 
-    if store.task == 'panoptic':
+    if store.tasks == ('panoptic',):
         content = json.loads((root / 'panoptic.json').read_text())
         for image, annotation in zip(content['images'], content['annotations']):
             assert image['id'] == annotation['image_id']
@@ -96,7 +97,7 @@ def test_boxes_and_masks_of_the_source(coco, tmp_path, pipeline_folder):
     store = SyntheticStore(tmp_path / 'store')
     content = json.loads((coco / 'instances.json').read_text())
     for record in store.records():
-        _, found = store.read(record)
+        _, found = read_one(store, record)
         name = record.source_path.rpartition('/')[2]
         (image,) = [entry['id'] for entry in content['images'] if entry['file_name'] == name]
         wanted = [a['bbox'] for a in content['annotations'] if a['image_id'] == image]
@@ -184,5 +185,5 @@ def test_ignored_boxes_reach_a_detector_that_reads_them(coco, tmp_path, pipeline
         part.assigner.ignore_iof_thr = 0.5
     train(cfg)
     store = SyntheticStore(tmp_path / 'store')
-    found = [store.read(record)[1] for record in store.records()]
+    found = [read_one(store, record)[1] for record in store.records()]
     assert any(annotation.ignored.any() for annotation in found)

@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from diff2in1_mm.datasets.rooms.segmentation import RoomsDataset
 from diff2in1_mm.store.store import SyntheticStore
 
+from ..stores import read_one
 from ..tiny_runs import hook_of, train
 from ..tiny_scenes import LOADERS, SIZE, scene_config
 from ..watched_runs import CountHook
@@ -59,11 +60,11 @@ def test_from_rooms_to_summary(task, root, tmp_path, pipeline_folder, counted):
 
 def check_store(folder, task):
     store = SyntheticStore(folder)
-    assert store.task == task and len(store) == 6
+    assert store.tasks == (task,) and len(store) == 6
     for record in store.records():
-        picture = cv2.imread(store.annotation_path(record), cv2.IMREAD_UNCHANGED)
+        picture = cv2.imread(str(store.annotation_paths(record)[task]), cv2.IMREAD_UNCHANGED)
         assert picture.dtype == np.uint16 and picture.shape[:2] == SIZE
-        image, annotation = store.read(record)
+        image, annotation = read_one(store, record)
         assert image.shape == (*SIZE, 3)
         if task == 'normals':
             np.testing.assert_allclose(np.linalg.norm(annotation, axis=2), 1, atol=1e-4)
@@ -81,7 +82,7 @@ def check_served(runner, task):
         for index in range(len(data.real), len(data)):
             sample = data[index]['data_samples']
             assert sample.synthetic
-            stored = store.read(by_id[sample.sample_id])[1]
+            stored = read_one(store, by_id[sample.sample_id])[1]
             if sample.flip:
                 stored = stored[:, ::-1] * ([-1, 1, 1] if task == 'normals' else 1)
             field = sample.gt_normal_map.data if task == 'normals' else sample.gt_depth_map.data
@@ -142,7 +143,7 @@ def test_labels_of_the_source_image_can_stay(task, root, tmp_path, pipeline_fold
     for record in store.records():
         loaded = TRANSFORMS.build(LOADERS[task])(data.real.get_data_info(record.source))
         field = 'gt_depth_map' if task == 'depth' else 'gt_normal_map'
-        np.testing.assert_allclose(store.read(record)[1], loaded[field], atol=1e-3)
+        np.testing.assert_allclose(read_one(store, record)[1], loaded[field], atol=1e-3)
     check_served(runner, task)
 
 

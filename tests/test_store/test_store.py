@@ -15,8 +15,10 @@ import pytest
 from diff2in1_mm.store.records import SampleRecord
 from diff2in1_mm.store.store import StoreMismatch, SyntheticStore
 
+from ..stores import read_one
+
 CLASSES = ('road', 'sky', 'tree')
-PURPOSE = dict(task='segmentation', classes=CLASSES, fingerprint='abc', settings={'T': 400})
+PURPOSE = dict(tasks=['segmentation'], classes=CLASSES, fingerprint='abc', settings={'T': 400})
 
 
 def make_record(source=0, round=0, copy=0, **changes):
@@ -47,7 +49,7 @@ def make_sample(value, height=12, width=16):
     image = rng.randint(0, 256, (height, width, 3)).astype(np.uint8)
     annotation = rng.randint(0, 3, (height, width)).astype(np.uint8)
     image[0, 0], annotation[0, 0] = value % 256, value % 3
-    return image, annotation
+    return image, dict(segmentation=annotation)
 
 
 @pytest.fixture
@@ -76,15 +78,15 @@ def caplog_mm(caplog):
 
 
 def test_round_trip(store):
-    image, annotation = make_sample(5)
+    image, annotations = make_sample(5)
     record = make_record(5, quality={'confidence': 0.5, 'undefined': float('nan')})
-    store.add(record, image, annotation)
+    store.add(record, image, annotations)
     assert [r.id for r in store.records()] == [record.id]
-    reopened = SyntheticStore(store.root, classes=list(CLASSES), task='segmentation')
+    reopened = SyntheticStore(store.root, classes=list(CLASSES), tasks=['segmentation'])
     (read,) = reopened.records()
     assert (read.seed, read.caption, read.source_path) == (record.seed, 'a photo', '5.jpg')
     assert read.quality['confidence'] == 0.5 and np.isnan(read.quality['undefined'])
-    for stored, given in zip(reopened.read(read), (image, annotation)):
+    for stored, given in zip(read_one(reopened, read), (image, annotations['segmentation'])):
         np.testing.assert_array_equal(stored, given)
     # RGB, not BGR, on the disk
     np.testing.assert_array_equal(cv2.imread(reopened.image_path(read))[..., ::-1], image)
@@ -174,9 +176,9 @@ def test_made_for_something_else(store):
     with pytest.raises(StoreMismatch, match='classes'):  # label values would mean other things
         SyntheticStore(store.root, classes=PURPOSE['classes'][::-1])
     with pytest.raises(StoreMismatch, match='depth is wanted'):
-        SyntheticStore(store.root, task='depth')
+        SyntheticStore(store.root, tasks=['depth'])
     with pytest.raises(ValueError, match="'poses'.*knows depth, .*, segmentation"):
-        SyntheticStore.prepare(store.root, **{**PURPOSE, 'task': 'poses'})
+        SyntheticStore.prepare(store.root, **{**PURPOSE, 'tasks': ['poses']})
 
 
 def test_newer_format_and_damaged_purpose(store):
@@ -193,7 +195,7 @@ def test_damaged_samples_are_named_once_and_made_again(store, caplog_mm):
     fill(store, range(5))
     ids = [r.id for r in store.records()]
     (store.root / f'images/{ids[0]}.png').unlink()
-    (store.root / f'annotations/{ids[1]}.png').write_bytes(b'short')
+    (store.root / f'annotations/segmentation/{ids[1]}.png').write_bytes(b'short')
     (store.root / f'records/{ids[2]}.json').write_bytes(b'{"id": ')
     reader = SyntheticStore(store.root)
     reader.refresh()
@@ -227,7 +229,7 @@ def test_leftovers_of_killed_writers(store):
 )
 def test_bad_samples(store, image, annotation, message):
     with pytest.raises(ValueError, match=message):
-        store.add(make_record(), image, annotation)
+        store.add(make_record(), image, dict(segmentation=annotation))
     assert len(SyntheticStore(store.root)) == 0
 
 
@@ -248,9 +250,9 @@ def write_all(root, total, marker):
     """Body of a writer process: every sample, marked by who wrote it."""
     store = SyntheticStore.prepare(root, **PURPOSE)
     for source in range(total):
-        image, annotation = make_sample(source)
-        image[-1], annotation[-1] = marker, marker % 3
-        store.add(make_record(source, caption=str(marker)), image, annotation)
+        image, annotations = make_sample(source)
+        image[-1], annotations['segmentation'][-1] = marker, marker % 3
+        store.add(make_record(source, caption=str(marker)), image, annotations)
 
 
 def assert_whole(root):
@@ -258,7 +260,7 @@ def assert_whole(root):
     store = SyntheticStore(root)
     assert not store.damaged
     for record in store.records():
-        image, annotation = store.read(record)
+        image, annotation = read_one(store, record)
         assert image[0, 0, 0] == record.source % 256
         marker = int(record.caption)
         assert (image[-1] == marker).all() and (annotation[-1] == marker % 3).all()
@@ -297,6 +299,70 @@ def test_killed_at_any_moment(tmp_path):
     assert len([p for p in (tmp_path / 's').rglob('*') if p.is_file()]) == 3 * 200 + 2
 
 
+def test_several_annotations_a_sample(tmp_path):
+    """A sample has all labels of its store, each in its own folder, or it is not stored."""
+    purpose = {**PURPOSE, 'tasks': ['segmentation', 'depth']}
+    store = SyntheticStore.prepare(tmp_path / 's', **purpose)
+    image, annotations = make_sample(5)
+    with pytest.raises(ValueError, match='segmentation.*the store takes'):
+        store.add(make_record(5), image, annotations)
+    depth = np.full(image.shape[:2], 2.5, np.float32)
+    store.add(make_record(5), image, dict(annotations, depth=depth))
+    reopened = SyntheticStore(store.root, tasks=['segmentation', 'depth'])
+    (record,) = reopened.records()
+    _, found = reopened.read(record)
+    assert list(found) == ['segmentation', 'depth']
+    np.testing.assert_array_equal(found['segmentation'], annotations['segmentation'])
+    np.testing.assert_array_equal(found['depth'], depth)
+    info = {}
+    reopened.point_at(info, record)
+    assert info['seg_map_path'].endswith(f'annotations/segmentation/{record.id}.png')
+    assert info['depth_map_path'].endswith(f'annotations/depth/{record.id}.png')
+    with pytest.raises(StoreMismatch, match="tasks: there .'segmentation', 'depth'.*here .'segmentation'"):
+        SyntheticStore.prepare(store.root, **PURPOSE)
+    (store.root / f'annotations/depth/{record.id}.png').unlink()
+    assert len(SyntheticStore(store.root)) == 0
+    assert len(SyntheticStore.prepare(store.root, **purpose)) == 0
+
+
+def first_version(root, source):
+    """A store as version 1 wrote it, of one sample."""
+    image, annotations = make_sample(source)
+    record = make_record(source)
+    for folder, picture in (('images', image[..., ::-1]), ('annotations', annotations['segmentation'])):
+        (root / folder).mkdir(parents=True)
+        cv2.imwrite(str(root / folder / f'{record.id}.png'), picture)
+    names = {key: f'{key}s/{record.id}.png' for key in ('image', 'annotation')}
+    content = json.loads(record.to_json())
+    del content['annotations']
+    content.update(names, bytes={name: (root / name).stat().st_size for name in names.values()})
+    (root / 'records').mkdir()
+    (root / 'records' / f'{record.id}.json').write_text(json.dumps(content))
+    purpose = {key: value for key, value in PURPOSE.items() if key != 'tasks'}
+    (root / 'store.json').write_text(json.dumps(dict(version=1, task='segmentation', **purpose)))
+
+
+def test_store_of_version_1_is_read_and_continued(tmp_path):
+    first_version(tmp_path, 3)
+    old = SyntheticStore(tmp_path, CLASSES, ['segmentation'])
+    assert not old.damaged
+    np.testing.assert_array_equal(read_one(old, old.records()[0])[1], make_sample(3)[1]['segmentation'])
+    with pytest.raises(StoreMismatch, match='made otherwise'):
+        SyntheticStore.prepare(tmp_path, **{**PURPOSE, 'fingerprint': 'xyz'})
+    store = SyntheticStore.prepare(tmp_path, **PURPOSE)
+    fill(store, [3, 4])  # the first one is there
+    assert json.loads((tmp_path / 'store.json').read_text())['version'] == 2
+    reopened = SyntheticStore(tmp_path)
+    assert [record.source for record in reopened.records()] == [3, 4] and not reopened.damaged
+    folders = [path.parent for record in reopened.records() for path in reopened.annotation_paths(record).values()]
+    assert folders == [tmp_path / 'annotations', tmp_path / 'annotations/segmentation']
+    for record in reopened.records():
+        np.testing.assert_array_equal(read_one(reopened, record)[1], make_sample(record.source)[1]['segmentation'])
+    (tmp_path / 'annotations/left.png').write_bytes(b'x')
+    assert SyntheticStore.prepare(tmp_path, **PURPOSE).prune(keep_round=1) == 2
+    assert not list(tmp_path.glob('annotations/**/*.png'))
+
+
 def test_readable_by_other_tools(store):
     """Plain MMSegmentation reads the folder without this package."""
     datasets = pytest.importorskip('mmseg.datasets')
@@ -306,14 +372,14 @@ def test_readable_by_other_tools(store):
         data_root=str(store.root),
         img_suffix='.png',
         metainfo=dict(classes=CLASSES),
-        data_prefix=dict(img_path='images', seg_map_path='annotations'),
+        data_prefix=dict(img_path='images', seg_map_path='annotations/segmentation'),
         pipeline=[dict(type='LoadImageFromFile'), dict(type='mmseg.LoadAnnotations')],
     )
     assert len(dataset) == 3
     for source, loaded in enumerate(dataset):
-        image, annotation = make_sample(source)
+        image, annotations = make_sample(source)
         np.testing.assert_array_equal(loaded['img'][..., ::-1], image)
-        np.testing.assert_array_equal(loaded['gt_seg_map'], annotation)
+        np.testing.assert_array_equal(loaded['gt_seg_map'], annotations['segmentation'])
 
 
 def test_listing_is_fast(store):
@@ -323,11 +389,11 @@ def test_listing_is_fast(store):
         record = make_record(
             source,
             image='images/x.png',
-            annotation='annotations/x.png',
-            bytes={'images/x.png': 1, 'annotations/x.png': 1},
+            annotations=dict(segmentation='annotations/segmentation/x.png'),
+            bytes={'images/x.png': 1, 'annotations/segmentation/x.png': 1},
         )
         (store.root / f'records/{record.id}.json').write_bytes(record.to_json())
-    for folder in ('images', 'annotations'):
+    for folder in ('images', 'annotations/segmentation'):
         (store.root / folder / 'x.png').write_bytes(b'x')
     start = time.perf_counter()
     reader = SyntheticStore(store.root)

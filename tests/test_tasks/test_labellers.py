@@ -399,7 +399,7 @@ def test_options_that_a_labeller_lacks_are_named(monkeypatch):
         labeller_for(segmentor(), options=dict(ignore_from=0.5))
     with pytest.raises(ValueError, match='does not fit SegmentationLabeller'):
         labeller_for(segmentor(), options=dict(model=None))
-    monkeypatch.setattr(registry, 'task_of', lambda model: InstancesTask)
+    monkeypatch.setattr(registry, 'tasks_of', lambda model: [InstancesTask])
     with pytest.raises(ValueError, match="'ignore_form'; did you mean 'ignore_from'"):
         labeller_for(nn.Linear(2, 2), options=dict(ignore_form=0.5))
 

@@ -9,9 +9,10 @@ from diff2in1_mm.store.store import SyntheticStore
 from diff2in1_mm.tasks import TASKS, Label, Task, labeller_for, register_task
 from diff2in1_mm.tasks.dense import MapLabeller
 from diff2in1_mm.tasks.png import decode_png, encode_png
-from diff2in1_mm.tasks.registry import task_of
+from diff2in1_mm.tasks.registry import tasks_of
 from diff2in1_mm.utils.errors import UserError
 
+from ..stores import read_one
 from ..tiny_segmentation import FAST, build_dataset, build_model, make_images
 from .test_instances_files import record
 
@@ -56,12 +57,12 @@ def test_edges_are_labelled_stored_read_back_and_drawn(tmp_path, monkeypatch):
     labeller = labeller_for(Model())
     pixels = torch.randn(1, 3, 6, 8)
     (label,) = labeller.labels(labeller.predict(Model(), pixels, []), (6, 8), [{}])
-    store = SyntheticStore.prepare(tmp_path / 's', labeller.task, [], 'f', {})
-    store.add(record(), np.zeros((6, 8, 3), np.uint8), label.annotation)
+    store = SyntheticStore.prepare(tmp_path / 's', [labeller.task], [], 'f', {})
+    store.add(record(), np.zeros((6, 8, 3), np.uint8), dict(edges=label.annotation))
     reopened = SyntheticStore(tmp_path / 's')
-    image, found = reopened.read(reopened.records()[0])
+    image, found = read_one(reopened, reopened.records()[0])
     np.testing.assert_array_equal(found, pixels[0, 0].numpy() > 0)
-    picture = reopened.codec.draw(image, found, None, {})
+    picture = reopened.codecs['edges'].draw(image, found, None, {})
     np.testing.assert_array_equal(picture[..., 0] == 255, found)
 
 
@@ -75,16 +76,16 @@ def test_a_model_names_a_task_of_ones_own(tmp_path, pipeline_folder, monkeypatch
     for name, task in said.items():
         setattr(model, name, task)
     create(model, dataset, tmp_path / 's', limit=1, **FAST)
-    store = SyntheticStore(tmp_path / 's', task='edges')
-    _, edges = store.read(store.records()[0])
+    store = SyntheticStore(tmp_path / 's', tasks=['edges'])
+    _, edges = read_one(store, store.records()[0])
     assert edges.dtype == bool and 0 < edges.mean() < 1
 
 
-def test_a_model_may_name_one_known_task_only(monkeypatch):
+def test_a_model_may_name_known_tasks_only(monkeypatch):
     for tasks, words in (
-        (('depth', 'normals'), 'Model names the label tasks depth, normals, but theta_C labels for one task'),
+        (('depth', 'normals'), 'Model names the label tasks depth, normals: a model of several tasks has a method'),
         (('depth', 'edges'), "Model names the label task 'edges', but only depth, .* are registered"),
     ):
         monkeypatch.setattr(Model, 'label_tasks', tasks)
         with pytest.raises(UserError, match=words):
-            task_of(Model())
+            tasks_of(Model())

@@ -172,11 +172,11 @@ def test_estimators_are_recognised():
 
     from diff2in1_mm.models.segmentors.depth_estimator import DepthMapEstimator
     from diff2in1_mm.models.segmentors.normal_estimator import NormalEstimator
-    from diff2in1_mm.tasks.registry import task_of
+    from diff2in1_mm.tasks.registry import tasks_of
     from diff2in1_mm.tasks.segmentation import SegmentationLabeller
 
     kinds = (NormalEstimator, DepthMapEstimator, DepthEstimator, EncoderDecoder)
-    found = {kind: task_of(kind.__new__(kind)).labeller for kind in kinds}
+    found = {kind: tasks_of(kind.__new__(kind))[0].labeller for kind in kinds}
     assert found == {
         NormalEstimator: NormalsLabeller,
         DepthMapEstimator: DepthLabeller,

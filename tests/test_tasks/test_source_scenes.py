@@ -74,7 +74,8 @@ def test_a_loader_that_reads_other_depth_from_the_store_is_refused(file, factor,
 def test_mmsegmentations_loader_may_read_the_store_rightly(file, factor, backend, tmp_path):
     loader = mmsegmentations(factor, backend)
     labels = BatchLabels(depth_model(), labelling=dict(file=file), transforms=[loader])
-    codec = build_task(labels.task, [])
+    (task,) = labels.tasks
+    codec = build_task(task, [])
     depth = np.array([[0, 1.25], [2.5, 60]], np.float32)
     path = tmp_path / f'a{codec.suffix}'
     path.write_bytes(codec.encode(depth, None, (2, 2))[codec.suffix])

@@ -69,7 +69,7 @@ def files(folder):
     """Name -> content of all samples; records without what depends on the run."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
-        for part in ('images', 'annotations', 'records')
+        for part in ('images', 'annotations/segmentation', 'records')
         for path in (folder / part).iterdir()
     }
 

@@ -39,7 +39,7 @@ def folders(tmp_path):
         folder.mkdir()
         for i in range(COUNT):
             cv2.imwrite(str(folder / f'{i}.png'), picture(first + i))
-    store = SyntheticStore.prepare(tmp_path / 'store', 'segmentation', ['a'], 'f', {})
+    store = SyntheticStore.prepare(tmp_path / 'store', ['segmentation'], ['a'], 'f', {})
     for i in range(COUNT):
         image = picture(i)
         image[:16, :16] = 0
@@ -58,7 +58,7 @@ def folders(tmp_path):
                 checkpoint='c',
             ),
             image[..., ::-1],
-            np.zeros((32, 48), np.uint8),
+            dict(segmentation=np.zeros((32, 48), np.uint8)),
         )
     return tmp_path / 'store', real
 

@@ -16,6 +16,7 @@ import torch
 from diff2in1_mm.store.store import SyntheticStore
 from diff2in1_mm.utils.resources import tool_path
 
+from ..stores import read_one
 from ..test_self_improving.test_whole_run import with_diffusion
 from ..tiny_runs import make_images
 from .test_train import start, write
@@ -50,7 +51,7 @@ def check_store(root) -> None:
     made = [(record.round, record.source, record.copy) for record in store.records()]
     assert len(set(made)) == len(made)
     for record in store.records():
-        image, annotation = store.read(record)
+        image, annotation = read_one(store, record)
         assert image.shape == (32, 32, 3) and annotation.shape == (32, 32)
 
 

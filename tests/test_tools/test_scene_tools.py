@@ -13,6 +13,7 @@ from diff2in1_mm.store.store import SyntheticStore
 from diff2in1_mm.tasks.normals import decode_normals
 from diff2in1_mm.utils.pictures import depth_picture, normals_picture
 
+from ..stores import read_one
 from ..test_demo import tiny
 from ..test_demo.conftest import demo  # noqa: F401
 from ..tiny_scenes import METRICS, SIZE, scene_config
@@ -39,8 +40,8 @@ def test_create_data(trained, tmp_path):
         [trained.config, trained.checkpoint, '--out', str(tmp_path / 's'), '--limit', '3', '--device', 'cpu']
     )
     store = SyntheticStore(tmp_path / 's')
-    assert store.task == trained.task and len(store) == 3 and (tmp_path / 's/preview.png').exists()
-    image, annotation = store.read(store.records()[0])
+    assert store.tasks == (trained.task,) and len(store) == 3 and (tmp_path / 's/preview.png').exists()
+    image, annotation = read_one(store, store.records()[0])
     assert annotation.shape == (*SIZE, 3)[: annotation.ndim] and image.shape == (*SIZE, 3)
 
 

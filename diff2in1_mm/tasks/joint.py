@@ -1,0 +1,123 @@
+"""Several kinds of labels of one model."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from .base import Label, Labeller
+
+__all__ = ['JointLabeller', 'model_of']
+
+
+def model_of(model: BaseModel, task: str) -> BaseModel:
+    """What predicts one kind of label: ``model.of_task(task)`` where the model has several, else the model."""
+    return model.of_task(task) if hasattr(model, 'of_task') else model
+
+
+class JointLabeller(Labeller):
+    """Labels for all tasks of a model with several; a prediction is a dict of the tasks' own.
+
+    The model's ``of_task(name)`` gives what a task's own labeller takes for its model. The features
+    of a frozen backbone are served, so that tasks share them; what a model computes on top of them
+    for several tasks it may keep for as long as its features are the same.
+
+    Args:
+        labellers (Mapping[str, Labeller]): Kind of label, as in the model's ``label_tasks``, -> its labeller.
+
+    Attributes:
+        tasks (tuple[str, ...]): Names of the tasks that store the labels.
+        confidence: The threshold of the only task, or those of several by task.
+    """
+
+    def __init__(self, labellers: Mapping[str, Labeller]) -> None:
+        self.labellers = dict(labellers)
+        # what a model calls 'depth' a store may call 'depth_npy'
+        self.tasks = tuple(labeller.task for labeller in self.labellers.values())
+        self.task = '+'.join(self.tasks)
+        thresholds = {task: labeller.confidence for task, labeller in self.labellers.items()}
+        self.confidence: Any = thresholds if len(thresholds) > 1 else next(iter(thresholds.values()))
+
+    @classmethod
+    def of(cls, labeller: Labeller) -> 'JointLabeller':
+        """A labeller, perhaps of one task, as one whose predictions and labels are dicts by task."""
+        return labeller if isinstance(labeller, cls) else cls({labeller.task: labeller})
+
+    def predict(self, model: BaseModel, inputs: Tensor, data_samples: Sequence) -> list[dict[str, Any]]:
+        found = {
+            task: labeller.predict(model_of(model, task), inputs, data_samples)
+            for task, labeller in self.labellers.items()
+        }
+        return [dict(zip(found, predictions)) for predictions in zip(*found.values())]
+
+    def assign(self, data_samples: Sequence, predictions: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """Write all tasks' targets; ``ignored`` is the mean of theirs, ``ignored_TASK`` each one's."""
+        shares = {
+            task: labeller.assign(data_samples, [p[task] for p in predictions])['ignored']
+            for task, labeller in self.labellers.items()
+        }
+        return dict(
+            ignored=torch.stack(list(shares.values())).mean(),
+            **{f'ignored_{task}': share for task, share in shares.items()},
+        )
+
+    def ignored(self, data_samples: Sequence) -> Tensor:
+        return torch.stack([labeller.ignored(data_samples) for labeller in self.labellers.values()]).mean()
+
+    def agreement(self, predictions_a: Sequence[dict[str, Any]], predictions_b: Sequence[dict[str, Any]]) -> Tensor:
+        """Mean of the tasks' agreements (0-dim)."""
+        return torch.stack(
+            [
+                labeller.agreement([p[task] for p in predictions_a], [p[task] for p in predictions_b])
+                for task, labeller in self.labellers.items()
+            ]
+        ).mean()
+
+    def count_classes(self, model: BaseModel) -> int | None:
+        """Of the first task that predicts classes; None where none does."""
+        counts = [labeller.count_classes(model_of(model, task)) for task, labeller in self.labellers.items()]
+        return next((count for count in counts if count is not None), None)
+
+    def new_samples(self, count: int, size: tuple[int, int]) -> list[Any]:
+        return next(iter(self.labellers.values())).new_samples(count, size)
+
+    def labels(
+        self, predictions: Sequence[dict[str, Any]], size: tuple[int, int], entries: Sequence[Mapping[str, Any]]
+    ) -> list[Label | None]:
+        """One label an image: ``annotation`` is a dict by task; ``quality`` has the figures of a single
+        task as they are, those of several as ``TASK.figure`` beside the mean of their ``ignored``.
+        None where the label of one task shall not be stored."""
+        return self._joined(
+            [
+                labeller.labels([p[task] for p in predictions], size, entries)
+                for task, labeller in self.labellers.items()
+            ]
+        )
+
+    def source_labels(self, size: tuple[int, int], entries: Sequence[Mapping[str, Any]]) -> list[Label | None]:
+        """The source images' own labels of all tasks, as :meth:`labels` gives them."""
+        return self._joined([labeller.source_labels(size, entries) for labeller in self.labellers.values()])
+
+    def resized(
+        self, predictions: Sequence[dict[str, Any]], size: Sequence[int], to: Sequence[int]
+    ) -> list[dict[str, Any]]:
+        """Predictions for images of another size (height, width)."""
+        found = {
+            task: labeller.resized([p[task] for p in predictions], size, to)
+            for task, labeller in self.labellers.items()
+        }
+        return [dict(zip(found, own)) for own in zip(*found.values())]
+
+    def _joined(self, labels: Sequence[Sequence[Label | None]]) -> list[Label | None]:
+        return [None if None in own else _together(dict(zip(self.tasks, own))) for own in zip(*labels)]
+
+
+def _together(labels: dict[str, Label]) -> Label:
+    annotation = {task: label.annotation for task, label in labels.items()}
+    if len(labels) == 1:
+        return Label(annotation, *(label.quality for label in labels.values()))
+    quality = {f'{task}.{name}': value for task, label in labels.items() for name, value in label.quality.items()}
+    ignored = sum(label.quality['ignored'] for label in labels.values()) / len(labels)
+    return Label(annotation, dict(quality, ignored=ignored))
