@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..datasets.source_images import image_steps, load_image, map_loader, member_of, transforms_of, turns_images
+from ..tasks.joint import model_of
 from ..tasks.png import encode_png
 from ..utils.errors import UserError, first_line
 from .batch_labels import BatchLabels
@@ -134,8 +135,8 @@ def _check_maps(labels: BatchLabels, dataset: Any, index: int) -> None:
         loader.backend_args = None  # a store lies on the disk, wherever the data set's files are
     entry = source_entry(dataset, index)
     # twice in both directions: loaders drop sides of length 1
-    classes = np.tile(np.arange(labels.labeller.count_classes(labels.model)), (2, 2))
     labeller: Any = labels.labeller.labellers['segmentation']
+    classes = np.tile(np.arange(labeller.count_classes(model_of(labels.model, 'segmentation'))), (2, 2))
     with tempfile.TemporaryDirectory() as folder:
         path = osp.join(folder, 'labels.png')
         Path(path).write_bytes(encode_png(labeller.to_raw(classes, entry)))

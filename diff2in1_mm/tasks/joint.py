@@ -101,7 +101,7 @@ class JointLabeller(Labeller):
         return self._joined([labeller.source_labels(size, entries) for labeller in self.labellers.values()])
 
     def resized(
-        self, predictions: Sequence[dict[str, Any]], size: Sequence[int], to: Sequence[int]
+        self, predictions: Sequence[dict[str, Any]], size: tuple[int, int], to: tuple[int, int]
     ) -> list[dict[str, Any]]:
         """Predictions for images of another size (height, width)."""
         found = {

@@ -72,7 +72,7 @@ def labeller_for(model: BaseModel, confidence: Any = None, options: Mapping[str,
     )
 
 
-def _labeller(kind: type[Labeller], model: nn.Module, confidence: Any, options: Mapping[str, Any] | None) -> Labeller:
+def _labeller(kind: type[Labeller], model: BaseModel, confidence: Any, options: Mapping[str, Any] | None) -> Labeller:
     try:
         return kind(model, confidence, **(options or {}))
     except TypeError as error:
