@@ -71,6 +71,7 @@ class SyntheticStore:
         self.root = Path(root)
         made_for = read_purpose(self.root)
         self.tasks: tuple[str, ...] = tuple(made_for['tasks'])
+        self._flat = made_for['version'] == 1
         self.classes: tuple[str, ...] = tuple(made_for['classes'])
         self.fingerprint: str = made_for['fingerprint']
         self.settings: dict[str, Any] = made_for['settings']
@@ -175,7 +176,7 @@ class SyntheticStore:
             raise UserError(f'sample {record.id} has labels for {sorted(annotations)}: the store takes {self.tasks}.')
         # Encoded outside the lock: that is the slow part.
         files = {
-            f'{_ANNOTATIONS}/{task}/{record.id}{suffix}': content
+            f'{self._folder(task)}/{record.id}{suffix}': content
             for task, codec in self.codecs.items()
             for suffix, content in codec.encode(annotations[task], record, image.shape[:2]).items()
         }
@@ -185,7 +186,7 @@ class SyntheticStore:
             record,
             image=image_name,
             annotations={
-                task: f'{_ANNOTATIONS}/{task}/{record.id}{codec.suffix}' for task, codec in self.codecs.items()
+                task: f'{self._folder(task)}/{record.id}{codec.suffix}' for task, codec in self.codecs.items()
             },
             bytes={name: len(content) for name, content in files.items()},
         )
@@ -276,6 +277,10 @@ class SyntheticStore:
                 'current',
                 level=30,
             )
+
+    def _folder(self, task: str) -> str:
+        """Of a task's files; those of version 1 go on right under ``annotations/``."""
+        return _ANNOTATIONS if self._flat else f'{_ANNOTATIONS}/{task}'
 
     def _record_path(self, id: str) -> Path:
         return self.root / _RECORDS / f'{id}.json'

@@ -119,7 +119,7 @@ def test_stock_data_sets_read_panoptic_maps(parts, tmp_path):
         'CocoPanopticDataset',
         store.root,
         'panoptic.json',
-        data_prefix=dict(img=f'{store.root}/images/', seg=f'{store.root}/annotations/'),
+        data_prefix=dict(img=f'{store.root}/images/', seg=f'{store.root}/annotations/panoptic/'),
         metainfo=dict(classes=names, thing_classes=CLASSES, stuff_classes=STUFF),
     )
     assert len(data) == 4

@@ -55,7 +55,7 @@ def check_coco(root, store):
         for image, annotation in zip(content['images'], content['annotations']):
             assert image['id'] == annotation['image_id']
             assert (root / 'images' / image['file_name']).is_file()
-            assert (root / 'annotations' / annotation['file_name']).is_file()
+            assert (root / 'annotations/panoptic' / annotation['file_name']).is_file()
         return
     coco = COCO(str(root / 'instances.json'))
     assert len(coco.imgs) == len(coco.dataset['images']) == len(store)  # no id twice

@@ -122,7 +122,7 @@ def test_stored_labels_can_stay(root, tmp_path, pipeline_folder):
         )
     )
     assert runner.message_hub.get_scalar('train/ignored').current() == 0
-    assert SyntheticStore(tmp_path / 'store').task == 'depth_npy'
+    assert SyntheticStore(tmp_path / 'store').tasks == ('depth_npy',)
     sample = runner.train_dataloader.dataset[-1]['data_samples']
     assert sample.synthetic and sample.gt_depth_map.data.max() < 20
 
