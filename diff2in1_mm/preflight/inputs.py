@@ -123,7 +123,8 @@ def check_heads(model: BaseModel) -> None:
     Raises:
         ValueError: One sentence with what to change.
     """
-    if getattr(model, 'label_tasks', None) or getattr(model, 'label_task', None):  # they have no classes
+    tasks = getattr(model, 'label_tasks', None) or getattr(model, 'label_task', None)
+    if tasks and 'segmentation' not in tasks:  # they have no classes
         return
     for name, head in _heads(model):
         losses = getattr(head, 'loss_decode', None)
@@ -141,6 +142,9 @@ def check_heads(model: BaseModel) -> None:
 def _heads(model: BaseModel) -> list[tuple[str, nn.Module]]:
     """The heads of MMSegmentation's models by the name of their options; cascades keep a list of heads."""
     found = []
+    by_task = getattr(model, 'heads', None)
+    if isinstance(by_task, nn.ModuleDict) and 'segmentation' in by_task:
+        return [('model.heads.segmentation', by_task['segmentation'])]
     for name in ('decode_head', 'auxiliary_head'):
         head = getattr(model, name, None)
         heads = head if isinstance(head, nn.ModuleList) else [head]

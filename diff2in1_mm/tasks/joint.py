@@ -1,6 +1,7 @@
 """Several kinds of labels of one model."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -20,9 +21,9 @@ def model_of(model: BaseModel, task: str) -> BaseModel:
 class JointLabeller(Labeller):
     """Labels for all tasks of a model with several; a prediction is a dict of the tasks' own.
 
-    The model's ``of_task(name)`` gives what a task's own labeller takes for its model. The features
-    of a frozen backbone are served, so that tasks share them; what a model computes on top of them
-    for several tasks it may keep for as long as its features are the same.
+    The model's ``of_task(name)`` gives what a task's own labeller takes for its model. Within
+    ``features_shared()``, a context manager of the model if it has one, it may keep what its tasks
+    share.
 
     Args:
         labellers (Mapping[str, Labeller]): Kind of label, as in the model's ``label_tasks``, -> its labeller.
@@ -46,10 +47,11 @@ class JointLabeller(Labeller):
         return labeller if isinstance(labeller, cls) else cls({labeller.task: labeller})
 
     def predict(self, model: BaseModel, inputs: Tensor, data_samples: Sequence) -> list[dict[str, Any]]:
-        found = {
-            task: labeller.predict(model_of(model, task), inputs, data_samples)
-            for task, labeller in self.labellers.items()
-        }
+        with model.features_shared() if hasattr(model, 'features_shared') else nullcontext():
+            found = {
+                task: labeller.predict(model_of(model, task), inputs, data_samples)
+                for task, labeller in self.labellers.items()
+            }
         return [dict(zip(found, predictions)) for predictions in zip(*found.values())]
 
     def assign(self, data_samples: Sequence, predictions: Sequence[dict[str, Any]]) -> dict[str, Tensor]:

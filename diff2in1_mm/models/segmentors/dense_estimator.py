@@ -11,17 +11,17 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from ...utils.errors import UserError
+from .maps import Maps
 
-__all__ = ['DenseEstimator', 'FLIPPED_AXES']
+__all__ = ['DenseEstimator']
 
-# Axes of maps (..., H, W) that a flip of MMCV's RandomFlip mirrors.
-FLIPPED_AXES = dict(horizontal=(-1,), vertical=(-2,), diagonal=(-2, -1))
 _MODES = ('whole', 'slide')
 
 
-class DenseEstimator(EncoderDecoder):
-    """What normals and depth share: inference by windows and with a flip, and the way back to the
-    original image. Training is ``EncoderDecoder``'s.
+class DenseEstimator(Maps, EncoderDecoder):
+    """What normals, depth and several tasks at once share: inference by windows and with a flip, and the
+    way back to the original image. Training is ``EncoderDecoder``'s; what its maps are a subclass of
+    :class:`Maps` says.
 
     ``test_cfg``: ``mode`` 'whole' or 'slide' (``crop_size``, ``stride``: height and width in
     pixels), ``flip`` to average with the mirrored image, ``window_batch`` windows per forward
@@ -34,7 +34,7 @@ class DenseEstimator(EncoderDecoder):
         ValueError: Unknown ``test_cfg.mode``, or windows that leave gaps.
 
     Attributes:
-        label_tasks (tuple[str, ...]): ('normals',) or ('depth',): what it learns from, see
+        label_tasks (tuple[str, ...]): What it learns from, such as ('normals',), see
             :mod:`diff2in1_mm.tasks`.
     """
 
@@ -56,25 +56,6 @@ class DenseEstimator(EncoderDecoder):
                 f'windows of crop_size = {self.test_cfg["crop_size"]}: take a smaller '
                 'stride'
             )
-
-    # what a task says
-
-    def unflip(self, maps: Tensor, direction: str = 'horizontal') -> Tensor:
-        """Maps (N, C, H, W) of a mirrored image as maps of the image itself.
-
-        Args:
-            maps (Tensor): (N, C, H, W).
-            direction (str): 'horizontal', 'vertical', or 'diagonal' for both.
-        """
-        return maps.flip(FLIPPED_AXES[direction])
-
-    def finish(self, maps: Tensor) -> Tensor:
-        """What makes interpolated or averaged maps (N, C, H, W) valid again."""
-        return maps
-
-    def fields(self, maps: Tensor) -> dict[str, Tensor]:
-        """Name in the data sample -> (C, H, W), of the finished map (C, H, W) of one image."""
-        raise NotImplementedError
 
     # inference
 

@@ -1,13 +1,13 @@
 """Metric depth."""
 
 from mmengine.registry import MODELS
-from torch import Tensor
 
 from .dense_estimator import DenseEstimator
+from .maps import DepthMaps
 
 
 @MODELS.register_module()
-class DepthMapEstimator(DenseEstimator):
+class DepthMapEstimator(DepthMaps, DenseEstimator):
     """Predicts depth in metres: samples get ``pred_depth_map`` (1, H, W).
 
     In place of MMSegmentation's ``DepthEstimator``, whose 'slide' mode is overwritten by 'whole',
@@ -18,7 +18,3 @@ class DepthMapEstimator(DenseEstimator):
     """
 
     label_tasks = ('depth',)
-
-    def fields(self, maps: Tensor) -> dict[str, Tensor]:
-        """``pred_depth_map``."""
-        return dict(pred_depth_map=maps)

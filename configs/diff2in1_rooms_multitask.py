@@ -1,0 +1,44 @@
+# Labels, depth and normals from one set of features, on the embedded default: rendered rooms, and
+# the small diffusion model of them that comes with the package. Every synthetic sample has the
+# labels of all three. Nothing is downloaded.
+#
+#   python tools/train.py configs/diff2in1_rooms_multitask.py
+_base_ = ['./diff2in1_rooms.py']
+
+labels = [
+    dict(type='LoadAnnotations'),
+    dict(type='LoadDepth', max_depth=20.0),
+    dict(type='LoadNormals')
+]
+train_pipeline = [
+    dict(type='LoadImageFromFile'), *labels,
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackSceneInputs')
+]
+test_pipeline = [dict(type='LoadImageFromFile'), *labels, dict(type='PackSceneInputs')]
+of_fpn = dict(
+    in_channels=[64, 64, 64, 64],
+    in_index=[0, 1, 2, 3],
+    feature_strides=[4, 8, 16, 32],
+    channels=64,
+    dropout_ratio=0.1,
+    norm_cfg=dict(type='BN', requires_grad=True),
+    align_corners=False)
+model = dict(
+    type='MultiTaskEstimator',
+    data_preprocessor=dict(type='SceneDataPreProcessor'),
+    decode_head=None,
+    heads=dict(
+        segmentation={{_base_.model.decode_head}},
+        depth=dict(type='FPNDepthHead', max_depth=20.0, **of_fpn),
+        normals=dict(type='FPNNormalHead', **of_fpn)))
+train_dataloader = dict(dataset=dict(dataset=dict(pipeline=train_pipeline)))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
+val_evaluator = [
+    dict(type='IoUMetric', iou_metrics=['mIoU'], prefix='segmentation'),
+    dict(type='DepthErrors', max_depth=20.0, prefix='depth'),
+    dict(type='NormalMetric', prefix='normals')
+]
+test_evaluator = val_evaluator
+visualizer = dict(type='SceneLocalVisualizer')

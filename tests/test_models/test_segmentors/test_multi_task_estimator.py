@@ -1,0 +1,172 @@
+"""Several tasks over one set of features are, task by task, what a model of each alone is."""
+
+import math
+
+import pytest
+import torch
+from mmengine.config import ConfigDict
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+
+FPN = dict(
+    in_channels=[8] * 3,
+    in_index=[0, 1, 2],
+    feature_strides=[4, 8, 16],
+    channels=8,
+    norm_cfg=dict(type='BN'),
+    align_corners=False,
+    dropout_ratio=0.0,
+)
+HEADS = dict(
+    segmentation=dict(type='FPNHead', num_classes=5, **FPN),
+    depth=dict(type='FPNDepthHead', **FPN),
+    normals=dict(type='FPNNormalHead', **FPN),
+)
+ALONE = dict(segmentation='EncoderDecoder', depth='DepthMapEstimator', normals='NormalEstimator')
+FIELDS = dict(segmentation='pred_sem_seg', depth='pred_depth_map', normals='pred_normal_map')
+SIZE = (32, 48)
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    init_default_scope('mmseg')
+
+
+def build(pipeline_folder, kind='MultiTaskEstimator', **options):
+    torch.manual_seed(0)
+    return MODELS.build(
+        dict(
+            dict(
+                type=kind,
+                data_preprocessor=dict(type='SceneDataPreProcessor'),
+                backbone=dict(type='DiffusionBackbone', diffusion=pipeline_folder),
+                neck=dict(type='FPN', in_channels=[16, 24, 32], out_channels=8, num_outs=3),
+                train_cfg=ConfigDict(),
+                test_cfg=ConfigDict(mode='whole'),
+            ),
+            **options,
+        )
+    )
+
+
+def alone(model, task, pipeline_folder, **options):
+    """The model of one task with the same values."""
+    single = build(pipeline_folder, ALONE[task], decode_head=HEADS[task], **options)
+    single.neck.load_state_dict(model.neck.state_dict())
+    single.decode_head.load_state_dict(model.heads[task].state_dict())
+    return single
+
+
+def samples(count=2, without=()):
+    """Samples with the labels of all tasks, but for pairs (row, field) in ``without``."""
+    generator = torch.Generator().manual_seed(1)
+    found = []
+    for row in range(count):
+        sample = SegDataSample(metainfo=dict(img_shape=SIZE, ori_shape=SIZE, pad_shape=SIZE))
+        labels = dict(
+            gt_sem_seg=torch.randint(0, 5, (1, *SIZE), generator=generator),
+            gt_depth_map=1 + torch.rand(1, *SIZE, generator=generator),
+            gt_normal_map=torch.nn.functional.normalize(torch.randn(3, *SIZE, generator=generator), dim=0),
+        )
+        sample.set_data({name: PixelData(data=d) for name, d in labels.items() if (row, name) not in without})
+        found.append(sample)
+    return found
+
+
+def images(count=2):
+    return torch.rand(count, 3, *SIZE, generator=torch.Generator().manual_seed(2)) * 2 - 1
+
+
+def test_losses_are_those_of_each_task_alone(pipeline_folder, counted):
+    model = build(pipeline_folder, heads=HEADS, weights=dict(depth=0.5)).train()
+    losses = model.loss(images(), samples())
+    assert tuple(counted.values()) == (2, 2)  # VAE and U-Net, once an image for all tasks
+    for task in HEADS:
+        expected = alone(model, task, pipeline_folder).train().loss(images(), samples())
+        for name, value in expected.items():
+            own = name.removeprefix('decode.')
+            factor = 0.5 if task == 'depth' and 'loss' in own else 1
+            torch.testing.assert_close(losses[f'{task}.{own}'], value * factor, rtol=1e-5, atol=1e-6)
+    model.parse_losses(losses)[0].backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+
+
+def test_learned_weights_begin_as_the_formula_says(pipeline_folder):
+    model = build(pipeline_folder, heads=HEADS, weights='uncertainty').train()
+    plain = build(pipeline_folder, heads=HEADS).train().loss(images(), samples())
+    with torch.no_grad():
+        model.log_variances['segmentation'].fill_(math.log(4))
+    losses = model.loss(images(), samples())
+    torch.testing.assert_close(losses['segmentation.loss_ce'], plain['segmentation.loss_ce'] / 4)
+    torch.testing.assert_close(losses['segmentation.loss_uncertainty'], torch.tensor(math.log(2)))
+    torch.testing.assert_close(losses['depth.loss_silog'], plain['depth.loss_silog'] / 2)
+    torch.testing.assert_close(losses['segmentation.acc_seg'], plain['segmentation.acc_seg'])
+    model.parse_losses(losses)[0].backward()
+    assert all(p.grad is not None for p in model.log_variances.values())
+
+
+def test_a_sample_counts_for_the_labels_that_it_has(pipeline_folder):
+    model = build(pipeline_folder, heads=HEADS).eval()  # batch norm would see other batches
+    without = [(0, 'gt_depth_map'), (0, 'gt_normal_map'), (1, 'gt_normal_map')]
+    losses = model.loss(images(), samples(without=without))
+    second = model.loss(images()[1:], samples()[1:])
+    torch.testing.assert_close(losses['depth.loss_silog'], second['depth.loss_silog'])
+    both = model.loss(images(), samples())
+    torch.testing.assert_close(losses['segmentation.loss_ce'], both['segmentation.loss_ce'])
+    assert losses['normals.loss_absent'] == 0
+    model.parse_losses(losses)[0].backward()
+    assert all(p.grad is not None for p in model.heads['normals'].parameters())
+
+
+@pytest.mark.parametrize('flip', [False, True])
+@pytest.mark.parametrize('mode', ['whole', 'slide'])
+def test_predictions_are_those_of_each_task_alone(pipeline_folder, mode, flip):
+    test_cfg = ConfigDict(mode=mode, crop_size=(32, 32), stride=(16, 16), flip=flip)
+    model = build(pipeline_folder, heads=HEADS, test_cfg=test_cfg).eval()
+    # as the pipeline notes of an image that was mirrored and made smaller
+    metas = samples()
+    for sample in metas:
+        sample.set_metainfo(dict(ori_shape=(40, 60), flip=True, flip_direction='horizontal'))
+    found = model.predict(images(), metas)
+    for task, field in FIELDS.items():
+        if task == 'segmentation' and flip:  # MMSegmentation's own segmentors know no mirrored pass
+            continue
+        single = alone(model, task, pipeline_folder, test_cfg=test_cfg).eval()
+        for own, other in zip(found, single.predict(images(), [sample.new() for sample in metas])):
+            assert own.get(field).data.shape[-2:] == (40, 60)
+            if task == 'segmentation':
+                agree = own.get(field).data == other.get(field).data
+                assert agree.float().mean() > 0.999  # scores that are equal but for rounding
+            else:
+                torch.testing.assert_close(own.get(field).data, other.get(field).data, rtol=1e-4, atol=1e-5)
+
+
+def test_features_are_shared_within_the_block_only(pipeline_folder, counted):
+    model = build(pipeline_folder, heads=HEADS).eval()
+    inputs = images()
+    with torch.no_grad(), model.features_shared():
+        maps = {task: model.of_task(task).encode_decode(inputs, [dict(img_shape=SIZE)] * 2) for task in HEADS}
+        assert tuple(counted.values()) == (2, 2)
+        model.of_task('depth').encode_decode(inputs.clone(), [dict(img_shape=SIZE)] * 2)
+        assert tuple(counted.values()) == (4, 4)
+    with torch.no_grad():
+        whole = model.encode_decode(inputs, [dict(img_shape=SIZE)] * 2)
+        assert tuple(counted.values()) == (6, 6)
+    torch.testing.assert_close(torch.cat(list(maps.values()), 1), whole)
+
+
+@pytest.mark.parametrize(
+    'options, words',
+    [
+        (dict(heads={}), 'heads by task'),
+        (dict(heads=HEADS, decode_head=HEADS['depth']), 'without decode_head'),
+        (dict(heads=dict(pose=HEADS['depth'])), "must be one of .'segmentation', 'normals', 'depth'., not 'pose'"),
+        (dict(heads=HEADS, weights=dict(pose=1.0)), "'uncertainty', or a number >= 0 for each of segmentation, depth"),
+        (dict(heads=HEADS, weights=dict(depth=-1)), 'a number >= 0'),
+        (dict(heads=HEADS, weights='learned'), "not 'learned'"),
+    ],
+)
+def test_bad_options(pipeline_folder, options, words):
+    with pytest.raises(ValueError, match=words):
+        build(pipeline_folder, **options)
