@@ -15,34 +15,56 @@ ROOT = Path(__file__).resolve().parent
 SHIPPED = ('configs', 'tools', 'demo')
 NOT_SHIPPED = ('__pycache__', '*.py[co]', 'set_up.py')
 
-# mmcv is not here: a plain `pip install mmcv` compiles it without its operators. `make set-up`
-# builds it with them, and `import diff2in1_mm` says how to.
+# OpenMMLab's libraries are not here, since two distributions bring each of their import names: the stock one, and
+# the fork that is alive (`onedl-...`). pip would write one over the files of the other. The extras name them.
+# mmcv is in none: a plain `pip install mmcv` compiles it without its operators. `make set-up` builds it with them,
+# and `import diff2in1_mm` says how to.
 REQUIRED = [
-    'torch>=2.6',
-    'mmengine>=0.10.5,<0.11',
-    'diffusers>=0.42',
-    'transformers>=5.0',
-    'accelerate>=1.1',  # diffusers loads weights without a second copy in memory
-    'peft>=0.17',
-    'safetensors>=0.4.3',
+    'torch>=2.1',
+    'diffusers>=0.31',
+    'transformers>=4.46',
+    'accelerate>=0.31',  # diffusers loads weights without a second copy in memory
+    'safetensors>=0.4.1',
     'filelock',  # processes that write into one store
-    'numpy>=1.25',  # the first with np.dtypes, which reading of checkpoints names
-    # mmengine and mmcv ask for opencv-python>=3. OpenCV 5 takes 128 channels at most, so that MMDetection's mask
-    # transforms fail beyond 128 instances, and its nearest-neighbour rotation gives other labels than OpenCV 4.
-    'opencv-python<5',
+    'numpy>=1.26',  # np.dtypes, which reading of checkpoints names
     'Pillow',
     'tqdm',
     'packaging',
-    'ftfy',  # MMSegmentation imports both without saying so
-    'regex',
-    'setuptools>=77.0.3,<80',  # MMEngine imports pkg_resources, which later versions lack
+]
+# MMEngine and mmcv ask for opencv-python>=3. OpenCV 5 takes 128 channels at most, so that MMDetection's mask
+# transforms fail beyond 128 instances, and its nearest-neighbour rotation gives other labels than OpenCV 4.
+OPENCV = 'opencv-python<5'
+STOCK = [
+    'mmengine>=0.10,<0.11',
+    OPENCV,
+    'setuptools<80',  # MMEngine imports pkg_resources, which later versions lack; its fork does not
 ]
 EXTRAS = {
-    'seg': ['mmsegmentation>=1.2.0,<1.3', 'pycocotools'],  # Rooms writes COCO files
-    'det': ['mmdet>=3.2.0,<3.4'],
+    'stock': STOCK,
+    # MMSegmentation imports ftfy and regex without saying so; Rooms writes COCO files
+    'seg': [*STOCK, 'mmsegmentation>=1.2.0,<1.3', 'ftfy', 'regex', 'pycocotools'],
+    'det': [*STOCK, 'mmdet>=3.2.0,<3.4'],
+    'onedl': [
+        'onedl-mmengine>=0.10.8,<0.11',
+        'onedl-mmsegmentation>=1.3.0,<1.5',
+        'onedl-mmdetection>=3.4.0,<3.6',
+        OPENCV,
+        'pycocotools',
+    ],
+    'lora': ['peft>=0.13'],  # diffusers reads LoRA weights by it
     'demo': ['matplotlib'],
     'eval': ['torchmetrics>=1.4'],  # FID and KID of tools/evaluate_synthetic.py
-    'dev': ['pytest>=8', 'pytest-xdist>=3', 'hypothesis>=6', 'psutil', 'wheel', 'ruff>=0.17,<0.18', 'mypy>=2.4,<2.5'],
+    'dev': [
+        'pytest>=8',
+        'pytest-xdist>=3',
+        'hypothesis>=6',
+        'psutil',
+        'wheel',
+        'build',
+        'twine',
+        'ruff>=0.17,<0.18',
+        'mypy>=2.4,<2.5',
+    ],
 }
 COMMANDS = [
     f'diff2in1-{name} = diff2in1_mm.launch.commands:{name.replace("-", "_")}'
@@ -99,6 +121,10 @@ setup(
         'Intended Audience :: Science/Research',
         'Operating System :: POSIX :: Linux',
         'Programming Language :: Python :: 3',
+        'Programming Language :: Python :: 3.10',
+        'Programming Language :: Python :: 3.11',
+        'Programming Language :: Python :: 3.12',
+        'Programming Language :: Python :: 3.13',
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     python_requires='>=3.10',

@@ -23,6 +23,7 @@ from scipy.stats import ttest_rel
 from diff2in1_mm.diffusion.stable_diffusion import LatentDiffusion
 from diff2in1_mm.models.backbones.feature_cache import FeatureCache
 from diff2in1_mm.utils.atomic_files import write_atomic
+from diff2in1_mm.utils.compat import load_weights_only
 from diff2in1_mm.utils.randomness import stable_seed
 
 
@@ -213,7 +214,7 @@ def keep_settings(folder: str, args: argparse.Namespace) -> None:
 
 def keep_warm_up(work_dir: str, path: str, iteration: int) -> None:
     """Turn the checkpoint of the boundary into one that every arm of the family can resume."""
-    checkpoint = torch.load(osp.join(work_dir, f'iter_{iteration}.pth'), weights_only=True)
+    checkpoint = load_weights_only(osp.join(work_dir, f'iter_{iteration}.pth'))
     checkpoint['self_improving']['stage'] = 'warm_up'
     checkpoint.pop('theta_E', None)
     torch.save(checkpoint, f'{path}.tmp')

@@ -9,11 +9,13 @@ from .utils.requirements import check_versions
 
 check_versions()  # before anything that an unsupported version would break in its own words
 
-from .utils.compat import allow_mmengine_checkpoints, import_optimizers_alone, leave_image_processors_unannounced  # noqa: E402
+from .utils import compat, operators  # noqa: E402
 
-allow_mmengine_checkpoints()
-import_optimizers_alone()
-leave_image_processors_unannounced()
+operators.stand_in_for_operators()
+compat.allow_mmengine_checkpoints()
+compat.import_optimizers_alone()
+compat.let_mmengine_read_weights_only()
+compat.leave_image_processors_unannounced()
 from . import (  # noqa: E402
     creation,
     datasets,

@@ -7,12 +7,12 @@ import re
 from collections import OrderedDict
 from typing import Any
 
-import torch
 from mmengine.fileio import get
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
+from ..utils.compat import load_weights_only
 from ..utils.errors import MissingFileError, NotAFileError, UnusableFileError, UserError, first_line, some
 
 __all__ = ['check_checkpoint', 'check_resumable', 'load_weights', 'newest_checkpoint', 'read_checkpoint']
@@ -67,7 +67,7 @@ def read_checkpoint(path: str) -> dict:
         if '://' in path:
             content = _read_remote(path)
         else:
-            content = torch.load(path, map_location='cpu', weights_only=True, mmap=_is_zip(path))
+            content = load_weights_only(path, 'cpu', mmap=_is_zip(path))
     except OSError as error:  # no permission, a disk that fails, a server that does not answer
         raise UnusableFileError(f'{path} cannot be read ({first_line(error)}): see to that, or give another') from error
     except Exception as error:  # torch raises several kinds on foreign files
@@ -117,7 +117,7 @@ def _read_remote(path: str) -> Any:
     """What a remote checkpoint holds: bytes of a file client (``s3://``, ``http://``), never code."""
     if path.startswith(_NAMED):
         return CheckpointLoader.load_checkpoint(path, map_location='cpu')
-    return torch.load(io.BytesIO(get(path)), map_location='cpu', weights_only=True)
+    return load_weights_only(io.BytesIO(get(path)), 'cpu')
 
 
 def _is_zip(path: str) -> bool:

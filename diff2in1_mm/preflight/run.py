@@ -11,6 +11,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import EpochBasedTrainLoop, FlexibleRunner
 
 from ..hooks.checkpoint import AtomicCheckpointHook
+from ..utils.compat import class_weights_skip_ignored_pixels
 from ..utils.errors import UserError
 from ..utils.models import shares_features
 from ..utils.optional import is_installed
@@ -161,7 +162,7 @@ def check_class_weights(model: BaseModel, confidence: None | float | Sequence[fl
     Raises:
         ValueError: A ``CrossEntropyLoss`` would fail on the first ignored pixel.
     """
-    if not confidence or not is_installed('mmseg'):
+    if not confidence or not is_installed('mmseg') or class_weights_skip_ignored_pixels():
         return
     from mmseg.models.losses import CrossEntropyLoss
 

@@ -22,6 +22,7 @@ from ..preflight.run import (
 )
 from ..tasks import labeller_for
 from ..tasks.base import check_confidence
+from ..utils.compat import draw_again_on_resume
 from ..utils.errors import UserError
 from ..utils.models import seed_of_run, unwrapped
 from ..utils.values import check_choice, check_whole
@@ -172,6 +173,7 @@ class SelfImprovingHook(Hook):
         self._convert_lengths(runner)
         model = unwrapped(runner)
         check_views(model, self.views.student_view, self.views.target_mode)
+        draw_again_on_resume(runner.train_loop)
         labeller = None
         if self.creation is not None:
             check_class_weights(model, self.confidence or self.creation['confidence'])

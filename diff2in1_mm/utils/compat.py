@@ -1,7 +1,13 @@
-"""What libraries say while they are imported, and nobody who uses this package can act on."""
+"""Everything that depends on the version of a library, and what libraries say that nobody can act on.
 
+Each function names the versions that make it necessary.
+"""
+
+import codecs
+import functools
 import importlib
 import logging
+import pickle
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -10,6 +16,7 @@ import numpy as np
 import torch
 from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
+from packaging.version import Version
 
 
 def _about_something_else(record: logging.LogRecord) -> bool:
@@ -85,16 +92,124 @@ def _history_statistic(owner: Any, name: str) -> Any:
     )
 
 
+@functools.cache
+def _safe_globals() -> dict[str, Any]:
+    """What MMEngine's own checkpoints hold beside tensors, by the name that a file has for it.
+
+    That is: log histories (``HistoryBuffer``, their numpy arrays and scalars) and nested parts of
+    a data set's meta information (``ConfigDict``).
+    """
+    multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray  # numpy 2 and 1.26
+    allowed = {'builtins.getattr': _history_statistic}
+    for part in (HistoryBuffer, ConfigDict, np.ndarray, np.dtype):
+        allowed[f'{part.__module__}.{part.__name__}'] = part
+    for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):  # files travel between numpy 1 and 2
+        allowed[f'{module}._reconstruct'] = multiarray._reconstruct
+        allowed[f'{module}.scalar'] = multiarray.scalar
+    for name in _NUMERIC_DTYPES:
+        allowed[f'numpy.dtypes.{name}DType'] = getattr(np.dtypes, f'{name}DType')
+    return allowed
+
+
+#: torch 2.6 and later take names of their own for what a file may hold; torch 2.1 to 2.3 rebuild no objects at all
+_TORCH_ALLOWS_NAMES = Version(torch.__version__) >= Version('2.6.dev0')
+
+
 def allow_mmengine_checkpoints() -> None:
     """Adds to ``torch.serialization`` what MMEngine's own checkpoints hold beside tensors.
 
-    That is: log histories (``HistoryBuffer``, their numpy arrays and scalars) and nested parts of
-    a data set's meta information (``ConfigDict``). Calling it again changes nothing.
+    Calling it again changes nothing. Before torch 2.6 nothing is to be done: see :func:`load_weights_only`.
     """
-    multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
-    allowed = [HistoryBuffer, ConfigDict, np.ndarray, np.dtype, (_history_statistic, 'builtins.getattr')]
-    # numpy 1 and 2 name the module differently, and files travel between them
-    for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
-        allowed += [(multiarray._reconstruct, f'{module}._reconstruct'), (multiarray.scalar, f'{module}.scalar')]
-    allowed += [getattr(np.dtypes, f'{name}DType') for name in _NUMERIC_DTYPES]
-    torch.serialization.add_safe_globals(allowed)
+    if _TORCH_ALLOWS_NAMES:
+        torch.serialization.add_safe_globals([(part, name) for name, part in _safe_globals().items()])
+
+
+class _SafeUnpickler(pickle.Unpickler):
+    """Names only what torch's own ``weights_only`` allows, and :func:`_safe_globals`."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        full = f'{module}.{name}'
+        for known in (_safe_globals(), torch._weights_only_unpickler._get_allowed_globals()):
+            if full in known:
+                return known[full]
+        part = getattr(torch, name, None) if module == 'torch' else None
+        if isinstance(part, torch.dtype) or full == '_codecs.encode':  # bytes of numpy's scalars
+            return part or codecs.encode
+        raise pickle.UnpicklingError(f'Weights only: the file asks for {full}, which is none of them')
+
+
+class _SafePickle:
+    """What ``torch.load`` takes as a ``pickle_module``."""
+
+    __name__ = 'pickle'
+    Unpickler = _SafeUnpickler
+
+    @staticmethod
+    def load(file: Any, **kwargs: Any) -> Any:
+        return _SafeUnpickler(file, **kwargs).load()
+
+
+def load_weights_only(file: Any, map_location: Any = None, mmap: bool | None = None) -> Any:
+    """``torch.load(weights_only=True)`` that reads MMEngine's checkpoints with torch 2.1 to 2.5, too.
+
+    Args:
+        file (Any): Path, or a file of bytes.
+        map_location (Any): As in ``torch.load``.
+        mmap (bool | None): Whether tensors of a file are read when they are needed.
+
+    Returns:
+        Any: The content.
+
+    Raises:
+        pickle.UnpicklingError: It holds other objects, which could run code.
+    """
+    if _TORCH_ALLOWS_NAMES:
+        return torch.load(file, map_location, weights_only=True, mmap=mmap)
+    return torch.load(file, map_location, _SafePickle(), weights_only=False, mmap=mmap)
+
+
+def let_mmengine_read_weights_only() -> None:
+    """onedl-mmengine (0.10.8 to 0.10.12) reads checkpoints by :func:`load_weights_only`.
+
+    Its own reader unpickles whatever ``weights_only`` refuses, and takes :class:`HistoryBuffer` from torch's list of
+    allowed classes when it is done. The stock MMEngine leaves it to torch, which since 2.6 reads weights only.
+    """
+    reader = importlib.import_module('mmengine.runner.checkpoint')
+    if hasattr(reader, '_safe_torch_load'):
+        reader._safe_torch_load = lambda file, map_location=None, weights_only=None: load_weights_only(
+            file, map_location
+        )
+
+
+def draw_again_on_resume(loop: Any) -> None:
+    """Lets a resumed iteration-based loop draw the past batches again, as the stock MMEngine does.
+
+    onedl-mmengine (since 0.10.12) moves the sampler on instead, so that a data set which counts what is drawn of it
+    would not know.
+
+    Args:
+        loop (Any): The training loop, before it runs.
+    """
+    iterator = getattr(loop, 'dataloader_iterator', None)
+
+    def draw(count: int) -> None:
+        for _ in range(count):
+            next(iterator)
+
+    if hasattr(iterator, 'skip_iter'):
+        iterator.skip_iter = draw
+
+
+def class_weights_skip_ignored_pixels() -> bool:
+    """Whether MMSegmentation's cross entropy takes class weights together with ignored pixels.
+
+    MMSegmentation 1.2 looks up the weight of the ignored label and fails; onedl-mmsegmentation (1.3 on) leaves it out.
+    """
+    from mmseg.models.losses.cross_entropy_loss import cross_entropy
+
+    labels = torch.tensor([[[0, 255]]])
+    try:
+        cross_entropy(torch.zeros(1, 2, 1, 2), labels, class_weight=torch.ones(2), ignore_index=255)
+    except IndexError:
+        return False
+    return True

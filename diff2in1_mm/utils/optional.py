@@ -16,11 +16,10 @@ from typing import Any
 from mmengine.registry import Registry
 
 from .errors import NotInstalledError
-from .requirements import REQUIREMENTS, Requirement, is_installed
+from .operators import problem_of_operators
+from .requirements import LIBRARIES, is_installed
 
 __all__ = ['is_installed', 'require', 'register_placeholders', 'check_config']
-
-LIBRARIES = {r.module: r for r in REQUIREMENTS}
 
 
 def require(module: str, what: str) -> None:
@@ -31,7 +30,7 @@ def require(module: str, what: str) -> None:
     """
     if is_installed(module):
         return
-    library: Requirement = LIBRARIES[module]
+    library = LIBRARIES[module]
     raise NotInstalledError(f'{what} needs {library.distribution}, which is not installed: run `{library.command}`.')
 
 
@@ -69,7 +68,7 @@ def scope_of(cfg: Any) -> str:
 
 
 def check_config(cfg: Any) -> None:
-    """Stops before any work where a config asks for a library that is not installed.
+    """Stops before any work where a config asks for a library that is not installed, or for operators.
 
     It looks at ``default_scope``, ``_scope_`` and types such as ``mmdet.FasterRCNN``.
 
@@ -82,6 +81,8 @@ def check_config(cfg: Any) -> None:
     for scope in sorted(set(_scopes(cfg))):
         if scope in LIBRARIES:
             require(scope, f'The config (it uses the scope {scope!r})')
+        if scope == 'mmdet' and (problem := problem_of_operators()):
+            raise NotInstalledError(f'The config (it uses the scope {scope!r}) needs operators: {problem}')
 
 
 def _scopes(node: Any) -> Iterator[str]:

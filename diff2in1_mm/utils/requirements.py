@@ -17,6 +17,11 @@ MMCV_INSTALL = (
     "pip install 'setuptools<80' wheel ninja && "
     "CFLAGS=-g0 pip install --no-build-isolation --no-binary mmcv 'mmcv==2.1.0'"
 )
+#: the same of the fork
+ONEDL_MMCV_INSTALL = (
+    "pip install 'setuptools>=80' wheel ninja && "
+    "CFLAGS=-g0 pip install --no-build-isolation --no-binary onedl-mmcv 'onedl-mmcv==2.3.6'"
+)
 
 
 class Requirement(NamedTuple):
@@ -24,42 +29,74 @@ class Requirement(NamedTuple):
 
     Attributes:
         module: Name it is imported by.
-        distribution: Name it is installed by.
-        specifier: Supported versions (PEP 440).
+        distributions: Names it is installed by: of the stock library first, then of its forks and other builds.
+        specifier: Supported versions (PEP 440), whichever distribution brings them.
         optional: Whether the package works without it.
-        install: Command that installs it; None for a plain ``pip install``.
+        installs: Commands that install a distribution where a plain ``pip install`` does not do, by its name.
     """
 
     module: str
-    distribution: str
+    distributions: tuple[str, ...]
     specifier: str
     optional: bool = False
-    install: str | None = None
+    installs: dict[str, str] = {}
+
+    @property
+    def distribution(self) -> str:
+        """The distribution to speak of: the one that is installed, else the one that fits the others that are."""
+        return next(iter(_installed(self.distributions)), None) or next(
+            (name for name in self.distributions if uses_forks() and name.startswith(_FORK)), self.distributions[0]
+        )
 
     @property
     def command(self) -> str:
         """The command that installs a supported version."""
-        return self.install or f"pip install '{self.distribution}{self.specifier}'"
+        name = self.distribution
+        return self.installs.get(name, f"pip install '{name}{self.specifier}'")
 
+
+_FORK = 'onedl-'  # OpenMMLab's living forks, under the same import names
 
 REQUIREMENTS = (
-    Requirement('torch', 'torch', '>=2.6'),
-    Requirement('mmengine', 'mmengine', '>=0.10.5,<0.11'),
-    Requirement('mmcv', 'mmcv', '>=2.0.0,<2.2.0', install=MMCV_INSTALL),
-    Requirement('mmseg', 'mmsegmentation', '>=1.2.0,<1.3', optional=True),
-    Requirement('mmdet', 'mmdet', '>=3.2.0,<3.4', optional=True),
-    Requirement('diffusers', 'diffusers', '>=0.42'),
-    Requirement('transformers', 'transformers', '>=5.0'),
+    Requirement('numpy', ('numpy',), '>=1.26'),
+    Requirement('torch', ('torch',), '>=2.1'),
+    Requirement('mmengine', ('mmengine', 'onedl-mmengine', 'mmengine-lite'), '>=0.10,<0.11'),
+    Requirement(
+        'mmcv',
+        ('mmcv', 'onedl-mmcv', 'mmcv-lite', 'mmcv-full'),
+        '>=2.0.0,<2.4',
+        installs={'mmcv': MMCV_INSTALL, 'onedl-mmcv': ONEDL_MMCV_INSTALL},
+    ),
+    Requirement('mmseg', ('mmsegmentation', 'onedl-mmsegmentation'), '>=1.2.0,<1.5', optional=True),
+    Requirement('mmdet', ('mmdet', 'onedl-mmdetection'), '>=3.2.0,<3.6', optional=True),
+    Requirement('diffusers', ('diffusers',), '>=0.31'),
+    Requirement('transformers', ('transformers',), '>=4.46'),
 )
+LIBRARIES = {requirement.module: requirement for requirement in REQUIREMENTS}
 
 
-#: other distributions that bring the same import name
-_RIVALS = {
-    'mmengine': ('onedl-mmengine', 'mmengine-lite'),
-    'mmcv': ('onedl-mmcv', 'mmcv-lite', 'mmcv-full'),
-    'mmseg': ('onedl-mmsegmentation',),
-    'mmdet': ('onedl-mmdetection',),
-}
+class Pairing(NamedTuple):
+    """Versions of a library that need others of a second one.
+
+    Attributes:
+        module: The library, by its import name.
+        since: Its first version of this kind.
+        other: The second library, by its import name.
+        specifier: Versions of the second one that fit.
+    """
+
+    module: str
+    since: str
+    other: str
+    specifier: str
+
+
+PAIRINGS = (
+    Pairing('numpy', '2', 'torch', '>=2.3'),  # earlier builds of torch give and take no arrays of numpy 2
+    Pairing('transformers', '5', 'torch', '>=2.4'),  # with an earlier torch it has no models
+    Pairing('mmcv', '2.2', 'mmseg', '>=1.3'),  # MMSegmentation and MMDetection assert it
+    Pairing('mmcv', '2.2', 'mmdet', '>=3.4'),
+)
 
 
 def is_installed(module: str) -> bool:
@@ -70,6 +107,22 @@ def is_installed(module: str) -> bool:
         return False
 
 
+def uses_forks() -> bool:
+    """Whether OpenMMLab's living forks are installed here, so that advice has to name them."""
+    return bool(_installed([_FORK + 'mmengine']))
+
+
+def _installed(distributions: tuple[str, ...] | list[str]) -> dict[str, str]:
+    """Versions of those distributions that are installed, by their names."""
+    found = {}
+    for name in distributions:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
 def installed_version(requirement: Requirement) -> str | None:
     """Version of a library, None if it is not there.
 
@@ -77,75 +130,51 @@ def installed_version(requirement: Requirement) -> str | None:
     """
     if not is_installed(requirement.module):
         return None
-    try:
-        return importlib.metadata.version(requirement.distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return getattr(importlib.import_module(requirement.module), '__version__', '0')
-
-
-def _has_metadata(distribution: str) -> bool:
-    try:
-        importlib.metadata.distribution(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+    versions = list(_installed(requirement.distributions).values())
+    return versions[0] if versions else getattr(importlib.import_module(requirement.module), '__version__', '0')
 
 
 def problem_of(requirement: Requirement) -> str | None:
     """One sentence that says what is wrong with a library and what to install, or None."""
     version = installed_version(requirement)
-    name = requirement.distribution
-    rivals = [rival for rival in _RIVALS.get(requirement.module, ()) if _has_metadata(rival)]
-    if version is not None and rivals and _has_metadata(name):
-        both = ' '.join([name, *rivals])
-        return (
-            f'{" and ".join([name, *rivals])} are installed over each other, as all of them bring the import name '
-            f'{requirement.module}, so that its files are a mixture: run `pip uninstall -y {both}`, then '
-            f'`{requirement.command}`.'
-        )
+    name, needs = requirement.distribution, f'diff2in1_mm needs {requirement.distribution}{requirement.specifier}'
     if version is None:
-        if requirement.optional:
-            return None
-        return f'diff2in1_mm needs {name}{requirement.specifier}, which is not installed: run `{requirement.command}`.'
+        return None if requirement.optional else f'{needs}, which is not installed: run `{requirement.command}`.'
+    brought = list(_installed(requirement.distributions))
+    if len(brought) > 1:
+        keep = next((fork for fork in brought if uses_forks() and fork.startswith(_FORK)), name)
+        return (
+            f'{" and ".join(brought)} are installed over each other, as all of them bring the import name '
+            f'{requirement.module}, so that its files are a mixture: run `pip uninstall -y {" ".join(brought)}`, then '
+            f'`{requirement.installs.get(keep, f"pip install {keep!r}")}`.'
+        )
     if not SpecifierSet(requirement.specifier).contains(version, prereleases=True):
-        return (
-            f'diff2in1_mm needs {name}{requirement.specifier} but found {name} {version}: run `{requirement.command}`.'
-            if not rivals
-            else f'diff2in1_mm needs {name}{requirement.specifier}, but the {requirement.module} found is {version} '
-            f'of {rivals[0]}, which must go first, as both bring the same import name: run '
-            f'`pip uninstall -y {rivals[0]}`, then `{requirement.command}`.'
-        )
+        return f'{needs} but found {name} {version}: run `{requirement.command}`.'
     return None
 
 
-def problem_of_ops() -> str | None:
-    """One sentence if mmcv lacks its compiled operators or they do not load, or None."""
-    if not is_installed('mmcv._ext'):
-        return (
-            'diff2in1_mm needs mmcv with its compiled operators, and the mmcv found here has '
-            'none (mmcv-lite, or built where torch could not be seen): run '
-            f'`pip uninstall -y mmcv mmcv-lite; {MMCV_INSTALL}`.'
-        )
-    torch = importlib.import_module('torch')  # the operators link against torch's libraries
-    try:
-        importlib.import_module('mmcv._ext')
-    except ImportError as error:
-        return (
-            f'The compiled operators of mmcv do not load with torch {torch.__version__} '
-            f'({str(error).splitlines()[0]}), as they were built for another torch: run '
-            f'`pip uninstall -y mmcv; {MMCV_INSTALL} --no-cache-dir`.'
-        )
-    return None
+def problem_of_pairing(pairing: Pairing) -> str | None:
+    """One sentence where two libraries, each supported, do not work together, or None."""
+    library, other = LIBRARIES[pairing.module], LIBRARIES[pairing.other]
+    version, found = installed_version(library), installed_version(other)
+    if version is None or found is None or not SpecifierSet('>=' + pairing.since).contains(version, prereleases=True):
+        return None
+    if SpecifierSet(pairing.specifier).contains(found, prereleases=True):
+        return None
+    name = library.distribution
+    command = library.installs.get(name, f"pip install '{name}<{pairing.since}'")
+    return (
+        f'{name} {version} needs {other.distribution}{pairing.specifier} but found {other.distribution} {found}: '
+        f'run `{command}`.'
+    )
 
 
 def check_versions() -> None:
-    """Checks every library of :data:`REQUIREMENTS`.
+    """Checks every library of :data:`REQUIREMENTS`, and which of them need each other.
 
     Raises:
-        ImportError: One sentence per library that is missing, unsupported or without operators.
+        ImportError: One sentence per library that is missing or unsupported.
     """
-    problems: list[str] = [p for p in map(problem_of, REQUIREMENTS) if p]
-    if not problems:
-        problems = [p for p in [problem_of_ops()] if p]
+    problems = [p for p in map(problem_of, REQUIREMENTS) if p] or [p for p in map(problem_of_pairing, PAIRINGS) if p]
     if problems:
         raise ImportError('\n'.join(problems))

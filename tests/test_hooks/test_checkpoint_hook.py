@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
 from diff2in1_mm.hooks.checkpoint import AtomicCheckpointHook, AtomicLocalBackend
+from diff2in1_mm.utils.compat import load_weights_only
 
 # what MMEngine itself keeps beside tensors: names, palettes, nested settings
 METAINFO = dict(classes=('a', 'b'), palette=np.zeros((2, 3), np.uint8), label_map=ConfigDict({'1': ConfigDict(x=2)}))
@@ -61,7 +62,7 @@ def files(folder):
 def test_saves_resumes_and_prunes(tmp_path):
     runner(tmp_path, 3, max_keep_ckpts=2).train()
     assert files(tmp_path) == ['iter_2.pth', 'iter_3.pth']
-    checkpoint = torch.load(tmp_path / 'iter_3.pth', weights_only=True)
+    checkpoint = load_weights_only(tmp_path / 'iter_3.pth')
     assert checkpoint['message_hub']['runtime_info']['keep_ckpt_ids'][-1] == 3
 
     (tmp_path / f'.iter_4.pth.{"0" * 32}.tmp').write_bytes(b'half')

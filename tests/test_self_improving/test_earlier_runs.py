@@ -7,6 +7,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from diff2in1_mm.utils.compat import load_weights_only
+
 from .. import tiny_runs
 
 MADE = Path(__file__).resolve().parent.parent / 'data' / 'run_of_november_2026'
@@ -24,7 +26,7 @@ def run(tmp_path, monkeypatch):
 
 
 def weights(path):
-    return torch.load(path, weights_only=True)['state_dict']
+    return load_weights_only(path)['state_dict']
 
 
 def test_a_run_of_an_earlier_version_goes_on_where_it_was(run):

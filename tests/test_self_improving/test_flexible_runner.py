@@ -3,12 +3,12 @@
 import os
 
 import pytest
-import torch
 from mmengine.hooks import Hook
 from mmengine.runner import FlexibleRunner
 
 from diff2in1_mm.creation import stage as creation_stage
 from diff2in1_mm.utils.atomic_files import is_leftover
+from diff2in1_mm.utils.compat import load_weights_only
 
 from ..tiny_runs import config
 
@@ -48,14 +48,14 @@ class TestFlexibleRunner:
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(creation_stage, '_create', interrupt)
             flexible(images, tmp_path).train()
-        checkpoint = torch.load(tmp_path / 'epoch_1.pth', weights_only=True)
+        checkpoint = load_weights_only(tmp_path / 'epoch_1.pth')
         assert checkpoint['self_improving']['stage'] == 'creation'
         assert (checkpoint['meta']['epoch'], checkpoint['meta']['iter']) == (1, 4)
         epochs, runner = [], flexible(images, tmp_path, resume=True)
         runner.register_hook(Watch())
         runner.train()
         assert epochs == [(1, 4), (2, 8)]
-        last = torch.load(tmp_path / 'epoch_3.pth', weights_only=True)['meta']
+        last = load_weights_only(tmp_path / 'epoch_3.pth')['meta']
         assert (last['epoch'], last['iter']) == (3, 12)
         assert any(name.startswith('best_mIoU') for name in os.listdir(tmp_path))
         assert not any(map(is_leftover, os.listdir(tmp_path)))

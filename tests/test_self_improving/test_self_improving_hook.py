@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 from diff2in1_mm.preflight import creation as preflight_creation
 from diff2in1_mm.self_improving.theta_c import ThetaC
 from diff2in1_mm.store.store import SyntheticStore
+from diff2in1_mm.utils.compat import load_weights_only
 
 from ..tiny_runs import config, hook_of, train
 
@@ -47,7 +48,7 @@ def in_epochs(cfg, epochs):
 
 
 def load(path):
-    return torch.load(path, weights_only=True)
+    return load_weights_only(path)
 
 
 def same(a, b):

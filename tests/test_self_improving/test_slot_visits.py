@@ -5,6 +5,7 @@ import torch
 
 from diff2in1_mm.datasets.synthetic_mix import SyntheticMixDataset
 from diff2in1_mm.self_improving.state import SlotVisits
+from diff2in1_mm.utils.compat import load_weights_only
 
 from ..tiny_runs import config, train
 
@@ -53,11 +54,11 @@ def run(images, folder, by_epoch, resume=None):
 )
 def test_resumed_run_draws_the_same_samples(images, tmp_path, drawn, by_epoch, at, last):
     run(images, tmp_path, by_epoch)
-    whole, whole_end = list(drawn), torch.load(tmp_path / last, weights_only=True)
+    whole, whole_end = list(drawn), load_weights_only(tmp_path / last)
     assert len(set(whole)) == 8  # more than the slots: they took turns
     drawn.clear()
     run(images, tmp_path, by_epoch, resume=at)
-    again, again_end = list(drawn), torch.load(tmp_path / last, weights_only=True)
+    again, again_end = list(drawn), load_weights_only(tmp_path / last)
     rest = 4 * 2 if by_epoch else 8
     assert again[-rest:] == whole[-rest:] and len(set(again[-rest:])) > 4
     for name, value in whole_end['theta_E'].items():
@@ -71,7 +72,7 @@ def test_batches_that_workers_drew_before_the_round_stay_real(images, tmp_path):
         cfg.model.decode_head.dropout_ratio = 0
         cfg.train_dataloader.dataset.dataset.pipeline.pop(2)  # flips, from the workers' generators
         train(cfg)
-        return torch.load(tmp_path / 'iter_8.pth', weights_only=True)['theta_E']
+        return load_weights_only(tmp_path / 'iter_8.pth')['theta_E']
 
     whole = run()
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_6.pth'))

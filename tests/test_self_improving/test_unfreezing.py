@@ -5,6 +5,8 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, MODELS
 
+from diff2in1_mm.utils.compat import load_weights_only
+
 from ..tiny_runs import TinyBackbone, config, train
 
 NAME = 'backbone.layers.0.weight'
@@ -46,7 +48,7 @@ def run(images, work_dir, iters, at, resume=False, backbone='TinyBackbone', **ho
 
 
 def load(path):
-    return torch.load(path, weights_only=True)
+    return load_weights_only(path)
 
 
 @pytest.mark.usefixtures('tiny_create')

@@ -3,10 +3,10 @@
 import json
 
 import pytest
-import torch
 from mmengine.runner import Runner
 
 from diff2in1_mm.store.store import SyntheticStore
+from diff2in1_mm.utils.compat import load_weights_only
 
 from ..tiny_runs import config, hook_of, train
 from ..watched_runs import CountHook
@@ -44,7 +44,7 @@ def test_from_images_to_summary(images, tmp_path, pipeline_folder, counted):
     summary = json.loads((tmp_path / 'summary.json').read_text())
     assert summary['synthetic']['samples'] == 8
     assert runner.message_hub.get_scalar('train/agreement').current() > 0
-    checkpoint = torch.load(tmp_path / 'iter_8.pth', weights_only=True)
+    checkpoint = load_weights_only(tmp_path / 'iter_8.pth')
     assert not any('unet' in name or 'vae' in name for name in checkpoint['state_dict'])
     assert 'backbone.frozen_fingerprint' in checkpoint['state_dict']
 

@@ -21,6 +21,7 @@ import diff2in1_mm  # noqa: F401
 from diff2in1_mm.diffusion.contract import same_weights
 from diff2in1_mm.diffusion.stable_diffusion import LatentDiffusion
 from diff2in1_mm.diffusion.taps import FeatureTaps
+from diff2in1_mm.utils.compat import load_weights_only
 
 from .. import published
 from ..golden_values import Golden
@@ -261,7 +262,7 @@ def test_normals_of_diff2in1(folder, photos, tmp_path, capsys):
 
     content = convert(tmp_path / 'b.pth', tmp_path / 'a.pth', '--out', tmp_path / 'out', '--diffusion', folder)
     assert list(content['unused']) == ['mlp.layers.0.weight']
-    state = torch.load(tmp_path / 'out' / 'checkpoint.pth', weights_only=True)['state_dict']
+    state = load_weights_only(tmp_path / 'out' / 'checkpoint.pth')['state_dict']
     assert same_weights(state['backbone.frozen_fingerprint'], backbone.diffusion.fingerprint())
     # The prompt is the empty one; the small model has no text encoder.
     plain = dict(

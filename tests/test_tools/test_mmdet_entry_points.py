@@ -8,11 +8,11 @@ import subprocess
 import sys
 
 import pytest
-import torch
 
 pytest.importorskip('mmdet')
 
 import diff2in1_mm  # noqa: E402, F401  (torch.load takes MMEngine's checkpoints)
+from diff2in1_mm.utils.compat import load_weights_only
 
 from ..conftest import ROOT  # noqa: E402
 from ..detectors import CLASSES, make_coco  # noqa: E402
@@ -84,7 +84,7 @@ def test_mmdets_train_with_a_switched_in_config(tmp_path, pipeline_folder):
     assert len(os.listdir(work_dir / 'synthetic' / 'records')) == 4
     assert (work_dir / 'synthetic' / 'instances.json').is_file()
     checkpoint = work_dir / 'epoch_2.pth'
-    assert 'theta_E' in torch.load(checkpoint, weights_only=True)
+    assert 'theta_E' in load_weights_only(checkpoint)
     model = init_detector(
         str(tmp_path / 'mine.py'),
         str(checkpoint),

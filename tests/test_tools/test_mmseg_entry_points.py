@@ -10,9 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 
 import diff2in1_mm  # noqa: F401  (torch.load takes MMEngine's checkpoints)
+from diff2in1_mm.utils.compat import load_weights_only
 from tests.small_models import save_tiny_pipeline
 from tests.test_demo import tiny
 
@@ -39,7 +39,7 @@ def trained(tmp_path_factory, pipeline_folder):
 
 
 def test_checkpoint_holds_no_frozen_weights(trained):
-    weights = torch.load(trained[1], weights_only=True)['state_dict']
+    weights = load_weights_only(trained[1])['state_dict']
     kept = [key for key in weights if key.startswith('backbone.')]
     assert kept == ['backbone.frozen_fingerprint']
 
@@ -127,7 +127,7 @@ def test_mmsegs_train_with_a_switched_in_config(tmp_path, pipeline_folder):
     work_dir = tmp_path / 'work_dirs' / 'mine'
     assert len(os.listdir(work_dir / 'synthetic' / 'records')) == 3
     checkpoint = work_dir / 'iter_3.pth'
-    assert 'theta_E' in torch.load(checkpoint, weights_only=True)
+    assert 'theta_E' in load_weights_only(checkpoint)
     photo = tmp_path / 'data/ade/ADEChallengeData2016/images/validation/0.jpg'
     result = inference_model(init_model(str(config), str(checkpoint), 'cpu'), str(photo))
     assert result.pred_sem_seg.shape == (64, 96)

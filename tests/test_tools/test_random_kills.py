@@ -11,9 +11,9 @@ import signal
 import time
 
 import pytest
-import torch
 
 from diff2in1_mm.store.store import SyntheticStore
+from diff2in1_mm.utils.compat import load_weights_only
 from diff2in1_mm.utils.resources import tool_path
 
 from ..stores import read_one
@@ -31,7 +31,7 @@ def iterations(run) -> int:
     if not (run / 'last_checkpoint').exists():
         return 0
     path = (run / 'last_checkpoint').read_text()
-    checkpoint = torch.load(run.parent / path, weights_only=True)
+    checkpoint = load_weights_only(run.parent / path)
     assert {'state_dict', 'optimizer', 'self_improving'} <= set(checkpoint)
     return checkpoint['meta']['iter']
 

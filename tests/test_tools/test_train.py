@@ -16,6 +16,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS, init_default_scope
 
 from diff2in1_mm.store.store import SyntheticStore
+from diff2in1_mm.utils.compat import load_weights_only
 from diff2in1_mm.utils.resources import tool_path
 
 from ..conftest import ROOT
@@ -274,13 +275,13 @@ def test_killed_in_creation(images, tmp_path, tiny_create):  # noqa: F811
     made = {p: p.stat().st_mtime_ns for p in path_of_store.glob('records/*.json')}
     assert 2 <= len(made) < 8
     last = (tmp_path / 'run' / 'last_checkpoint').read_text()
-    before = torch.load(tmp_path / last, weights_only=True)
+    before = load_weights_only(tmp_path / last)
     assert before['self_improving']['stage'] == 'creation'
 
     tool('train').main([*options, '--resume'])
     assert len(SyntheticStore(path_of_store)) == 8
     assert all(p.stat().st_mtime_ns == t for p, t in made.items())
-    after = torch.load(tmp_path / 'run' / 'iter_6.pth', weights_only=True)
+    after = load_weights_only(tmp_path / 'run' / 'iter_6.pth')
     assert after['self_improving']['stages'] == before['self_improving']['stages']
 
 
@@ -297,7 +298,7 @@ def test_two_processes_on_the_cpu(images, tmp_path, pipeline_folder):  # noqa: F
     assert [record.source for record in store.records(0)] == list(range(8))
     summary = json.loads((tmp_path / 'run' / 'summary.json').read_text())
     assert summary['synthetic']['samples'] == 8
-    checkpoint = torch.load(tmp_path / 'run' / 'iter_7.pth', weights_only=True)
+    checkpoint = load_weights_only(tmp_path / 'run' / 'iter_7.pth')
     assert checkpoint['self_improving']['stage'] == 'self_improving'
 
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ...utils.compat import load_weights_only
 from ...utils.errors import UserError, first_line
 from ..conditions.text import clip_tokenizer
 from .refusals import refuse_other_files
@@ -88,7 +88,7 @@ def _read_safetensors(path: str) -> dict[str, Tensor]:
 
 def _read_pickle(path: str) -> Any:
     try:
-        return torch.load(path, map_location='cpu', weights_only=True)
+        return load_weights_only(path, 'cpu')
     except OSError:
         raise  # the file may be well, the disk is not
     except Exception as error:  # damaged bytes are instructions too, and fail in many ways
