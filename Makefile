@@ -3,6 +3,8 @@ PYTHON ?= python3
 CONFIG ?= diff2in1_rooms.py
 ARGS ?=
 WORKERS ?= logical
+# what `make train` does without: a build of mmcv's operators
+ready = $(or $(OPS),ready)
 PY := .venv/bin/python
 
 .PHONY: help set-up lint test train rooms-model clean
@@ -11,10 +13,11 @@ help:
 	@echo 'make set-up   environment in .venv (mmcv is compiled once; its wheel is kept in ~/.cache)'
 	@echo 'make lint     set-up, then ruff and mypy'
 	@echo 'make test     set-up, lint, then the tests       (ARGS="tests/test_versions.py -k ops"; ARGS=--gpu on a GPU)'
-	@echo 'make train    set-up, then the main job    (CONFIG=$(CONFIG), ARGS="--resume")'
+	@echo 'make train    set-up, without compiling mmcv, then the main job    (CONFIG=$(CONFIG), ARGS="--resume")'
 	@echo 'make rooms-model  trains the diffusion model of Rooms that the package ships again (hours; its last stage wants a GPU)'
 	@echo 'make clean    removes builds and caches of this checkout, not .venv'
-	@echo 'Variables: PYTHON=python3.11  TORCH=torch==2.11.0 or TORCH=system  OPS=cpu|cuda|auto  MAX_JOBS=2'
+	@echo 'Variables: PYTHON=python3.11  STACK=default|oldest|newest|onedl  TORCH=torch==2.11.0 or TORCH=system'
+	@echo '           OPS=auto|cpu|cuda|ready|none  MMCV_INDEX=page of prebuilt wheels  MAX_JOBS=2'
 
 set-up:
 	@$(PYTHON) tools/set_up.py
@@ -28,7 +31,8 @@ lint: set-up
 test: lint
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile $(ARGS)
 
-train: set-up
+train:
+	@OPS=$(ready) $(PYTHON) tools/set_up.py
 	$(PY) tools/train.py configs/$(CONFIG) $(ARGS)
 
 # The diffusion model of the package, again. Its first two stages are made for two processes on CPUs (two

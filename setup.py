@@ -13,7 +13,7 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 SHIPPED = ('configs', 'tools', 'demo')
-NOT_SHIPPED = ('__pycache__', '*.py[co]', 'set_up.py')
+NOT_SHIPPED = ('__pycache__', '*.py[co]', 'set_up.py', 'build_mmcv.py')
 
 # OpenMMLab's libraries are not here, since two distributions bring each of their import names: the stock one, and
 # the fork that is alive (`onedl-...`). pip would write one over the files of the other. The extras name them.
