@@ -1,11 +1,24 @@
 import os
 import pickle
+from collections import OrderedDict
 
+import numpy as np
 import pytest
 import torch
+from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
 
 import diff2in1_mm  # noqa: F401
+from diff2in1_mm.utils import compat
+from diff2in1_mm.utils.compat import load_weights_only
+
+
+@pytest.fixture(params=['by torch', 'by names'], autouse=True)
+def reader(request, monkeypatch):
+    """Both ways to read: torch's own from 2.6 on, and that for torch 2.1 to 2.5, which works with all."""
+    if request.param == 'by torch' and not compat._TORCH_ALLOWS_NAMES:
+        pytest.skip(f'torch {torch.__version__} takes no names of its own (2.6 does)')
+    monkeypatch.setattr(compat, '_TORCH_ALLOWS_NAMES', request.param == 'by torch')
 
 
 def save(tmp_path, content):
@@ -17,7 +30,7 @@ def test_history_buffers_load(tmp_path):
     buffer = HistoryBuffer()
     for value in (1, 2.5, 6.0):
         buffer.update(value)
-    loaded = torch.load(save(tmp_path, dict(loss=buffer)), weights_only=True)['loss']
+    loaded = load_weights_only(save(tmp_path, dict(loss=buffer)))['loss']
     assert loaded.statistics('mean') == pytest.approx(9.5 / 3)
     assert loaded.statistics('max') == 6.0
 
@@ -40,4 +53,26 @@ class Command:
 @pytest.mark.parametrize('content', [Attribute(HistoryBuffer, '__init__'), Attribute(dict, 'fromkeys'), Command()])
 def test_code_in_a_checkpoint_does_not_run(tmp_path, content):
     with pytest.raises((pickle.UnpicklingError, ValueError)):
-        torch.load(save(tmp_path, content), weights_only=True)
+        load_weights_only(save(tmp_path, content))
+
+
+def test_tensors_of_every_kind_and_numpys_numbers_load(tmp_path):
+    kinds = [torch.float32, torch.float16, torch.bfloat16, torch.uint8, torch.bool, torch.int64]
+    content = dict(
+        tensors=[torch.ones(2, 3).to(kind) for kind in kinds],
+        dtype=torch.bfloat16,
+        number=np.float64(0.5),
+        array=np.arange(3, dtype=np.int32),
+        module=OrderedDict(weight=torch.nn.Parameter(torch.zeros(2))),
+        meta=ConfigDict(classes=('a', 'b')),
+    )
+    loaded = load_weights_only(save(tmp_path, content), 'cpu', mmap=True)
+    assert [tensor.dtype for tensor in loaded['tensors']] == kinds and loaded['dtype'] is torch.bfloat16
+    assert all(torch.equal(a, b) for a, b in zip(loaded['tensors'], content['tensors']))
+    assert loaded['number'] == 0.5 and loaded['array'].tolist() == [0, 1, 2] and loaded['meta'] == content['meta']
+    assert isinstance(loaded['module']['weight'], torch.nn.Parameter)
+
+
+def test_files_of_before_torch_16_load(tmp_path):
+    torch.save(dict(a=torch.arange(3)), tmp_path / 'old.pth', _use_new_zipfile_serialization=False)
+    assert load_weights_only(tmp_path / 'old.pth')['a'].tolist() == [0, 1, 2]

@@ -1,9 +1,16 @@
-"""What the import leaves out of what libraries say."""
+"""What depends on the version of a library, and what the import leaves out of what libraries say."""
 
 import logging
+import pickle
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
+import torch
+
+from diff2in1_mm.utils import compat
 from diff2in1_mm.utils.compat import leave_image_processors_unannounced
 
 
@@ -49,3 +56,37 @@ def test_adafactor_is_built_from_a_config_when_it_is_asked_for():
         'assert type(wrapper.optimizer) is Adafactor\n'
     )
     subprocess.run([sys.executable, '-c', command], check=True)
+
+
+def test_a_reader_that_falls_back_to_unpickling_is_replaced(tmp_path, monkeypatch):
+    """onedl-mmengine's; where it is not installed, its name is made."""
+    from mmengine.runner import checkpoint
+
+    monkeypatch.setattr(checkpoint, '_safe_torch_load', lambda *args, **kwargs: 'unpickled', raising=False)
+    compat.let_mmengine_read_weights_only()
+    torch.save(dict(a=torch.ones(2)), tmp_path / 'good.pth')
+    assert checkpoint._safe_torch_load(tmp_path / 'good.pth', map_location='cpu')['a'].sum() == 2
+    torch.save(dict(a=Path('x')), tmp_path / 'other.pth')
+    with pytest.raises(pickle.UnpicklingError):
+        checkpoint._safe_torch_load(tmp_path / 'other.pth', weights_only=False)
+
+
+def test_a_loop_that_skips_by_its_sampler_draws_again():
+    """onedl-mmengine's; the stock loop has nothing to change."""
+    drawn = []
+
+    class Iterator:
+        def __next__(self):
+            drawn.append(len(drawn))
+
+        def skip_iter(self, count):
+            raise AssertionError('skipped')
+
+    loop = SimpleNamespace(dataloader_iterator=Iterator())
+    compat.draw_again_on_resume(loop)
+    loop.dataloader_iterator.skip_iter(3)
+    assert drawn == [0, 1, 2]
+    stock = SimpleNamespace(dataloader_iterator=iter([1]))
+    compat.draw_again_on_resume(stock)
+    assert list(stock.dataloader_iterator) == [1]
+    compat.draw_again_on_resume(SimpleNamespace())  # an epoch-based loop
