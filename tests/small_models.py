@@ -6,13 +6,15 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from diff2in1_mm.utils.compat import new_clip_tokenizer
+
 
 def tiny_tokenizer(max_length: int = 24) -> CLIPTokenizer:
     """Letters with and without the end-of-word mark: encodes any lower-case text."""
     letters = [chr(c) for c in range(ord('!'), ord('~') + 1)]
     vocabulary = letters + [letter + '</w>' for letter in letters]
     vocabulary += ['<|startoftext|>', '<|endoftext|>']
-    return CLIPTokenizer(vocab={token: i for i, token in enumerate(vocabulary)}, merges=[], model_max_length=max_length)
+    return new_clip_tokenizer(vocabulary, [], max_length)
 
 
 def tiny_pipeline(seed: int = 0, prediction_type: str = 'epsilon') -> StableDiffusionPipeline:

@@ -159,7 +159,7 @@ def test_an_install_changes_no_version_that_is_there(wheel, tmp_path):
 
 
 def test_both_distributions_are_built_from_an_empty_folder_and_are_well_described(source, tmp_path):
-    pytest.importorskip('build')
+    pytest.importorskip('build.env')
     pytest.importorskip('twine')
     command = [sys.executable, '-m', 'build', '--no-isolation', '--outdir', tmp_path / 'dist', source]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)

@@ -15,6 +15,7 @@ import torch
 
 from ..diffusion.loading.folder import IncompleteModel, load_tokenizer, load_whole
 from ..diffusion.precision import DTYPES
+from ..utils.compat import clip_text_model
 from ..utils.errors import UserError
 from .tokenizer import cut_tokenizer
 
@@ -84,14 +85,11 @@ def load_pipeline(source: str) -> StableDiffusionPipeline:
         ValueError: It cannot be loaded, or is incomplete; the sentence says why.
     """
     from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
-    from transformers import CLIPTextModel
 
+    kinds = dict(vae=AutoencoderKL, unet=UNet2DConditionModel, text_encoder=clip_text_model())
     with _named(source):
         # The pipeline's own loading fills up what is missing, and says so in a warning only.
-        parts = {
-            name: load_whole(kind, source, name, dtype=torch.float32)
-            for name, kind in (('vae', AutoencoderKL), ('unet', UNet2DConditionModel), ('text_encoder', CLIPTextModel))
-        }
+        parts = {name: load_whole(kind, source, name).float() for name, kind in kinds.items()}
         return StableDiffusionPipeline.from_pretrained(
             source,
             **parts,
@@ -111,7 +109,7 @@ def load_vae(source: str) -> AutoencoderKL:
     from diffusers import AutoencoderKL
 
     with _named(source):
-        return load_whole(AutoencoderKL, source, 'vae', dtype=torch.float32)
+        return load_whole(AutoencoderKL, source, 'vae').float()
 
 
 def read_configs(source: str) -> tuple[dict, dict]:

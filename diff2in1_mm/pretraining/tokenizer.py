@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from ..diffusion.conditions.text import clip_tokenizer
+from ..diffusion.conditions.text import clip_merges, clip_tokenizer
+from ..utils.compat import new_clip_tokenizer
 from ..utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,11 +31,7 @@ def cut_tokenizer(captions: Iterable[str], max_length: int = 77) -> CLIPTokenize
     words = sorted({caption for caption in captions if caption.strip()})
     letters, merges = _vocabulary(words, max_length)
     vocabulary = letters + [a + b for a, b in merges] + [_START, _END]
-    from transformers import CLIPTokenizer
-
-    return CLIPTokenizer(
-        vocab={token: i for i, token in enumerate(vocabulary)}, merges=merges, model_max_length=max_length
-    )
+    return new_clip_tokenizer(vocabulary, merges, max_length)
 
 
 def check_lengths(tokenizer: CLIPTokenizer, captions: Sequence[str], max_length: int) -> None:
@@ -68,8 +65,8 @@ def _vocabulary(captions: Sequence[str], max_length: int) -> tuple[list[str], li
     if not captions:
         return letters, []
     made_by: dict[str, tuple[str, str]] = {}
-    for pair in full._merges:
-        made_by.setdefault(''.join(pair), tuple(pair))
+    for pair in clip_merges():
+        made_by.setdefault(''.join(pair), pair)
     needed: set[str] = set()
     open_tokens = {token for caption in captions for token in full.tokenize(caption)}
     while open_tokens:

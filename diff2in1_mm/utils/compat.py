@@ -5,11 +5,14 @@ Each function names the versions that make it necessary.
 
 import codecs
 import functools
-import importlib
+import importlib.metadata
+import json
 import logging
 import pickle
 import sys
+import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -99,7 +102,7 @@ def _safe_globals() -> dict[str, Any]:
     That is: log histories (``HistoryBuffer``, their numpy arrays and scalars) and nested parts of
     a data set's meta information (``ConfigDict``).
     """
-    multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray  # numpy 2 and 1.26
+    multiarray = np._core.multiarray if Version(np.__version__) >= Version('2') else np.core.multiarray
     allowed = {'builtins.getattr': _history_statistic}
     for part in (HistoryBuffer, ConfigDict, np.ndarray, np.dtype):
         allowed[f'{part.__module__}.{part.__name__}'] = part
@@ -213,3 +216,54 @@ def class_weights_skip_ignored_pixels() -> bool:
     except IndexError:
         return False
     return True
+
+
+def autocast_dtype(device_type: str) -> torch.dtype | None:
+    """The dtype of autocast on a kind of device, None where it is off. torch 2.4 has one function for all kinds."""
+    if Version(torch.__version__) >= Version('2.4'):
+        return torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else None
+    if device_type == 'cpu':
+        return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else None
+    return torch.get_autocast_gpu_dtype() if torch.is_autocast_enabled() else None
+
+
+def _transformers_before(version: str) -> bool:
+    return Version(importlib.metadata.version('transformers')) < Version(version)
+
+
+def clip_tokenizer_class() -> type:
+    """CLIP's tokenizer that reads ``tokenizer.json``: in transformers 5 there is one, in 4 the "fast" of two."""
+    import transformers
+
+    return transformers.CLIPTokenizerFast if _transformers_before('5') else transformers.CLIPTokenizer
+
+
+def new_clip_tokenizer(vocabulary: list[str], merges: list[tuple[str, str]], max_length: int) -> Any:
+    """A tokenizer of CLIP's kind. transformers 4 takes the vocabulary as files only.
+
+    Args:
+        vocabulary (list[str]): The tokens, by number.
+        merges (list[tuple[str, str]]): Which pairs become a token, the first ones first.
+        max_length (int): Tokens that the text encoder takes.
+    """
+    numbers = {token: number for number, token in enumerate(vocabulary)}
+    if not _transformers_before('5'):
+        return clip_tokenizer_class()(vocab=numbers, merges=merges, model_max_length=max_length)
+    with tempfile.TemporaryDirectory() as folder:
+        vocab, merged = Path(folder, 'vocab.json'), Path(folder, 'merges.txt')
+        vocab.write_text(json.dumps(numbers), encoding='utf-8')
+        merged.write_text('\n'.join(['#version: 0.2', *map(' '.join, merges)]), encoding='utf-8')
+        return clip_tokenizer_class()(str(vocab), str(merged), model_max_length=max_length)
+
+
+def clip_text_model() -> type:
+    """CLIP's text encoder, which reads files of all versions of transformers.
+
+    In 5.6 its weights lost the prefix ``text_model.``. Later versions take it away; earlier ones add it to those of
+    ``base_model_prefix``.
+    """
+    from transformers import CLIPTextModel
+
+    if _transformers_before('5.6'):
+        CLIPTextModel.base_model_prefix = 'text_model'
+    return CLIPTextModel

@@ -37,7 +37,7 @@ def test_segmentation_is_built_and_runs_without_operators_and_detectors_are_told
         head = MODELS.build(head)
         print(tuple(head([torch.zeros(1, 8, 4, 4)]).shape))
         check_config(Config(dict(default_scope='mmseg', model=dict(type='EncoderDecoder'))))
-        sys.modules['torchvision'] = None
+        sys.modules['torchvision'] = sys.modules['torchvision.ops'] = None
         try:
             check_config(Config(dict(default_scope='mmdet')))
         except ImportError as error:

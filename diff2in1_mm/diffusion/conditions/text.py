@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 from mmengine.utils import track_iter_progress
 from torch import Tensor
 
+from ...utils.compat import new_clip_tokenizer
 from ...utils.errors import NotInstalledError, UserError
 from ..condition import Condition
 
@@ -191,22 +192,24 @@ def clip_tokenizer(max_length: int = 77, pad_token: str = '<|endoftext|>'):
     Raises:
         ImportError: MMSegmentation is not installed.
     """
-    from transformers import CLIPTokenizer
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-    merges = [tuple(line.split()) for line in _bpe_lines()]
+    merges = clip_merges()
     letters = list(bytes_to_unicode().values())
     vocabulary = letters + [letter + '</w>' for letter in letters]
     vocabulary += [''.join(pair) for pair in merges] + ['<|startoftext|>', '<|endoftext|>']
-    tokenizer = CLIPTokenizer(
-        vocab={token: i for i, token in enumerate(vocabulary)}, merges=merges, model_max_length=max_length
-    )
+    tokenizer = new_clip_tokenizer(vocabulary, merges, max_length)
     # Given above, '!' would become a special token, and be read as padding within a prompt.
     tokenizer.pad_token = pad_token
     return tokenizer
 
 
-def _bpe_lines() -> list[str]:
+def clip_merges() -> list[tuple[str, str]]:
+    """Which pairs of pieces CLIP's tokenizer joins, in its order.
+
+    Raises:
+        ImportError: MMSegmentation is not installed.
+    """
     try:
         import mmseg
     except ImportError as error:
@@ -220,4 +223,4 @@ def _bpe_lines() -> list[str]:
         lines = file.read().split('\n')
     # The first line is a header; CLIP uses the first 48894 merges: 49408 tokens less 512 letters
     # and two markers.
-    return lines[1 : 49152 - 256 - 2 + 1]
+    return [tuple(line.split()) for line in lines[1 : 49152 - 256 - 2 + 1]]

@@ -11,6 +11,7 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import nn
 
+from ...utils.compat import clip_tokenizer_class
 from ...utils.errors import UserError, first_line
 from .refusals import refuse_adapters
 
@@ -91,10 +92,8 @@ def load_tokenizer(source: str, revision: str | None = None):
         IncompleteModel: Its vocabulary is missing or damaged.
         OSError: There is none, as transformers says it.
     """
-    from transformers import CLIPTokenizer
-
     try:
-        tokenizer = CLIPTokenizer.from_pretrained(source, subfolder='tokenizer', revision=revision)
+        tokenizer = clip_tokenizer_class().from_pretrained(source, subfolder='tokenizer', revision=revision)
     except json.JSONDecodeError as error:
         raise IncompleteModel(
             f'a file of the tokenizer of {source} is damaged ({first_line(error)}): {_MEND}'

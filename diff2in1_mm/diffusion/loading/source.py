@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from ...utils.compat import clip_text_model
 from ...utils.errors import UserError, first_line
 from ...utils.values import check_choice
 from ..padding import latent_stride
@@ -166,9 +167,7 @@ def _text_of_source(source: str, variant: str | None, revision: str | None):
 
 
 def _text_encoder(source: str, variant: str | None, revision: str | None):
-    from transformers import CLIPTextModel
-
-    whole = partial(load_whole, CLIPTextModel, source, 'text_encoder', use_safetensors=True, revision=revision)
+    whole = partial(load_whole, clip_text_model(), source, 'text_encoder', use_safetensors=True, revision=revision)
     try:
         return whole(variant=variant)
     except OSError:

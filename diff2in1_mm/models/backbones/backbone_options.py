@@ -11,6 +11,7 @@ from torch import nn
 
 from ...diffusion.condition import Condition
 from ...diffusion.contract import DiffusionModel
+from ...utils.compat import autocast_dtype
 from ...utils.errors import UserError
 from ...utils.image_values import swaps_channels
 
@@ -79,9 +80,10 @@ def dtype_for_heads(own: torch.dtype, plain: torch.dtype, device_type: str) -> t
     Returns:
         torch.dtype: To convert the map to.
     """
-    if not torch.is_autocast_enabled(device_type):
+    autocast = autocast_dtype(device_type)
+    if autocast is None:
         return plain
-    if own == torch.get_autocast_dtype(device_type):
+    if own == autocast:
         return own
     return torch.promote_types(own, torch.float32)
 
