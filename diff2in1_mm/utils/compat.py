@@ -131,7 +131,7 @@ class _SafeUnpickler(pickle.Unpickler):
     """Names only what torch's own ``weights_only`` allows, and :func:`_safe_globals`."""
 
     def find_class(self, module: str, name: str) -> Any:
-        full = f'{module}.{name}'
+        full = f'{module}.{name}'.replace('__builtin__.', 'builtins.', 1)  # as torch.save names it
         for known in (_safe_globals(), torch._weights_only_unpickler._get_allowed_globals()):
             if full in known:
                 return known[full]
