@@ -231,6 +231,12 @@ def _transformers_before(version: str) -> bool:
     return Version(importlib.metadata.version('transformers')) < Version(version)
 
 
+def dtype_option(kind: type, dtype: torch.dtype) -> dict[str, torch.dtype]:
+    """How ``from_pretrained`` of a class is told the dtype: transformers 4.56 and later call it ``dtype``."""
+    new = kind.__module__.startswith('transformers') and not _transformers_before('4.56')
+    return {'dtype' if new else 'torch_dtype': dtype}
+
+
 def clip_tokenizer_class() -> type:
     """CLIP's tokenizer that reads ``tokenizer.json``: in transformers 5 there is one, in 4 the "fast" of two."""
     import transformers

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ...utils.compat import dtype_option
 from ...utils.errors import UserError, first_line
 from ...utils.values import check_choice
 from ..precision import DTYPES, warn_if_slow
@@ -139,8 +140,7 @@ class Components:
             ValueError: It is missing, incomplete, quantised, or of a class that is not known.
         """
         kind = self._class(part)
-        words = 'dtype' if kind.__module__.startswith('transformers') else 'torch_dtype'
-        options = dict(use_safetensors=True, revision=self.revision, **{words: dtype or self.dtype})
+        options = dict(use_safetensors=True, revision=self.revision, **dtype_option(kind, dtype or self.dtype))
         try:
             try:
                 module = load_whole(kind, self.source, part, variant=self.variant, **options)
