@@ -237,7 +237,7 @@ def dtype_option(kind: type, dtype: torch.dtype) -> dict[str, torch.dtype]:
     return {'dtype' if new else 'torch_dtype': dtype}
 
 
-def clip_tokenizer_class() -> type:
+def clip_tokenizer_class() -> Any:
     """CLIP's tokenizer that reads ``tokenizer.json``: in transformers 5 there is one, in 4 the "fast" of two."""
     import transformers
 
@@ -262,7 +262,7 @@ def new_clip_tokenizer(vocabulary: list[str], merges: list[tuple[str, str]], max
         return clip_tokenizer_class()(str(vocab), str(merged), model_max_length=max_length)
 
 
-def clip_text_model() -> type:
+def clip_text_model() -> Any:
     """CLIP's text encoder, which reads files of all versions of transformers.
 
     In 5.6 its weights lost the prefix ``text_model.``. Later versions take it away; earlier ones add it to those of
