@@ -63,5 +63,7 @@ def untouched(monkeypatch):
 @pytest.fixture(autouse=True)
 def quick_runner(monkeypatch):
     """Leaves out what takes a Runner most of its time here: pretty configs, a look at compilers."""
-    monkeypatch.setattr('mmengine.config.config.FormatCode', lambda text, **style: (text, True))
+    monkeypatch.setattr(
+        'mmengine.config.config.FormatCode', lambda text, **style: (text, True), raising=False
+    )  # not the fork
     monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)
