@@ -223,4 +223,5 @@ def clip_merges() -> list[tuple[str, str]]:
         lines = file.read().split('\n')
     # The first line is a header; CLIP uses the first 48894 merges: 49408 tokens less 512 letters
     # and two markers.
-    return [tuple(line.split()) for line in lines[1 : 49152 - 256 - 2 + 1]]
+    pairs = (line.split() for line in lines[1 : 49152 - 256 - 2 + 1])
+    return [(first, second) for first, second in pairs]
