@@ -8,6 +8,8 @@ from diffusers import (
     DDPMScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
     LDMPipeline,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
@@ -171,9 +173,35 @@ def ldm(**options) -> LDMPipeline:
     return LDMPipeline(vqvae, plain_unet(**options), DDIMScheduler(**SD_NOISE))
 
 
+def flux(guided: bool = True) -> FluxPipeline:
+    """Two joint and three single blocks: stride 8; dev's kind, or schnell's."""
+    tokenizer, encoder = t5()
+    shift = dict(use_dynamic_shifting=True, shift=3.0) if guided else dict(shift=1.0)
+    return FluxPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(**shift),
+        vae=autoencoder(shift_factor=0.1, use_quant_conv=False, use_post_quant_conv=False),
+        text_encoder=clip(),
+        tokenizer=tiny_tokenizer(),
+        text_encoder_2=encoder,
+        tokenizer_2=tokenizer,
+        transformer=FluxTransformer2DModel(
+            patch_size=1,
+            in_channels=16,
+            num_layers=2,
+            num_single_layers=3,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=24,
+            pooled_projection_dim=16,
+            guidance_embeds=guided,
+            axes_dims_rope=(4, 6, 6),
+        ),
+    )
+
+
 SD_NOISE = dict(beta_start=0.00085, beta_end=0.012, beta_schedule='scaled_linear')
 
-BUILDERS = dict(xl=xl, sd3=sd3, ddpm=ddpm, ldm=ldm)
+BUILDERS = dict(xl=xl, sd3=sd3, ddpm=ddpm, ldm=ldm, flux=flux)
 
 
 def build(family: str, seed: int = 0, **options):

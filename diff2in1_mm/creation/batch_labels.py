@@ -76,6 +76,11 @@ class BatchLabels:
                 'of images without padding, but backbone.scale_latents=False or '
                 "keep_padding=True asks for others: set it to 'fresh'"
             )
+        if self.last_step and len(getattr(self.backbone, 'levels', (0,))) > 1:
+            raise UserError(
+                "creation.label_from='last_step' gives features of one level of noise, but backbone.timestep names "
+                "several: set it to 'fresh'"
+            )
         self._check_scale(label_from)
 
     def _check_scale(self, label_from: str) -> None:

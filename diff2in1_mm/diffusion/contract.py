@@ -163,13 +163,14 @@ class DiffusionModel(nn.Module, ABC):
 
     @abstractmethod
     def predict(
-        self, latents: Tensor, timestep: int, condition: Condition, taps: Sequence[str] = ()
+        self, latents: Tensor, timestep: int | Sequence[int], condition: Condition, taps: Sequence[str] = ()
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """One pass of the denoiser.
 
         Args:
             latents (Tensor): Noised, N rows.
-            timestep (int): Their level, or that of a step of :meth:`partial_schedule`.
+            timestep (int | Sequence[int]): Their level, or that of a step of :meth:`partial_schedule`; several: one
+                per row.
             condition (Condition): Of N rows, or one for all.
             taps (Sequence[str]): Names of :meth:`taps` and :meth:`attention_layers` to keep.
 

@@ -43,6 +43,7 @@ FAMILIES: list[Family] = [
         'PlainUNet',
     ),
     Family('SD 3 and 3.5', ('StableDiffusion3Pipeline',), f'{__package__}.stable_diffusion_3', 'StableDiffusion3'),
+    Family('FLUX.1', ('FluxPipeline', 'FluxKontextPipeline'), f'{__package__}.flux', 'Flux'),
 ]
 
 

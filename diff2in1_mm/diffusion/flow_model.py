@@ -13,7 +13,7 @@ from .conditions.pipeline_texts import PipelineTexts
 from .latent_model import LatentModel
 from .loading.components import Components, FromFolder
 from .schedules import FLOW_LEVELS, PartialSchedule, flow_schedule
-from .taps import FeatureTaps
+from .taps import FeatureTaps, level_tensor
 
 
 class FlowModel(FromFolder, LatentModel):
@@ -94,13 +94,13 @@ class FlowModel(FromFolder, LatentModel):
 
     @torch.no_grad()
     def predict(
-        self, latents: Tensor, timestep: int, condition: Condition, taps: Sequence[str] = ()
+        self, latents: Tensor, timestep: int | Sequence[int], condition: Condition, taps: Sequence[str] = ()
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """One pass of the transformer.
 
         Args:
             latents (Tensor): Noised latents, shape (N, c, h, w).
-            timestep (int): One level for the whole batch.
+            timestep (int | Sequence[int]): One level for the whole batch, or one per row.
             condition (Condition): Of N rows, or one for all.
             taps (Sequence[str]): Names of inner maps to keep.
 
@@ -113,8 +113,8 @@ class FlowModel(FromFolder, LatentModel):
         size = (latents.shape[-2] * self.latent_stride, latents.shape[-1] * self.latent_stride)
         kept = FeatureTaps(self.transformer, [known[name] for name in taps], size)
         with torch.autocast(latents.device.type, enabled=False), kept as maps:
-            # on the device: diffusers would copy a number there, and wait for it; float32, as half has not all levels
-            level = torch.full((len(latents),), float(timestep), device=latents.device)
+            # float32, as half precision has not all levels
+            level = level_tensor(timestep, latents.device, torch.float32).expand(len(latents))
             output = self._pass(latents, level, condition)
         return output, maps
 

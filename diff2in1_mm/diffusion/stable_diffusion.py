@@ -4,7 +4,7 @@ from ..utils.values import check_choice
 from .conditions.text import TextEmbedder
 from .loading.embedded import locate
 from .loading.parts import Parts
-from .loading.source import check_source, load_parts
+from .loading.source import check_source, load_parts, replace_weights
 from .precision import DTYPES, warn_if_slow
 from .unet_model import UNetModel
 
@@ -29,6 +29,7 @@ class LatentDiffusion(UNetModel):
         prediction_type: str | None = None,
         variant: str | None = None,
         revision: str | None = None,
+        unet: str | None = None,
     ) -> 'LatentDiffusion':
         """Load a diffusers folder, a hub id, or a single file in the original layout.
 
@@ -42,6 +43,8 @@ class LatentDiffusion(UNetModel):
             variant (str | None): File variant of a diffusers folder, for example 'fp16'.
             revision (str | None): Commit, branch or tag of a hub id, for all its parts. None: its
                 main branch, which may change between two runs.
+            unet (str | None): File with other weights of its U-Net in the names of diffusers, as CleanDIFT publishes
+                them for SD 1.5 and 2.1 (Stracke et al. 2025): tuned for features of images without noise.
 
         Returns:
             LatentDiffusion: On the CPU.
@@ -51,7 +54,10 @@ class LatentDiffusion(UNetModel):
         """
         check_choice('dtype', dtype, DTYPES)
         warn_if_slow(dtype)
-        return cls(load_parts(locate(source), DTYPES[dtype], prediction_type, variant, revision), source)
+        parts = load_parts(locate(source), DTYPES[dtype], prediction_type, variant, revision)
+        if unet is not None:
+            replace_weights(parts.unet, unet, source)
+        return cls(parts, source if unet is None else f'{source} with the U-Net of {unet}')
 
     @classmethod
     def check_source(cls, source: str) -> None:

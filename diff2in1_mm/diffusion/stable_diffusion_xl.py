@@ -13,8 +13,6 @@ from .loading.components import Components, FromFolder
 from .loading.refusals import refuse_other_kinds
 from .unet_model import UNetModel
 
-_TURBO_STEPS = 4
-
 
 class StableDiffusionXL(FromFolder, UNetModel):
     """SDXL as one frozen model (Podell et al. 2023).
@@ -45,9 +43,6 @@ class StableDiffusionXL(FromFolder, UNetModel):
         super().__init__(components.module('vae', upcast), components.module('unet'), schedule, source)
         self._components = components
         self.text = _Texts(self)
-        # SDXL-Turbo: one to four steps, which its scheduler says by how it counts them.
-        if schedule.get('timestep_spacing') == 'trailing' and 'Ancestral' in schedule.get('_class_name', ''):
-            self.few_steps = _TURBO_STEPS
 
     def text_pipeline(self) -> Any:
         """StableDiffusionXLPipeline: With tokenizers and text encoders alone."""

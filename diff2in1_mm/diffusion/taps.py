@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -179,6 +180,23 @@ def select_taps(taps: Sequence[Tap], choice: str | Sequence[str]) -> list[list[T
         chosen = [tap for tap in taps if tap.name in set(choice)]
     strides = sorted({tap.stride for tap in chosen})
     return [[tap for tap in chosen if tap.stride == stride] for stride in strides]
+
+
+def level_tensor(level: int | Sequence[int], device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """Levels of noise on a device: one, without waiting for it, or one per row.
+
+    Args:
+        level (int | Sequence[int]): What ``predict`` is told.
+        device (torch.device): Of the latents.
+        dtype (torch.dtype | None): Default None: int64.
+
+    Returns:
+        Tensor: Shape (1,) or (N,).
+    """
+    if isinstance(level, int):
+        # made there: diffusers would copy a number, and wait
+        return torch.full((1,), level, device=device, dtype=dtype)
+    return torch.tensor(level, device=device, dtype=dtype)
 
 
 class FeatureTaps:

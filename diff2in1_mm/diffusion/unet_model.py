@@ -10,7 +10,9 @@ from .attention_maps import attention_layers
 from .condition import Condition
 from .latent_model import LatentModel
 from .schedules import PartialSchedule, partial_noise_schedule
-from .taps import FeatureTaps, Tap, unet_taps
+from .taps import FeatureTaps, Tap, level_tensor, unet_taps
+
+_TURBO_STEPS = 4
 
 
 class UNetModel(LatentModel):
@@ -32,6 +34,9 @@ class UNetModel(LatentModel):
         # With what the file does not say, as this scheduler takes it: other solvers must not fill
         # it in otherwise, which diffusers' own note of the defaults would have them do.
         self.schedule = {key: value for key, value in self.scheduler.config.items() if key != '_use_default_values'}
+        # SD-Turbo and SDXL-Turbo: one to four steps, which their schedulers say by how they count
+        if schedule.get('timestep_spacing') == 'trailing' and 'Euler' in schedule.get('_class_name', ''):
+            self.few_steps = _TURBO_STEPS
         self.freeze()
 
     @property
@@ -87,13 +92,13 @@ class UNetModel(LatentModel):
 
     @torch.no_grad()
     def predict(
-        self, latents: Tensor, timestep: int, condition: Condition, taps: Sequence[str] = ()
+        self, latents: Tensor, timestep: int | Sequence[int], condition: Condition, taps: Sequence[str] = ()
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """One U-Net pass.
 
         Args:
             latents (Tensor): Noised latents, shape (N, c, h, w).
-            timestep (int): One step for the whole batch.
+            timestep (int | Sequence[int]): One step for the whole batch, or one per row.
             condition (Condition): Of N rows, or one for all.
             taps (Sequence[str]): Names of inner maps to keep.
 
@@ -104,8 +109,7 @@ class UNetModel(LatentModel):
         condition = condition.to(latents.device, self.dtype).expand(len(latents))
         latents = self._prepare(latents)
         with torch.autocast(latents.device.type, enabled=False), FeatureTaps(self.unet, taps) as maps:
-            # on the device: diffusers would copy a number there, and wait for it
-            step = torch.full((1,), timestep, device=latents.device)
+            step = level_tensor(timestep, latents.device)
             output = self._pass(latents, step, condition)
         return output, maps
 

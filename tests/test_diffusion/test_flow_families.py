@@ -1,8 +1,11 @@
 """Every family that was trained by flow matching, against diffusers' own classes called plainly."""
 
+import json
+
 import pytest
 import torch
 import torch.nn.functional as F
+from diffusers import DDIMScheduler
 
 from diff2in1_mm.creation.generator import PartialNoiseGenerator
 from diff2in1_mm.diffusion.families import load_diffusion
@@ -11,7 +14,7 @@ from diff2in1_mm.models.backbones.diffusion_backbone import DiffusionBackbone
 
 from ..family_models import build, save
 from ..plain_families import PLAIN, attention_inputs
-from ..small_models import assert_same
+from ..small_models import assert_same, write_json
 
 PROMPT = dict(type='Prompt', text='a red car')
 
@@ -26,8 +29,7 @@ def family(request, tmp_path_factory):
 @pytest.mark.parametrize('size', [(48, 64), (41, 30)])
 def test_features_equal_plain_diffusers(family, size):
     plain, folder, pipeline = family
-    taps = [plain.tap.format(block) for block in plain.blocks]
-    backbone = DiffusionBackbone(folder, taps=taps, timestep=260, condition=PROMPT).eval()
+    backbone = DiffusionBackbone(folder, taps='all', timestep=260, condition=PROMPT).eval()
     stride = backbone.diffusion.stride
     images = torch.rand(2, 3, *size) * 2 - 1
     padded = F.pad(images, (0, -size[1] % stride, 0, -size[0] % stride), mode='replicate')
@@ -38,7 +40,7 @@ def test_features_equal_plain_diffusers(family, size):
     assert_same(backbone.diffusion.encode(images), latents)
     assert_same(backbone.diffusion.predict(latents, 260, backbone._condition)[0], kept['output'])
     grid = [side // stride for side in padded.shape[-2:]]
-    tokens = [kept[block][:, -grid[0] * grid[1] :] for block in plain.blocks]
+    tokens = [kept[tap][:, -grid[0] * grid[1] :] for tap in plain.taps]
     expected = torch.cat([t.transpose(1, 2).unflatten(2, grid) for t in tokens], 1)
     (found,) = backbone(images)
     assert_same(found, expected[..., : -(-size[0] // stride), : -(-size[1] // stride)])
@@ -105,3 +107,41 @@ def test_half_precision_gives_about_the_same(family):
         DiffusionBackbone(dict(source=folder, dtype=dtype), timestep=90).eval()(images)[0] for dtype in ('fp32', 'bf16')
     )
     assert (full - half).norm() < 0.1 * full.norm()
+
+
+def test_few_step_models_have_their_own_number_of_steps(tmp_path):
+    model = load_diffusion(save('flux', tmp_path, guided=False))
+    generator = PartialNoiseGenerator(T=400)
+    generator.check_model(model)
+    assert generator.steps_for(400) == 4
+    assert (
+        generator.generate(model, torch.zeros(1, 3, 16, 16), model.text.embed(['a']), [0], 400).images.isfinite().all()
+    )
+    with pytest.raises(ValueError, match=r"dtype must be one of \('fp32', 'bf16'\), not 'fp16'"):
+        load_diffusion(str(tmp_path), dtype='fp16')
+
+
+def test_sd3_does_without_its_third_text_encoder(tmp_path):
+    folder = save('sd3', tmp_path, third=False)
+    with torch.no_grad():
+        expected = PLAIN['sd3'].texts(build('sd3', third=False), ['a car'])
+    model = load_diffusion(folder)
+    assert_same(model.text.embed(['a car']).sequence, expected['sequence'])
+    with pytest.raises(ValueError, match='has 42 tokens, but the text encoder takes 24'):
+        model.text.check_lengths(['a' * 40])
+
+
+def test_images_that_are_too_large_for_the_positions_are_named(tmp_path):
+    backbone = DiffusionBackbone(save('sd3', tmp_path))
+    with pytest.raises(ValueError, match='takes images of at most 192 pixels a side, but got 16 x 200'):
+        backbone(torch.zeros(1, 3, 16, 200))
+
+
+def test_another_scheduler_is_named(tmp_path):
+    pipeline = build('sd3')
+    pipeline.save_pretrained(tmp_path)
+    DDIMScheduler().save_pretrained(tmp_path / 'scheduler')
+    index = json.loads((tmp_path / 'model_index.json').read_text())
+    write_json(tmp_path / 'model_index.json', {**index, 'scheduler': ['diffusers', 'DDIMScheduler']})
+    with pytest.raises(ValueError, match='is a DDIMScheduler, but this family is trained by flow matching'):
+        load_diffusion(str(tmp_path))

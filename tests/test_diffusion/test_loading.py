@@ -11,12 +11,13 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 from diff2in1_mm.diffusion.condition import Condition
+from diff2in1_mm.diffusion.families import load_diffusion
 from diff2in1_mm.diffusion.loading import original_layout
 from diff2in1_mm.diffusion.loading.source import trained_side
 from diff2in1_mm.diffusion.stable_diffusion import LatentDiffusion
 
 from ..original_layout import original_state, small_sd
-from ..small_models import assert_same, save_tiny_pipeline, write_json
+from ..small_models import assert_same, save_tiny_pipeline, tiny_pipeline, write_json
 
 
 @pytest.fixture(scope='module', params=[False, True], ids=['v1', 'v2'])
@@ -76,7 +77,7 @@ def test_a_plain_checkpoint_file_loads_without_unpickling_code(tmp_path):
 def test_other_single_files_are_named(tmp_path):
     cases = [({'a': torch.zeros(1)}, 'holds no U-Net in the original key layout')]
     state = original_state(*small_sd())
-    cases.append(({**state, 'conditioner.embedders.0.x': torch.zeros(1)}, 'is an SDXL checkpoint'))
+    cases.append(({**state, 'conditioner.embedders.0.x': torch.zeros(1)}, 'is a single file of SDXL'))
     first = 'model.diffusion_model.input_blocks.0.0.weight'
     cases.append(({**state, first: torch.zeros(64, 9, 3, 3)}, 'U-Net of 9 input channels'))
     for i, (content, words) in enumerate(cases):
@@ -273,3 +274,23 @@ def test_the_size_that_a_model_was_made_for(tmp_path, size, side):
         write_json(tmp_path / part / 'config.json', dict(sample_size=size, block_out_channels=[1, 2, 3]))
     assert trained_side(str(tmp_path)) == side
     assert trained_side('owner/of-the-hub') == 512
+
+
+def test_a_unet_of_another_file_takes_the_place_of_the_models_own(pipeline_folder, tmp_path):
+    other = tiny_pipeline(seed=3).unet
+    path = str(tmp_path / 'cleandift.safetensors')
+    save_file(other.state_dict(), path)
+    model = load_diffusion(pipeline_folder, unet=path, dtype='bf16')
+    plain = LatentDiffusion.from_pretrained(pipeline_folder, dtype='bf16')
+    assert torch.equal(model.unet.conv_in.weight, other.conv_in.weight.bfloat16())
+    assert torch.equal(model.vae.encoder.conv_in.weight, plain.vae.encoder.conv_in.weight)
+    assert model.digest() != plain.digest() and 'with the U-Net of' in model.source
+    with pytest.raises(ValueError, match='diffusion.unet = .*gone.* does not exist'):
+        load_diffusion(pipeline_folder, unet='gone.safetensors')
+    state = {key: value for key, value in other.state_dict().items() if key != 'conv_in.bias'}
+    save_file(state, path)
+    with pytest.raises(ValueError, match=r"does not fit the U-Net .*\(1 weights differ, the first is 'conv_in.bias'\)"):
+        load_diffusion(pipeline_folder, unet=path)
+    save_file({**other.state_dict(), 'conv_in.bias': torch.zeros(3)}, path)
+    with pytest.raises(ValueError, match="the first is 'conv_in.bias'"):
+        load_diffusion(pipeline_folder, unet=path)

@@ -79,12 +79,12 @@ def load_file_with(tmp_path, state, **more):
     [
         (f'{BLOCK}.lora_A.default.weight', r'was saved with LoRA layers \(it has .*fuse_lora'),
         ('lora_unet_down_blocks_0_attn1.lora_down.weight', r'is or holds a LoRA.*fuse it into that model'),
-        (f'{U}joint_blocks.0.x_block.attn.qkv.weight', r'is a transformer for flow matching \(SD 3, Flux\)'),
+        (f'{U}joint_blocks.0.x_block.attn.qkv.weight', r'is a single file of a transformer \(SD 3, FLUX\)'),
         (f'{U}time_embed.cond_proj.weight', 'a latent consistency model'),
         ('edm_mean', 'has another kind of noise levels'),
         ('ztsnr', "has another kind of noise levels.*'ztsnr'"),
         ('first_stage_model.encoder.layers.0.weight', 'has an AutoencoderTiny'),
-        ('conditioner.embedders.0.x', 'is an SDXL checkpoint'),
+        ('conditioner.embedders.0.x', 'is a single file of SDXL'),
         (f'{U}label_emb.0.0.weight', r'1 weights that Stable Diffusion 1.x and 2.x do not have.*label_emb'),
         ('alphas_cumprod', "with other noise levels than Stable Diffusion's"),
     ],
@@ -100,7 +100,7 @@ def test_another_kind_is_named_by_the_keys_of_a_single_file(tmp_path, single, na
         ('lora_te_text_model_encoder_layers_0_mlp_fc1.alpha', 'is or holds a LoRA'),
         ('down_blocks.0.resnets.0.conv1.weight', 'is one part of a diffusers folder .*: give that folder'),
         ('encoder.down_blocks.0.resnets.0.conv1.weight', 'is one part of a diffusers folder'),
-        ('double_blocks.0.img_attn.qkv.weight', 'is a transformer for flow matching'),
+        ('double_blocks.0.img_attn.qkv.weight', 'is a single file of a transformer'),
         ('encoder.layers.0.weight', 'has an AutoencoderTiny'),
     ],
 )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from ...utils.errors import UserError
 
 _USE = 'use Stable Diffusion 1.x or 2.x'
+_FOLDER = 'give the diffusers folder or hub id of the model'
 _VARIANT = re.compile(r'\.(\w+)(-\d+-of-\d+)?\.safetensors$')
 _ADAPTER = re.compile(r'lora_|\.lora\.|\.base_layer\.|\.(hada|lokr)_w')
 # Kinds of single files by a key that only they have, what to say of them, and the mend.
@@ -21,11 +22,11 @@ _SINGLE_FILES = (
         'was saved with LoRA layers',
         'fuse them (`fuse_lora` and `unload_lora_weights` in diffusers), and save it again',
     ),
-    (r'^conditioner\.embedders', 'is an SDXL checkpoint, which is not supported', _USE),
+    (r'^conditioner\.embedders', 'is a single file of SDXL, of which only folders are read', _FOLDER),
     (
         r'^(model\.diffusion_model\.)?(joint|double)_blocks\.',
-        'is a transformer for flow matching (SD 3, Flux), which is not supported',
-        _USE,
+        'is a single file of a transformer (SD 3, FLUX), of which only folders are read',
+        _FOLDER,
     ),
     (
         r'^model\.diffusion_model\.time_embed\.cond_proj\.',

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ...utils.compat import clip_text_model
 from ...utils.errors import UserError, first_line
@@ -62,6 +63,31 @@ def load_parts(
     for module in (parts.vae, parts.unet):
         module.eval().requires_grad_(False)
     return parts
+
+
+def replace_weights(unet: nn.Module, path: str, source: str) -> None:
+    """Give a U-Net the weights of another file of the same architecture.
+
+    Args:
+        unet (nn.Module): Keeps its dtype.
+        path (str): ``.safetensors``, ``.pth`` or ``.pt`` with the names of diffusers.
+        source (str): What the U-Net is of, for the message.
+
+    Raises:
+        ValueError: There is no such file, or it is of another architecture; one sentence says what differs.
+    """
+    if not osp.isfile(path):
+        raise UserError(f'diffusion.unet = {path!r} does not exist: give a file with the weights of a U-Net')
+    weights, expected = original.read_tensors(path), unet.state_dict()
+    odd = sorted(weights.keys() ^ expected.keys()) or [
+        name for name, tensor in expected.items() if weights[name].shape != tensor.shape
+    ]
+    if odd:
+        raise UserError(
+            f'{path} does not fit the U-Net of {source} ({len(odd)} weights differ, the first is {odd[0]!r}): give '
+            'weights in the names of diffusers, and the model that they were tuned from'
+        )
+    unet.load_state_dict(weights)
 
 
 def check_source(source: str, variant: str | None = None) -> None:

@@ -14,21 +14,36 @@ from ...diffusion.contract import DiffusionModel
 from ...utils.compat import autocast_dtype
 from ...utils.errors import UserError
 from ...utils.image_values import swaps_channels
+from ...utils.values import check_choice
+from .levels import JOINS
 
 
 def check_options(
-    model: DiffusionModel, timestep: int, feature_dropout: float, input_std: float | Sequence[float]
-) -> None:
+    model: DiffusionModel,
+    timestep: int | Sequence[int],
+    join: str,
+    feature_dropout: float,
+    input_std: float | Sequence[float],
+) -> tuple[int, ...]:
     """Stop on values out of range.
+
+    Returns:
+        tuple[int]: The levels of the perception pass.
 
     Raises:
         ValueError: One sentence that says the range.
     """
-    model.check_level(timestep, 'backbone.timestep')
+    levels = tuple(timestep) if isinstance(timestep, Sequence) else (timestep,)
+    if not levels:
+        raise UserError('backbone.timestep must be a level of noise, or a list of them, but the list is empty')
+    for level in levels:
+        model.check_level(level, 'backbone.timestep')
+    check_choice('backbone.join_levels', join, JOINS)
     if not 0 <= feature_dropout < 1:
         raise UserError(f'backbone.feature_dropout = {feature_dropout} must be in [0, 1)')
     if (torch.as_tensor(input_std, dtype=torch.float32) <= 0).any():
         raise UserError(f'backbone.input_std = {input_std} must be positive')
+    return levels
 
 
 def check_channel_order(data_preprocessor: nn.Module, input_bgr: bool) -> None:

@@ -22,6 +22,7 @@ from ...utils.errors import UserError
 from ...utils.randomness import channel_dropout, sample_noise, seeded_generators
 from .backbone_options import check_channel_order, check_options, dtype_for_heads, match_strides, static_condition
 from .feature_cache import FeatureCache
+from .levels import join_levels, predict_levels
 from .pyramid import fitted, output_layer
 
 # MMDetection's PhotoMetricDistortion cuts nothing off and reaches -1.4 and 2.4; images normalised
@@ -41,29 +42,28 @@ class DiffusionBackbone(BaseModule):
     ``model.train()`` says. ``.to()`` moves it along. Deep copies of the backbone share it.
 
     Args:
-        diffusion (str | dict): Source of the model, or the arguments of
-            :func:`load_diffusion` (``source``, ``dtype``, ``prediction_type``,
-            ``variant``, ``revision``).
+        diffusion (str | dict): Source of the model, or the arguments of :func:`load_diffusion` (``source``, ``dtype``,
+            ``variant``, ``revision``, and those of its family).
         taps (str | Sequence[str]): 'decoder' (the last map at each stride of the decoder, VPD's
             four on Stable Diffusion), 'all' (Diff-2-in-1's 25 maps, concatenated per stride), or
             module names. Default 'decoder'.
-        timestep (int): Of the perception pass; VPD takes 1, Diff-2-in-1 0. Default 1.
-        noise (bool): Add noise of that timestep, as Diff-2-in-1 does. It derives from (seed,
+        timestep (int | Sequence[int]): Level of the perception pass; VPD takes 1, Diff-2-in-1 0. Several are run as
+            one batch, and their maps joined. Default 1.
+        join_levels (str): How: 'concat' (channels side by side) or 'mean'. Default 'concat'.
+        noise (bool): Add noise of that level, as Diff-2-in-1 does, the same for several. It derives from (seed,
             iteration, sample) in training and is the same for every image otherwise. Default False.
-        sample_posterior (bool): Sample the latent, as Diff-2-in-1 does, rather than take the mean.
-            Default False.
+        sample_posterior (bool): Sample the latent, as Diff-2-in-1 does, rather than take the mean. Default False.
         scale_latents (bool): False only for checkpoints of the VPD code. Default True.
-        attention_maps (bool): Append the U-Net's cross-attention maps, one per token of the
-            condition, to the maps of each stride that has them, see :meth:`DiffusionModel.attention_layers`; VPD
-            does so for segmentation, with ``ClassNames``. Default False.
-        keep_padding (bool): Pad images with mid-grey and leave that part in the maps, as VPD's
-            depth code does, whose head cuts it off (``padded_stride``). Default False.
+        attention_maps (bool): Append the U-Net's cross-attention maps, one per token of the condition, to the maps of
+            each stride that has them, see :meth:`DiffusionModel.attention_layers`; VPD does so for segmentation, with
+            ``ClassNames``. Default False.
+        keep_padding (bool): Pad images with mid-grey and leave that part in the maps, as VPD's depth code does, whose
+            head cuts it off (``padded_stride``). Default False.
         condition (dict | None): A condition that is the same for every image: ``Prompt``,
             ``ClassNames`` or ``PrecomputedEmbeddings``. None is the empty prompt.
         input_mean (Sequence[float] | float): ``mean`` of the data preprocessor. Default 127.5.
         input_std (Sequence[float] | float): ``std`` of the data preprocessor. Default 127.5.
-        input_bgr (bool): The data preprocessor leaves the images BGR (``bgr_to_rgb=False``).
-            Default False.
+        input_bgr (bool): The data preprocessor leaves the images BGR (``bgr_to_rgb=False``). Default False.
         out_channels (Sequence[int | None] | None): Project the maps to these channels (1x1
             convolutions, trained), as a stock neck or head expects them. A map whose entry is None
             stays as it is, neither projected nor resized: for maps that no head reads
@@ -88,7 +88,8 @@ class DiffusionBackbone(BaseModule):
         self,
         diffusion: str | dict,
         taps: str | Sequence[str] = 'decoder',
-        timestep: int = 1,
+        timestep: int | Sequence[int] = 1,
+        join_levels: str = 'concat',
         noise: bool = False,
         sample_posterior: bool = False,
         scale_latents: bool = True,
@@ -109,17 +110,16 @@ class DiffusionBackbone(BaseModule):
         super().__init__(init_cfg=init_cfg)
         if pretrained is not None:
             warnings.warn(
-                f'`pretrained={pretrained}` belongs to the backbone that '
-                'DiffusionBackbone replaces and is ignored; its weights come from '
-                '`diffusion`'
+                f'`pretrained={pretrained}` belongs to the backbone that DiffusionBackbone replaces and is ignored; '
+                'its weights come from `diffusion`'
             )
         options = dict(source=diffusion) if isinstance(diffusion, str) else dict(diffusion)
         model = load_diffusion(**options)
-        check_options(model, timestep, feature_dropout, input_std)
+        self.levels = check_options(model, timestep, join_levels, feature_dropout, input_std)
         # Past nn.Module's own __setattr__: see the class's docstring.
         object.__setattr__(self, 'diffusion', model)
         object.__setattr__(self, '_condition', static_condition(model, condition))
-        self.timestep, self.noise, self.sample_posterior = timestep, noise, sample_posterior
+        self.join_levels, self.noise, self.sample_posterior = join_levels, noise, sample_posterior
         self.scale_latents, self.feature_dropout = scale_latents, feature_dropout
         self.input_bgr, self.save_frozen = input_bgr, save_frozen
         self.attention_maps, self.keep_padding = attention_maps, keep_padding
@@ -148,12 +148,12 @@ class DiffusionBackbone(BaseModule):
         if self.attention_maps and not self.attention_layers.keys() & set(self.tap_strides):
             raise UserError(
                 f'backbone.attention_maps finds no cross-attention at the strides of the taps '
-                f'{self.tap_strides} that is coarser than the latents: choose other taps, or '
-                'switch it off'
+                f'{self.tap_strides} that is coarser than the latents: choose other taps, or switch it off'
             )
         tokens = self._condition.sequence.shape[1]
+        repeats = len(self.levels) if self.join_levels == 'concat' else 1
         totals = [
-            total + tokens if stride in self.attention_layers else total
+            repeats * (total + tokens if stride in self.attention_layers else total)
             for total, stride in zip(totals, self.tap_strides)
         ]
         raw = [totals[i] for i in self.output_maps]
@@ -164,7 +164,6 @@ class DiffusionBackbone(BaseModule):
         self.unread = {i for i, channels in enumerate(wanted) if channels is None}
         self.projections = None
         if out_channels is not None:
-            # resized, the one stride of a transformer would tell nothing finer or coarser
             pyramid = out_strides is not None and len({tap.stride for tap in self.diffusion.taps()}) == 1
             strides = [self.tap_strides[0] if pyramid else s for s in self.strides]
             self.projections = nn.ModuleList(map(output_layer, raw, wanted, strides, self.strides))
@@ -266,12 +265,13 @@ class DiffusionBackbone(BaseModule):
         Returns:
             tuple[Tensor]: As :meth:`features`.
         """
+        noised = [latents] * len(self.levels)
         if self.noise:
             generators = seeded_generators(*self._draw('noise'), samples=self._tell_apart(len(latents)))
             noise = sample_noise(generators, latents)
-            latents = self.diffusion.add_noise(latents, noise, self.timestep)
-        taps = self.diffusion.predict(latents, self.timestep, self._condition, self.tap_names)[1]
-        maps = self.from_taps(taps, size, dtype)
+            noised = [self.diffusion.add_noise(latents, noise, level) for level in self.levels]
+        taps = predict_levels(self.diffusion, noised, self.levels, self._condition, self.tap_names)
+        maps = join_levels(self.from_taps(taps, size, dtype), len(self.levels), self.join_levels)
         self._check_finite('maps', maps)
         return maps
 

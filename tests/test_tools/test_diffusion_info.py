@@ -1,0 +1,61 @@
+import importlib.util
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from ..family_models import save
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope='module')
+def tool():
+    spec = importlib.util.spec_from_file_location('diffusion_info', ROOT / 'tools' / 'diffusion_info.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_model_is_described_and_its_features_are_drawn(tool, tmp_path, capsys):
+    folder = save('sd3', tmp_path / 'model')
+    image = np.random.default_rng(0).integers(0, 255, (40, 48, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / 'a.png'), image)
+    tool.main([folder, '--image', str(tmp_path / 'a.png'), '--out', str(tmp_path / 'b.png'), '--device', 'cpu'])
+    said = capsys.readouterr().out
+    for words in (
+        'SD 3 and 3.5',
+        'multiples of 8 pixels',
+        '400: 538',
+        '280 tokens of 24 channels and a pooled text of 24 channels',
+        '* transformer_blocks.1.norm1, 32 channels',
+        '  transformer_blocks.2.norm1',
+    ):
+        assert words in said
+    drawn = cv2.imread(str(tmp_path / 'b.png'))
+    assert drawn.shape[0] > 192 and drawn.std() > 20
+
+
+def test_a_model_without_text_and_one_without_encoders(tool, tmp_path, capsys):
+    tool.main([save('ddpm', tmp_path / 'ddpm'), '--device', 'cpu'])
+    assert 'told: no text' in capsys.readouterr().out
+    folder = save('xl', tmp_path / 'xl')
+    (tmp_path / 'xl' / 'text_encoder' / 'model.safetensors').unlink()
+    tool.main([folder, '--device', 'cpu'])
+    assert 'told: texts, but the text_encoder of' in capsys.readouterr().out
+
+
+def test_components_follow_what_differs(tool):
+    feature = torch.zeros(4, 6, 6)
+    feature[2, :, 3:] = 5
+    picture = tool.components(feature)
+    assert picture.shape == (6, 6, 3) and abs(int(picture[0, 0, 0]) - int(picture[0, 5, 0])) == 255
+
+
+def test_what_is_no_model_is_told_in_a_sentence(tool, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        tool.main([str(tmp_path / 'gone'), '--device', 'cpu'])
+    assert stopped.value.code == 2
+    assert 'neither an existing folder nor a hub id' in capsys.readouterr().err

@@ -1,0 +1,117 @@
+"""Prints what a diffusion model is and what it gives: family, size, strides, taps, levels, what it is told.
+
+With --image also a picture of its features: their three strongest principal components as colours, per stride."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
+from diff2in1_mm.datasets.source_images import load_image
+from diff2in1_mm.diffusion.contract import DiffusionModel
+from diff2in1_mm.diffusion.families import family_of
+from diff2in1_mm.diffusion.schedules import noise_ratio_of_sd
+from diff2in1_mm.diffusion.taps import select_taps
+from diff2in1_mm.models.backbones.diffusion_backbone import DiffusionBackbone
+from diff2in1_mm.preflight.machine import check_writable
+from diff2in1_mm.utils.errors import UserError, told_in_a_sentence
+from diff2in1_mm.utils.pictures import contact_sheet, write_picture
+
+_SD_STEPS = (50, 200, 400, 600, 800)
+
+
+def parse_args(argv=None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('source', help='folder, hub id or file of a diffusion model, see docs/models.md')
+    parser.add_argument('--dtype', default='fp32', help='fp32, fp16 or bf16')
+    parser.add_argument('--image', help='whose features are drawn')
+    parser.add_argument('--out', default='features.png', help='that picture')
+    parser.add_argument('--taps', nargs='+', default=['decoder'], help="'decoder', 'all' or names; of the picture")
+    parser.add_argument('--timestep', type=int, default=1, help='level of the pass of the picture')
+    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    return parser, parser.parse_args(argv)
+
+
+def describe(model: DiffusionModel, family: str) -> list[str]:
+    """What a model is, a line each."""
+    numbers = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
+    total = sum(numbers.values())
+    parts = ', '.join(f'{name} {number / 1e6:.1f} million' for name, number in numbers.items())
+    equal = ', '.join(f'{T}: {model.level_at(noise_ratio_of_sd(T))}' for T in _SD_STEPS)
+    passes = f'; made for {model.few_steps} passes' if model.few_steps else ''
+    lines = [
+        f'{model.source}: {family}',
+        f'parameters: {total / 1e6:.1f} million ({parts})',
+        f'memory of the weights: {total * 4 / 2**30:.2f} GiB in fp32, {total * 2 / 2**30:.2f} GiB in fp16 or bf16',
+        f'image sides are padded to multiples of {model.stride} pixels',
+        f'levels: 1 to {model.num_train_timesteps - 1}{passes}; steps of Stable Diffusion with equal noise: {equal}',
+        f'told: {_told(model)}',
+    ]
+    chosen = {tap.name for group in select_taps(model.taps(), 'decoder') for tap in group}
+    for group in select_taps(model.taps(), 'all'):
+        lines.append(f'taps of stride {group[0].stride} (* by default):')
+        lines += [f'  {"*" if tap.name in chosen else " "} {tap.name}, {tap.channels} channels' for tap in group]
+    return lines
+
+
+def _told(model: DiffusionModel) -> str:
+    if not model.has_text:
+        return 'no text'
+    try:
+        condition = model.text.embed([''])
+    except UserError as error:
+        return f'texts, but {error}'
+    _, tokens, channels = condition.sequence.shape
+    pooled = '' if condition.pooled is None else f' and a pooled text of {condition.pooled.shape[1]} channels'
+    return f'texts, as {tokens} tokens of {channels} channels{pooled}'
+
+
+def components(feature: Tensor) -> np.ndarray:
+    """The three strongest principal components of a map as a picture.
+
+    Args:
+        feature (Tensor): Shape (C, h, w), at least 3 channels.
+
+    Returns:
+        np.ndarray: uint8 (h, w, 3); each colour from the 1st to the 99th percentile of its component.
+    """
+    pixels = feature.flatten(1).T.double()
+    _, _, axes = torch.linalg.svd(pixels - pixels.mean(0), full_matrices=False)
+    found = ((pixels - pixels.mean(0)) @ axes[:3].T).numpy()
+    found = np.pad(found, ((0, 0), (0, 3 - found.shape[1])))  # fewer pixels than colours
+    low, high = np.percentile(found, (1, 99), axis=0)
+    colours = ((found - low) / np.maximum(high - low, 1e-12) * 255).clip(0, 255).round().astype(np.uint8)
+    return colours.reshape(*feature.shape[1:], 3)
+
+
+def draw(args: argparse.Namespace, image: np.ndarray) -> np.ndarray:
+    """The image and its features, one picture per stride."""
+    taps: str | Sequence[str] = args.taps[0] if args.taps[0] in ('decoder', 'all') else args.taps
+    source: dict[str, Any] = dict(source=args.source, dtype=args.dtype)
+    backbone = DiffusionBackbone(source, taps=taps, timestep=args.timestep).eval().to(args.device)
+    inputs = torch.from_numpy(image).to(args.device).permute(2, 0, 1)[None].float() - 127.5
+    maps = backbone.features(inputs)
+    pictures = [image, *(components(feature[0].float().cpu()) for feature in maps)]
+    strides = ', '.join(map(str, backbone.tap_strides))
+    return contact_sheet([pictures], [f'{args.source}, level {args.timestep}, strides {strides}'])
+
+
+def main(argv=None) -> None:
+    parser, args = parse_args(argv)
+    with told_in_a_sentence(parser.prog):
+        if args.image:
+            check_writable(args.out, '--out')
+            image = load_image(args.image)
+        family = family_of(args.source)
+        print('\n'.join(describe(family.load_class().from_pretrained(args.source, dtype=args.dtype), family.name)))
+        if args.image:
+            write_picture(args.out, draw(args, image))
+            print(f'{args.out} shows the features of {args.image}.')
+
+
+if __name__ == '__main__':
+    main()
