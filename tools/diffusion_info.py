@@ -3,8 +3,6 @@
 With --image also a picture of its features: their three strongest principal components as colours, per stride."""
 
 import argparse
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +11,7 @@ from torch import Tensor
 import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 from diff2in1_mm.datasets.source_images import load_image
 from diff2in1_mm.diffusion.contract import DiffusionModel
-from diff2in1_mm.diffusion.families import family_of
+from diff2in1_mm.diffusion.families import family_of, load_diffusion
 from diff2in1_mm.diffusion.schedules import noise_ratio_of_sd
 from diff2in1_mm.diffusion.taps import select_taps
 from diff2in1_mm.models.backbones.diffusion_backbone import DiffusionBackbone
@@ -88,16 +86,12 @@ def components(feature: Tensor) -> np.ndarray:
     return colours.reshape(*feature.shape[1:], 3)
 
 
-def draw(args: argparse.Namespace, image: np.ndarray) -> np.ndarray:
+def draw(backbone: DiffusionBackbone, image: np.ndarray, title: str) -> np.ndarray:
     """The image and its features, one picture per stride."""
-    taps: str | Sequence[str] = args.taps[0] if args.taps[0] in ('decoder', 'all') else args.taps
-    source: dict[str, Any] = dict(source=args.source, dtype=args.dtype)
-    backbone = DiffusionBackbone(source, taps=taps, timestep=args.timestep).eval().to(args.device)
-    inputs = torch.from_numpy(image).to(args.device).permute(2, 0, 1)[None].float() - 127.5
-    maps = backbone.features(inputs)
+    pixels = torch.from_numpy(image).to(backbone.input_mean.device).permute(2, 0, 1)[None].float()
+    maps = backbone.features(pixels / 127.5 - 1)
     pictures = [image, *(components(feature[0].float().cpu()) for feature in maps)]
-    strides = ', '.join(map(str, backbone.tap_strides))
-    return contact_sheet([pictures], [f'{args.source}, level {args.timestep}, strides {strides}'])
+    return contact_sheet([pictures], [f'{title}, strides {", ".join(map(str, backbone.tap_strides))}'])
 
 
 def main(argv=None) -> None:
@@ -106,11 +100,16 @@ def main(argv=None) -> None:
         if args.image:
             check_writable(args.out, '--out')
             image = load_image(args.image)
-        family = family_of(args.source)
-        print('\n'.join(describe(family.load_class().from_pretrained(args.source, dtype=args.dtype), family.name)))
-        if args.image:
-            write_picture(args.out, draw(args, image))
-            print(f'{args.out} shows the features of {args.image}.')
+        family = family_of(args.source).name
+        if not args.image:
+            print('\n'.join(describe(load_diffusion(args.source, dtype=args.dtype), family)))
+            return
+        taps = args.taps[0] if args.taps[0] in ('decoder', 'all') else args.taps
+        backbone = DiffusionBackbone(dict(source=args.source, dtype=args.dtype), taps=taps, timestep=args.timestep)
+        print('\n'.join(describe(backbone.diffusion, family)))
+        picture = draw(backbone.eval().to(args.device), image, f'{args.source}, level {args.timestep}')
+        write_picture(args.out, picture)
+        print(f'{args.out} shows the features of {args.image}.')
 
 
 if __name__ == '__main__':
