@@ -173,12 +173,7 @@ class PartialNoiseGenerator:
             output, maps = self._predict(diffusion, latents, timestep, condition, negative, wanted)
             latents = schedule.step(output, timestep, latents)
         made = diffusion.decode(latents, (images.shape[-2], images.shape[-1]))
-        if not made.isfinite().all():  # as black pictures they would be labelled and trained on
-            raise UserError(
-                f'{diffusion.source!r} gave pictures of values that are not numbers in '
-                f'{diffusion.dtype}: load it with '
-                "dtype='bf16' or 'fp32', whose range is larger than that of fp16"
-            )
+        diffusion.check_finite('pictures', [made])  # black, they would be labelled and trained on
         return Generated(made, maps)
 
     @property

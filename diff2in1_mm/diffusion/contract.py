@@ -3,7 +3,7 @@
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -216,6 +216,26 @@ class DiffusionModel(nn.Module, ABC):
                 f'{name} = {level} is out of range: between 0 and '
                 f'{self.num_train_timesteps - 1} (small values keep the most detail)'
             )
+
+    def check_finite(self, what: str, tensors: Iterable[Tensor]) -> None:
+        """Stop what would be trained on nothing.
+
+        Args:
+            what (str): What the model gave, for the message.
+            tensors (Iterable[Tensor]): It.
+
+        Raises:
+            ValueError: Some values are no numbers, as some models give in half precision.
+        """
+        if all(bool(tensor.isfinite().all()) for tensor in tensors):
+            return
+        mend = (
+            "load it with dtype='bf16' or 'fp32', whose range is larger than that of fp16 "
+            '(model.backbone.diffusion.dtype)'
+            if self.dtype == torch.float16
+            else 'its weights are damaged, fetch it again or take another model'
+        )
+        raise UserError(f'{self.source!r} gives {what} that are not numbers in {self.dtype}: {mend}')
 
     def __deepcopy__(self, memo: dict) -> 'DiffusionModel':
         """Frozen and shared: a copy of the model around it (``EMAHook``) keeps this one."""

@@ -1,19 +1,15 @@
 """Checks and derived settings of :class:`DiffusionBackbone`."""
 
-import logging
 import math
 from collections.abc import Sequence
 
 import torch
-from mmengine.logging import print_log
 from mmengine.registry import MODELS
-from torch import nn
 
 from ...diffusion.condition import Condition
 from ...diffusion.contract import DiffusionModel
 from ...utils.compat import autocast_dtype
 from ...utils.errors import UserError
-from ...utils.image_values import swaps_channels
 from ...utils.values import check_choice
 from .levels import JOINS
 
@@ -44,27 +40,6 @@ def check_options(
     if (torch.as_tensor(input_std, dtype=torch.float32) <= 0).any():
         raise UserError(f'backbone.input_std = {input_std} must be positive')
     return levels
-
-
-def check_channel_order(data_preprocessor: nn.Module, input_bgr: bool) -> None:
-    """Log a warning if red and blue come to the diffusion model in each other's place.
-
-    Only MMCV's own loading, which gives BGR, is thought of: a loader that gives RGB makes the
-    warning void.
-
-    Args:
-        data_preprocessor (nn.Module): Of the model.
-        input_bgr (bool): Of the backbone.
-    """
-    swaps = swaps_channels(data_preprocessor)
-    if swaps == input_bgr:
-        print_log(
-            f'The data preprocessor has bgr_to_rgb={swaps} and the backbone input_bgr='
-            f'{input_bgr}: unless your images are loaded as RGB, the diffusion model sees '
-            f'red and blue exchanged; set backbone.input_bgr={not swaps}.',
-            'current',
-            level=logging.WARNING,
-        )
 
 
 def static_condition(model: DiffusionModel, condition: dict | None) -> Condition:

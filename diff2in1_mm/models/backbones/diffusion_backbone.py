@@ -2,14 +2,14 @@
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from mmengine.dist import get_rank
 from mmengine.logging import MessageHub
-from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -20,18 +20,15 @@ from ...diffusion.padding import crop_to_stride
 from ...diffusion.taps import Tap, select_taps
 from ...utils.errors import UserError
 from ...utils.randomness import channel_dropout, sample_noise, seeded_generators
-from .backbone_options import check_channel_order, check_options, dtype_for_heads, match_strides, static_condition
+from .backbone_options import check_options, dtype_for_heads, match_strides, static_condition
 from .feature_cache import FeatureCache
 from .levels import join_levels, predict_levels
+from .normalised import Normalised, check_range
 from .pyramid import fitted, output_layer
-
-# MMDetection's PhotoMetricDistortion cuts nothing off and reaches -1.4 and 2.4; images normalised
-# otherwise than the backbone knows are further off: ImageNet's mean and std give -2.1 and 2.6.
-_LOWEST, _HIGHEST = -1.5, 2.5
 
 
 @MODELS.register_module()
-class DiffusionBackbone(BaseModule):
+class DiffusionBackbone(Normalised):
     """Inner features of one denoising pass (Diff-2-in-1, sec. 3.1; VPD, sec. 3.2).
 
     An image is encoded to a latent, optionally noised to a small timestep, and the U-Net runs once;
@@ -107,7 +104,7 @@ class DiffusionBackbone(BaseModule):
         pretrained: str | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(init_cfg=init_cfg)
+        super().__init__(input_mean, input_std, input_bgr, init_cfg)
         if pretrained is not None:
             warnings.warn(
                 f'`pretrained={pretrained}` belongs to the backbone that DiffusionBackbone replaces and is ignored; '
@@ -121,7 +118,7 @@ class DiffusionBackbone(BaseModule):
         object.__setattr__(self, '_condition', static_condition(model, condition))
         self.join_levels, self.noise, self.sample_posterior = join_levels, noise, sample_posterior
         self.scale_latents, self.feature_dropout = scale_latents, feature_dropout
-        self.input_bgr, self.save_frozen = input_bgr, save_frozen
+        self.save_frozen = save_frozen
         self.attention_maps, self.keep_padding = attention_maps, keep_padding
         self.groups = select_taps(model.taps(), taps)
         self.attention_layers = model.attention_layers() if attention_maps else {}
@@ -134,9 +131,6 @@ class DiffusionBackbone(BaseModule):
                 'backbone.cached_images keeps features that are the same every time: '
                 'switch `noise` and `sample_posterior` off, or the cache'
             )
-        for name, value in (('input_mean', input_mean), ('input_std', input_std)):
-            value = torch.as_tensor(value, dtype=torch.float32).reshape(-1, 1, 1)
-            self.register_buffer(name, value, persistent=False)
         self.register_buffer('frozen_fingerprint', model.fingerprint())
         self._init_outputs(out_channels, out_strides)
 
@@ -144,7 +138,6 @@ class DiffusionBackbone(BaseModule):
         """Decide which map feeds which output, and make the projections."""
         self.strides = tuple(out_strides or self.tap_strides)
         self.output_maps = match_strides(self.strides, self.tap_strides)
-        totals = [sum(tap.channels for tap in group) for group in self.groups]
         if self.attention_maps and not self.attention_layers.keys() & set(self.tap_strides):
             raise UserError(
                 f'backbone.attention_maps finds no cross-attention at the strides of the taps '
@@ -153,8 +146,8 @@ class DiffusionBackbone(BaseModule):
         tokens = self._condition.sequence.shape[1]
         repeats = len(self.levels) if self.join_levels == 'concat' else 1
         totals = [
-            repeats * (total + tokens if stride in self.attention_layers else total)
-            for total, stride in zip(totals, self.tap_strides)
+            repeats * (sum(tap.channels for tap in group) + tokens * (stride in self.attention_layers))
+            for group, stride in zip(self.groups, self.tap_strides)
         ]
         raw = [totals[i] for i in self.output_maps]
         wanted = tuple(out_channels or raw)
@@ -241,7 +234,7 @@ class DiffusionBackbone(BaseModule):
             Tensor: Clean latents of the padded images, N rows, in the diffusion model's dtype.
         """
         pixels = self.to_unit_range(images)
-        self._check_range(pixels)
+        self._once('pixels', check_range, pixels)
         pixels = pixels.clamp(-1, 1)
         if self.keep_padding:
             height, width = self._covered(pixels.shape[-2:])
@@ -250,7 +243,7 @@ class DiffusionBackbone(BaseModule):
         if self.sample_posterior:
             generators = seeded_generators(*self._draw('posterior'), samples=self._tell_apart(len(images)))
         latents = self.diffusion.encode(pixels, generators, scaled=self.scale_latents)
-        self._check_finite('latents', [latents])
+        self._once('latents', self.diffusion.check_finite, 'latents', [latents])
         return latents
 
     @torch.no_grad()
@@ -272,7 +265,7 @@ class DiffusionBackbone(BaseModule):
             noised = [self.diffusion.add_noise(latents, noise, level) for level in self.levels]
         taps = predict_levels(self.diffusion, noised, self.levels, self._condition, self.tap_names)
         maps = join_levels(self.from_taps(taps, size, dtype), len(self.levels), self.join_levels)
-        self._check_finite('maps', maps)
+        self._once('maps', self.diffusion.check_finite, 'maps', maps)
         return maps
 
     def from_taps(
@@ -338,90 +331,11 @@ class DiffusionBackbone(BaseModule):
         finally:
             self._served = before
 
-    def to_unit_range(self, images: Tensor) -> Tensor:
-        """Undo the data preprocessor's normalisation.
-
-        Args:
-            images (Tensor): Normalised, shape (N, 3, H, W).
-
-        Returns:
-            Tensor: RGB in [-1, 1], same shape.
-        """
-        # In this order nothing is rounded where the images are in [-1, 1] already.
-        pixels = images * (self.input_std / 127.5) + (self.input_mean / 127.5 - 1)
-        return pixels.flip(1) if self.input_bgr else pixels
-
-    def from_unit_range(self, pixels: Tensor) -> Tensor:
-        """Inverse of :meth:`to_unit_range`: normalise as the data preprocessor does.
-
-        Args:
-            pixels (Tensor): RGB in [-1, 1], shape (N, 3, H, W).
-
-        Returns:
-            Tensor: Normalised images, same shape.
-        """
-        pixels = pixels.flip(1) if self.input_bgr else pixels
-        return (pixels - (self.input_mean / 127.5 - 1)) / (self.input_std / 127.5)
-
-    def check_normalisation(self, data_preprocessor: nn.Module) -> None:
-        """Compare ``input_mean`` and ``input_std`` with what the data preprocessor does.
-
-        A channel order that does not fit ``input_bgr`` is only warned of: see :func:`check_channel_order`.
-
-        Args:
-            data_preprocessor (nn.Module): Of the model.
-
-        Raises:
-            ValueError: They differ, so that images would not reach the diffusion model in [-1, 1].
-        """
-
-        def three(values, missing: float) -> Tensor:
-            values = torch.tensor(missing) if values is None else values.cpu().float()
-            return values.reshape(-1).expand(3)
-
-        theirs = (
-            three(getattr(data_preprocessor, 'mean', None), 0.0),
-            three(getattr(data_preprocessor, 'std', None), 1.0),
-        )
-        ours = three(self.input_mean, 0.0), three(self.input_std, 1.0)
-        if not all(torch.allclose(a, b, atol=0.01) for a, b in zip(ours, theirs)):
-            raise UserError(
-                f'the data preprocessor normalises with mean {theirs[0].tolist()} and std '
-                f'{theirs[1].tolist()}, but backbone.input_mean is {ours[0].tolist()} and '
-                f'backbone.input_std {ours[1].tolist()}: set them to the same values, so that '
-                'images reach the diffusion model in [-1, 1]'
-            )
-        check_channel_order(data_preprocessor, self.input_bgr)
-
-    def _check_range(self, pixels: Tensor) -> None:
-        # Once: looking at values waits for the device.
-        if 'pixels' not in self._unchecked:
-            return
-        low, high = (float(value) for value in pixels.aminmax())
-        if low < _LOWEST or high > _HIGHEST:
-            raise UserError(
-                f'images reach the diffusion model in [{low:.2f}, {high:.2f}] instead of [-1, 1]: '
-                'set backbone.input_mean and backbone.input_std to the mean and std of the data '
-                'preprocessor'
-            )
-        if math.isnan(low):
-            raise UserError('images reach the diffusion model as values that are not numbers: check the data pipeline')
-        self._unchecked.discard('pixels')
-
-    def _check_finite(self, what: str, tensors: Sequence[Tensor]) -> None:
-        """Stop a run whose heads would be trained on nothing; looks at the first batch, since looking waits."""
-        if what not in self._unchecked:
-            return
-        if not all(bool(tensor.isfinite().all()) for tensor in tensors):
-            dtype = self.diffusion.dtype
-            mend = (
-                "load it with dtype='bf16' or 'fp32', whose range is larger than that of fp16 "
-                '(model.backbone.diffusion.dtype)'
-                if dtype == torch.float16
-                else 'its weights are damaged, fetch it again or take another model'
-            )
-            raise UserError(f'{self.diffusion.source!r} gives {what} that are not numbers in {dtype}: {mend}')
-        self._unchecked.discard(what)
+    def _once(self, what: str, check: Callable[..., None], *values: Any) -> None:
+        """Check the first batch only, as looking at values waits for the device."""
+        if what in self._unchecked:
+            check(*values)
+            self._unchecked.discard(what)
 
     def _draw(self, purpose: str) -> tuple:
         """What this iteration's random numbers derive from, see :func:`seeded_generators`."""
