@@ -14,6 +14,7 @@ from .base import Named
 __all__ = [
     'MAX_PER_IMAGE',
     'box_of',
+    'check_labels',
     'decoded_mask',
     'image_entry',
     'masks_to_polygons',
@@ -40,6 +41,15 @@ def box_of(bbox: Sequence[float], shape: Sequence[int]) -> list[float]:
     # rounded so that x + w stays inside
     x1, y1 = (float(np.round(value, 3)) for value in (x1, y1))
     return [x1, y1, float(np.floor((x2 - x1) * 1e3) / 1e3), float(np.floor((y2 - y1) * 1e3) / 1e3)]
+
+
+def check_labels(labels: Any, classes: int) -> None:
+    """Raises ValueError unless class indices (n,) are those of so many classes."""
+    labels = np.asarray(labels)
+    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+        raise UserError(
+            f'the annotation has class indices {labels.min()} to {labels.max()}, but there are {classes} classes.'
+        )
 
 
 def read_coco(path: Path) -> dict[str, Any]:

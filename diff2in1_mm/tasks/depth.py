@@ -12,7 +12,7 @@ from mmengine.structures import PixelData
 from torch import Tensor
 
 from ..utils.errors import UserError
-from ..utils.optional import is_installed
+from ..utils.optional import is_a
 from ..utils.pictures import depth_picture
 from ..utils.values import check_choice
 from .base import Label, Named, Task
@@ -92,11 +92,7 @@ class DepthTask(Task):
     @classmethod
     def fits(cls, model: BaseModel) -> bool:
         """MMSegmentation's ``DepthEstimator``."""
-        if not is_installed('mmseg'):
-            return False
-        from mmseg.models.segmentors import DepthEstimator
-
-        return isinstance(model, DepthEstimator)
+        return is_a(model, 'mmseg', 'DepthEstimator')
 
     def encode(self, annotation: Any, record: Named, image_shape: tuple[int, int]) -> dict[str, bytes]:
         """Metres, float (H, W), to PNG."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
@@ -16,6 +17,8 @@ __all__ = [
     'padded_masks',
     'predict_samples',
     'predicts_panoptic',
+    'resized_instances',
+    'target_of',
     'with_boxes',
 ]
 
@@ -120,3 +123,22 @@ def with_boxes(prediction: InstanceData) -> InstanceData:
         boxes[flat] = mask2bbox(prediction.masks[flat]).to(boxes)
         prediction.bboxes = boxes
     return prediction
+
+
+def resized_instances(prediction: InstanceData, size: Sequence[int], to: Sequence[int]) -> InstanceData:
+    """A prediction for an image of one size (height, width) in the pixels of another."""
+    height, width = (new / old for new, old in zip(to, size))
+    result = prediction.new()
+    result.bboxes = prediction.bboxes * prediction.bboxes.new_tensor([width, height] * 2)
+    if 'masks' in prediction and len(prediction):
+        inside = prediction.masks[:, : size[0], : size[1]]
+        result.masks = F.interpolate(inside[None].float(), tuple(to), mode='bilinear')[0] >= 0.5
+    return result
+
+
+def target_of(instances: InstanceData, size: tuple[int, int] | None) -> InstanceData:
+    """A prediction as annotation, its masks padded to a size (height, width) where one is given."""
+    target = InstanceData(bboxes=instances.bboxes.float(), labels=instances.labels)
+    if 'masks' in instances:
+        target.masks = padded_masks(instances.masks, size)
+    return target

@@ -9,23 +9,33 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ..utils.errors import UnfitError, UserError
-from ..utils.optional import is_installed
+from ..utils.optional import is_a
 from .base import Label, Labeller, Named, Task, checked_confidence
-from .coco import MAX_PER_IMAGE, box_of, decoded_mask, image_entry, merged, read_coco, readable_mask, run_lengths
+from .coco import (
+    MAX_PER_IMAGE,
+    box_of,
+    check_labels,
+    decoded_mask,
+    image_entry,
+    merged,
+    read_coco,
+    readable_mask,
+    run_lengths,
+)
 from .detectors import (
     class_count,
     has_nms,
     ignores_boxes,
     new_detection_samples,
-    padded_masks,
     predict_samples,
     predicts_panoptic,
+    resized_instances,
+    target_of,
     with_boxes,
 )
 from .registry import register_task
@@ -127,8 +137,8 @@ class DetectionLabeller(Labeller):
             if not len(sure) and not self.allow_empty:
                 continue
             size = sample.metainfo.get('batch_input_shape')
-            sample.gt_instances = _target(sure, size)
-            sample.ignored_instances = _target(unsure, size)
+            sample.gt_instances = target_of(sure, size)
+            sample.ignored_instances = target_of(unsure, size)
         return dict(ignored=torch.tensor(1 - kept / total if total else 0.0))
 
     def ignored(self, data_samples: Sequence) -> Tensor:
@@ -165,7 +175,7 @@ class DetectionLabeller(Labeller):
         self, predictions: Sequence[InstanceData], size: Sequence[int], to: Sequence[int]
     ) -> list[InstanceData]:
         """Predictions for images of one size (height, width) in the pixels of another."""
-        return [_resized(prediction, size, to) for prediction in predictions]
+        return [resized_instances(prediction, size, to) for prediction in predictions]
 
     def source_labels(self, size: tuple[int, int], entries: Sequence[Mapping[str, Any]]) -> list[Label | None]:
         """As :meth:`labels`, from the source images' own annotations."""
@@ -233,18 +243,14 @@ class InstancesTask(Task):
     @classmethod
     def fits(cls, model: BaseModel) -> bool:
         """MMDetection's detectors, and mask transformers that predict instances alone."""
-        if not is_installed('mmdet'):
-            return False
-        from mmdet.models.detectors import BaseDetector, MaskFormer, TwoStagePanopticSegmentor
-
-        if isinstance(model, MaskFormer):
+        if is_a(model, 'mmdet', 'MaskFormer'):
             return not predicts_panoptic(model)
         if getattr(getattr(model, 'roi_head', None), 'with_semantic', False):
             raise UnfitError(
                 f'theta_C cannot label for {type(model).__name__}: its semantic head '
                 'learns from maps that theta_C does not make; leave that head out.'
             )
-        return isinstance(model, BaseDetector) and not isinstance(model, TwoStagePanopticSegmentor)
+        return is_a(model, 'mmdet', 'BaseDetector') and not is_a(model, 'mmdet', 'TwoStagePanopticSegmentor')
 
     def encode(self, annotation: Instances, record: Named, image_shape: tuple[int, int]) -> dict[str, bytes]:
         """Instances to COCO; objects without area inside the image, or in their mask, are left
@@ -349,12 +355,7 @@ class InstancesTask(Task):
                 f'masks {getattr(annotation.masks, "shape", None)} for an image {tuple(image_shape)}: give n '
                 f'boxes (n, 4), masks (n, H, W), and at most {MAX_PER_IMAGE} objects.'
             )
-        labels = np.asarray(annotation.labels)
-        if count and not 0 <= labels.min() <= labels.max() < len(self.classes):
-            raise UserError(
-                f'the annotation has class indices {labels.min()} to {labels.max()}, '
-                f'but there are {len(self.classes)} classes.'
-            )
+        check_labels(annotation.labels, len(self.classes))
 
 
 def source_label(entry: Mapping[str, Any], size: tuple[int, int]) -> Label:
@@ -396,20 +397,3 @@ def source_label(entry: Mapping[str, Any], size: tuple[int, int]) -> Label:
     return Label(
         annotation, dict(confidence=1.0, ignored=float(ignored.mean()) if found else 0.0, instances=float(len(found)))
     )
-
-
-def _resized(prediction: InstanceData, size: Sequence[int], to: Sequence[int]) -> InstanceData:
-    height, width = (new / old for new, old in zip(to, size))
-    result = prediction.new()
-    result.bboxes = prediction.bboxes * prediction.bboxes.new_tensor([width, height] * 2)
-    if 'masks' in prediction and len(prediction):
-        inside = prediction.masks[:, : size[0], : size[1]]
-        result.masks = F.interpolate(inside[None].float(), tuple(to), mode='bilinear')[0] >= 0.5
-    return result
-
-
-def _target(instances: InstanceData, size: tuple[int, int] | None) -> InstanceData:
-    target = InstanceData(bboxes=instances.bboxes.float(), labels=instances.labels)
-    if 'masks' in instances:
-        target.masks = padded_masks(instances.masks, size)
-    return target

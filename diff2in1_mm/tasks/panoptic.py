@@ -14,10 +14,10 @@ from mmengine.structures import InstanceData, PixelData
 from torch import Tensor
 
 from ..utils.errors import UserError
-from ..utils.optional import is_installed
+from ..utils.optional import is_a
 from ..utils.pictures import overlay
 from .base import Label, Labeller, Named, Task, one_confidence
-from .coco import image_entry, merged, read_coco
+from .coco import check_labels, image_entry, merged, read_coco
 from .detectors import class_count, new_detection_samples, padded_masks, predict_samples, predicts_panoptic
 from .png import decode_png, encode_png
 from .registry import register_task
@@ -210,11 +210,7 @@ class PanopticTask(Task):
     @classmethod
     def fits(cls, model: BaseModel) -> bool:
         """MMDetection's mask transformers with ``panoptic_on``."""
-        if not is_installed('mmdet'):
-            return False
-        from mmdet.models.detectors import MaskFormer
-
-        return isinstance(model, MaskFormer) and predicts_panoptic(model)
+        return is_a(model, 'mmdet', 'MaskFormer') and predicts_panoptic(model)
 
     def encode(self, annotation: PanopticMap, record: Named, image_shape: tuple[int, int]) -> dict[str, bytes]:
         """Segments to COCO's two files."""
@@ -224,11 +220,7 @@ class PanopticTask(Task):
         self.check_shape(ids, image_shape)
         if ids.min() < 0 or ids.max() > len(labels):
             raise UserError(f'the annotation has segments {ids.min()} to {ids.max()}, but says what {len(labels)} are.')
-        if len(labels) and not 0 <= labels.min() <= labels.max() < len(self.classes):
-            raise UserError(
-                f'the annotation has class indices {labels.min()} to {labels.max()}, '
-                f'but there are {len(self.classes)} classes.'
-            )
+        check_labels(labels, len(self.classes))
         categories = [
             dict(id=i + 1, name=name, isthing=int(i < annotation.num_things)) for i, name in enumerate(self.classes)
         ]

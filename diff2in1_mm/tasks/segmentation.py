@@ -15,7 +15,7 @@ from mmengine.structures import PixelData
 from torch import Tensor, nn
 
 from ..utils.errors import UserError
-from ..utils.optional import is_installed
+from ..utils.optional import is_a
 from ..utils.pictures import overlay
 from .base import Label, Named, Task, one_confidence
 from .dense import DenseLabeller, inside
@@ -149,11 +149,7 @@ class SegmentationTask(Task):
     @classmethod
     def fits(cls, model: BaseModel) -> bool:
         """MMSegmentation's segmentors, but for those of depth."""
-        if not is_installed('mmseg'):
-            return False
-        from mmseg.models.segmentors import DepthEstimator, EncoderDecoder
-
-        return isinstance(model, EncoderDecoder) and not isinstance(model, DepthEstimator)
+        return is_a(model, 'mmseg', 'EncoderDecoder') and not is_a(model, 'mmseg', 'DepthEstimator')
 
     def encode(self, annotation: Any, record: Named, image_shape: tuple[int, int]) -> dict[str, bytes]:
         """Integer array (H, W), values 0..255, of the image's size, to PNG."""
@@ -232,15 +228,7 @@ def _decide(scores: Tensor, head: BaseModule) -> tuple[Tensor, Tensor]:
         labels = probability > head.threshold
         return labels.long(), torch.where(labels, probability, 1 - probability)
     best, labels = scores.max(dim=1)
-    if _gives_mask_scores(head):
+    if is_a(head, 'mmseg', 'MaskFormerHead', 'Mask2FormerHead', 'SideAdapterCLIPHead'):  # mask x class, no logits
         return labels, best / scores.sum(dim=1).clamp_min(1e-6)
     # the softmax of the best class, without keeping the others
     return labels, (best - scores.logsumexp(dim=1)).exp()
-
-
-def _gives_mask_scores(head: BaseModule) -> bool:
-    """Whether a head sums mask x class probabilities, which are not logits."""
-    from mmseg.models import decode_heads
-
-    names = ('MaskFormerHead', 'Mask2FormerHead', 'SideAdapterCLIPHead')
-    return isinstance(head, tuple(getattr(decode_heads, n) for n in names if hasattr(decode_heads, n)))

@@ -19,7 +19,7 @@ from .errors import NotInstalledError
 from .operators import problem_of_operators
 from .requirements import LIBRARIES, is_installed
 
-__all__ = ['is_installed', 'require', 'register_placeholders', 'check_config']
+__all__ = ['is_a', 'is_installed', 'require', 'register_placeholders', 'check_config']
 
 
 def require(module: str, what: str) -> None:
@@ -32,6 +32,11 @@ def require(module: str, what: str) -> None:
         return
     library = LIBRARIES[module]
     raise NotInstalledError(f'{what} needs {library.distribution}, which is not installed: run `{library.command}`.')
+
+
+def is_a(model: Any, library: str, *names: str) -> bool:
+    """Whether an object is of one of these classes of a library, which need not be installed."""
+    return any(kind.__name__ in names and kind.__module__.partition('.')[0] == library for kind in type(model).__mro__)
 
 
 def register_placeholders(registry: Registry, module: str, *names: str) -> None:
