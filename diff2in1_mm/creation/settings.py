@@ -108,17 +108,8 @@ class CreationSettings:
 
     def build_generator(self) -> PartialNoiseGenerator:
         """The generator that these settings describe."""
-        return MODELS.build(
-            dict(
-                type=self.generator,
-                T=self.T,
-                steps=self.steps,
-                solver=self.solver,
-                condition=self.condition,
-                sample_posterior=self.sample_posterior,
-                **self.guidance,
-            )
-        )
+        own = {name: getattr(self, name) for name in ('T', 'steps', 'solver', 'condition', 'sample_posterior')}
+        return MODELS.build(dict(own, type=self.generator, **self.guidance))
 
     @property
     def guidance(self) -> dict:

@@ -6,6 +6,7 @@ processes: ``torchrun --nproc_per_node=2 $(which diff2in1-train) CONFIG --launch
 
 import runpy
 import sys
+from functools import partial
 
 from ..utils.resources import tool_path
 
@@ -16,46 +17,21 @@ def _run(script: str) -> None:
     runpy.run_path(path, run_name='__main__')
 
 
-def train() -> None:
-    """``diff2in1-train``: warm-up, creation and self-improvement in one run."""
-    _run('tools/train.py')
-
-
-def test() -> None:
-    """``diff2in1-test``: evaluates a checkpoint."""
-    _run('tools/test.py')
-
-
-def create_data() -> None:
-    """``diff2in1-create-data``: the creation stage alone."""
-    _run('tools/create_data.py')
-
-
-def train_diffusion() -> None:
-    """``diff2in1-train-diffusion``: trains or adapts a latent diffusion model."""
-    _run('tools/train_diffusion.py')
-
-
-def evaluate_synthetic() -> None:
-    """``diff2in1-evaluate-synthetic``: FID, KID and diversity of a store."""
-    _run('tools/evaluate_synthetic.py')
-
-
-def switch_in() -> None:
-    """``diff2in1-switch-in``: the Diff-2-in-1 version of somebody's config."""
-    _run('tools/switch_in.py')
-
-
-def convert_checkpoint() -> None:
-    """``diff2in1-convert-checkpoint``: published checkpoints in our names."""
-    _run('tools/convert_checkpoint.py')
-
-
-def prepare_data() -> None:
-    """``diff2in1-prepare-data``: published copies of CamVid and BCCD in our layout."""
-    _run('tools/prepare_data.py')
-
-
-def demo() -> None:
-    """``diff2in1-demo``: predictions as pictures."""
-    _run('demo/image_demo.py')
+#: ``diff2in1-train``: warm-up, creation and self-improvement in one run.
+train = partial(_run, 'tools/train.py')
+#: ``diff2in1-test``: evaluates a checkpoint.
+test = partial(_run, 'tools/test.py')
+#: ``diff2in1-create-data``: the creation stage alone.
+create_data = partial(_run, 'tools/create_data.py')
+#: ``diff2in1-train-diffusion``: trains or adapts a latent diffusion model.
+train_diffusion = partial(_run, 'tools/train_diffusion.py')
+#: ``diff2in1-evaluate-synthetic``: FID, KID and diversity of a store.
+evaluate_synthetic = partial(_run, 'tools/evaluate_synthetic.py')
+#: ``diff2in1-switch-in``: the Diff-2-in-1 version of somebody's config.
+switch_in = partial(_run, 'tools/switch_in.py')
+#: ``diff2in1-convert-checkpoint``: published checkpoints in our names.
+convert_checkpoint = partial(_run, 'tools/convert_checkpoint.py')
+#: ``diff2in1-prepare-data``: published copies of CamVid and BCCD in our layout.
+prepare_data = partial(_run, 'tools/prepare_data.py')
+#: ``diff2in1-demo``: predictions as pictures.
+demo = partial(_run, 'demo/image_demo.py')

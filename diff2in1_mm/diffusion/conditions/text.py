@@ -2,7 +2,6 @@
 
 import gzip
 import os.path as osp
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from ...utils.compat import new_clip_tokenizer
 from ...utils.errors import NotInstalledError, UserError
+from ...utils.kept import Kept
 from ..condition import Condition
 
 # Enough for the prompts of a training run; embeddings of Stable Diffusion take 236 kB each.
@@ -38,8 +38,7 @@ class TextEmbedder:
         self._device = device
         self._loaded: tuple = ()
         self._keep = False
-        self._cache: 'OrderedDict[str, Tensor]' = OrderedDict()
-        self._averages: dict[tuple[str, ...], Tensor] = {}
+        self._sequences, self._averages = Kept(_MAX_CACHED), Kept(_MAX_CACHED)
 
     @property
     def in_memory(self) -> bool:
@@ -68,7 +67,7 @@ class TextEmbedder:
         Raises:
             ValueError: A prompt has more tokens than the text encoder takes.
         """
-        return torch.stack(self._embed(texts))
+        return torch.stack(self._sequences.get(texts, self._encode))
 
     def embed(self, texts: Sequence[str]) -> Condition:
         """The condition of images with these prompts, see :meth:`sequences`."""
@@ -90,13 +89,12 @@ class TextEmbedder:
         Raises:
             ValueError: As :meth:`sequences`.
         """
-        keys = [tuple(group) for group in groups]
-        missing = [key for key in dict.fromkeys(keys) if key not in self._averages]
-        if missing:
+
+        def means(missing: list[tuple[str, ...]]) -> Iterator[Tensor]:
             ends = self._encode_ends([text for key in missing for text in key])
-            means = (part.mean(0) for part in ends.split([len(key) for key in missing]))
-            self._averages.update(zip(missing, means))
-        return torch.stack([self._averages[key] for key in keys])
+            return (part.mean(0) for part in ends.split([len(key) for key in missing]))
+
+        return torch.stack(self._averages.get([tuple(group) for group in groups], means))
 
     def check_lengths(self, texts: Sequence[str]) -> None:
         """Count the tokens of texts without encoding them.
@@ -115,16 +113,6 @@ class TextEmbedder:
         if self._keep:
             self._loaded = loaded
         return loaded
-
-    def _embed(self, texts: Sequence[str]) -> list[Tensor]:
-        missing = [text for text in dict.fromkeys(texts) if text not in self._cache]
-        found = {text: self._cache[text] for text in texts if text in self._cache}
-        if missing:
-            found.update(zip(missing, self._encode(missing)))
-            self._cache.update({text: found[text] for text in missing})
-            while len(self._cache) > _MAX_CACHED:
-                self._cache.popitem(last=False)
-        return [found[text] for text in texts]
 
     @torch.no_grad()
     def _encode(self, texts: list[str]) -> Iterator[Tensor]:

@@ -1,11 +1,12 @@
 """Frozen features of images that come again, kept in memory."""
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from ...utils.kept import Kept
 
 Maps = tuple[Tensor, ...]
 
@@ -23,8 +24,7 @@ class FeatureCache:
     """
 
     def __init__(self, max_images: int) -> None:
-        self.max_images = max_images
-        self._maps: 'OrderedDict[bytes, Maps]' = OrderedDict()
+        self._maps = Kept(max_images)
 
     def __deepcopy__(self, memo: dict) -> 'FeatureCache':
         """Shared, as the frozen model is whose maps these are, see :class:`LatentDiffusion`."""
@@ -44,23 +44,14 @@ class FeatureCache:
             tuple[Tensor]: Maps (N, C_k, h_k, w_k) on the device of ``images``.
         """
         keys = [_key(image) for image in images]
-        found = {key: self._maps[key] for key in keys if key in self._maps}
-        missing = [row for row, key in enumerate(keys) if key not in found]
-        if missing:
-            made = [feature.cpu() for feature in compute(images[missing])]
-            for i, row in enumerate(missing):
-                # A copy, so that a kept row does not keep its whole batch.
-                found[keys[row]] = tuple(feature[i].clone() for feature in made)
-        self._keep(found)
-        rows: list[Maps] = [found[key] for key in keys]
-        return tuple(torch.stack(feature).to(images.device) for feature in zip(*rows))
 
-    def _keep(self, found) -> None:
-        self._maps.update(found)
-        for key in found:
-            self._maps.move_to_end(key)
-        while len(self._maps) > self.max_images:
-            self._maps.popitem(last=False)
+        def make(missing: list[bytes]) -> list[Maps]:
+            made = [feature.cpu() for feature in compute(images[[keys.index(key) for key in missing]])]
+            # Copies, so that a kept row does not keep its whole batch.
+            return [tuple(feature[i].clone() for feature in made) for i in range(len(missing))]
+
+        rows = self._maps.get(keys, make)
+        return tuple(torch.stack(feature).to(images.device) for feature in zip(*rows))
 
 
 def _key(image: Tensor) -> bytes:
