@@ -5,6 +5,7 @@ take precedence. An interrupted run goes on with the same command, on any number
 
 import argparse
 import os.path as osp
+from dataclasses import fields
 
 import torch
 from mmengine.config import Config
@@ -66,7 +67,9 @@ def parse_args(argv=None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser.add_argument(
         '--guidance-scale', type=float, help='above 1: follow the captions more closely, for twice the time'
     )
-    parser.add_argument('--copies', type=int, help='samples from each image')
+    parser.add_argument(
+        '--copies', dest='copies_per_source', metavar='COPIES', type=int, help='samples from each image'
+    )
     parser.add_argument('--batch-size', type=int, help='samples that are made together')
     parser.add_argument('--limit', type=int, help='only the first so many images')
     parser.add_argument(
@@ -77,6 +80,8 @@ def parse_args(argv=None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     add_common_options(parser)
     args = parser.parse_args(argv)
     args.work_dir = None
+    if args.T is not None and len(args.T) == 1:
+        (args.T,) = args.T
     return parser, args
 
 
@@ -86,17 +91,7 @@ def creation_settings(cfg: Config, args: argparse.Namespace) -> dict:
     Raises:
         ValueError: One of them is unknown or out of range.
     """
-    settings = creation_of(
-        cfg,
-        T=args.T if args.T is None or len(args.T) > 1 else args.T[0],
-        steps=args.steps,
-        solver=args.solver,
-        guidance_scale=args.guidance_scale,
-        copies_per_source=args.copies,
-        batch_size=args.batch_size,
-        limit=args.limit,
-        diffusion=args.diffusion,
-    )
+    settings = creation_of(cfg, **{field.name: getattr(args, field.name, None) for field in fields(CreationSettings)})
     CreationSettings.from_dict(settings).build_generator()
     return settings
 

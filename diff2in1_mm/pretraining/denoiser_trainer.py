@@ -15,7 +15,7 @@ from ..utils.image_values import to_unit_range
 from ..utils.kept import Kept
 from ..utils.randomness import sample_noise, seeded_generators
 from .batches import step_generator, step_noise
-from .pipeline_files import load_pipeline, save_pipeline
+from .pipeline_files import UNCHECKED, load_pipeline, save_pipeline
 
 # Stable Diffusion's embedding of a text takes 236 kB, its token ids 616 bytes.
 _KEPT_EMBEDDINGS = 4096
@@ -292,9 +292,7 @@ class DenoiserTrainer(BaseModel):
                 tokenizer=self.frozen.tokenizer,
                 unet=self.unet,
                 scheduler=self.frozen.scheduler,
-                safety_checker=None,
-                feature_extractor=None,
-                requires_safety_checker=False,
+                **UNCHECKED,
             ),
             folder,
             dtype,

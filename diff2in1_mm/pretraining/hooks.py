@@ -16,8 +16,24 @@ from ..utils.pictures import contact_sheet, write_picture
 from ..utils.values import spread_over
 
 
+class _WritingHook(Hook):
+    """Writes something every ``interval`` iterations and at the end, after EMAHook has averaged."""
+
+    priority = 'LOW'
+    interval: int
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Write where it is time."""
+        if self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner):
+            self.write(runner)
+
+    def write(self, runner: Runner) -> None:
+        """Write the present state."""
+        raise NotImplementedError
+
+
 @HOOKS.register_module()
-class SampleGridHook(Hook):
+class SampleGridHook(_WritingHook):
     """Writes ``WORK_DIR/samples/iter_N.png``: one row of pictures per kind.
 
     The model gives the rows by ``sample_rows(images, seed) -> {name: (N, 3, H, W) in [-1, 1]}``.
@@ -30,8 +46,6 @@ class SampleGridHook(Hook):
         seed (int): Of the noise, the same for every grid. Default 0.
     """
 
-    priority = 'LOW'
-
     def __init__(self, dataset: dict, count: int = 6, interval: int = 500, seed: int = 0) -> None:
         self.dataset = dataset
         self.count = count
@@ -43,11 +57,6 @@ class SampleGridHook(Hook):
         dataset = DATASETS.build(self.dataset)
         images = [dataset.whole(place) for place in spread_over(len(dataset), self.count)]
         self._images = torch.stack([image for image in images if image is not None])
-
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        """Write a grid every ``interval`` iterations and at the end."""
-        if self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner):
-            self.write(runner)
 
     @master_only
     def write(self, runner: Runner) -> None:
@@ -70,7 +79,7 @@ def to_pixels(pictures: Tensor) -> np.ndarray:
 
 
 @HOOKS.register_module()
-class SavePipelineHook(Hook):
+class SavePipelineHook(_WritingHook):
     """Saves ``model.save_pipeline(out_dir)`` every so often and at the end.
 
     The averaged weights are saved where there is an ``EMAHook``. The folder is replaced as a whole:
@@ -82,21 +91,13 @@ class SavePipelineHook(Hook):
         dtype (str): 'fp32', 'fp16' or 'bf16' of the weights on disk. Default 'fp32'.
     """
 
-    # after EMAHook has averaged this iteration
-    priority = 'LOW'
-
     def __init__(self, out_dir: str, interval: int = 500, dtype: str = 'fp32') -> None:
         self.out_dir = out_dir
         self.interval = interval
         self.dtype = dtype
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        """Save every ``interval`` iterations and at the end."""
-        if self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner):
-            self.save(runner)
-
     @master_only
-    def save(self, runner: Runner) -> None:
+    def write(self, runner: Runner) -> None:
         """Save the present weights and log where they are."""
         averaged_model(runner).save_pipeline(self.out_dir, self.dtype)
         runner.logger.info(f'Pipeline saved to {self.out_dir}')

@@ -22,6 +22,9 @@ from .tokenizer import cut_tokenizer
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, StableDiffusionPipeline
 
+#: What Stable Diffusion's pipelines may have beside the model, and nothing here uses.
+UNCHECKED = dict(safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+
 
 def new_pipeline(
     vae: AutoencoderKL, unet: dict, text_encoder: dict, scheduler: dict, captions: Sequence[str], seed: int = 0
@@ -72,9 +75,7 @@ def new_pipeline(
         tokenizer=tokenizer,
         unet=denoiser,
         scheduler=DDIMScheduler(**scheduler),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
+        **UNCHECKED,
     )
 
 
@@ -90,14 +91,7 @@ def load_pipeline(source: str) -> StableDiffusionPipeline:
     with _named(source):
         # The pipeline's own loading fills up what is missing, and says so in a warning only.
         parts = {name: load_whole(kind, source, name).float() for name, kind in kinds.items()}
-        return StableDiffusionPipeline.from_pretrained(
-            source,
-            **parts,
-            tokenizer=load_tokenizer(source),
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        )
+        return StableDiffusionPipeline.from_pretrained(source, **parts, tokenizer=load_tokenizer(source), **UNCHECKED)
 
 
 def load_vae(source: str) -> AutoencoderKL:
