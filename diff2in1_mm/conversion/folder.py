@@ -180,7 +180,6 @@ def _frozen_model(converted: Converted, diffusion: str | None) -> LatentDiffusio
     if gives != list(converted.model['neck']['in_channels']):
         raise UserError(
             f'{diffusion} gives maps of {gives} channels, but the aggregator takes '
-            f'{converted.model["neck"]["in_channels"]}: give the diffusion model that '
-            'it was trained on'
+            f'{converted.model["neck"]["in_channels"]}: give the diffusion model that it was trained on'
         )
     return model

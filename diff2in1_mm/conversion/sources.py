@@ -87,9 +87,8 @@ def _convert(
         return 'normals of Diff-2-in-1', normals.convert_normals(_joined(states))
     if len(every) > 1:
         raise UserError(
-            f'{" and ".join(kinds)} are {" and ".join(s.name for s in every)}: give '
-            'one checkpoint at a time (only the two files of the normals of '
-            'Diff-2-in-1 go together)'
+            f'{" and ".join(kinds)} are {" and ".join(s.name for s in every)}: give one checkpoint at a time (only the '
+            'two files of the normals of Diff-2-in-1 go together)'
         )
     ((name, state),) = states.items()
     if every == [_STABLE_DIFFUSION]:

@@ -37,9 +37,8 @@ def fold_text_adapter(texts: Tensor, gamma: Tensor, adapter: Mapping[str, Tensor
         or weight_out.shape != (channels, weight_in.shape[0])
     ):
         raise UserError(
-            f'the text adapter {tuple(weight_in.shape)}, {tuple(weight_out.shape)} and gamma '
-            f'{tuple(gamma.shape)} do not fit class embeddings {tuple(texts.shape)}: the '
-            'checkpoint is not one of VPD'
+            f'the text adapter {tuple(weight_in.shape)}, {tuple(weight_out.shape)} and gamma {tuple(gamma.shape)} do '
+            f'not fit class embeddings {tuple(texts.shape)}: the checkpoint is not one of VPD'
         )
     texts = texts.float()
     hidden = F.gelu(F.linear(texts, weight_in, bias_in))

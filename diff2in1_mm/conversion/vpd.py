@@ -50,9 +50,8 @@ def convert_vpd_segmentation(state: Mapping[str, Tensor]) -> Converted:
     strides, plain, with_maps = _outputs(result.parts, len(result.embeddings))
     if wanted not in (plain, with_maps):
         raise UserError(
-            f'the neck takes maps of {wanted} channels, but this U-Net gives {plain}, '
-            f'or {with_maps} with attention maps: the checkpoint has another neck '
-            'than the FPN of VPD'
+            f'the neck takes maps of {wanted} channels, but this U-Net gives {plain}, or {with_maps} with attention '
+            'maps: the checkpoint has another neck than the FPN of VPD'
         )
     result.weights = {**neck, **head}
     result.base = 'diff2in1_ade20k.py'
@@ -198,9 +197,8 @@ def _depth(result: Converted) -> Converted:
     own = [weights[f'{head}conv1.0.weight'].shape[1], weights[f'{head}conv2.weight'].shape[1]]
     if own != channels[:2] or joined[1] != sum(channels):
         raise UserError(
-            f'the depth head takes maps of {own} and {joined[1] - sum(own)} '
-            f'channels, but this U-Net gives {channels}: the checkpoint is not one '
-            'of VPD'
+            f'the depth head takes maps of {own} and {joined[1] - sum(own)} channels, but this U-Net gives {channels}: '
+            'the checkpoint is not one of VPD'
         )
     layers = f'{head}decoder.deconv_layers.'
     deconvolutions = [value for name, value in weights.items() if name.startswith(layers) and value.ndim == 4]

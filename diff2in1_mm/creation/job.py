@@ -120,11 +120,10 @@ class CreationJob:
         why = ''
         if self.report.empty:  # first: these images were read, whatever others were not
             why = (
-                f'none of {self.report.empty} generated images was stored: the model found '
-                f'nothing sure enough in them (confidence {self.labels.labeller.confidence}; '
-                "boxes below test_cfg's score_thr do not count either); lower `confidence`, "
-                'warm up longer, or set labelling=dict(allow_empty=True); a training run goes '
-                'on from here with --resume'
+                f'none of {self.report.empty} generated images was stored: the model found nothing sure enough in them '
+                f"(confidence {self.labels.labeller.confidence}; boxes below test_cfg's score_thr do not count "
+                'either); lower `confidence`, warm up longer, or set labelling=dict(allow_empty=True); a training run '
+                'goes on from here with --resume'
             )
         elif self.report.skipped:
             why = f'none of the source images could be read (the first: {self.report.skipped[0]}): check the data set'
@@ -279,9 +278,8 @@ class CreationJob:
         free = shutil.disk_usage(self.store.root).free
         if needed > free:
             raise UserError(
-                f'{missing} more samples need about {size(needed)}, but '
-                f'{self.store.root} has {size(free)} free: free some space or give '
-                'another folder; what is there will be continued'
+                f'{missing} more samples need about {size(needed)}, but {self.store.root} has {size(free)} free: free '
+                'some space or give another folder; what is there will be continued'
             )
         if self.progress:
             # A continued creation has not timed a batch yet.

@@ -35,10 +35,9 @@ def mixed_dataset(runner) -> Any:
     dataset = drawn._dataset if isinstance(drawn, _SlicedDataset) else drawn
     if not (hasattr(dataset, 'serve') and hasattr(dataset, 'store_root')):
         raise UserError(
-            'SelfImprovingHook mixes synthetic samples into the training data, but '
-            f'{type(dataset).__name__} cannot serve them: set train_dataloader.dataset = '
-            "dict(type='SyntheticMixDataset', dataset=<your data set>), or creation=None to keep "
-            'to real data.'
+            f'SelfImprovingHook mixes synthetic samples into the training data, but {type(dataset).__name__} cannot '
+            "serve them: set train_dataloader.dataset = dict(type='SyntheticMixDataset', dataset=<your data set>), or "
+            'creation=None to keep to real data.'
         )
     if drawn is not dataset and len(drawn) <= len(dataset.real) < len(dataset):
         raise UserError(

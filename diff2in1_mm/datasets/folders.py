@@ -32,9 +32,8 @@ def build_checked(cfg: Any) -> Any:
         if not any(entry.name == 'parse_data_info' for entry in traceback.extract_tb(error.__traceback__)):
             raise
         raise UserError(
-            f'an annotation file of the data set has segments of the category id {error}, which is '
-            'none of its classes: correct `metainfo` of the data set, or the categories in the '
-            'file.'
+            f'an annotation file of the data set has segments of the category id {error}, which is none of its '
+            'classes: correct `metainfo` of the data set, or the categories in the file.'
         ) from error
 
 

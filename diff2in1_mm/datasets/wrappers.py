@@ -69,9 +69,8 @@ def _choose(dataset: Any, index: int) -> tuple[Any, int]:
     if hasattr(dataset, 'dataset') and hasattr(dataset, 'indices'):
         return dataset.dataset, int(dataset.indices[index])
     raise UnfitError(
-        f'{type(dataset).__name__} cannot be mixed with synthetic samples: it must be an '
-        'MMEngine BaseDataset, or ConcatDataset, RepeatDataset, ClassBalancedDataset or '
-        'MultiImageMixDataset around one.'
+        f'{type(dataset).__name__} cannot be mixed with synthetic samples: it must be an MMEngine BaseDataset, or '
+        'ConcatDataset, RepeatDataset, ClassBalancedDataset or MultiImageMixDataset around one.'
     )
 
 

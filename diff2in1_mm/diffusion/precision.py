@@ -33,9 +33,8 @@ def warn_if_slow(dtype: str) -> None:
         return
     if better != dtype:
         print_log(
-            f'This {"GPU" if get_device() == "cuda" else "CPU"} has no units for '
-            f'dtype={dtype!r} and takes several times as long as in {better!r}: '
-            f'set model.backbone.diffusion.dtype={better!r}.',
+            f'This {"GPU" if get_device() == "cuda" else "CPU"} has no units for dtype={dtype!r} and takes several '
+            f'times as long as in {better!r}: set model.backbone.diffusion.dtype={better!r}.',
             'current',
             level=logging.WARNING,
         )

@@ -103,9 +103,8 @@ def depth_errors(
     """
     if pred.shape != target.shape:
         raise UserError(
-            f'the predicted depth is {tuple(pred.shape)}, the true one '
-            f'{tuple(target.shape)}: predictions must come back at the size of the '
-            'original image'
+            f'the predicted depth is {tuple(pred.shape)}, the true one {tuple(target.shape)}: predictions must come '
+            'back at the size of the original image'
         )
     height, width = target.shape[-2:]
     top, bottom, left, right = _CROPS[crop]

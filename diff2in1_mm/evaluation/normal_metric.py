@@ -115,9 +115,8 @@ def angular_error(pred: Tensor, target: Tensor) -> Tensor:
     """
     if pred.shape[-2:] != target.shape[-2:]:
         raise UserError(
-            f'the predicted normals are {tuple(pred.shape[-2:])}, the true ones '
-            f'{tuple(target.shape[-2:])}: predictions must come back at the size of '
-            'the original image'
+            f'the predicted normals are {tuple(pred.shape[-2:])}, the true ones {tuple(target.shape[-2:])}: '
+            'predictions must come back at the size of the original image'
         )
     valid = (target != 0).any(dim=0)
     a, b = pred[:3, valid].double(), target[:, valid].double()

@@ -22,9 +22,8 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
         '--cfg-options',
         nargs='+',
         action=DictAction,
-        help='override settings: key=value, nested keys with dots '
-        '(optim_wrapper.optimizer.lr=1e-4), items of lists by number '
-        '(custom_hooks.0.warm_up=400), lists as key="[a,b]" without spaces',
+        help='override settings: key=value, nested keys with dots (optim_wrapper.optimizer.lr=1e-4), items of lists by '
+        'number (custom_hooks.0.warm_up=400), lists as key="[a,b]" without spaces',
     )
     parser.add_argument(
         '--launcher',

@@ -72,9 +72,8 @@ def check_launched(launcher: str) -> None:
     starter, variable = _STARTERS.get(launcher, ('', ''))
     if variable and not is_distributed() and variable not in os.environ:
         raise UserError(
-            f'--launcher {launcher} is for processes that {starter} starts, and '
-            f'{variable}, which it sets, is missing: start the tool by {starter}, or '
-            'leave --launcher out'
+            f'--launcher {launcher} is for processes that {starter} starts, and {variable}, which it sets, is missing: '
+            f'start the tool by {starter}, or leave --launcher out'
         )
 
 

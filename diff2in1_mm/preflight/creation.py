@@ -42,9 +42,8 @@ def check_creation_stage(runner, model: BaseModel, settings: Mapping, resumed: b
     if held:
         # the same run made again fits it, any other must not be mixed in
         runner.logger.warning(
-            f'{dataset.store_root} holds {held} synthetic samples already: unless this run '
-            'would make the same ones it will stop after the warm-up, so remove that folder, '
-            'or continue the former run with --resume.'
+            f'{dataset.store_root} holds {held} synthetic samples already: unless this run would make the same ones it '
+            'will stop after the warm-up, so remove that folder, or continue the former run with --resume.'
         )
 
 

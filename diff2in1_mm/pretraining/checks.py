@@ -152,9 +152,8 @@ def check_length(cfg: Config) -> None:
     length = loop.get('max_iters') or loop.get('max_epochs')
     if done and length and int(done[1]) < length:
         raise UserError(
-            f'the autoencoder in {folder} is finished after {done[1]}, and the '
-            f'denoiser learns from its latents, so it cannot go on to {length}: set '
-            'autoencoder.train_cfg back, or give another --work-dir'
+            f'the autoencoder in {folder} is finished after {done[1]}, and the denoiser learns from its latents, so it '
+            f'cannot go on to {length}: set autoencoder.train_cfg back, or give another --work-dir'
         )
 
 

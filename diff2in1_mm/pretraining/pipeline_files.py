@@ -131,9 +131,8 @@ def _named(source: str):
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().split('\n')[0]
         raise UserError(
-            f'{source!r} is not a diffusers pipeline that can be loaded ({reason}); '
-            'give a folder with model_index.json, vae and unet, or a hub '
-            'id'
+            f'{source!r} is not a diffusers pipeline that can be loaded ({reason}); give a folder with '
+            'model_index.json, vae and unet, or a hub id'
         ) from error
 
 

@@ -51,9 +51,8 @@ def check_lengths(tokenizer: CLIPTokenizer, captions: Sequence[str], max_length:
     if long:
         text, length = long[0]
         raise UserError(
-            f'{len(long)} of {len(captions)} captions are longer than the {max_length} tokens that '
-            f'the text encoder takes, the first has {length}: {text[:60]!r}...; shorten them, or '
-            'set truncate_captions=True'
+            f'{len(long)} of {len(captions)} captions are longer than the {max_length} tokens that the text encoder '
+            f'takes, the first has {length}: {text[:60]!r}...; shorten them, or set truncate_captions=True'
         )
 
 

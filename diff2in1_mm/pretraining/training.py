@@ -98,9 +98,8 @@ class DiffusionTraining:
         decoder_alone = self.trains_autoencoder and not self.cfg.autoencoder.model.get('train_encoder', True)
         if not (self.trains_denoiser or self.pretrained and decoder_alone):
             raise UserError(
-                'a denoiser that stays needs latents that stay: with train_denoiser='
-                'False give `pretrained`, train_autoencoder=True and '
-                'autoencoder.model.train_encoder=False'
+                'a denoiser that stays needs latents that stay: with train_denoiser=False give `pretrained`, '
+                'train_autoencoder=True and autoencoder.model.train_encoder=False'
             )
 
     def _check_sizes(self) -> None:

@@ -201,9 +201,8 @@ class ThetaC:
         if wrong:
             name = wrong[0]
             raise UserError(
-                f'the checkpoint does not fit the model: {name} has shape '
-                f'{tuple(state[name].shape)} there and {tuple(expected[name].shape)} here; '
-                'resume with the config it was made with.'
+                f'the checkpoint does not fit the model: {name} has shape {tuple(state[name].shape)} there and '
+                f'{tuple(expected[name].shape)} here; resume with the config it was made with.'
             )
         for name, tensor in state.items():
             expected[name].copy_(tensor)

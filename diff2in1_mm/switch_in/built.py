@@ -35,9 +35,8 @@ def load(base: str) -> Config:
     model = cfg.get('model') or {}
     if not model.get('backbone'):
         raise UserError(
-            f'the model of {base} has no backbone of its own to replace'
-            f' (type {model.get("type")!r}): give the config of a segmentor or a '
-            'detector.'
+            f'the model of {base} has no backbone of its own to replace (type {model.get("type")!r}): give the config '
+            'of a segmentor or a detector.'
         )
     if model.backbone.type.endswith('DiffusionBackbone'):
         raise UserError(f'{base} already has a DiffusionBackbone.')
@@ -52,17 +51,15 @@ def _read_library(name: str) -> Config:
         raise _not_importable(name, error) from error
     except Exception as error:  # several kinds, for names that it does not know
         raise MissingFileError(
-            f'{name} is not a config of an installed library ({first_line(error)}): its folder '
-            '`.mim/configs` has the names, such as '
-            "'mmseg::upernet/upernet_r50_4xb4-160k_ade20k-512x512.py'."
+            f'{name} is not a config of an installed library ({first_line(error)}): its folder `.mim/configs` has the '
+            "names, such as 'mmseg::upernet/upernet_r50_4xb4-160k_ade20k-512x512.py'."
         ) from error
 
 
 def _read_file(path: str) -> Config:
     if not osp.isfile(path):
         raise MissingFileError(
-            f'there is no config {path!r}: give a file, or the name of a '
-            "library's own, such as "
+            f"there is no config {path!r}: give a file, or the name of a library's own, such as "
             "'mmseg::upernet/upernet_r50_4xb4-160k_ade20k-512x512.py'."
         )
     try:

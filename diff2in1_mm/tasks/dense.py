@@ -100,9 +100,8 @@ def scene_loader(transforms: Sequence[Any], name: str) -> Callable[[dict], dict]
     found = first_transform(transforms, name)
     if found is None:
         raise UserError(
-            f"creation.label_from='source' reads the labels of the source images as "
-            f'the pipeline of the data set does, but that has no {name}: add it, or '
-            "set it to 'fresh'"
+            "creation.label_from='source' reads the labels of the source images as the pipeline of the data set does, "
+            f"but that has no {name}: add it, or set it to 'fresh'"
         )
     return found
 

@@ -178,7 +178,6 @@ def check_depth_loader(transforms: Sequence[Any], task: str) -> None:
         kind = dict(depth='PNG of millimetres', depth_npy='arrays of metres')[task]
         raise UserError(
             f"a store holds depth as {kind}, which the data set's "
-            f'{type(found).__name__}(depth_rescale_factor={given:g}) reads as other '
-            f"depth or not at all: take dict(type='LoadDepth', scale={given:.9g}), "
-            'and PackSceneInputs at the end of the pipeline, in place of it'
+            f'{type(found).__name__}(depth_rescale_factor={given:g}) reads as other depth or not at all: take '
+            f"dict(type='LoadDepth', scale={given:.9g}), and PackSceneInputs at the end of the pipeline, in place of it"
         )

@@ -71,8 +71,7 @@ def to_raw_labels(
     if raw.size and raw.min() < 0:
         lost = sorted(np.unique(labels[raw < 0]).tolist())
         raise UserError(
-            f'no value in an annotation file is read as label {lost} with reduce_zero_label='
-            f'{reduce_zero_label} and label_map={dict(label_map) if label_map else None}: check '
-            'that the model was trained on this data set.'
+            f'no value in an annotation file is read as label {lost} with reduce_zero_label={reduce_zero_label} and '
+            f'label_map={dict(label_map) if label_map else None}: check that the model was trained on this data set.'
         )
     return raw.astype(np.uint8)

@@ -45,9 +45,8 @@ class NormalsLabeller(MapLabeller):
         self.max_error, self.weigh = max_error, weigh
         if (max_error is not None or weigh) and model.out_channels < 4:
             raise UserError(
-                f'{type(model.decode_head).__name__} predicts no kappa, so its '
-                'uncertainty cannot decide what is ignored: drop max_error and weigh, '
-                'or take NormalHead'
+                f'{type(model.decode_head).__name__} predicts no kappa, so its uncertainty cannot decide what is '
+                'ignored: drop max_error and weigh, or take NormalHead'
             )
 
     @torch.no_grad()

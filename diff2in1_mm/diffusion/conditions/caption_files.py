@@ -31,9 +31,8 @@ def caption_table(path: str) -> PathTable:
         captions = PathTable(path, [(name, ' '.join(text.split())) for name, text in pairs])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
-            f'{path} is no caption file ({error}): a JSON object {{"image name": '
-            '"caption"}, or JSON Lines with "image" and "caption" (or "file_name" and '
-            '"text"), is needed'
+            f'{path} is no caption file ({error}): a JSON object {{"image name": "caption"}}, or JSON Lines with '
+            '"image" and "caption" (or "file_name" and "text"), is needed'
         ) from error
     if not captions:
         raise UserError(f'{path} holds no captions: map at least one image name to one')

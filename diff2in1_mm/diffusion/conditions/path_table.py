@@ -62,9 +62,8 @@ class PathTable:
         if any(entry[3] != found[0][3] for entry in found):
             other = next(entry for entry in found if entry[3] != found[0][3])
             raise UserError(
-                f'{self.source} says different things of {path!r} (under '
-                f'{found[0][2]!r} and {other[2]!r}): keep one of them, or begin the '
-                'names with the folders that tell the images apart'
+                f'{self.source} says different things of {path!r} (under {found[0][2]!r} and {other[2]!r}): keep one '
+                'of them, or begin the names with the folders that tell the images apart'
             )
         return found[0][3] if found else None
 

@@ -32,10 +32,9 @@ def locate(source: str) -> str:
         path = FOLDER / name
         if not path.is_file() or checksum(path) != wanted:
             raise UserError(
-                f'{path} is {"damaged" if path.is_file() else "missing"}: restore it in a checkout '
-                'with `git checkout -- diff2in1_mm/assets`, elsewhere by installing the package from '
-                'a checkout again (`pip install --force-reinstall --no-deps PATH_TO_CHECKOUT`); '
-                '`make rooms-model` trains the model again'
+                f'{path} is {"damaged" if path.is_file() else "missing"}: restore it in a checkout with `git checkout '
+                '-- diff2in1_mm/assets`, elsewhere by installing the package from a checkout again (`pip install '
+                '--force-reinstall --no-deps PATH_TO_CHECKOUT`); `make rooms-model` trains the model again'
             )
     return str(FOLDER)
 

@@ -127,9 +127,8 @@ def _fill(
     unexpected = sorted(found.keys() - expected.keys())
     if unexpected:
         raise UserError(
-            f'{name} has {len(unexpected)} weights too many, for example '
-            f'{unexpected[0]!r}: only Stable Diffusion 1.x and 2.x and smaller models '
-            'of their layout are supported'
+            f'{name} has {len(unexpected)} weights too many, for example {unexpected[0]!r}: only Stable Diffusion 1.x '
+            'and 2.x and smaller models of their layout are supported'
         )
     module.load_state_dict(found, assign=True)
     module.eval().requires_grad_(False)

@@ -88,10 +88,9 @@ class Normalised(BaseModule):
         ours = three(self.input_mean, 0.0), three(self.input_std, 1.0)
         if not all(torch.allclose(a, b, atol=0.01) for a, b in zip(ours, theirs)):
             raise UserError(
-                f'the data preprocessor normalises with mean {theirs[0].tolist()} and std '
-                f'{theirs[1].tolist()}, but backbone.input_mean is {ours[0].tolist()} and '
-                f'backbone.input_std {ours[1].tolist()}: set them to the same values, so that '
-                'images reach the diffusion model in [-1, 1]'
+                f'the data preprocessor normalises with mean {theirs[0].tolist()} and std {theirs[1].tolist()}, but '
+                f'backbone.input_mean is {ours[0].tolist()} and backbone.input_std {ours[1].tolist()}: set them to the '
+                'same values, so that images reach the diffusion model in [-1, 1]'
             )
         _check_channel_order(data_preprocessor, self.input_bgr)
 
@@ -125,9 +124,8 @@ def _check_channel_order(data_preprocessor: nn.Module, input_bgr: bool) -> None:
     swaps = swaps_channels(data_preprocessor)
     if swaps == input_bgr:
         print_log(
-            f'The data preprocessor has bgr_to_rgb={swaps} and the backbone input_bgr='
-            f'{input_bgr}: unless your images are loaded as RGB, the diffusion model sees '
-            f'red and blue exchanged; set backbone.input_bgr={not swaps}.',
+            f'The data preprocessor has bgr_to_rgb={swaps} and the backbone input_bgr={input_bgr}: unless your images '
+            f'are loaded as RGB, the diffusion model sees red and blue exchanged; set backbone.input_bgr={not swaps}.',
             'current',
             level=logging.WARNING,
         )

@@ -29,9 +29,8 @@ def check_without_kappa(head: str, losses: Losses) -> None:
     for loss in _each(losses):
         if getattr(loss, 'wants_kappa', False):
             raise UserError(
-                f'loss_decode of {head} is NormalLoss(kind={loss.kind!r}), which needs kappa, but '
-                "this head predicts none: set kind='cosine' or 'l1' (or leave loss_decode out), or "
-                'take NormalHead'
+                f'loss_decode of {head} is NormalLoss(kind={loss.kind!r}), which needs kappa, but this head predicts '
+                "none: set kind='cosine' or 'l1' (or leave loss_decode out), or take NormalHead"
             )
 
 

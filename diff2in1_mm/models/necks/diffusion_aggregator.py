@@ -69,9 +69,8 @@ class DiffusionAggregator(BaseModule):
         super().__init__()
         if len(in_channels) != 4 or len(out_channels) != 5:
             raise UserError(
-                'DiffusionAggregator makes five maps of four groups (taps="all" of a '
-                f'U-Net with four resolutions), not {len(out_channels)} of '
-                f'{len(in_channels)}'
+                'DiffusionAggregator makes five maps of four groups (taps="all" of a U-Net with four resolutions), not '
+                f'{len(out_channels)} of {len(in_channels)}'
             )
         highest, high, mid, low = in_channels
         half, quarter, eighth, sixteenth, coarsest = out_channels

@@ -52,9 +52,8 @@ class DenseEstimator(Maps, EncoderDecoder):
             step > side for step, side in zip(self.test_cfg['stride'], self.test_cfg['crop_size'])
         ):
             raise UserError(
-                f'test_cfg.stride = {self.test_cfg["stride"]} leaves gaps between '
-                f'windows of crop_size = {self.test_cfg["crop_size"]}: take a smaller '
-                'stride'
+                f'test_cfg.stride = {self.test_cfg["stride"]} leaves gaps between windows of crop_size = '
+                f'{self.test_cfg["crop_size"]}: take a smaller stride'
             )
 
     # inference
