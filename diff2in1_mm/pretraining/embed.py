@@ -1,8 +1,8 @@
 """Puts a trained pipeline into the package, in the place of the embedded model.
 
-    python -m diff2in1_mm.models.diffusion_training.embed work_dirs/diffusion_rooms
+    python -m diff2in1_mm.pretraining.embed work_dirs/diffusion_rooms
     # a model of several runs, the last one first: its weights, and the loss curves of all
-    python -m diff2in1_mm.models.diffusion_training.embed work_dirs/diffusion_rooms_gpu \
+    python -m diff2in1_mm.pretraining.embed work_dirs/diffusion_rooms_gpu \
         work_dirs/diffusion_rooms_decoder work_dirs/diffusion_rooms
 """
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..utils.errors import UserError, first_line
-from ..utils.optional import is_installed
+from ..utils.optional import is_a
 
 __all__ = ['BackboneMaps', 'given_maps', 'measure_maps']
 
@@ -128,11 +128,8 @@ def _read_maps(model: nn.Module, maps: Sequence[Tensor], side: int) -> list[bool
 
 def _loss(model: nn.Module, maps: list[Tensor], side: int) -> Tensor:
     """A number that depends on every map that the model reads."""
-    if is_installed('mmseg'):
-        from mmseg.models.segmentors import EncoderDecoder
-
-        if isinstance(model, EncoderDecoder):
-            return _segmentation_loss(model, maps, side)
+    if is_a(model, 'mmseg', 'EncoderDecoder'):
+        return _segmentation_loss(model, maps, side)
     if getattr(model, 'with_neck', False):
         return sum(m.sum() for m in model.neck(tuple(maps)))
     return sum(m.sum() for m in maps)  # heads without a neck read what they are given
