@@ -392,6 +392,9 @@ def test_encoding_may_outlast_the_timeout_of_a_barrier(place, monkeypatch, encod
         monkeypatch.setattr(module, 'barrier', lambda: collective.wait(0.3), raising=False)
     monkeypatch.setattr(creation_stage, 'get_dist_info', lambda: (here.rank, 2))
     monkeypatch.setattr(creation_stage, 'broadcast_object_list', lambda token: token.__setitem__(0, 'token'))
+    store = torch.distributed.HashStore()
+    monkeypatch.setattr(creation_stage, 'default_store', lambda: store)
+    monkeypatch.setattr(creation_stage, '_LOOK_SECONDS', 0.01)
     monkeypatch.setattr(diffusion_training, 'is_main_process', lambda: here.rank == 0)
     encode = diffusion_training.encode_images
     monkeypatch.setattr(diffusion_training, 'encode_images', lambda *args: (time.sleep(1), encode(*args))[1])
