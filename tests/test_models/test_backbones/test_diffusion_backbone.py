@@ -12,7 +12,7 @@ from mmengine.registry import MODELS
 from torch import nn
 
 import diff2in1_mm  # noqa: F401
-from diff2in1_mm.models.backbones import backbone_options
+from diff2in1_mm.models.backbones import normalised
 from diff2in1_mm.models.backbones.diffusion_backbone import DiffusionBackbone
 from diff2in1_mm.utils.optional import is_installed
 
@@ -105,7 +105,7 @@ def test_what_augmentation_does_not_cut_is_cut(build):
 @pytest.mark.parametrize('bgr_to_rgb, input_bgr', [(True, False), (False, True), (False, False), (True, True)])
 def test_exchanged_channels_are_warned_of(build, monkeypatch, bgr_to_rgb, input_bgr):
     said = []
-    monkeypatch.setattr(backbone_options, 'print_log', lambda text, *_, **__: said.append(text))
+    monkeypatch.setattr(normalised, 'print_log', lambda text, *_, **__: said.append(text))
     options = dict(mean=[127.5] * 3, std=[127.5] * 3, bgr_to_rgb=bgr_to_rgb)
     preprocessors = [ImgDataPreprocessor(**options)]
     if is_installed('mmseg'):
