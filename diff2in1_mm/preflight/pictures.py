@@ -16,6 +16,7 @@ from ..datasets.readable import FILE_KEYS, load_or_skip, replaces_unreadable
 from ..datasets.source_images import map_loader, transforms_of, turns_images
 from ..datasets.wrappers import base_datasets
 from ..utils.errors import MissingFileError
+from ..utils.values import spread_over
 from .findings import Findings
 from .image_headers import Header, HeaderIndex
 
@@ -172,7 +173,7 @@ def _check_depth(images: _Files, findings: Findings) -> None:
     if not deep or type(loader).__name__ != 'LoadImageFromFile':
         return
     brightest = raw = 0
-    places = np.unique(np.linspace(0, len(deep) - 1, _LOOKED_AT).astype(int))
+    places = spread_over(len(deep), _LOOKED_AT)
     for entry in (deep[place] for place in places):
         files = dict(img_path=entry['img_path'])
         loaded = load_or_skip(copy.deepcopy(loader), dict(entry), files, images.base, True)

@@ -1,6 +1,5 @@
 """Texts through the ``encode_prompt`` of a family's own pipeline class; the encoders leave memory afterwards."""
 
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...utils.errors import UserError
+from ...utils.kept import Kept
 from ..condition import Condition
 
 # Those of FLUX.1 take 4 MB each in half precision.
@@ -29,7 +29,7 @@ class PipelineTexts:
         self._model = model
         self._loaded: Any = None
         self._keep = False
-        self._cache: 'OrderedDict[str, Condition]' = OrderedDict()
+        self._conditions = Kept(_MAX_CACHED)
 
     @property
     def in_memory(self) -> bool:
@@ -57,14 +57,7 @@ class PipelineTexts:
         Raises:
             ValueError: A prompt is longer than the text encoders take, or a part of them is missing.
         """
-        missing = [text for text in dict.fromkeys(texts) if text not in self._cache]
-        found = {text: self._cache[text] for text in texts if text in self._cache}
-        if missing:
-            found.update(zip(missing, self._encode(missing)))
-            self._cache.update({text: found[text] for text in missing})
-            while len(self._cache) > _MAX_CACHED:
-                self._cache.popitem(last=False)
-        return Condition.cat([found[text] for text in texts])
+        return Condition.cat(self._conditions.get(texts, self._encode))
 
     def negative(self, text: str) -> Condition:
         """What guidance leads away from: one row, the text as any other."""
