@@ -20,6 +20,7 @@ from diff2in1_mm.creation.stage import together
 from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, load_weights, read_checkpoint
 from diff2in1_mm.launch.config import add_common_options, creation_of, load_config
 from diff2in1_mm.launch.processes import prepare_processes
+from diff2in1_mm.preflight.boxes import check_annotation_files
 from diff2in1_mm.preflight.inputs import check_data
 from diff2in1_mm.preflight.machine import check_device, check_writable
 from diff2in1_mm.store.store import SyntheticStore
@@ -144,6 +145,7 @@ def run(cfg: Config, settings: dict, args: argparse.Namespace) -> CreationReport
     """This process's share; returns when all have done theirs."""
     device = join_processes(cfg, args.device)
     model = build_model(cfg, args.checkpoint).to(device)
+    check_annotation_files(cfg, 'train')
     dataset = build_dataset(cfg)
     seed = args.seed if args.seed is not None else cfg.get('randomness', {}).get('seed') or 0
     rank, world_size = get_dist_info()

@@ -52,10 +52,7 @@ class BatchLabels:
                     f'normals of the source images, but {type(model).__name__} needs '
                     f"{labeller.task} labels: set it to 'fresh'"
                 )
-            if self.of_source and hasattr(labeller, 'read_sources'):
-                labeller.read_sources(transforms)
-            if hasattr(labeller, 'check_loader'):
-                labeller.check_loader(transforms)
+        self.check_pipeline(transforms)
         if self.last_step and not getattr(self.backbone, 'frozen', False):
             raise UserError(
                 "creation.label_from='last_step' takes the features of the denoising "
@@ -82,6 +79,18 @@ class BatchLabels:
                 "several: set it to 'fresh'"
             )
         self._check_scale(label_from)
+
+    def check_pipeline(self, transforms: Sequence[Any]) -> None:
+        """Whether a data set's pipeline reads what is stored, and loads what 'source' needs; of joined ones, each.
+
+        Raises:
+            ValueError: It does not, or otherwise than one before.
+        """
+        for labeller in self.labeller.labellers.values():
+            if self.of_source and hasattr(labeller, 'read_sources'):
+                labeller.read_sources(transforms)
+            if hasattr(labeller, 'check_loader'):
+                labeller.check_loader(transforms)
 
     def _check_scale(self, label_from: str) -> None:
         if self.scale is None:

@@ -7,6 +7,7 @@ from mmengine.dist import get_rank, get_world_size
 from mmengine.model import BaseModel
 
 from ..datasets.source_images import transforms_of
+from ..datasets.wrappers import base_datasets
 from ..diffusion.contract import DiffusionModel
 from ..diffusion.families import load_diffusion
 from ..store.store import SyntheticStore
@@ -90,6 +91,8 @@ def labels_of(model: BaseModel, settings: CreationSettings, dataset: Any) -> Bat
         settings.label_scale,
         transforms_of(dataset),
     )
+    for base in base_datasets(dataset):
+        labels.check_pipeline(transforms_of(base))
     labels.check_classes(dataset.metainfo.get('classes'))
     check_images_read_back(dataset)
     check_read_back(labels, dataset)

@@ -4,6 +4,7 @@ import copy
 import os.path as osp
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ __all__ = ['check_images_read_back', 'check_read_back']
 
 # Mean difference, of 255, that two decoders of JPEG may have.
 _DECODERS_DIFFER = 3.0
+_IMAGES = 4  # of each data set that are read
+_ANY_SIZE = (32, 32)  # of a picture for which source labels are asked, to see whether there are any
 
 
 def check_images_read_back(dataset: Any) -> None:
-    """Has each joined data set's pipeline read a source image, and that image as a store writes it.
+    """Has each joined data set's pipeline read a few source images, and these as a store writes them.
 
     Creation reads 8-bit colours by OpenCV. A loader of another depth, of other bands, or a step of one's own
     before the geometric ones gives the model other images, and would change those of the store once more.
@@ -34,7 +37,7 @@ def check_images_read_back(dataset: Any) -> None:
     Raises:
         UserError: The pipeline sees other images than creation does; names the loader and the file.
     """
-    for index in _first_of_each(dataset):
+    for index in _few_of_each(dataset, _IMAGES):
         transforms, entry = transforms_of(dataset, index), source_entry(dataset, index)
         steps = image_steps(transforms)
         try:
@@ -99,12 +102,12 @@ def _image_of(steps: Sequence[Any], entry: dict[str, Any], stored: bool = False)
     return None if image is None else image.astype(np.float64)
 
 
-def _first_of_each(dataset: Any) -> list[int]:
-    """The index of the first image of each data set that was joined."""
-    first: dict[int, int] = {}
+def _few_of_each(dataset: Any, number: int) -> list[int]:
+    """Indices of a few images of each data set that was joined, the first and others spread over it."""
+    members: dict[int, list[int]] = {}
     for index in source_indices(dataset):
-        first.setdefault(id(member_of(dataset, index)), index)
-    return list(first.values())
+        members.setdefault(id(member_of(dataset, index)), []).append(index)
+    return [own[place] for own in members.values() for place in range(0, len(own), -(-len(own) // number))]
 
 
 def check_read_back(labels: BatchLabels, dataset: Any) -> None:
@@ -114,16 +117,20 @@ def check_read_back(labels: BatchLabels, dataset: Any) -> None:
     ones, and would take every synthetic label for another class, or for nothing.
 
     Args:
-        labels (BatchLabels): What labels; anything but predicted label maps is not looked at.
+        labels (BatchLabels): What labels. Of predicted labels only maps of classes are looked at, of the source images'
+            own ones those of an image of each data set.
         dataset: The real data set, or one that wraps it.
 
     Raises:
-        ValueError: It reads something else, or no file value is read as one of the classes.
+        ValueError: It reads something else, no file value is read as one of the classes, or a source image has no
+            label of the kind that is stored.
     """
-    if 'segmentation' not in labels.tasks or labels.of_source:
-        return
-    for index in _first_of_each(dataset):
-        _check_maps(labels, dataset, index)
+    for index in _few_of_each(dataset, 1):
+        if labels.of_source:
+            with suppress(OSError):  # of a broken file, which creation names and leaves out
+                labels.labeller.source_labels(_ANY_SIZE, [source_entry(dataset, index)])
+        elif 'segmentation' in labels.tasks:
+            _check_maps(labels, dataset, index)
 
 
 def _check_maps(labels: BatchLabels, dataset: Any, index: int) -> None:

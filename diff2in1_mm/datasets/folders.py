@@ -22,8 +22,8 @@ def build_checked(cfg: Any) -> Any:
 
     Raises:
         FileNotFoundError: See :func:`check_folders`.
-        ValueError: A panoptic annotation file has segments of a category that is not one of the
-            classes, of which MMDetection says no more than the number.
+        ValueError: An annotation file lacks a field, or a panoptic one has segments of a category that is
+            not one of the classes, of which MMDetection says no more than the name or number.
     """
     check_folders(cfg)
     try:
@@ -31,6 +31,11 @@ def build_checked(cfg: Any) -> Any:
     except KeyError as error:
         if not any(entry.name == 'parse_data_info' for entry in traceback.extract_tb(error.__traceback__)):
             raise
+        if isinstance(error.args[0], str):
+            raise UserError(
+                f'an entry of an annotation file of the data set ({cfg.get("ann_file")}) has no field {error}: add it '
+                'to all entries'
+            ) from error
         raise UserError(
             f'an annotation file of the data set has segments of the category id {error}, which is none of its '
             'classes: correct `metainfo` of the data set, or the categories in the file.'

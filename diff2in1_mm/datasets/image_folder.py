@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from ..diffusion.conditions.caption_files import caption_table
 from ..diffusion.conditions.path_table import IMAGE_SUFFIXES
-from ..utils.errors import MissingFileError, UserError
+from ..utils.errors import MissingFileError, UnusableFileError, UserError, first_line
 
 
 @DATASETS.register_module()
@@ -160,8 +160,10 @@ def listed(files: Sequence[str], ann_file: str) -> list[str]:
     try:
         with open(ann_file, encoding='utf-8') as file:
             names = [image['file_name'] for image in json.load(file)['images']]
-    except (ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise UserError(f'{ann_file} is no COCO file: it has no `images` with `file_name`') from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise UnusableFileError(f'{ann_file} cannot be read as JSON ({first_line(error)}): copy it again') from error
     by_name: dict[str, list[str]] = {}
     for file in files:
         by_name.setdefault(osp.basename(file), []).append(file)

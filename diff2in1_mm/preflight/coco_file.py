@@ -302,6 +302,7 @@ def _check_boxes(path: str, objects: list[dict], images: Mapping, findings: Find
     boxes = np.array([a['bbox'] for a in objects], float)
     sizes = np.array([[images[a['image_id']][side] for side in ('width', 'height')] for a in objects], float)
     outside = (boxes[:, :2] < -_SLACK).any(1) | (boxes[:, :2] + boxes[:, 2:] > sizes + _SLACK).any(1)
+    outside |= (boxes[:, :2] >= sizes).any(1) | (boxes[:, :2] + boxes[:, 2:] <= 0).any(1)  # within the slack
     tiny = (boxes[:, 2:] < 1).any(1)
     wrong = outside | tiny
     if not wrong.any():

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..diffusion.loading.folder import IncompleteModel, load_tokenizer, load_whole
+from ..diffusion.loading.folder import load_tokenizer, load_whole
 from ..diffusion.precision import DTYPES
 from ..utils.compat import clip_text_model
 from ..utils.errors import UserError
@@ -126,7 +126,7 @@ def _named(source: str):
     """Turn a loader's own words into one sentence."""
     try:
         yield
-    except IncompleteModel:
+    except UserError:
         raise
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().split('\n')[0]

@@ -51,8 +51,9 @@ def _read_library(name: str) -> Config:
         raise _not_importable(name, error) from error
     except Exception as error:  # several kinds, for names that it does not know
         raise MissingFileError(
-            f'{name} is not a config of an installed library ({first_line(error)}): its folder `.mim/configs` has the '
-            "names, such as 'mmseg::upernet/upernet_r50_4xb4-160k_ade20k-512x512.py'."
+            f'{name} cannot be read as a config of an installed library ({first_line(error)}): its folder '
+            '`.mim/configs` has the names, such as '
+            "'mmseg::upernet/upernet_r50_4xb4-160k_ade20k-512x512.py'."
         ) from error
 
 

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from torch import nn
 
 from ..tasks import labeller_for
-from ..utils.errors import UserError
+from ..utils.errors import UnfitError, UserError
 from .built import build_model, load
 from .maps import BackboneMaps, measure_maps
 from .options import SwitchOptions
@@ -73,7 +73,7 @@ def _task(model: nn.Module) -> str:
     """
     try:
         task = labeller_for(model).task
-    except TypeError as error:
+    except UnfitError as error:
         raise UserError(f'{error} --features-only gives this model the features alone.') from error
     if task not in _TASKS:
         raise UserError(

@@ -49,6 +49,7 @@ class MapLabeller(DenseLabeller):
     _instead = ''
     # What reads such maps of a data set, and the field that it adds.
     _loader, _field = '', ''
+    _read: Callable[[dict], dict] | None = None
 
     def __init__(self, model: BaseModel, confidence: float | None = None) -> None:
         self.confidence = None
@@ -65,8 +66,20 @@ class MapLabeller(DenseLabeller):
         return None
 
     def read_sources(self, transforms: Sequence[Any]) -> None:
-        """Let :meth:`source_labels` read as a data set with this pipeline does."""
-        self._read = scene_loader(transforms, self._loader)
+        """Let :meth:`source_labels` read as a data set with this pipeline does.
+
+        Raises:
+            ValueError: It loads no such maps, or otherwise than one that was told before.
+        """
+        found = scene_loader(transforms, self._loader)
+        told = {(type(loader), repr(vars(loader))) for loader in (found, self._read or found)}
+        if len(told) > 1:
+            raise UserError(
+                f"creation.label_from='source' reads the maps of all joined data sets by one {self._loader}, but their "
+                f'pipelines have {vars(self._read)} and {vars(found)}: convert the files of one, so that both are read '
+                "alike, or set label_from to 'fresh'"
+            )
+        self._read = found
 
     def source_labels(self, size: tuple[int, int], entries: Sequence[Mapping[str, Any]]) -> list[Label | None]:
         """The source images' own maps, for pictures of ``size`` (height, width)."""

@@ -76,6 +76,8 @@ def _labeller(kind: type[Labeller], model: BaseModel, confidence: Any, options: 
     try:
         return kind(model, confidence, **(options or {}))
     except TypeError as error:
+        if isinstance(error, UserError) or not options:  # such as a kind of model that it does not take
+            raise
         known = [name for name in options_of(kind) if name not in ('model', 'confidence')]
         for name in options or {}:
             if name not in (*known, 'model', 'confidence'):

@@ -1,17 +1,22 @@
 """Source images and their maps, wherever the data set reads them from."""
 
+import cv2
 import numpy as np
 import pytest
+from mmengine.dataset import ConcatDataset
 from mmengine.registry import DATASETS
 
+from diff2in1_mm.creation.batch_labels import BatchLabels
 from diff2in1_mm.creation.create import create
 from diff2in1_mm.creation.describe import SourceDescriber
 from diff2in1_mm.creation.plan import source_entry
+from diff2in1_mm.creation.read_back import check_read_back
 from diff2in1_mm.datasets.source_images import load_image, map_loader
 from diff2in1_mm.datasets.synthetic_mix import SyntheticMixDataset
 from diff2in1_mm.diffusion.conditions.prompts import ComposedCaption
 from diff2in1_mm.store.store import SyntheticStore
 from diff2in1_mm.tasks.segmentation import source_map
+from diff2in1_mm.utils.errors import UserError
 
 from ..archive import archived, from_archive
 from ..tiny_segmentation import FAST, build_dataset, dataset_config, make_images
@@ -61,3 +66,16 @@ def test_creation_from_an_archive(tmp_path, model, label_from):
     report = create(model, archive, tmp_path / 's', label_from=label_from, **FAST)
     assert report.samples == 3 and not report.skipped
     assert len(SyntheticStore(tmp_path / 's')) == 3 and (tmp_path / 's/preview.png').is_file()
+
+
+def test_source_labels_of_a_joined_data_set_are_looked_at_before_creation(tmp_path, model):
+    for name in ('plain', 'coloured'):
+        make_images(tmp_path / name, 3)
+    members = [build_dataset(tmp_path / name) for name in ('plain', 'coloured')]
+    labels = BatchLabels(model, 'source')
+    check_read_back(labels, ConcatDataset(members))
+    for path in (tmp_path / 'coloured').rglob('*.png'):
+        if cv2.imread(str(path), cv2.IMREAD_UNCHANGED).ndim == 2:
+            cv2.imwrite(str(path), np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(UserError, match='coloured/.* is another picture'):
+        check_read_back(labels, ConcatDataset(members))

@@ -223,6 +223,14 @@ def test_panoptic_categories_that_do_not_match(coco):
         mixed(config, None)
 
 
+def test_a_field_that_lacks_is_no_category(coco):
+    content = json.loads((coco / 'instances.json').read_text())
+    del content['images'][0]['height']
+    (coco / 'instances.json').write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="has no field 'height': add it"):
+        mixed(real_config('faster_rcnn', coco), None)
+
+
 def test_ids_of_objects_that_are_no_categories(coco):
     content = json.loads((coco / 'instances.json').read_text())
     for annotation in content['annotations']:

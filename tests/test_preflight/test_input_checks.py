@@ -24,13 +24,14 @@ def root(tmp_path):
     return tmp_path / 'set'
 
 
-def check(root, head=255, metric=255, auxiliary=None):
+def check(root, head=255, metric=255, auxiliary=None, **options):
     cfg = tiny.config(root, root / 'w', iters=1, batch=2)
     one = cfg.model.decode_head
     if auxiliary is not None:
         cfg.model.auxiliary_head = [dict(one, ignore_index=index) for index in auxiliary]
     one.ignore_index = head
     cfg.val_evaluator.ignore_index = metric
+    cfg.update(options)
     runner = Runner.from_cfg(cfg)
     runner.train_loop, runner.val_loop  # builds them
     check_inputs(runner)
@@ -55,6 +56,14 @@ def test_the_heads_and_the_metric_decide(root):
 def test_the_option_is_named(root, options, words):
     with pytest.raises(ValueError, match=words):
         check(root, **options)
+
+
+def test_a_check_is_switched_off_in_a_run(root):
+    path = sorted((root / 'ann/train').iterdir())[0]
+    cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)[::2])
+    with pytest.raises(ValueError, match=r"1 of 2 label maps .*preflight = dict\(skip=\['map_sizes'\]\) switches"):
+        check(root, head=3, metric=3)
+    check(root, head=3, metric=3, preflight=dict(skip=['map_sizes']))
 
 
 def test_what_one_ignores_is_no_class_to_the_other(root):

@@ -187,8 +187,8 @@ def test_options_that_do_not_fit(options, sentence):
     'name, sentence',
     [
         ('absent.py', "there is no config 'absent.py': give a file"),
-        ('mmseg::absent.py', 'not a config of an installed library.*upernet_r50'),
-        ('mmseg::upernet/absent.py', 'not a config of an installed library.*upernet_r50'),
+        ('mmseg::absent.py', 'cannot be read as a config of an installed library.*upernet_r50'),
+        ('mmseg::upernet/absent.py', 'cannot be read as a config of an installed library.*upernet_r50'),
     ],
 )
 def test_names_that_do_not_exist(tmp_path, name, sentence):

@@ -91,3 +91,12 @@ def test_loaders_that_take_the_unit_of_the_entry_are_not_refused():
     for transforms in ([LoadDepth(scale=1 / 256)], [Own()], [], [mmsegmentations(1 / 256), LoadDepth(scale=1 / 256)]):
         BatchLabels(depth_model(), transforms=transforms)
     assert isinstance(scene_loader([Own()], 'LoadDepth'), Own)
+
+
+def test_joined_data_sets_that_load_otherwise():
+    """Source labels of both would be read by the first one's loader."""
+    labels = BatchLabels(depth_model(), 'source', transforms=[LoadDepth(scale=0.001)])
+    labels.check_pipeline([LoadDepth(scale=0.001)])
+    with pytest.raises(ValueError, match="by one LoadDepth, but .*'scale': 0.001.*'scale': 0.01.*convert the files"):
+        labels.check_pipeline([LoadDepth(scale=0.01)])
+    BatchLabels(depth_model(), transforms=[LoadDepth(scale=0.001)]).check_pipeline([LoadDepth(scale=0.01)])

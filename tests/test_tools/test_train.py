@@ -21,7 +21,7 @@ from diff2in1_mm.utils.resources import tool_path
 
 from ..conftest import ROOT
 from ..test_self_improving.test_whole_run import with_diffusion
-from ..tiny_runs import config
+from ..tiny_runs import config, make_images
 
 
 def tool(name):
@@ -192,6 +192,25 @@ class TestBadInput:
     def test_data_set_that_cannot_serve(self, images, tmp_path, capsys):  # noqa: F811
         path = write(config(images, tmp_path, hook={}, mix=False), tmp_path)
         assert "type='SyntheticMixDataset'" in self.said(capsys, 'train', path)
+
+    def test_the_data_of_a_test_are_looked_at_before_the_weights(self, tmp_path, capsys):
+        root = tmp_path / 'set'
+        make_images(root, count=2)
+        first = sorted((root / 'ann/val').iterdir())[0]
+        cv2.imwrite(str(first), np.zeros((5, 7), np.uint8))
+        cfg = config(root, tmp_path)
+        cfg.test_dataloader.dataset.data_prefix = dict(img_path='img/val', seg_map_path='ann/val')
+        path, weights = write(cfg, tmp_path), str(tmp_path / 'none.pth')
+        torch.save(dict(state_dict={}), weights)
+        argv = ['test', path, weights, '--work-dir', str(tmp_path / 'work')]
+        said = self.said(capsys, *argv)
+        assert (
+            f'label maps of BaseSegDataset have another size than their image, the first is {first} with 7 x 5' in said
+        )
+        skip = ['--cfg-options', 'preflight.skip=[map_sizes]']
+        assert 'none.pth does not fit the model' in self.said(capsys, *argv, *skip)
+        skip[1] = 'preflight.skip=[map_size]'
+        assert "'map_size', which is no check; did you mean 'map_sizes'?" in self.said(capsys, *argv, *skip)
 
     def test_checkpoint(self, images, tmp_path, capsys):  # noqa: F811
         path = write(config(images, tmp_path), tmp_path)

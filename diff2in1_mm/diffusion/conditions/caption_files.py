@@ -29,7 +29,7 @@ def caption_table(path: str) -> PathTable:
             else:
                 pairs = list(json.load(file).items())
         captions = PathTable(path, [(name, ' '.join(text.split())) for name, text in pairs])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f'{path} is no caption file ({error}): a JSON object {{"image name": "caption"}}, or JSON Lines with '
             '"image" and "caption" (or "file_name" and "text"), is needed'

@@ -170,11 +170,13 @@ def _load_folder_or_hub(source: str, dtype: torch.dtype, variant: str | None, re
         vae = load_whole(AutoencoderKL, source, 'vae', **options)
     except OSError as error:
         which = source if revision is None else f'{source} --revision {revision}'
-        raise UserError(
-            f'the diffusion model {source!r} could not be loaded ({first_line(error)}): download '
-            f'it once where there is a network (`hf download {which}`), or give the path of a '
-            'local diffusers folder'
-        ) from error
+        mend = (
+            'see whether its files may be read and are whole, or copy the folder again'
+            if osp.isdir(source)
+            else f'download it once where there is a network (`hf download {which}`), or give the path of a local '
+            'diffusers folder'
+        )
+        raise UserError(f'the diffusion model {source!r} could not be loaded ({first_line(error)}): {mend}') from error
     # no closure, so that torch.save takes a whole model
     return Parts(vae, unet, dict(configs[2]), partial(_text_of_source, source, variant, revision))
 
