@@ -49,7 +49,7 @@ class MapLabeller(DenseLabeller):
     _instead = ''
     # What reads such maps of a data set, and the field that it adds.
     _loader, _field = '', ''
-    _read: Callable[[dict], dict] | None = None
+    _read: Callable[[dict], dict]
 
     def __init__(self, model: BaseModel, confidence: float | None = None) -> None:
         self.confidence = None
@@ -72,12 +72,12 @@ class MapLabeller(DenseLabeller):
             ValueError: It loads no such maps, or otherwise than one that was told before.
         """
         found = scene_loader(transforms, self._loader)
-        told = {(type(loader), repr(vars(loader))) for loader in (found, self._read or found)}
-        if len(told) > 1:
+        first = getattr(self, '_read', found)
+        if (type(found), repr(vars(found))) != (type(first), repr(vars(first))):
             raise UserError(
                 f"creation.label_from='source' reads the maps of all joined data sets by one {self._loader}, but their "
-                f'pipelines have {vars(self._read)} and {vars(found)}: convert the files of one, so that both are read '
-                "alike, or set label_from to 'fresh'"
+                f'pipelines have {vars(first)} and {vars(found)}: convert the files of one, so that both read alike, '
+                "or set label_from to 'fresh'"
             )
         self._read = found
 
