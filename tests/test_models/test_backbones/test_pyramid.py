@@ -4,7 +4,7 @@ import torch
 from diff2in1_mm.models.backbones.diffusion_backbone import DiffusionBackbone
 from diff2in1_mm.models.backbones.pyramid import pyramid_level
 
-from ..family_models import save
+from ...family_models import save
 
 
 @pytest.fixture(scope='module')

@@ -7,9 +7,9 @@ from mmengine.config import ConfigDict
 from diff2in1_mm.creation.batch_labels import BatchLabels
 from diff2in1_mm.models.backbones.diffusion_backbone import DiffusionBackbone
 
-from ..family_models import save
-from ..small_models import assert_same
-from ..tiny_segmentation import build_model
+from ...family_models import save
+from ...small_models import assert_same
+from ...tiny_segmentation import build_model
 
 
 @pytest.fixture(scope='module', params=['sd', 'ldm', 'flux'])
