@@ -41,7 +41,7 @@ def read_purpose(root: Path) -> dict[str, Any]:
         version = purpose['version']
         if version == 1:
             purpose['tasks'] = [purpose.pop('task')]
-        complete = set(purpose) >= _KEYS
+        complete = set(purpose) >= _KEYS and _is_usable(purpose)
     except (ValueError, KeyError, TypeError):
         version, complete = VERSION, False
     if version not in (1, VERSION):
@@ -52,6 +52,12 @@ def read_purpose(root: Path) -> dict[str, Any]:
     if not complete:
         raise StoreMismatch(f'{path} is damaged: restore it, or remove the folder and create anew.')
     return purpose
+
+
+def _is_usable(purpose: dict[str, Any]) -> bool:
+    kinds = dict(tasks=list, classes=list, fingerprint=str, settings=dict)
+    names = [*purpose['tasks'], *purpose['classes']]
+    return all(isinstance(purpose[key], kind) for key, kind in kinds.items()) and all(isinstance(n, str) for n in names)
 
 
 def begin_or_continue(root: Path, purpose: dict[str, Any], holds_samples: bool) -> bool:

@@ -8,8 +8,12 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 _SAFE_ID = re.compile(r'[A-Za-z0-9][A-Za-z0-9_-]*')
+
+_KINDS = dict(str=str, int=int, dict=dict)
+_INSIDE = dict(quality=(int, float, type(None)), annotations=str, bytes=int)  # the values of these dicts
 
 #: Samples of one image in a round: the numbers in COCO files leave room for so many.
 MAX_COPIES = 100
@@ -89,7 +93,7 @@ class SampleRecord:
         if 'annotation' in values:
             values['annotations'] = dict.fromkeys(tasks[:1], values.pop('annotation'))
         try:
-            record = cls(**{f.name: values[f.name] for f in fields(cls)})
+            record = cls(**{f.name: _of_kind(f.name, f.type, values[f.name]) for f in fields(cls)})
         except (KeyError, TypeError) as error:
             raise ValueError(f'incomplete record ({error})') from None
         named = record.annotations
@@ -99,3 +103,13 @@ class SampleRecord:
             raise ValueError('record without file sizes')
         record.quality = {name: math.nan if value is None else value for name, value in record.quality.items()}
         return record
+
+
+def _of_kind(name: str, annotation: Any, value: Any) -> Any:
+    """The value of a field, as damaged or edited files may have others."""
+    inside = value.values() if isinstance(value, dict) else ()
+    if not isinstance(value, _KINDS[str(annotation).partition('[')[0]]) or not all(
+        isinstance(one, _INSIDE[name]) for one in inside
+    ):
+        raise ValueError(f'{name} is {value!r}')
+    return value
