@@ -82,9 +82,14 @@ def original_state(vae, unet, text, v2: bool = False) -> dict:
     state.update(
         _open_clip(text)
         if v2
-        else {f'cond_stage_model.transformer.text_model.{key}': value for key, value in text.state_dict().items()}
+        else {f'cond_stage_model.transformer.text_model.{k}': v for k, v in _without_inner(text.state_dict()).items()}
     )
     return {key: value.clone().contiguous() for key, value in state.items()}
+
+
+def _without_inner(state: dict) -> dict:
+    """`CLIPTextModel` has an inner `text_model` before transformers 5.6."""
+    return {key.removeprefix('text_model.'): value for key, value in state.items()}
 
 
 def _unet_key(key: str, unet) -> str:
@@ -119,7 +124,7 @@ def _vae_key(key: str, levels: int) -> str:
 
 def _open_clip(text) -> dict:
     """OpenCLIP's layout, with the additional last layer that the 2.x models do not use."""
-    own = text.state_dict()
+    own = _without_inner(text.state_dict())
     prefix = 'cond_stage_model.model.'
     state = {
         f'{prefix}positional_embedding': own['embeddings.position_embedding.weight'],

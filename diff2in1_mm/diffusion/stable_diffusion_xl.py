@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..utils.compat import require_diffusers
 from ..utils.errors import UserError
 from .condition import Condition
 from .conditions.pipeline_texts import PipelineTexts
@@ -28,6 +29,7 @@ class StableDiffusionXL(FromFolder, UNetModel):
     needed = ('unet', 'vae', 'scheduler')
 
     def __init__(self, components: Components) -> None:
+        require_diffusers('0.33', 'SDXL')  # earlier pipelines encode no texts without an autoencoder
         configs = [components.config(part) for part in ('unet', 'vae', 'scheduler')]
         unet, vae, schedule = configs
         source = components.source

@@ -91,7 +91,9 @@ def load_pipeline(source: str) -> StableDiffusionPipeline:
     with _named(source):
         # The pipeline's own loading fills up what is missing, and says so in a warning only.
         parts = {name: load_whole(kind, source, name).float() for name, kind in kinds.items()}
-        return StableDiffusionPipeline.from_pretrained(source, **parts, tokenizer=load_tokenizer(source), **UNCHECKED)
+        pipeline = StableDiffusionPipeline.from_pretrained(source, **parts, tokenizer=None, **UNCHECKED)
+        pipeline.register_modules(tokenizer=load_tokenizer(source))  # given above, diffusers 0.31 refuses its class
+        return pipeline
 
 
 def load_vae(source: str) -> AutoencoderKL:

@@ -4,10 +4,12 @@ Each function names the versions that make it necessary.
 """
 
 import codecs
+import contextlib
 import functools
 import importlib.metadata
 import json
 import logging
+import os
 import pickle
 import sys
 import tempfile
@@ -20,6 +22,8 @@ import torch
 from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
 from packaging.version import Version
+
+from .errors import NotInstalledError
 
 
 def _about_something_else(record: logging.LogRecord) -> bool:
@@ -168,6 +172,8 @@ def load_weights_only(file: Any, map_location: Any = None, mmap: bool | None = N
     """
     if _TORCH_ALLOWS_NAMES:
         return torch.load(file, map_location, weights_only=True, mmap=mmap)
+    if isinstance(file, os.PathLike):  # torch 2.1 takes only text where it is to map a file
+        file = os.fspath(file)
     return torch.load(file, map_location, _SafePickle(), weights_only=False, mmap=mmap)
 
 
@@ -227,21 +233,46 @@ def autocast_dtype(device_type: str) -> torch.dtype | None:
     return torch.get_autocast_gpu_dtype() if torch.is_autocast_enabled() else None
 
 
-def _transformers_before(version: str) -> bool:
-    return Version(importlib.metadata.version('transformers')) < Version(version)
+def _is_before(distribution: str, version: str) -> bool:
+    return Version(importlib.metadata.version(distribution)) < Version(version)
 
 
 def dtype_option(kind: type, dtype: torch.dtype) -> dict[str, torch.dtype]:
     """How ``from_pretrained`` of a class is told the dtype: transformers 4.56 and later call it ``dtype``."""
-    new = kind.__module__.startswith('transformers') and not _transformers_before('4.56')
+    new = kind.__module__.startswith('transformers') and not _is_before('transformers', '4.56')
     return {'dtype' if new else 'torch_dtype': dtype}
+
+
+def from_pretrained(kind: type, *args: Any, **options: Any) -> Any:
+    """``kind.from_pretrained``, which tells what was missing or of another shape.
+
+    diffusers before 0.33 raises errors of its own instead, unless weights are copied; several files are only taken
+    the other way.
+    """
+    if kind.__module__.startswith('diffusers') and _is_before('diffusers', '0.33'):
+        with contextlib.suppress(TypeError, AttributeError):
+            return kind.from_pretrained(*args, low_cpu_mem_usage=False, **options)
+    return kind.from_pretrained(*args, **options)
+
+
+def require_diffusers(version: str, what: str) -> None:
+    """Stops where a part needs a later diffusers than the package does.
+
+    Raises:
+        ImportError: One sentence with the command that installs it.
+    """
+    if _is_before('diffusers', version):
+        found = importlib.metadata.version('diffusers')
+        raise NotInstalledError(
+            f"{what} needs diffusers>={version} but found diffusers {found}: run `pip install 'diffusers>={version}'`."
+        )
 
 
 def clip_tokenizer_class() -> Any:
     """CLIP's tokenizer that reads ``tokenizer.json``: in transformers 5 there is one, in 4 the "fast" of two."""
     import transformers
 
-    return transformers.CLIPTokenizerFast if _transformers_before('5') else transformers.CLIPTokenizer
+    return transformers.CLIPTokenizerFast if _is_before('transformers', '5') else transformers.CLIPTokenizer
 
 
 def new_clip_tokenizer(vocabulary: list[str], merges: list[tuple[str, str]], max_length: int) -> Any:
@@ -253,7 +284,7 @@ def new_clip_tokenizer(vocabulary: list[str], merges: list[tuple[str, str]], max
         max_length (int): Tokens that the text encoder takes.
     """
     numbers = {token: number for number, token in enumerate(vocabulary)}
-    if not _transformers_before('5'):
+    if not _is_before('transformers', '5'):
         return clip_tokenizer_class()(vocab=numbers, merges=merges, model_max_length=max_length)
     with tempfile.TemporaryDirectory() as folder:
         vocab, merged = Path(folder, 'vocab.json'), Path(folder, 'merges.txt')
@@ -270,6 +301,6 @@ def clip_text_model() -> Any:
     """
     from transformers import CLIPTextModel
 
-    if _transformers_before('5.6'):
+    if _is_before('transformers', '5.6'):
         CLIPTextModel.base_model_prefix = 'text_model'
     return CLIPTextModel

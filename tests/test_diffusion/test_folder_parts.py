@@ -116,7 +116,7 @@ def test_the_names_of_older_files_are_not_missing(folder, pipeline):
     """As Stable Diffusion 1.5 has them: `text_model`, position ids, attention's old names."""
 
     def older_text(state):
-        old = {f'text_model.{key}': value for key, value in state.items()}
+        old = {f'text_model.{key.removeprefix("text_model.")}': value for key, value in state.items()}
         return {**old, 'text_model.embeddings.position_ids': torch.arange(24)[None]}
 
     def older_attention(state):

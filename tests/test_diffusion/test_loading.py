@@ -15,6 +15,7 @@ from diff2in1_mm.diffusion.families import load_diffusion
 from diff2in1_mm.diffusion.loading import original_layout
 from diff2in1_mm.diffusion.loading.source import trained_side
 from diff2in1_mm.diffusion.stable_diffusion import LatentDiffusion
+from diff2in1_mm.utils import compat
 
 from ..original_layout import original_state, small_sd
 from ..small_models import assert_same, save_tiny_pipeline, tiny_pipeline, write_json
@@ -105,7 +106,8 @@ def test_a_damaged_pickle_is_named_whatever_its_reader_stumbles_over(tmp_path, c
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r'model\.ckpt cannot be read as plain tensors') as error:
         LatentDiffusion.from_pretrained(str(path))
-    assert isinstance(error.value.__cause__, kind)
+    if compat._TORCH_ALLOWS_NAMES:  # another reader stumbles over other things
+        assert isinstance(error.value.__cause__, kind)
 
 
 @pytest.mark.filterwarnings('ignore:Detected pickle protocol')
@@ -220,6 +222,7 @@ def hub(pipeline_folder, tmp_path, monkeypatch):
         (root / 'refs').mkdir(exist_ok=True)
         (root / 'refs' / name).write_text(commit)
     monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path))
+    monkeypatch.setattr('transformers.utils.hub.TRANSFORMERS_CACHE', str(tmp_path), raising=False)  # transformers 4
     monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
     return root / 'snapshots'
 

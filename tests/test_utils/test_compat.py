@@ -71,6 +71,13 @@ def test_a_reader_that_falls_back_to_unpickling_is_replaced(tmp_path, monkeypatc
         checkpoint._safe_torch_load(tmp_path / 'other.pth', weights_only=False)
 
 
+def test_a_part_that_needs_a_later_diffusers_alone_says_so(monkeypatch):
+    compat.require_diffusers('0.31', 'SDXL')
+    monkeypatch.setattr(compat.importlib.metadata, 'version', lambda name: '0.31.0')
+    with pytest.raises(ImportError, match=r'^SDXL needs diffusers>=0.33 but found diffusers 0.31.0: run `pip install'):
+        compat.require_diffusers('0.33', 'SDXL')
+
+
 def test_a_loop_that_skips_by_its_sampler_draws_again():
     """onedl-mmengine's; the stock loop has nothing to change."""
     drawn = []

@@ -11,7 +11,7 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import nn
 
-from ...utils.compat import clip_tokenizer_class
+from ...utils.compat import clip_tokenizer_class, from_pretrained
 from ...utils.errors import UserError, first_line
 from .refusals import refuse_adapters
 
@@ -41,7 +41,8 @@ def load_whole(kind: Any, source: str, part: str, **options) -> nn.Module:
         OSError: There is no such part, as the library says it.
     """
     try:
-        module, found = kind.from_pretrained(
+        module, found = from_pretrained(
+            kind,
             source,
             subfolder=part,
             output_loading_info=True,
@@ -98,8 +99,10 @@ def load_tokenizer(source: str, revision: str | None = None):
         raise IncompleteModel(
             f'a file of the tokenizer of {source} is damaged ({first_line(error)}): {_MEND}'
         ) from error
-    # Without its files transformers makes one of special tokens alone: all texts look the same.
-    if len(tokenizer) <= len(tokenizer.all_special_ids):
+    except TypeError:  # transformers 4, without its files
+        tokenizer = None
+    # Without its files transformers 5 makes one of special tokens alone: all texts look the same.
+    if tokenizer is None or len(tokenizer) <= len(tokenizer.all_special_ids):
         raise IncompleteModel(
             f'the tokenizer of {source} has no vocabulary (tokenizer.json, or vocab.json and merges.txt): {_MEND}'
         )
