@@ -162,7 +162,7 @@ def check_class_weights(model: BaseModel, confidence: None | float | Sequence[fl
     Raises:
         ValueError: A ``CrossEntropyLoss`` would fail on the first ignored pixel.
     """
-    if not confidence or not is_installed('mmseg') or class_weights_skip_ignored_pixels():
+    if not confidence or not is_installed('mmseg'):
         return
     from mmseg.models.losses import CrossEntropyLoss
 
@@ -172,6 +172,7 @@ def check_class_weights(model: BaseModel, confidence: None | float | Sequence[fl
             and loss.class_weight is not None
             and loss.reduction == 'mean'
             and not (loss.use_sigmoid or loss.use_mask)
+            and not class_weights_skip_ignored_pixels(loss.avg_non_ignore)
         ):
             raise UserError(
                 f"{name}: MMSegmentation's CrossEntropyLoss with class_weight fails on pixels that "

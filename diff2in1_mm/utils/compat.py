@@ -209,16 +209,19 @@ def draw_again_on_resume(loop: Any) -> None:
         iterator.skip_iter = draw
 
 
-def class_weights_skip_ignored_pixels() -> bool:
+def class_weights_skip_ignored_pixels(avg_non_ignore: bool = False) -> bool:
     """Whether MMSegmentation's cross entropy takes class weights together with ignored pixels.
 
-    MMSegmentation 1.2 looks up the weight of the ignored label and fails; onedl-mmsegmentation (1.3 on) leaves it out.
+    MMSegmentation 1.2 looks up the weight of the ignored label and fails; onedl-mmsegmentation (1.3 to 1.4.2) leaves it
+    out, but fails with ``avg_non_ignore``, on any pixels.
     """
     from mmseg.models.losses.cross_entropy_loss import cross_entropy
 
     labels = torch.tensor([[[0, 255]]])
     try:
-        cross_entropy(torch.zeros(1, 2, 1, 2), labels, class_weight=torch.ones(2), ignore_index=255)
+        cross_entropy(
+            torch.zeros(1, 2, 1, 2), labels, class_weight=torch.ones(2), ignore_index=255, avg_non_ignore=avg_non_ignore
+        )
     except IndexError:
         return False
     return True
