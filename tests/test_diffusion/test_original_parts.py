@@ -66,7 +66,7 @@ def test_what_is_not_whole_is_named(whole, tmp_path, change, words):
         (lacking('layers.0.mlp.fc2.weight'), 'the text encoder of FILE lacks 1 weights'),
         (
             having(f'{TEXT}final_layer_norm.weight', 3),
-            "'final_layer_norm.weight' of the text encoder of FILE has the shape (3,) where (64,) is",
+            "final_layer_norm.weight' of the text encoder of FILE has the shape (3,) where (64,) is",
         ),
         (having(f'{TEXT}embeddings.token_embedding.weight'), 'the shapes of the weights of FILE are'),
         (lacking('cond_stage_model'), 'FILE has no text encoder'),

@@ -363,7 +363,8 @@ class TestRefusals:
     @pytest.mark.parametrize('hook', [dict(confidence=0.8), dict(creation=dict(confidence=0.8))])
     def test_class_weights_that_cannot_ignore_pixels(self, images, tmp_path, hook):
         def weigh(cfg):
-            cfg.model.decode_head.loss_decode = dict(type='CrossEntropyLoss', class_weight=[1.0] * 19)
+            head = cfg.model.decode_head
+            head.loss_decode = dict(type='CrossEntropyLoss', class_weight=[1.0] * head.num_classes)
 
         if class_weights_skip_ignored_pixels():  # onedl-mmsegmentation
             cfg = config(images, tmp_path, hook=hook)

@@ -50,7 +50,8 @@ def load_whole(kind: Any, source: str, part: str, **options) -> nn.Module:
             ignore_mismatched_sizes=True,
             **options,
         )
-    except SafetensorError as error:  # transformers; diffusers makes an OSError of it
+    # transformers; diffusers makes an OSError of it. And a hole that diffusers 0.31 leaves.
+    except (SafetensorError, NotImplementedError) as error:
         raise IncompleteModel(
             f'the weights of the {part} of {source} cannot be read ({first_line(error)}): {_MEND}'
         ) from error
@@ -99,7 +100,7 @@ def load_tokenizer(source: str, revision: str | None = None):
         raise IncompleteModel(
             f'a file of the tokenizer of {source} is damaged ({first_line(error)}): {_MEND}'
         ) from error
-    except TypeError:  # transformers 4, without its files
+    except (TypeError, ImportError):  # transformers 4, without its files
         tokenizer = None
     # Without its files transformers 5 makes one of special tokens alone: all texts look the same.
     if tokenizer is None or len(tokenizer) <= len(tokenizer.all_special_ids):
