@@ -72,6 +72,7 @@ def write_folder(
 
     def write(path: str) -> None:
         if converted.base is None:
+            assert converted.parts is not None  # what has no task has a diffusion model
             text = None if 'text_encoder' in converted.missing else converted.parts.load_text()
             save_parts(converted.parts, path, text)
         else:
@@ -118,7 +119,7 @@ def config_text(name: str, source: str, converted: Converted, diffusion: str | N
     changed = dict(model=converted.model, work_dir=f'work_dirs/{name}')
     if converted.parts is None and diffusion is not None:
         changed['model'] = dict(converted.model, backbone=dict(diffusion=dict(source=generator)))
-    if converted.other_generator:
+    if converted.other_generator and converted.base is not None:
         hooks = Config.fromfile(config_path(converted.base)).custom_hooks
         # The tuned U-Net of the source no longer draws, and its autoencoder has no decoder.
         hooks[0].creation.diffusion = generator or STABLE_DIFFUSION

@@ -93,7 +93,9 @@ def _convert(
     ((name, state),) = states.items()
     if every == [_STABLE_DIFFUSION]:
         return _STABLE_DIFFUSION.name, convert_stable_diffusion(state, name, prediction_type)
-    return every[0].name, every[0].convert(state)
+    convert = every[0].convert
+    assert convert is not None  # only the parts of Diff-2-in-1's normals have none
+    return every[0].name, convert(state)
 
 
 def _refuse_two_of_a_kind(kinds: Mapping[str, list[Source]]) -> None:

@@ -14,7 +14,6 @@ from torch import Tensor
 from ..diffusion.attention_maps import attention_layers
 from ..diffusion.loading.original_layout import UNET, VAE
 from ..diffusion.loading.original_parts import build_parts
-from ..diffusion.loading.parts import Parts
 from ..diffusion.padding import latent_stride
 from ..diffusion.taps import select_taps, unet_taps
 from ..utils.errors import UserError
@@ -47,7 +46,7 @@ def convert_vpd_segmentation(state: Mapping[str, Tensor]) -> Converted:
         neck[f'neck.lateral_convs.{i}.conv.weight'] for i in range(4) if f'neck.lateral_convs.{i}.conv.weight' in neck
     ]
     wanted = [weight.shape[1] for weight in laterals]
-    strides, plain, with_maps = _outputs(result.parts, len(result.embeddings))
+    strides, plain, with_maps = _outputs(result)
     if wanted not in (plain, with_maps):
         raise UserError(
             f'the neck takes maps of {wanted} channels, but this U-Net gives {plain}, or {with_maps} with attention '
@@ -134,15 +133,15 @@ def _perception(keys: Keys, prefix: str, of_scenes: bool = False) -> Converted:
     if not (texts and gamma):
         name = 'gamma' if texts else 'class_embeddings'
         raise UserError(f'the checkpoint lacks {prefix + name!r}: the file is incomplete, fetch it again')
-    (texts,), (gamma,) = texts.values(), gamma.values()
+    (text,), (scale,) = texts.values(), gamma.values()
     result = Converted(keys, parts=parts, missing=dict.fromkeys(zeros, _ZEROS), other_generator=True)
     if of_scenes:
-        texts = _mean_scene(texts)
+        text = _mean_scene(text)
         result.notes.append(
             'VPD tells the U-Net the kind of room (one of its scene tokens); here every image gets '
             "their mean, as MMSegmentation's VPD gives images of no known scene"
         )
-    result.embeddings = fold_text_adapter(texts, gamma, keys.take(f'{prefix}text_adapter.'))
+    result.embeddings = fold_text_adapter(text, scale, keys.take(f'{prefix}text_adapter.'))
     result.notes.append(f'text adapter and gamma are folded into {len(result.embeddings)} embedding(s)')
     width, taken = result.embeddings.shape[1], parts.unet.config.cross_attention_dim
     if width != taken:
@@ -163,15 +162,17 @@ def _mean_scene(texts: Tensor) -> Tensor:
     return texts.float().mean(0, keepdim=True)
 
 
-def _outputs(parts: Parts, tokens: int) -> tuple[list[int], list[int], list[int]]:
+def _outputs(result: Converted) -> tuple[list[int], list[int], list[int]]:
     """Strides and channels of the decoder's maps, and channels with attention maps."""
+    parts, embeddings = result.parts, result.embeddings
+    assert parts is not None and embeddings is not None  # of `_perception`
     stride = latent_stride(parts.vae.config)
     taps = [group[0] for group in select_taps(unet_taps(parts.unet, stride), 'decoder')]
     layers = attention_layers(parts.unet, stride)
     return (
         [tap.stride for tap in taps],
         [tap.channels for tap in taps],
-        [tap.channels + tokens * (tap.stride in layers) for tap in taps],
+        [tap.channels + len(embeddings) * (tap.stride in layers) for tap in taps],
     )
 
 
@@ -192,7 +193,7 @@ def _depth(result: Converted) -> Converted:
     """The settings of ``DepthHead`` from the shapes of its weights."""
     weights: dict[str, Tensor] = result.weights
     head = 'decode_head.'
-    strides, channels, _ = _outputs(result.parts, 0)
+    strides, channels, _ = _outputs(result)
     joined = weights[f'{head}conv_aggregation.0.weight'].shape
     own = [weights[f'{head}conv1.0.weight'].shape[1], weights[f'{head}conv2.weight'].shape[1]]
     if own != channels[:2] or joined[1] != sum(channels):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..tasks import JointLabeller, Label, labeller_for
 from ..utils.errors import UserError
-from ..utils.image_values import swaps_channels, to_unit_range
+from ..utils.image_values import size_of, swaps_channels, to_unit_range
 
 
 class BatchLabels:
@@ -142,7 +142,7 @@ class BatchLabels:
             list[Label | None]: One per image, its ``annotation`` a dict by task; None for one that
                 shall not be stored.
         """
-        size = (pixels.shape[-2], pixels.shape[-1])
+        size = size_of(pixels)
         if self.of_source:
             return self.labeller.source_labels(size, entries)
         if self.scale is not None:
@@ -165,11 +165,10 @@ class BatchLabels:
             for image in pixels.permute(0, 2, 3, 1)
         ]
         larger = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(pixels.device)
-        size, seen = ((maps.shape[-2], maps.shape[-1]) for maps in (pixels, larger))
-        samples = self.labeller.new_samples(len(images), seen)
+        samples = self.labeller.new_samples(len(images), size_of(larger))
         inputs, samples = self._preprocess(larger, samples)
         predictions = self.labeller.predict(self.model, inputs, samples)
-        return self.labeller.resized(predictions, seen, size)
+        return self.labeller.resized(predictions, size_of(larger), size_of(pixels))
 
     def _preprocess(self, pixels: Tensor, samples: list[Any]) -> tuple[Tensor, list[Any]]:
         """As test data: normalised, and padded where the model's ``test_cfg`` says so."""

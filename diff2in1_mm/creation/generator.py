@@ -12,6 +12,7 @@ from ..diffusion.conditions.prompts import Prompt
 from ..diffusion.contract import DiffusionModel
 from ..diffusion.schedules import PartialSchedule, check_strength, noise_ratio_of_sd
 from ..utils.errors import UserError
+from ..utils.image_values import size_of
 from ..utils.randomness import sample_noise, stable_seed
 from ..utils.values import check_choice, is_number, is_whole
 
@@ -172,7 +173,7 @@ class PartialNoiseGenerator:
             wanted = taps if step == last else ()
             output, maps = self._predict(diffusion, latents, timestep, condition, negative, wanted)
             latents = schedule.step(output, timestep, latents)
-        made = diffusion.decode(latents, (images.shape[-2], images.shape[-1]))
+        made = diffusion.decode(latents, size_of(images))
         diffusion.check_finite('pictures', [made])  # black, they would be labelled and trained on
         return Generated(made, maps)
 

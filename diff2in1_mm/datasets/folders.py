@@ -104,9 +104,9 @@ def _class(cfg: Any) -> Any:
 def _image_suffix(cfg: Any) -> str:
     """Ending by which the data set finds its images in a folder; '' if it does not search."""
     cls = _class(cfg)
-    if cfg.get('img_suffix') or not inspect.isclass(cls):
-        return cfg.get('img_suffix') or ''
-    for parent in cls.__mro__:  # a subclass may pass it on in **kwargs
+    if cfg.get('img_suffix'):
+        return cfg['img_suffix']
+    for parent in getattr(cls, '__mro__', ()):  # a subclass may pass it on in **kwargs
         option = inspect.signature(parent.__init__).parameters.get('img_suffix')
         if option is not None:
             return option.default

@@ -5,6 +5,7 @@ import json
 import logging
 import os.path as osp
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import mmcv
@@ -60,7 +61,7 @@ class ImageFolder(Dataset):
         limit: int | None = None,
         ann_file: str | None = None,
     ) -> None:
-        self.size, self.flip, self.scale = tuple(size), flip, tuple(scale)
+        self.size, self.flip, self.scale = (size[0], size[1]), flip, tuple(scale)
         self.crop = None if crop is None else tuple(crop)
         if self.crop and any(c > s for c, s in zip(self.crop, self.size)):
             raise UserError(f'crop {self.crop} is larger than size {self.size}: make it smaller')
@@ -138,8 +139,8 @@ class ImageFolder(Dataset):
         return image
 
     def _augment(self, image: np.ndarray) -> np.ndarray:
-        factor = np.random.uniform(*self.scale)
-        image = _cover(image, tuple(round(s * factor) for s in self.size))
+        factor = np.random.uniform(self.scale[0], self.scale[1])
+        image = _cover(image, (round(self.size[0] * factor), round(self.size[1] * factor)))
         if self.crop or factor > 1:
             height, width = self.crop or self.size
             top = np.random.randint(image.shape[0] - height + 1)
@@ -158,8 +159,7 @@ def listed(files: Sequence[str], ann_file: str) -> list[str]:
     if not osp.isfile(ann_file):
         raise MissingFileError(f'{ann_file} does not exist: correct images.ann_file')
     try:
-        with open(ann_file, encoding='utf-8') as file:
-            names = [image['file_name'] for image in json.load(file)['images']]
+        names = [image['file_name'] for image in json.loads(Path(ann_file).read_text(encoding='utf-8'))['images']]
     except (KeyError, TypeError) as error:
         raise UserError(f'{ann_file} is no COCO file: it has no `images` with `file_name`') from error
     except (OSError, ValueError, RecursionError) as error:

@@ -35,7 +35,7 @@ class NYUNormalsDataset(BaseSegDataset):
         ValueError: ``num_labelled`` is more than there are; an image has no caption.
     """
 
-    METAINFO = dict(classes=(), palette=[])
+    METAINFO: dict = dict(classes=(), palette=[])
 
     def __init__(
         self,

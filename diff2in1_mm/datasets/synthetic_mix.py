@@ -342,6 +342,7 @@ class SyntheticMixDataset:
         """The source image's entry, pointed at the synthetic files."""
         _, base, index = resolve(self.dataset, record.source)
         info = base.get_data_info(index)  # a copy, made anew by every call
+        assert self._store is not None  # the record is of it
         self._store.point_at(info, record)
         if wants_polygons(base.pipeline):
             masks_to_polygons(info)
@@ -374,7 +375,7 @@ def _backend_args(base: Any) -> dict | None:
 
 
 def _mark(results: dict, **metainfo: Any) -> dict:
-    sample = results.get('data_samples') if isinstance(results, dict) else None
+    sample: Any = results.get('data_samples') if isinstance(results, dict) else None
     if not hasattr(sample, 'set_metainfo'):
         raise UnfitError(
             'SyntheticMixDataset marks `data_samples`, but the pipeline gave none: end '

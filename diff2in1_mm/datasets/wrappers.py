@@ -19,12 +19,12 @@ class Source(NamedTuple):
     Attributes:
         mixers: Mixing wrappers on the way, outermost first.
         base: The data set with the annotation entry and the loading pipeline.
-        index: Index in ``base``.
+        place: Index in ``base``.
     """
 
     mixers: tuple[Any, ...]
     base: BaseDataset
-    index: int
+    place: int
 
 
 def resolve(dataset: Any, index: int) -> Source:

@@ -35,13 +35,13 @@ def pad_to_stride(images: Tensor, stride: int) -> Tensor:
     return F.pad(images, (0, right, 0, bottom), mode='replicate')
 
 
-def crop_to_stride(maps: Tensor, size: tuple[int, int], stride: int) -> Tensor:
+def crop_to_stride(maps: Tensor, size: tuple[int, int], stride: float) -> Tensor:
     """Cut a map of a padded image back to the part that the image covers.
 
     Args:
         maps (Tensor): Shape (N, C, h, w), one value per ``stride`` pixels of the padded image.
         size (tuple[int, int]): Height and width of the image before padding, in pixels.
-        stride (int): Pixels per map element.
+        stride (float): Pixels per map element.
 
     Returns:
         Tensor: Shape (N, C, ceil(H / stride), ceil(W / stride)), a view.

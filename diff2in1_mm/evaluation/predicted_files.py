@@ -4,6 +4,7 @@ import os
 import os.path as osp
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from mmengine.dist import all_gather_object, barrier
@@ -64,7 +65,8 @@ class PredictedFiles:
             values (ndarray): Float (H, W) or (H, W, 3), as the task takes it.
         """
         image = osp.abspath(image)
-        for suffix, content in self.task.encode(values, None, values.shape[:2]).items():
+        record = SimpleNamespace(id=Path(image).stem, number=0)  # no sample's
+        for suffix, content in self.task.encode(values, record, values.shape[:2]).items():
             write_atomic(self._place(image, suffix), content)
         self._images.add(image)
 

@@ -8,6 +8,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
@@ -111,6 +112,9 @@ class AtomicCheckpointHook(CheckpointHook):
     remove) still holds.
     """
 
+    backend_args: dict | None  # of the stock hook, as the next
+    file_backend: Any
+
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         local = (self.backend_args or {}).get('backend', 'local') == 'local'
@@ -122,7 +126,7 @@ class AtomicCheckpointHook(CheckpointHook):
     def before_train(self, runner) -> None:
         """Removes what a killed run left behind, then does what the stock hook does."""
         super().before_train(runner)
-        strategy = getattr(runner, 'strategy', None)  # of a FlexibleRunner
+        strategy: Any = getattr(runner, 'strategy', None)  # of a FlexibleRunner
         if type(strategy).__name__ in _ONE_FILE and 'save_checkpoint' not in vars(strategy):
             strategy.save_checkpoint = _written_whole(strategy.save_checkpoint)
         if not is_main_process():

@@ -8,9 +8,8 @@ from collections import OrderedDict
 from typing import Any
 
 from mmengine.fileio import get
-from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.model import BaseModel, BaseTTAModel, is_model_wrapper
 from mmengine.runner import CheckpointLoader
-from torch import nn
 
 from ..utils.compat import load_weights_only
 from ..utils.errors import MissingFileError, NotAFileError, UnusableFileError, UserError, first_line, some
@@ -128,14 +127,14 @@ def _is_zip(path: str) -> bool:
         return file.read(4) == b'PK\x03\x04'
 
 
-def load_weights(model: nn.Module, content: dict, path: str) -> None:
+def load_weights(model: BaseModel, content: dict, path: str) -> None:
     """Give a model the weights of a checkpoint, all of them.
 
     MMEngine only warns of what does not fit, and goes on with random weights in its place. Frozen
     weights of diffusion models are not in checkpoints, and not missed.
 
     Args:
-        model (nn.Module): Of the config; wrapped or not.
+        model (BaseModel): Of the config; wrapped or not.
         content (dict): Of :func:`read_checkpoint`.
         path (str): Where it comes from, for the message.
 
@@ -145,7 +144,7 @@ def load_weights(model: nn.Module, content: dict, path: str) -> None:
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     weights = content.get('state_dict', content)
-    state = OrderedDict((key.removeprefix('module.'), value) for key, value in weights.items())
+    state: Any = OrderedDict((key.removeprefix('module.'), value) for key, value in weights.items())
     if hasattr(weights, '_metadata'):
         state._metadata = weights._metadata
     try:

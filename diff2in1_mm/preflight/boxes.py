@@ -40,7 +40,12 @@ def check_annotation_files(cfg: Config, *parts: str) -> None:
     Raises:
         FileNotFoundError, OSError, ValueError: See :func:`check_coco_file`.
     """
-    on_main_process(lambda: [_check_files(cfg, part) for part in parts])
+
+    def check() -> None:
+        for part in parts:
+            _check_files(cfg, part)
+
+    on_main_process(check)
 
 
 def _check_files(cfg: Config, part: str) -> None:
@@ -87,7 +92,7 @@ def _reads_coco(kind: Any) -> bool:
         isinstance(kind, type)
         and issubclass(kind, CocoDataset)
         and not issubclass(kind, LVISV05Dataset)
-        and kind.parse_data_info is CocoDataset.parse_data_info
+        and getattr(kind, 'parse_data_info', None) is CocoDataset.parse_data_info
     )
 
 

@@ -75,6 +75,6 @@ def check_creation(
     generator.check_model(diffusion)
     check_condition(generator.condition, diffusion, dataset, checked.limit)
     if store is not None:
-        checkpoint = SyntheticStore(store, warn=False).settings.get('checkpoint')
+        checkpoint = SyntheticStore(store, warn=False).settings.get('checkpoint') or ''
         open_store(store, dataset, labels, diffusion, checked, seed, 0, checkpoint)
     return checked

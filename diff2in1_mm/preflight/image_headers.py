@@ -83,7 +83,7 @@ class HeaderIndex:
 
     def __init__(self, path: str | None = None) -> None:
         self._path, self._changed = path, False
-        self._known: dict[str, tuple[list[int], Header | None]] = {}
+        self._known: dict[str, tuple[list[int] | None, Header | None]] = {}
         if path is not None and osp.isfile(path):
             with suppress(OSError, ValueError, TypeError, KeyError):
                 content = json.loads(Path(path).read_bytes())

@@ -2,6 +2,7 @@
 
 import os.path as osp
 from collections.abc import Iterable
+from typing import Any
 
 import torch.nn as nn
 from mmengine.config import Config
@@ -50,7 +51,7 @@ def check_inputs(runner, num_samples: int = 64) -> None:
     model = unwrapped(runner)
     on_main_process(lambda: _check_data_sets(runner, model, num_samples))
     watch_inputs(runner)
-    backbone = getattr(model, 'backbone', None)
+    backbone: Any = getattr(model, 'backbone', None)
     if hasattr(backbone, 'check_normalisation'):
         backbone.check_normalisation(model.data_preprocessor)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,7 +12,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..utils.errors import UserError
-from ..utils.image_values import to_unit_range
+from ..utils.image_values import size_of, to_unit_range
 from .batches import step_generator
 from .pipeline_files import load_vae
 
@@ -195,7 +194,7 @@ class AutoencoderTrainer(BaseModel):
         return {'original': to_unit_range(images), 'reconstruction': self(images)}
 
 
-def multiscale_l1(error: Tensor, scales: int) -> Sequence[Tensor]:
+def multiscale_l1(error: Tensor, scales: int) -> tuple[Tensor, Tensor]:
     """L1 of values and of finite differences, averaged over scales.
 
     Args:
@@ -211,7 +210,7 @@ def multiscale_l1(error: Tensor, scales: int) -> Sequence[Tensor]:
             error = F.avg_pool2d(error, 2)
         values.append(error.abs().mean())
         gradients.append(error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean())
-    return sum(values) / scales, sum(gradients) / scales
+    return torch.stack(values).mean(), torch.stack(gradients).mean()
 
 
 @torch.no_grad()
@@ -237,7 +236,7 @@ def anchor_error(latents: Tensor, images: Tensor) -> Tensor:
     Returns:
         Tensor: Mean squared error, scalar. The targets have about unit variance on photographs.
     """
-    patches = F.adaptive_avg_pool2d(images, latents.shape[-2:])
+    patches = F.adaptive_avg_pool2d(images, size_of(latents))
     brightness = patches.mean(dim=1, keepdim=True)
     color = ((patches - brightness)[:, [0, 2]] / 0.06).clamp(-4, 4)
     target = torch.cat([brightness / 0.5, color], dim=1)

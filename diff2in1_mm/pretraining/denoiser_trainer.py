@@ -1,6 +1,7 @@
 """Trains the denoiser (U-Net, and the text encoder where there are captions)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +29,14 @@ class _Frozen:
     The copy that EMA makes of the model shares them.
     """
 
-    def __init__(self, **parts) -> None:
+    vae: Any
+    tokenizer: Any
+    text_encoder: Any
+    scheduler: Any
+    embeddings: dict[str, Tensor]
+    tokens: dict[str, Tensor]
+
+    def __init__(self, **parts: Any) -> None:
         self.__dict__.update(parts)
 
     def __deepcopy__(self, memo: dict) -> '_Frozen':
@@ -141,7 +149,10 @@ class DenoiserTrainer(BaseModel):
             raise NotImplementedError(
                 'DenoiserTrainer trains only; draw pictures with StableDiffusionPipeline from the saved folder'
             )
-        latents = self.encode(to_unit_range(inputs)) if latents is None else latents.float()
+        if latents is None:
+            assert inputs is not None  # one of them is there
+            latents = self.encode(to_unit_range(inputs))
+        latents = latents.float()
         caption = [''] * len(latents) if caption is None else list(caption)
         generator = step_generator(self.seed, 'denoiser')
         latents, caption = self._crop(latents, caption, generator)

@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 
@@ -76,8 +77,8 @@ def last_grid(work_dirs: Sequence[str]) -> Path:
         FileNotFoundError: There is none.
     """
     for work_dir in work_dirs:
-        grids = (Path(work_dir) / 'denoiser' / 'samples').glob('iter_*.png')
-        grids = sorted(grids, key=lambda path: int(path.stem.rpartition('_')[2]))
+        found = (Path(work_dir) / 'denoiser' / 'samples').glob('iter_*.png')
+        grids = sorted(found, key=lambda path: int(path.stem.rpartition('_')[2]))
         if grids:
             return grids[-1]
     raise MissingFileError(
@@ -92,9 +93,8 @@ def illustrate(work_dirs: Sequence[str], folder: Path) -> None:
         work_dirs (Sequence[str]): Of ``tools/train_diffusion.py``, the last run first.
         folder (Path): Of the model.
     """
-    last = last_grid(work_dirs)
-    quality = [cv2.IMWRITE_JPEG_QUALITY, 92]
-    _, buffer = cv2.imencode('.jpg', cv2.imread(str(last)), quality)
+    last: Any = cv2.imread(str(last_grid(work_dirs)))
+    _, buffer = cv2.imencode('.jpg', last, [cv2.IMWRITE_JPEG_QUALITY, 92])
     write_atomic(folder / 'samples.jpg', buffer.tobytes())
     _plot_losses(work_dirs, folder / 'losses.jpg')
 

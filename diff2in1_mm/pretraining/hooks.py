@@ -68,8 +68,8 @@ class SampleGridHook(_WritingHook):
         rows = model.sample_rows(self._images.to(device), self.seed)
         model.train(training)
         path = osp.join(runner.work_dir, 'samples', f'iter_{runner.iter + 1}.png')
-        pixels = [to_pixels(pictures) for pictures in rows.values()]
-        write_picture(path, contact_sheet(pixels, list(rows), height=pixels[0].shape[1]))
+        pixels = [list(to_pixels(pictures)) for pictures in rows.values()]
+        write_picture(path, contact_sheet(pixels, list(rows), height=len(pixels[0][0])))
         runner.logger.info(f'Samples written to {path}')
 
 

@@ -197,6 +197,7 @@ class DiffusionTraining:
         """
         folder = osp.join(self.work_dir, 'denoiser', 'start')
         start = folder if self.trains_autoencoder else self.pretrained
+        assert start is not None  # the config's check: something is trained or pretrained
         with together('encoding'):
             if is_main_process():
                 if self.trains_autoencoder and not (self.resume and osp.isdir(folder)):
@@ -235,7 +236,7 @@ class DiffusionTraining:
         section.model.setdefault('seed', self.cfg.randomness.seed)
         section.model.setdefault('train_text_encoder', any(self.dataset.captions))
         if self.cfg.keep_latents:
-            dataset = dict(type='KeptLatents', path=self.latents_file, captions=self.dataset.captions)
+            dataset: dict = dict(type='KeptLatents', path=self.latents_file, captions=self.dataset.captions)
         else:
             dataset = dict(type='ImageFolder', flip=0.5 if self.cfg.mirror else 0.0, **self.images)
         section.train_dataloader.dataset = dataset

@@ -32,7 +32,7 @@ def load(base: str) -> Config:
         FileNotFoundError, ImportError, ValueError: It cannot be read, or nothing can be switched.
     """
     cfg = _read_library(base) if '::' in base else _read_file(base)
-    model = cfg.get('model') or {}
+    model: Any = cfg.get('model') or {}
     if not model.get('backbone'):
         raise UserError(
             f'the model of {base} has no backbone of its own to replace (type {model.get("type")!r}): give the config '

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from ..utils.errors import UserError, first_line
@@ -50,11 +51,11 @@ def given_maps(channels: Sequence[int], strides: Sequence[int]) -> BackboneMaps:
     return BackboneMaps(tuple(c or None for c in channels), tuple(strides))
 
 
-def measure_maps(model: nn.Module, side: int = 256) -> BackboneMaps:
+def measure_maps(model: BaseModel, side: int = 256) -> BackboneMaps:
     """Runs a model's backbone, and follows gradients back to its maps.
 
     Args:
-        model (nn.Module): A segmentor or detector, SyncBN as BN; left in training mode, its
+        model (BaseModel): A segmentor or detector, SyncBN as BN; left in training mode, its
             parameters without gradients.
         side (int): Height and width of the trial images, in pixels.
 
@@ -119,23 +120,23 @@ def _stride(side: int, size: int) -> int:
     return power if abs(side / power - size) <= 1 else round(side / size)
 
 
-def _read_maps(model: nn.Module, maps: Sequence[Tensor], side: int) -> list[bool]:
+def _read_maps(model: BaseModel, maps: Sequence[Tensor], side: int) -> list[bool]:
     """Whether a gradient comes back to each map."""
     leaves = [m.clone().requires_grad_() for m in maps]
     _loss(model, leaves, side).backward()
     return [leaf.grad is not None for leaf in leaves]
 
 
-def _loss(model: nn.Module, maps: list[Tensor], side: int) -> Tensor:
+def _loss(model: BaseModel, maps: list[Tensor], side: int) -> Tensor:
     """A number that depends on every map that the model reads."""
     if is_a(model, 'mmseg', 'EncoderDecoder'):
         return _segmentation_loss(model, maps, side)
     if getattr(model, 'with_neck', False):
-        return sum(m.sum() for m in model.neck(tuple(maps)))
-    return sum(m.sum() for m in maps)  # heads without a neck read what they are given
+        maps = model.neck(tuple(maps))
+    return torch.stack([m.sum() for m in maps]).sum()  # heads without a neck read what they are given
 
 
-def _segmentation_loss(model: nn.Module, maps: list[Tensor], side: int) -> Tensor:
+def _segmentation_loss(model: BaseModel, maps: list[Tensor], side: int) -> Tensor:
     """The segmentor's own loss, all heads included, on an empty label map."""
     from mmengine.structures import PixelData
     from mmseg.structures import SegDataSample

@@ -2,9 +2,10 @@
 
 import os.path as osp
 from collections.abc import Mapping
+from typing import Any
 
 from mmengine.config import Config
-from torch import nn
+from mmengine.model import BaseModel
 
 from ..tasks import labeller_for
 from ..utils.errors import UnfitError, UserError
@@ -48,7 +49,8 @@ def switch_in(base: str, out: str, options: SwitchOptions = SwitchOptions()) -> 
         FileNotFoundError, ImportError, ValueError: One sentence that says the mend.
     """
     cfg = load(base)
-    maps, model = options.maps, None
+    maps = options.maps
+    model: Any = None
     if maps is None or not options.features_only:
         model = build_model(cfg, with_backbone=maps is None)
     stages = [] if options.features_only else creation_stage(cfg, options, _task(model))
@@ -65,7 +67,7 @@ def switch_in(base: str, out: str, options: SwitchOptions = SwitchOptions()) -> 
     return '\n\n'.join(parts) + '\n'
 
 
-def _task(model: nn.Module) -> str:
+def _task(model: BaseModel) -> str:
     """The kind of labels that theta_C would make.
 
     Raises:
@@ -172,5 +174,5 @@ def _optimizer(cfg: Config) -> list[str]:
 
 
 def _slows_projections(paramwise: Mapping) -> bool:
-    keys: Mapping | None = paramwise.get('custom_keys') or {}
+    keys: Mapping = paramwise.get('custom_keys') or {}
     return any(key in 'backbone.projections.0.weight' and value.get('lr_mult', 1) != 1 for key, value in keys.items())

@@ -1,5 +1,7 @@
 """The text of what creates synthetic images and learns from them."""
 
+from typing import Any
+
 from mmengine.config import Config
 
 from ..diffusion.loading.embedded import locate
@@ -66,7 +68,7 @@ def _hooks(cfg: Config) -> str:
 
 def _checkpoint(cfg: Config) -> str:
     hooks = part(cfg, 'default_hooks')
-    settings = dict(type='AtomicCheckpointHook')
+    settings: dict[str, Any] = dict(type='AtomicCheckpointHook')
     if not hooks.get('checkpoint'):
         settings['interval'] = 1  # MMEngine's own default
     return replacing(hooks, 'checkpoint', **settings)
@@ -80,7 +82,7 @@ def _creation(cfg: Config, options: SwitchOptions, task: str) -> list[str]:
         default, scale = 400, _crop_scale(cfg, side)
     else:
         labelled, keep_ratio = _test_scale(cfg)
-    if not keep_ratio:  # images of the ratio that the detector squeezes all images to
+    if labelled is not None and not keep_ratio:  # images of the ratio that the detector squeezes all images to
         scale = _enlarged(labelled, side)
     lines = [
         f'T={options.T or default}',

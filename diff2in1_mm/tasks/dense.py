@@ -11,6 +11,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from ..utils.errors import UserError
+from ..utils.image_values import size_of
 from .base import Label, Labeller
 
 __all__ = ['DenseLabeller', 'MapLabeller', 'first_transform', 'inside', 'inside_mask', 'scene_loader', 'source_scene']
@@ -30,8 +31,7 @@ class DenseLabeller(Labeller):
         Returns:
             Tensor: float32 (N, C, H, W).
         """
-        # tuples, not torch.Size: MMSeg takes a Size for a window of slide inference
-        size = tuple(inputs.shape[-2:])
+        size = size_of(inputs)
         metas = [
             dict(img_shape=size, pad_shape=size, ori_shape=size, padding_size=(0, 0, 0, 0), flip=False) for _ in inputs
         ]

@@ -55,7 +55,8 @@ def import_optimizers_alone() -> None:
     """
     if 'mmengine.optim' in sys.modules or 'transformers' in sys.modules:
         return
-    sys.modules['transformers'] = None  # Python's own way to say: as if it were not installed
+    # Python's own way to say: as if it were not installed
+    sys.modules['transformers'] = None  # type: ignore[assignment]
     try:
         optim = importlib.import_module('mmengine.optim')
     finally:

@@ -154,7 +154,9 @@ def _misspelt(error: BaseException) -> str | None:
         return _unknown_type(**no_type.groupdict())
     if lacking and _of_ours(lacking['owner']):
         return f'{lacking["owner"]} needs the option {lacking["options"]}: set it'
-    called = unknown and _of_ours(unknown['owner'] or unknown['call'])
+    if unknown is None:
+        return None
+    called = _of_ours(unknown['owner'] or unknown['call'])
     if called is None or not unknown['owner'] or unknown['call'] == '__init__':
         return called and has_no_option(called, unknown['option'])
     # constructors of other names; a method that is called wrongly is a bug
@@ -218,7 +220,7 @@ def told_in_a_sentence(prog: str, folder: str | None = None) -> Iterator[None]:
         with misspellings_named():
             yield
     except Exception as error:
-        named = _innermost(error)
+        named: UserError | str | None = _innermost(error)
         if named is None and isinstance(error, OSError):
             named = why_not_written(error, error.filename or folder)
         if named is None:

@@ -52,7 +52,7 @@ class _FormerNames(MetaPathFinder, Loader):
                     return getattr(found, name)
             raise AttributeError(f'{module.__name__} has no {name!r}: see docs/architecture.md for where things are')
 
-        module.__getattr__ = look_up
+        vars(module)['__getattr__'] = look_up
 
 
 def install() -> None:

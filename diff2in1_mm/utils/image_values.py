@@ -14,6 +14,11 @@ def to_bytes(images: Tensor) -> Tensor:
     return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
+def size_of(images: Tensor) -> tuple[int, int]:
+    """Height and width of images or maps (..., H, W); MMSegmentation takes a ``torch.Size`` for something else."""
+    return images.shape[-2], images.shape[-1]
+
+
 def swaps_channels(data_preprocessor: nn.Module) -> bool:
     """Whether a data preprocessor turns BGR to RGB or back.
 

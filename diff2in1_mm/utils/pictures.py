@@ -134,7 +134,7 @@ def depth_picture(depth: np.ndarray, max_depth: float | None = None, scale: bool
     top = float(max_depth or depth.max(initial=0) or 1.0)
     colours = _colours(depth / top)
     picture = np.where((depth > 0)[..., None], colours, 0).astype(np.uint8)
-    height, width = depth.shape
+    height, width = picture.shape[:2]
     bar = max(_LEAST_BAR, round(_BAR * height))
     if not scale or height < 3 * bar or width < 5 * bar:
         return picture

@@ -17,7 +17,8 @@ def is_whole(value: Any, least: float = -math.inf) -> bool:
 
 def is_number(value: Any, least: float = -math.inf, most: float = math.inf) -> bool:
     """Whether a value of a config is a finite number within these bounds; a bool is none."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) and least <= value <= most
+    number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    return number and least <= value <= most
 
 
 def check_whole(name: str, value: Any, least: int = 1) -> None:

@@ -1,12 +1,15 @@
 """One face for MMSegmentation's and MMDetection's inference and visualizers."""
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from mmengine.config import Config, ConfigDict
+from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
+from mmengine.visualization import Visualizer
 
 from ..utils.errors import UserError
 from ..utils.optional import check_config, scope_of
@@ -15,7 +18,7 @@ from ..utils.pictures import label_colours
 __all__ = ['Detector', 'Segmentor', 'predictor_for']
 
 
-class Predictor:
+class Predictor(ABC):
     """A trained model that predicts single images and draws what it predicts.
 
     Args:
@@ -25,7 +28,7 @@ class Predictor:
         opacity (float): Of masks over the image, in [0, 1]. Default 0.5.
 
     Attributes:
-        model (nn.Module): In eval mode.
+        model (BaseModel): In eval mode.
         classes (list[str]): Class names.
         colours (ndarray): uint8 (classes, 3), RGB.
         turns (bool): The model's loader applies an image's EXIF orientation; predictions fit to an
@@ -83,6 +86,26 @@ class Predictor:
         self.visualizer.add_datasample('prediction', image, prediction, draw_gt=False, **self._drawing())
         return self.visualizer.get_image()
 
+    @abstractmethod
+    def present(self, prediction: BaseDataElement) -> list[int]:
+        """Classes that a prediction shows, largest area first."""
+
+    @abstractmethod
+    def _load(self, cfg: Config, checkpoint: str, device: str) -> BaseModel:
+        """The library's own loading."""
+
+    @abstractmethod
+    def _predict(self, image: str | np.ndarray) -> BaseDataElement:
+        """The library's own inference; arrays are BGR."""
+
+    @abstractmethod
+    def _visualizer(self) -> Visualizer:
+        """The library's own visualizer."""
+
+    @abstractmethod
+    def _drawing(self) -> dict:
+        """Arguments of its ``add_datasample``."""
+
     def legend(self, classes: Iterable[int]) -> list[tuple[str, np.ndarray]]:
         """Names and colours of classes, in their order."""
         return [(self.classes[i], self.colours[i]) for i in sorted(classes)]
@@ -91,17 +114,17 @@ class Predictor:
 class Segmentor(Predictor):
     """A model of MMSegmentation."""
 
-    def _load(self, cfg, checkpoint, device):
+    def _load(self, cfg: Config, checkpoint: str, device: str) -> BaseModel:
         from mmseg.apis import init_model
 
         return init_model(cfg, checkpoint, device=device)
 
-    def _predict(self, image):
+    def _predict(self, image: str | np.ndarray) -> BaseDataElement:
         from mmseg.apis import inference_model
 
         return inference_model(self.model, image)
 
-    def _visualizer(self):
+    def _visualizer(self) -> Visualizer:
         from .scene_visualizer import SceneLocalVisualizer
 
         return SceneLocalVisualizer(name='prediction', alpha=self.opacity)
@@ -111,7 +134,6 @@ class Segmentor(Predictor):
         return dict(with_labels=False)
 
     def present(self, prediction: BaseDataElement) -> list[int]:
-        """Classes that a prediction shows, largest area first."""
         if 'pred_sem_seg' not in prediction:
             return []
         # binary heads predict floats
@@ -133,7 +155,7 @@ class Detector(Predictor):
         self.score_thr = score_thr
         super().__init__(*args, **kwargs)
 
-    def _load(self, cfg, checkpoint, device):
+    def _load(self, cfg: Config, checkpoint: str, device: str) -> BaseModel:
         from mmdet.apis import init_detector
 
         # The data set is built to ask for its palette, and would look for its files, or make them.
@@ -141,7 +163,7 @@ class Detector(Predictor):
         cfg.test_dataloader = ConfigDict(dataset=dataset)
         return init_detector(cfg, checkpoint, device=device)
 
-    def _predict(self, image):
+    def _predict(self, image: str | np.ndarray) -> BaseDataElement:
         from mmcv.transforms import Compose
         from mmdet.apis import inference_detector
 
@@ -150,7 +172,7 @@ class Detector(Predictor):
             pipeline[0]['type'] = 'mmdet.LoadImageFromNDArray'
         return inference_detector(self.model, image, test_pipeline=Compose(pipeline))
 
-    def _visualizer(self):
+    def _visualizer(self) -> Visualizer:
         from mmdet.visualization import DetLocalVisualizer
 
         return DetLocalVisualizer(name='prediction', alpha=self.opacity)
@@ -168,7 +190,7 @@ class Detector(Predictor):
         return super().draw(image, prediction)
 
     def present(self, prediction: BaseDataElement) -> list[int]:
-        """Classes of what is drawn, largest total area first."""
+        """See :meth:`Predictor.present`; of what is drawn."""
         if 'pred_panoptic_seg' in prediction:
             from mmdet.evaluation import INSTANCE_OFFSET
 
@@ -246,5 +268,5 @@ def inference_pipeline(cfg: Config) -> list[ConfigDict]:
 
 
 def _loads_annotations(kind: str | type) -> bool:
-    name = getattr(kind, '__name__', kind).rpartition('.')[2]
+    name = str(getattr(kind, '__name__', kind)).rpartition('.')[2]
     return name in _SCENE_LOADERS or (name.startswith('Load') and 'Annotation' in name)

@@ -36,14 +36,14 @@ class SceneLocalVisualizer(SegLocalVisualizer):
     ) -> None:
         """Draw and write one sample; arguments as in ``SegLocalVisualizer``."""
         wanted = [kind for kind, draw in (('gt', draw_gt), ('pred', draw_pred)) if draw]
-        parts = [self._picture(kind, data_sample) for kind in wanted]
-        parts = [part for part in parts if part is not None]
+        pictures = [self._picture(kind, data_sample) for kind in wanted]
+        parts = [picture for picture in pictures if picture is not None]
         if not parts:
             super().add_datasample(
                 name, image, data_sample, draw_gt, draw_pred, show, wait_time, out_file, step, **kwargs
             )
             return
-        drawn = np.concatenate(parts, axis=1)
+        drawn: np.ndarray = np.concatenate(parts, axis=1)
         self.set_image(drawn)
         if show:
             self.show(drawn, win_name=name, wait_time=wait_time)

@@ -245,7 +245,8 @@ def _objects(room: Room) -> list[dict]:
 
 
 def _coco(records: list[dict], size: Sequence[int]) -> dict:
-    images, annotations = [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
     for number, record in enumerate(records, 1):
         images.append(dict(id=number, file_name=record['name'], height=size[0], width=size[1]))
         for item in record['objects']:

@@ -28,7 +28,7 @@ class Material:
 
     Attributes:
         colour: sRGB in [0, 1], (3,).
-        second: Second colour of the pattern, (3,).
+        second: Second colour of the pattern, (3,); None: the first.
         pattern: 'plain', 'stripes', 'checks', 'dots', 'planks', 'tiles', 'grain', 'cloth', 'doors'
             or 'books'.
         size: Length of one repetition of the pattern, metres.
@@ -38,7 +38,7 @@ class Material:
     """
 
     colour: np.ndarray
-    second: np.ndarray = None
+    second: np.ndarray = None  # type: ignore[assignment]
     pattern: str = 'plain'
     size: float = 0.2
     phase: np.ndarray = field(default_factory=lambda: np.zeros(4))

@@ -3,6 +3,8 @@
 import json
 import os.path as osp
 
+from mmengine.dataset import BaseDataset
+
 from ...utils.errors import UserError
 from ..subset import draw_subset
 from .make import SPLITS, make_rooms
@@ -24,7 +26,7 @@ PALETTE = (
 )
 
 
-class RoomsOnDisk:
+class RoomsOnDisk(BaseDataset):
     """Mixed into a library's data set, which reads what is rendered here.
 
     Args:

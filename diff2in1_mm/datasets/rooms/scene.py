@@ -80,7 +80,7 @@ def draw_scene(seed: int) -> Scene:
     """
     rng = np.random.RandomState(seed)
     size = np.array([rng.uniform(3.2, 5.5), rng.uniform(2.3, 2.9), rng.uniform(3.6, 6.0)])
-    material = Material((0.5, 0.5, 0.5))
+    material = Material(np.full(3, 0.5))
     shell = Solid(SHELL, size / 2, size / 2, material)
     wall, wall_name = _wall(rng)
     floor, floor_name = _floor(rng)
@@ -241,6 +241,10 @@ def _clutter(rng, items: list[Item]) -> list[Item]:
     return small
 
 
+def _box(x: float, y: float, z: float, half: tuple[float, float, float], material: Material) -> Solid:
+    return Solid(BOX, np.array([x, y, z]), np.array(half), material)
+
+
 def _windows(rng, size) -> list[Item]:
     """Panes with a frame and bars, set into the back wall or a side wall."""
     items = []
@@ -254,13 +258,10 @@ def _windows(rng, size) -> list[Item]:
         pane = Material(np.clip(sky, 0, 1), glow=rng.uniform(0.5, 1.1), gloss=0.3)
         name = str(rng.choice(['white', 'white', 'brown', 'grey', 'black']))
         frame = Material(near_colour(rng, name))
-        solids = [Solid(BOX, (0, up, 0), (width, height, 0.02), pane)]
-        solids += [Solid(BOX, (0, up + s * height, 0), (width + 0.05, 0.05, 0.05), frame) for s in (-1, 1)]
-        solids += [Solid(BOX, (s * width, up, 0), (0.05, height, 0.05), frame) for s in (-1, 1)]
-        solids += [
-            Solid(BOX, (0, up, 0.01), (0.02, height, 0.02), frame),
-            Solid(BOX, (0, up, 0.01), (width, 0.02, 0.02), frame),
-        ]
+        solids = [_box(0, up, 0, (width, height, 0.02), pane)]
+        solids += [_box(0, up + s * height, 0, (width + 0.05, 0.05, 0.05), frame) for s in (-1, 1)]
+        solids += [_box(s * width, up, 0, (0.05, height, 0.05), frame) for s in (-1, 1)]
+        solids += [_box(0, up, 0.01, (0.02, height, 0.02), frame), _box(0, up, 0.01, (width, 0.02, 0.02), frame)]
         item = Item('window', name, solids)
         x, z, yaw = dict(back=(along, 0.0, 0.0), left=(0.0, along, np.pi / 2), right=(size[0], along, -np.pi / 2))[wall]
         items.append(place(item, x, z, yaw))

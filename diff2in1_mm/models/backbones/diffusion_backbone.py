@@ -19,6 +19,7 @@ from ...diffusion.families import load_diffusion
 from ...diffusion.padding import crop_to_stride
 from ...diffusion.taps import Tap, select_taps
 from ...utils.errors import UserError
+from ...utils.image_values import size_of
 from ...utils.randomness import channel_dropout, sample_noise, seeded_generators
 from .backbone_options import check_options, dtype_for_heads, match_strides, static_condition
 from .feature_cache import FeatureCache
@@ -185,9 +186,9 @@ class DiffusionBackbone(Normalised):
             in the dtype of ``images`` unless autocast is on; contiguous. Unread ones have their
             own size.
         """
-        maps = self.features(images) if self._served is None else self._served
+        given = self.features(images) if self._served is None else self._served
         # served or cached ones can be of a pass under autocast, in the diffusion model's dtype
-        maps = [feature.to(dtype_for_heads(feature.dtype, images.dtype, images.device.type)) for feature in maps]
+        maps = [feature.to(dtype_for_heads(feature.dtype, images.dtype, images.device.type)) for feature in given]
         if self.training and self.feature_dropout:
             rows = range(len(images))
             generators = seeded_generators(*self._draw('feature dropout'), samples=rows)
@@ -196,8 +197,7 @@ class DiffusionBackbone(Normalised):
         if self.projections is not None:
             # A 1x1 convolution and a bilinear resize commute; this order is the cheaper one.
             outputs = [project(feature) for project, feature in zip(self.projections, outputs)]
-        covered = self._covered(images.shape[-2:])
-        sizes = [tuple(math.ceil(side / s) for side in covered) for s in self.strides]
+        sizes = [tuple(math.ceil(side / s) for side in self._covered(size_of(images))) for s in self.strides]
         layers = self.projections or [None] * len(outputs)
         outputs = [
             feature if i in self.unread else fitted(feature, *fit)
@@ -221,7 +221,7 @@ class DiffusionBackbone(Normalised):
         return self._run(images)
 
     def _run(self, images: Tensor) -> tuple[Tensor, ...]:
-        return self.maps(self.latents(images), images.shape[-2:], images.dtype)
+        return self.maps(self.latents(images), size_of(images), images.dtype)
 
     @torch.no_grad()
     def latents(self, images: Tensor) -> Tensor:
@@ -237,7 +237,7 @@ class DiffusionBackbone(Normalised):
         self._once('pixels', check_range, pixels)
         pixels = pixels.clamp(-1, 1)
         if self.keep_padding:
-            height, width = self._covered(pixels.shape[-2:])
+            height, width = self._covered(size_of(pixels))
             pixels = F.pad(pixels, (0, width - pixels.shape[-1], 0, height - pixels.shape[-2]))
         generators = None
         if self.sample_posterior:
@@ -300,15 +300,15 @@ class DiffusionBackbone(Normalised):
         parts = [maps[tap.name] for tap in group]
         layers = self.attention_layers.get(group[0].stride)
         if layers:
-            parts.append(mean_attention(maps, layers, parts[0].shape[-2:]))
+            parts.append(mean_attention(maps, layers, size_of(parts[0])))
         return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
 
     def _covered(self, size: tuple[int, int]) -> tuple[int, int]:
         """Height and width in pixels that the maps cover, of an image of that size."""
         if not self.keep_padding:
-            return tuple(size)
+            return size
         stride = self.diffusion.stride
-        return tuple(math.ceil(side / stride) * stride for side in size)
+        return math.ceil(size[0] / stride) * stride, math.ceil(size[1] / stride) * stride
 
     @property
     def tap_names(self) -> list[str]:

@@ -57,5 +57,5 @@ class FeatureCache:
 def _key(image: Tensor) -> bytes:
     pixels = image.detach().cpu().contiguous()
     digest = hashlib.blake2b(repr((tuple(pixels.shape), pixels.dtype)).encode(), digest_size=16)
-    digest.update(pixels.view(torch.uint8).numpy())
+    digest.update(pixels.view(torch.uint8).numpy().data)
     return digest.digest()

@@ -51,12 +51,12 @@ class DepthHead(VPDDepthHead):
         size = batch_size_of(batch_img_metas)
         return self.predict_by_feat(self(inputs, size), batch_img_metas)
 
-    def forward(self, inputs: Sequence[Tensor], image_size: Sequence[int] | None = None) -> Tensor:
+    def forward(self, inputs: Sequence[Tensor], image_size: tuple[int, int] | None = None) -> Tensor:
         """Depth of four maps.
 
         Args:
             inputs (Sequence[Tensor]): Maps (N, C, h, w), finest first.
-            image_size (Sequence[int] | None): Height and width in pixels, for
+            image_size (tuple[int, int] | None): Height and width in pixels, for
                 ``padded_stride``. None: the padding stays.
 
         Returns:
@@ -71,11 +71,11 @@ class DepthHead(VPDDepthHead):
         )
         maps = self.conv_aggregation(joined)
         maps = maps[..., : maps.shape[-2] - self.fmap_border[0], : maps.shape[-1] - self.fmap_border[1]]
-        stride = self.padded_stride if image_size is not None else None
-        if stride:
+        stride = self.padded_stride
+        if stride and image_size is not None:
             maps = crop_to_stride(maps, image_size, stride)
         depth = self.depth_pred_layer(self.decoder(maps.contiguous())).sigmoid() * self.max_depth
-        if stride:
+        if stride and image_size is not None:
             # the last coarse element can reach beyond the image (14 x 32 = 448 pixels of 427)
             fine_stride = stride * maps.shape[-1] / depth.shape[-1]
             depth = crop_to_stride(depth, image_size, fine_stride)

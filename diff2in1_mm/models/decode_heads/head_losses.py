@@ -1,6 +1,7 @@
 """The losses of a head: the default of normals, what does not fit, and their sum."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -42,5 +43,5 @@ def sum_losses(losses: Losses, *args: Tensor) -> dict[str, Tensor]:
     return found
 
 
-def _each(losses: Losses) -> Sequence[nn.Module]:
+def _each(losses: Losses) -> Iterable[Any]:
     return losses if isinstance(losses, nn.ModuleList) else [losses]

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from ...utils.image_values import size_of
 from .point_sampling import read_points, sample_points, to_coordinates
 
 _MIN_KAPPA = 0.01
@@ -128,7 +129,7 @@ class NormalDecoder(BaseModule):
     def _refine_points(self, mlp: nn.Module, feature: Tensor, before: Tensor, mask: Tensor | None) -> Refinement:
         """The enlarged prediction, overwritten where pixels are sampled."""
         maps = _enlarge(before)
-        size = tuple(maps.shape[-2:])
+        size = size_of(maps)
         points = sample_points(maps[:, 3].detach(), mask, self.sampling_ratio, self.importance_ratio)
         where = to_coordinates(points, size)
         joined = torch.cat([read_points(feature, where), read_points(before, where)], dim=1)

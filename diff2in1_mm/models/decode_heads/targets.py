@@ -44,7 +44,7 @@ def batch_size_of(metas: Sequence[dict]) -> tuple[int, int]:
         metas (Sequence[dict]): Of the images. In slide inference their ``img_shape`` is the window,
             a ``torch.Size``; else ``pad_shape`` counts, where anything was padded.
     """
-    size, padded = (metas[0].get(name) for name in ('img_shape', 'pad_shape'))
+    size, padded = metas[0]['img_shape'], metas[0].get('pad_shape')
     return tuple(padded if padded and not isinstance(size, torch.Size) else size)[:2]
 
 

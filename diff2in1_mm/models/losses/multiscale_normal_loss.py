@@ -47,7 +47,7 @@ class MultiscaleNormalLoss(nn.Module):
         Returns:
             Tensor: Scalar.
         """
-        total = 0
+        total = target.new_zeros(())
         for pred, where in scales:
             if where is None:
                 pred = F.interpolate(pred, target.shape[-2:], mode='bilinear', align_corners=True)

@@ -39,7 +39,7 @@ class WeightedCrossEntropyLoss(CrossEntropyLoss):
         cls_score: Tensor,
         label: Tensor,
         weight: Tensor | None = None,
-        avg_factor: float | None = None,
+        avg_factor: float | Tensor | None = None,
         reduction_override: str | None = None,
         ignore_index: int = -100,
         **kwargs,
@@ -50,7 +50,7 @@ class WeightedCrossEntropyLoss(CrossEntropyLoss):
             cls_score (Tensor): Logits, (N, C, H, W).
             label (Tensor): Classes or ``ignore_index``, (N, H, W).
             weight (Tensor, optional): Of each pixel, (N, H, W).
-            avg_factor (float, optional): Denominator of the mean, in place of the sum of weights.
+            avg_factor (float | Tensor, optional): Denominator of the mean, in place of the sum of weights.
             reduction_override (str, optional): 'none', 'mean' or 'sum'.
             ignore_index (int): Label of ignored pixels.
 

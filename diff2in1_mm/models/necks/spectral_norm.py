@@ -17,6 +17,9 @@ class SpectralConv2d(nn.Conv2d):
     Buffers: ``left`` (1, out_channels), the stored vector, and ``sigma`` (1,), the last estimate.
     """
 
+    left: Tensor
+    sigma: Tensor
+
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.register_buffer('left', torch.randn(1, self.out_channels))

@@ -11,6 +11,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from ...utils.errors import UserError
+from ...utils.image_values import size_of
 from .maps import Maps
 
 __all__ = ['DenseEstimator']
@@ -61,11 +62,12 @@ class DenseEstimator(Maps, EncoderDecoder):
     def inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
         """Maps (N, C, H, W) of preprocessed images (N, 3, H, W)."""
         test_cfg = self.test_cfg or {}
-        size = tuple(inputs.shape[-2:])
+        size = size_of(inputs)
         windows = [(0, 0)]
         crop = size
         if test_cfg.get('mode', 'whole') == 'slide':
-            crop = tuple(min(c, s) for c, s in zip(test_cfg['crop_size'], size))
+            height, width = test_cfg['crop_size']
+            crop = min(height, size[0]), min(width, size[1])
             windows = window_corners(size, crop, test_cfg['stride'])
         crops = [inputs[..., y : y + crop[0], x : x + crop[1]] for y, x in windows]
         if test_cfg.get('flip', False):
