@@ -12,7 +12,7 @@ PY := .venv/bin/python
 help:
 	@echo 'make set-up   environment in .venv (mmcv is compiled once; its wheel is kept in ~/.cache)'
 	@echo 'make lint     set-up, then ruff and mypy'
-	@echo 'make test     set-up, lint, then the tests       (ARGS="tests/test_versions.py -k ops"; ARGS=--gpu on a GPU)'
+	@echo 'make test     set-up, lint, then the tests       (ARGS="tests/test_utils/test_requirements.py -k ops"; ARGS=--gpu on a GPU)'
 	@echo 'make train    set-up, without compiling mmcv, then the main job    (CONFIG=$(CONFIG), ARGS="--resume")'
 	@echo 'make rooms-model  trains the diffusion model of Rooms that the package ships again (hours; its last stage wants a GPU)'
 	@echo 'make clean    removes builds and caches of this checkout, not .venv'

@@ -96,6 +96,24 @@ def test_no_file_outgrows_a_reader():
     assert long == {}
 
 
+def test_tests_mirror_the_package():
+    """A folder for each room, whose files begin with the name of what they are about."""
+    tests, package = ROOT / 'tests', ROOT / 'diff2in1_mm'
+    assert [room for room in script.rooms() if not (tests / f'test_{room}').is_dir()] == []
+    strays = []
+    for room in script.rooms():
+        for path in (tests / f'test_{room}').rglob('test_*.py'):
+            *folders, name = (part.removeprefix('test_') for part in path.relative_to(tests).with_suffix('').parts)
+            if not any(name.startswith(found.stem) for found in package.joinpath(*folders).glob('[a-z]*')):
+                strays.append(str(path.relative_to(tests)))
+    assert strays == []
+
+
+def test_no_test_file_outgrows_a_reader():
+    long = [str(path) for path in (ROOT / 'tests').rglob('test_*.py') if lines(path) > 400]
+    assert long == []
+
+
 FORMER = [
     ('engine', 'SelfImprovingHook', 'self_improving.hook'),
     ('engine', 'AtomicCheckpointHook', 'hooks.checkpoint'),

@@ -21,7 +21,7 @@ from diff2in1_mm.utils.resources import tool_path  # noqa: E402
 
 from ..detectors import CLASSES, STUFF, make_coco, run_config  # noqa: E402
 from ..stores import read_one
-from ..test_self_improving.test_detectors import check_coco  # noqa: E402
+from ..test_self_improving.test_hook_detectors import check_coco  # noqa: E402
 from ..test_tools.test_train import start  # noqa: E402
 
 SETTINGS = dict(T=300, steps=1, batch_size=2, confidence=0.0, labelling=dict(allow_empty=True))

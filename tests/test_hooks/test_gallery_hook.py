@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from ..test_self_improving.test_whole_run import with_diffusion
+from ..test_self_improving.test_hook_whole_run import with_diffusion
 from ..tiny_runs import train
 
 

@@ -1,8 +1,10 @@
-"""What the checks warn of."""
+"""What the checks warn of, and the small task of the tests of creation."""
 
 import pytest
 
 from diff2in1_mm.preflight import findings
+
+from ..test_creation.conftest import dataset, model, root  # noqa: F401
 
 
 @pytest.fixture

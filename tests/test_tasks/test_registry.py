@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from diff2in1_mm.creation.create import create
 from diff2in1_mm.store.store import SyntheticStore
-from diff2in1_mm.tasks import TASKS, Label, Task, labeller_for, register_task
+from diff2in1_mm.tasks import TASKS, Label, Task, labeller_for, register_task, registry
 from diff2in1_mm.tasks.dense import MapLabeller
+from diff2in1_mm.tasks.instances import InstancesTask
 from diff2in1_mm.tasks.png import decode_png, encode_png
 from diff2in1_mm.tasks.registry import tasks_of
 from diff2in1_mm.utils.errors import UserError
@@ -15,6 +17,7 @@ from diff2in1_mm.utils.errors import UserError
 from ..stores import read_one
 from ..tiny_segmentation import FAST, build_dataset, build_model, make_images
 from .test_instances_files import record
+from .test_segmentation import segmentor
 
 
 class Edges(Task):
@@ -89,3 +92,23 @@ def test_a_model_may_name_known_tasks_only(monkeypatch):
         monkeypatch.setattr(Model, 'label_tasks', tasks)
         with pytest.raises(UserError, match=words):
             tasks_of(Model())
+
+
+def test_unknown_models_are_named():
+    with pytest.raises(TypeError, match='cannot label for Linear'):
+        labeller_for(nn.Linear(2, 2))
+    with pytest.raises(ValueError, match='probability'):
+        labeller_for(segmentor(), confidence=1.5)
+
+
+def test_options_that_a_labeller_lacks_are_named(monkeypatch):
+    with pytest.raises(
+        ValueError,
+        match="^SegmentationLabeller has no labelling option 'ignore_from': beyond `confidence` it has none$",
+    ):
+        labeller_for(segmentor(), options=dict(ignore_from=0.5))
+    with pytest.raises(ValueError, match='does not fit SegmentationLabeller'):
+        labeller_for(segmentor(), options=dict(model=None))
+    monkeypatch.setattr(registry, 'tasks_of', lambda model: [InstancesTask])
+    with pytest.raises(ValueError, match="'ignore_form'; did you mean 'ignore_from'"):
+        labeller_for(nn.Linear(2, 2), options=dict(ignore_form=0.5))

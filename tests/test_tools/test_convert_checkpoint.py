@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline
 from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import HistoryBuffer
@@ -111,22 +111,6 @@ def photos(tmp_path_factory):
         cv2.imwrite(str(root / 'test' / 'depth' / f'{i}.png'), depth)
         inputs.append(torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1) / 127.5 - 1)
     return root, torch.stack(inputs)
-
-
-@pytest.fixture(scope='module')
-def small():
-    return published.small_diffusion()
-
-
-@pytest.fixture(scope='module')
-def folder(small, tmp_path_factory):
-    """The small diffusion model as its owner would save it."""
-    path = tmp_path_factory.mktemp('diffusion')
-    vae, unet = small
-    unet.save_pretrained(path / 'unet')
-    vae.save_pretrained(path / 'vae')
-    DDIMScheduler(beta_schedule='scaled_linear').save_pretrained(path / 'scheduler')
-    return path
 
 
 def adapted(state, prefix, scenes=False):
@@ -361,79 +345,3 @@ def test_a_converted_model_does_not_generate_by_itself(small, folder, tmp_path):
     assert cfg.custom_hooks[0].creation.diffusion == str(folder)
     assert cfg.work_dir == 'work_dirs/out'  # and no other's, though each is called config.py
     assert load_file(tmp_path / 'out' / 'embeddings.safetensors')['tokens'].shape == (1, 64)
-
-
-def test_bad_input_is_told_in_one_sentence(small, tmp_path, capsys):
-    out = ('--out', tmp_path / 'out')
-    save_file({'layer.weight': torch.zeros(2)}, tmp_path / 'unknown.safetensors')
-    text = refusal(capsys, tmp_path / 'unknown.safetensors', *out)
-    assert "keys begin with 'layer'" in text and 'known are the aggregator' in text
-    save_file({'backbone.frozen_fingerprint': torch.zeros(2)}, tmp_path / 'ours.safetensors')
-    assert 'diff2in1_mm already' in refusal(capsys, tmp_path / 'ours.safetensors', *out)
-    torch.save({'state_dict': {}, 'callback': pytest.Config}, tmp_path / 'lightning.ckpt')
-    text = refusal(capsys, tmp_path / 'lightning.ckpt', *out)
-    assert 'as files written by Lightning do' in text and 'weights_only=False' in text
-    torch.save(dict(epoch=3), tmp_path / 'empty.pth')
-    assert 'holds no weights by name' in refusal(capsys, tmp_path / 'empty.pth', *out)
-    assert "there is no file 'nowhere.pth'" in refusal(capsys, 'nowhere.pth', *out)
-
-    head = built(dict(type='VPDDepthHead', **published.DEPTH_HEAD), 3)
-    state = published.vpd_depth(*small, head.state_dict())
-    cases = {
-        'encoder.out_layer.0.weight': 'depth head takes maps of',
-        'decoder.deconv_layers.0.weight': 'transposed convolutions of [(2, 2), (3, 3)]',
-        'encoder.unet.unet.diffusion_model.time_embed.0.weight': 'smaller models',
-        'encoder.gamma': 'do not fit class embeddings',
-    }
-    shapes = [(128, 7, 1, 1), (128, 16, 3, 3), (8, 8), (7,)]
-    for (name, words), shape in zip(cases.items(), shapes):
-        torch.save({**state, name: torch.zeros(shape)}, tmp_path / 'wrong.pth')
-        assert words in refusal(capsys, tmp_path / 'wrong.pth', *out), name
-    for name in (
-        'last_layer_depth.0.weight',
-        'encoder.gamma',
-        'encoder.encoder_vq.encoder.conv_out.weight',
-        'encoder.unet.unet.diffusion_model.middle_block.0.in_layers.0.weight',
-    ):
-        torch.save({key: value for key, value in state.items() if key != name}, tmp_path / 'wrong.pth')
-        text = refusal(capsys, tmp_path / 'wrong.pth', *out)
-        assert text.endswith('again'), name
-    assert not (tmp_path / 'out').exists()
-    assert not list(tmp_path.glob('.out*'))  # nothing half done
-
-
-def test_two_checkpoints_at_once_are_refused(small, tmp_path, capsys):
-    save_file(original_state(*small_sd()), tmp_path / 'sd.safetensors')
-    head = built(dict(type='VPDDepthHead', **published.DEPTH_HEAD), 3)
-    torch.save(published.vpd_depth(*small, head.state_dict()), tmp_path / 'depth.pth')
-    assert 'one checkpoint at a time' in refusal(
-        capsys, tmp_path / 'sd.safetensors', tmp_path / 'depth.pth', '--out', tmp_path / 'out'
-    )
-
-
-def test_normals_are_of_one_aggregator_and_one_decoder(folder, tmp_path, capsys):
-    """Two epochs of one of them: which is meant cannot be told, and both fit."""
-    save_file({'c': torch.zeros(2, 64)}, folder / 'empty.safetensors')
-    _, neck, head = normal_parts(folder)
-    aggregator = published.released_aggregator(neck.state_dict())
-    decoder = published.released_decoder(head.decoder.state_dict())
-    other = {key: value + 1 for key, value in aggregator.items()}
-    for name, state in dict(
-        a48=aggregator,
-        a49=other,
-        b49=decoder,
-        both={**other, **decoder},
-        mixed={**decoder, 'mlp.layers.0.weight': torch.ones(4, 4)},
-    ).items():
-        torch.save(state, tmp_path / f'{name}.pth')
-    out = ('--out', tmp_path / 'out')
-    text = refusal(capsys, tmp_path / 'a48.pth', tmp_path / 'a49.pth', tmp_path / 'b49.pth', *out)
-    assert f'{tmp_path / "a48.pth"} and {tmp_path / "a49.pth"} both hold the aggregator' in text
-    assert text.endswith('give one file of each')
-    text = refusal(capsys, tmp_path / 'both.pth', tmp_path / 'b49.pth', *out)
-    assert 'both hold the normal decoder of Diff-2-in-1' in text
-    assert 'both hold the aggregator' in refusal(capsys, tmp_path / 'a48.pth', tmp_path / 'a49.pth', *out)
-    text = refusal(capsys, tmp_path / 'a48.pth', tmp_path / 'mixed.pth', *out)
-    assert "both hold the weight 'mlp.layers.0.weight'" in text
-    assert not (tmp_path / 'out').exists()
-    convert(tmp_path / 'both.pth', *out)  # one file with both is clear

@@ -17,7 +17,7 @@ from diff2in1_mm.utils.compat import load_weights_only
 from diff2in1_mm.utils.resources import tool_path
 
 from ..stores import read_one
-from ..test_self_improving.test_whole_run import with_diffusion
+from ..test_self_improving.test_hook_whole_run import with_diffusion
 from ..tiny_runs import make_images
 from .test_train import start, write
 

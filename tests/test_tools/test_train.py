@@ -20,7 +20,7 @@ from diff2in1_mm.utils.compat import load_weights_only
 from diff2in1_mm.utils.resources import tool_path
 
 from ..conftest import ROOT
-from ..test_self_improving.test_whole_run import with_diffusion
+from ..test_self_improving.test_hook_whole_run import with_diffusion
 from ..tiny_runs import config, make_images
 
 

@@ -1,6 +1,5 @@
 """tools/train_diffusion.py from a folder of images to a pipeline that diffusers loads."""
 
-import json
 import os
 import runpy
 import subprocess
@@ -10,8 +9,6 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-import cv2
-import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
@@ -28,43 +25,6 @@ from ..small_models import save_tiny_pipeline, tiny_pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = str(ROOT / 'tools' / 'train_diffusion.py')
-CONFIG = f"""
-_base_ = [{str(ROOT / 'configs' / 'diffusion_camvid.py')!r}]
-images = dict(path='photos', size=(32, 48))
-default_hooks = dict(checkpoint=dict(interval=2), logger=dict(interval=1))
-autoencoder = dict(
-    model=dict(autoencoder=dict(block_out_channels=(8, 8, 16), norm_num_groups=4,
-                                latent_channels=4), crop=(16, 16), crop_iters=3),
-    train_dataloader=dict(batch_size=2, dataset=dict(crop=(16, 32))),
-    train_cfg=dict(max_iters=4),
-    custom_hooks=[dict(type='EMAHook', ema_type='MomentumAnnealingEMA', gamma=10),
-                  dict(type='SampleGridHook', count=2, interval=4)])
-denoiser = dict(
-    unet=dict(sample_size=(8, 12), block_out_channels=(16, 24, 32), norm_num_groups=4,
-              attention_head_dim=2),
-    text_encoder=dict(hidden_size=16, intermediate_size=32, projection_dim=16,
-                      num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=16),
-    model=dict(latent_crop=(4, 8), latent_crop_iters=3, sample_steps=2, sample_strengths=(200, )),
-    train_dataloader=dict(batch_size=2),
-    train_cfg=dict(max_iters=4),
-    custom_hooks=[dict(type='EMAHook', ema_type='MomentumAnnealingEMA', gamma=10),
-                  dict(type='SampleGridHook', count=2, interval=4),
-                  dict(type='SavePipelineHook', interval=2)])
-"""
-
-
-@pytest.fixture
-def place(tmp_path):
-    """Config, six photographs with captions for five, a file that is no image."""
-    (tmp_path / 'config.py').write_text(CONFIG)
-    (tmp_path / 'photos').mkdir()
-    rng = np.random.default_rng(0)
-    for i in range(6):
-        small = rng.integers(0, 256, (3, 4, 3), dtype=np.uint8)
-        cv2.imwrite(str(tmp_path / 'photos' / f'{i}.png'), cv2.resize(small, (60, 40)))
-    (tmp_path / 'photos' / 'broken.jpg').write_bytes(b'not an image')
-    (tmp_path / 'captions.json').write_text(json.dumps({f'{i}.png': f'a photo of {i} cars' for i in range(5)}))
-    return tmp_path
 
 
 def train(place, *flags, options=()):
@@ -234,102 +194,6 @@ def test_images_encoded_as_training_goes(place):
     assert train(place, options=['keep_latents=False']) is None
     assert not (place / 'work' / 'latents.safetensors').exists()
     assert (place / 'work' / 'pipeline' / 'model_index.json').is_file()
-
-
-@pytest.mark.parametrize(
-    'options, sentence',
-    [
-        (['images.path=gone'], 'there is no image folder'),
-        (['images.path=*.py'], 'holds no image'),
-        (['images.size=(32,40)'], 'must be divisible by 16'),
-        (
-            ['autoencoder.train_dataloader.dataset.crop=(64,64)'],
-            'autoencoder.train_dataloader.dataset.crop (64, 64) is larger than images.size (32, 48)',
-        ),
-        (
-            ['autoencoder.model.crop=(16,48)'],
-            'autoencoder.model.crop (16, 48) is larger than autoencoder.train_dataloader.dataset.crop (16, 32)',
-        ),
-        (
-            ['autoencoder.crop=(16,16)'],
-            "autoencoder has no setting 'crop'; did you mean "
-            'autoencoder.model.crop or autoencoder.train_dataloader.dataset.crop?',
-        ),
-        (['denoiser.optim_wraper.type=OptimWrapper'], "'optim_wraper'; did you mean 'optim_wrapper'?"),
-        (['image.size=(32,48)'], "has no setting 'image'; did you mean 'images'?"),
-        (['images.size=32'], 'images.size = 32 must be (height, width)'),
-        (['images.pth=photos'], "ImageFolder has no option 'pth'; did you mean 'path'?"),
-        (['autoencoder.model.crop=(10,16)'], 'must be divisible by 4'),
-        (['images.captions=gone.json'], 'no captions file'),
-        (
-            ['images.captions=captions.json', 'denoiser.text_encoder.max_position_embeddings=5'],
-            '5 of 5 captions are longer than the 5 tokens',
-        ),
-        (
-            [
-                'denoiser.model.prompt=one two three four five six seven eight nine ten eleven twelve '
-                'thirteen fourteen fifteen'
-            ],
-            '1 of 1 captions are longer than the 16 tokens',
-        ),
-        (['train_autoencoder=False'], 'set `pretrained`'),
-        (['train_denoiser=False'], 'a denoiser that stays needs latents that stay'),
-        (['pretrained={place}/photos'], 'is not a diffusers pipeline that can be loaded'),
-    ],
-)
-def test_bad_input_is_one_sentence_before_any_work(place, options, sentence):
-    error = train(place, options=[option.format(place=place) for option in options])
-    assert sentence in error and '\n' not in error
-    assert not (place / 'work').exists()
-
-
-def test_a_config_may_be_short(place, monkeypatch):
-    """Without what has a default; without a part that has none it is told before any work."""
-    cfg = Config.fromfile(place / 'config.py')
-    for name in ('truncate_captions', 'mirror', 'keep_latents', 'encode_batch_size', 'randomness'):
-        cfg.pop(name)
-    for stage in (cfg.autoencoder, cfg.denoiser):
-        stage.pop('custom_hooks')
-    cfg.dump(place / 'config.py')
-    assert train(place) is None
-    assert (place / 'work' / 'pipeline' / 'model_index.json').is_file()
-    cfg.denoiser.pop('scheduler')
-    cfg.dump(place / 'config.py')
-    assert 'denoiser lacks scheduler' in train(place)
-
-
-def test_the_seed_is_that_of_the_run(place):
-    cfg = Config.fromfile(place / 'config.py')
-    cfg.merge_from_dict({'randomness.seed': 3, 'data_root': str(place), 'work_dir': str(place)})
-    training = diffusion_training.DiffusionTraining(cfg)
-    assert training._autoencoder_section().model.seed == 3
-    seen = []
-    training._runner = lambda name, section: seen.append(section) or SimpleNamespace(train=lambda: None)
-    training.train_denoiser('start')
-    assert seen[0].model.seed == 3
-
-
-def test_a_launcher_for_gpus_only(place, monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    assert '--launcher slurm starts processes on GPUs' in train(place, '--launcher', 'slurm')
-
-
-def test_a_config_of_another_kind(place):
-    (place / 'config.py').write_text('model = dict()')
-    assert 'begin from configs/diffusion_camvid.py' in train(place)
-
-
-def test_an_autoencoder_whose_latents_are_in_use_is_not_lengthened(place):
-    assert train(place) is None
-    longer = ['autoencoder.train_cfg.max_iters=6']
-    assert 'is finished after 4' in train(place, '--resume', options=longer)
-    assert train(place, '--resume', options=['denoiser.train_cfg.max_iters=6']) is None
-
-
-def test_rooms_are_not_rendered_before_what_can_be_looked_at_without_them(place, monkeypatch):
-    monkeypatch.setattr(diffusion_training, 'make_rooms', lambda *_, **__: pytest.fail('rendered'))
-    options = ['rooms.count=20000', 'images.size=(32,40)']
-    assert 'must be divisible by 16' in train(place, options=options)
 
 
 def files(folder):

@@ -21,6 +21,17 @@ def reader(request, monkeypatch):
     monkeypatch.setattr(compat, '_TORCH_ALLOWS_NAMES', request.param == 'by torch')
 
 
+from pathlib import Path
+
+import pytest
+from mmengine.fileio import LocalBackend, register_backend
+
+from diff2in1_mm.hooks.read_checkpoint import read_checkpoint
+from diff2in1_mm.utils.errors import UserError
+
+from ..hostile_files import Code
+
+
 def save(tmp_path, content):
     torch.save(content, tmp_path / 'file.pth')
     return tmp_path / 'file.pth'
@@ -76,3 +87,24 @@ def test_tensors_of_every_kind_and_numpys_numbers_load(tmp_path):
 def test_files_of_before_torch_16_load(tmp_path):
     torch.save(dict(a=torch.arange(3)), tmp_path / 'old.pth', _use_new_zipfile_serialization=False)
     assert load_weights_only(tmp_path / 'old.pth')['a'].tolist() == [0, 1, 2]
+
+
+class Remote(LocalBackend):
+    folder = ''
+
+    def get(self, filepath):
+        return Path(self.folder, str(filepath).partition('://')[2]).read_bytes()
+
+
+register_backend('remote_of_tests', Remote, force=True, prefixes='toremote')
+
+
+def test_remote_checkpoints_are_data_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(Remote, 'folder', str(tmp_path))
+    torch.save(dict(state_dict=dict(a=torch.ones(2))), tmp_path / 'good.pth')
+    assert read_checkpoint('toremote://good.pth')['state_dict']['a'].sum() == 2
+    torch.save(dict(state_dict={}, x=Code(tmp_path)), tmp_path / 'bad.pth')
+    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '0')
+    with pytest.raises(UserError, match='toremote://bad.pth .*could run code'):
+        read_checkpoint('toremote://bad.pth')
+    assert not (tmp_path / 'was_run').exists()

@@ -12,7 +12,7 @@ from diff2in1_mm.tasks import build_task
 from diff2in1_mm.tasks.dense import scene_loader, source_scene
 from diff2in1_mm.tasks.normals import encode_normals
 
-from .test_scene_labellers import Model
+from .test_normals_and_depth import Model
 
 
 def test_depth_is_read_as_the_data_set_does(tmp_path):

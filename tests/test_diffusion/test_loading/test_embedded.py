@@ -15,7 +15,7 @@ from diff2in1_mm.pretraining import embed as embed_module
 from diff2in1_mm.pretraining.embed import embed, last_grid
 from diff2in1_mm.pretraining.pipeline_files import load_pipeline
 
-from ..small_models import save_tiny_pipeline
+from ...small_models import save_tiny_pipeline
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from diff2in1_mm.datasets.readable import NoSample, ReadableView
 pytest.importorskip('mmdet')
 
 from ..detectors import CLASSES, make_coco  # noqa: E402
-from .test_detection_mix import PIPELINE, one_box, real_config, store_of  # noqa: E402
+from .test_synthetic_mix_detection import PIPELINE, one_box, real_config, store_of  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

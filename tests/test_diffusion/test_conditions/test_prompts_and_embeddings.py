@@ -12,8 +12,8 @@ from diff2in1_mm.diffusion.conditions.prompts import Captions, ComposedCaption, 
 from diff2in1_mm.diffusion.conditions.source import Source
 from diff2in1_mm.utils.errors import UserError
 
-from ..hostile_files import Code
-from ..small_models import assert_same, write_json
+from ...hostile_files import Code
+from ...small_models import assert_same, write_json
 
 SOURCES = [Source('data/train/a.jpg', ('road', 'car', 'sign_symbol')), Source('data/train/b.png')]
 

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from diff2in1_mm.diffusion.families import check_source, load_diffusion
 from diff2in1_mm.utils.errors import UserError
 
-from ..original_layout import original_state, small_sd
-from ..small_models import write_json
+from ...original_layout import original_state, small_sd
+from ...small_models import write_json
 
 
 @pytest.fixture

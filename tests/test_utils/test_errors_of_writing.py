@@ -7,9 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.fileio import LocalBackend, register_backend
 
-from diff2in1_mm.creation.background import BackgroundWriter
 from diff2in1_mm.hooks.checkpoint import _written_whole
 from diff2in1_mm.hooks.read_checkpoint import read_checkpoint
 from diff2in1_mm.preflight.machine import check_writable
@@ -17,8 +15,6 @@ from diff2in1_mm.store.store import SyntheticStore
 from diff2in1_mm.utils.atomic_files import write_atomic
 from diff2in1_mm.utils.errors import UserError, told_in_a_sentence
 from diff2in1_mm.utils.pictures import write_picture
-
-from .hostile_files import Code
 
 SAID = [
     (errno.ENOSPC, 'no space left for {}: free some, then --resume'),
@@ -87,40 +83,6 @@ def test_a_full_disk_is_told_before_anything_starts(tmp_path, monkeypatch):
     monkeypatch.setattr(os, 'fsync', refusing(errno.ENOSPC))
     with pytest.raises(UserError, match='--work-dir: no space left for .*wd: free some'):
         check_writable(str(tmp_path / 'wd'), '--work-dir')
-
-
-def test_the_error_of_the_last_background_write_is_raised():
-    with pytest.raises(OSError, match='last'), BackgroundWriter(threads=1) as writer:
-        writer.submit(int)
-        writer.submit(lambda: (_ for _ in ()).throw(OSError('last')))
-
-
-def test_the_first_error_counts_and_a_failed_write_beside_it_is_logged(caplog, capsys):
-    with pytest.raises(ValueError, match='first'), BackgroundWriter(threads=1) as writer:
-        writer.submit(lambda: (_ for _ in ()).throw(OSError('the write')))
-        raise ValueError('first')
-    assert 'a write failed: the write' in caplog.text + ''.join(capsys.readouterr())
-
-
-class Remote(LocalBackend):
-    folder = ''
-
-    def get(self, filepath):
-        return Path(self.folder, str(filepath).partition('://')[2]).read_bytes()
-
-
-register_backend('remote_of_tests', Remote, force=True, prefixes='toremote')
-
-
-def test_remote_checkpoints_are_data_only(tmp_path, monkeypatch):
-    monkeypatch.setattr(Remote, 'folder', str(tmp_path))
-    torch.save(dict(state_dict=dict(a=torch.ones(2))), tmp_path / 'good.pth')
-    assert read_checkpoint('toremote://good.pth')['state_dict']['a'].sum() == 2
-    torch.save(dict(state_dict={}, x=Code(tmp_path)), tmp_path / 'bad.pth')
-    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '0')
-    with pytest.raises(UserError, match='toremote://bad.pth .*could run code'):
-        read_checkpoint('toremote://bad.pth')
-    assert not (tmp_path / 'was_run').exists()
 
 
 def test_a_checkpoint_without_permission_is_not_called_damaged(tmp_path, monkeypatch):

@@ -17,8 +17,8 @@ from diff2in1_mm.diffusion.loading.source import trained_side
 from diff2in1_mm.diffusion.stable_diffusion import LatentDiffusion
 from diff2in1_mm.utils import compat
 
-from ..original_layout import original_state, small_sd
-from ..small_models import assert_same, save_tiny_pipeline, tiny_pipeline, write_json
+from ...original_layout import original_state, small_sd
+from ...small_models import assert_same, save_tiny_pipeline, tiny_pipeline, write_json
 
 
 @pytest.fixture(scope='module', params=[False, True], ids=['v1', 'v2'])

@@ -14,8 +14,8 @@ from torch import nn
 import diff2in1_mm  # noqa: F401
 from diff2in1_mm.creation.batch_labels import BatchLabels
 
-from ..golden_values import Golden
-from ..small_models import assert_same
+from ...golden_values import Golden
+from ...small_models import assert_same
 
 TOKENS = 5
 

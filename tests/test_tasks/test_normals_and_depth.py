@@ -12,7 +12,7 @@ from diff2in1_mm.tasks.depth import DepthLabeller
 from diff2in1_mm.tasks.normals import NormalsLabeller
 from diff2in1_mm.utils.normals import expected_angular_error
 
-from ..test_models.test_segmentors.test_dense_estimators import build
+from ..test_models.test_segmentors.test_dense_estimator import build
 
 SIZE = (8, 10)
 

@@ -9,7 +9,7 @@ from diff2in1_mm.diffusion.loading.original_parts import build_parts
 from diff2in1_mm.diffusion.loading.source import load_parts
 from diff2in1_mm.diffusion.stable_diffusion import LatentDiffusion
 
-from ..original_layout import original_state, small_sd
+from ...original_layout import original_state, small_sd
 
 UNET, VAE = 'model.diffusion_model.', 'first_stage_model.'
 TEXT = 'cond_stage_model.transformer.text_model.'
