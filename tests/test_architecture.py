@@ -110,7 +110,7 @@ def test_tests_mirror_the_package():
 
 
 def test_no_test_file_outgrows_a_reader():
-    long = [str(path) for path in (ROOT / 'tests').rglob('test_*.py') if lines(path) > 400]
+    long = [str(path) for path in (ROOT / 'tests').rglob('test_*.py') if lines(path) > MOST_LINES]
     assert long == []
 
 

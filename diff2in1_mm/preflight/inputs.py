@@ -7,7 +7,7 @@ from typing import Any
 import torch.nn as nn
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.model import BaseModel
+from mmengine.model import BaseModel, BaseModule
 from mmengine.registry import HOOKS
 
 from ..datasets.folders import check_folders
@@ -77,7 +77,8 @@ def watch_inputs(runner) -> None:
     Args:
         runner: Whose loops are built.
     """
-    model, measured = unwrapped(runner), {}
+    model = unwrapped(runner)
+    measured: dict[str, tuple[int, int]] = {}
     for option in ('train', 'val', 'test'):
         loop = getattr(runner, f'_{option}_loop')
         if loop is None or isinstance(loop, dict):  # not built
@@ -86,7 +87,7 @@ def watch_inputs(runner) -> None:
         if not replaces_unreadable(dataset):
             name_unreadable_files(dataset)
         metrics = getattr(getattr(loop, 'evaluator', None), 'metrics', ())
-        classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
+        classes = (getattr(dataset, 'metainfo', None) or {}).get('classes') or ()
         for name, ignored in _ignore_options(f'{option}_evaluator', metrics).items() if classes else ():
             measured[name] = len(classes), ignored
     learned = {
@@ -140,7 +141,7 @@ def check_heads(model: BaseModel) -> None:
             )
 
 
-def _heads(model: BaseModel) -> list[tuple[str, nn.Module]]:
+def _heads(model: BaseModel) -> list[tuple[str, BaseModule]]:
     """The heads of MMSegmentation's models by the name of their options; cascades keep a list of heads."""
     found = []
     by_task = getattr(model, 'heads', None)

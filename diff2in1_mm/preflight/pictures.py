@@ -168,7 +168,7 @@ def _prefix_key(base: BaseDataset, key: str) -> str:
 
 def _check_depth(images: _Files, findings: Findings) -> None:
     """Images of 10 to 14 bits in files of 16, which MMCV's loader cuts to their upper 8, come out dark."""
-    loader = next(iter(transforms_of(images.base)), None)
+    loader: Any = next(iter(transforms_of(images.base)), None)
     deep = [entry for entry, header in zip(images.entries, images.headers) if header is not None and header.deep]
     if not deep or type(loader).__name__ != 'LoadImageFromFile':
         return

@@ -25,7 +25,7 @@ class _Object(NamedTuple):
 
     name: str
     corners: list[float]
-    size: tuple[int, int] | None
+    size: Any  # (width, height), or None where the file does not say
     path: str
 
 
@@ -35,7 +35,8 @@ def reads_xml(kind: Any) -> bool:
         return False
     from mmdet.datasets import XMLDataset
 
-    return isinstance(kind, type) and issubclass(kind, XMLDataset) and kind.load_data_list is XMLDataset.load_data_list
+    loads = getattr(kind, 'load_data_list', None)
+    return isinstance(kind, type) and issubclass(kind, XMLDataset) and loads is XMLDataset.load_data_list
 
 
 def check_xml_files(base: Any, classes: Sequence[str], findings: Findings) -> None:
@@ -56,8 +57,8 @@ def check_xml_files(base: Any, classes: Sequence[str], findings: Findings) -> No
     for path in paths:
         try:
             objects += _objects_of(path, getattr(base, 'backend_args', None))
-        except _Fault as fault:
-            faults.setdefault(str(fault), []).append(path)
+        except _Fault as error:
+            faults.setdefault(str(error), []).append(path)
     if faults:
         fault, wrong = max(faults.items(), key=lambda item: len(item[1]))
         kind = MissingFileError if fault == _MISSING else UserError

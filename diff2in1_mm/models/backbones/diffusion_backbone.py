@@ -197,11 +197,12 @@ class DiffusionBackbone(Normalised):
         if self.projections is not None:
             # A 1x1 convolution and a bilinear resize commute; this order is the cheaper one.
             outputs = [project(feature) for project, feature in zip(self.projections, outputs)]
-        sizes = [tuple(math.ceil(side / s) for side in self._covered(size_of(images))) for s in self.strides]
+        height, width = self._covered(size_of(images))
+        sizes = [(math.ceil(height / s), math.ceil(width / s)) for s in self.strides]
         layers = self.projections or [None] * len(outputs)
         outputs = [
-            feature if i in self.unread else fitted(feature, *fit)
-            for i, (feature, *fit) in enumerate(zip(outputs, sizes, layers))
+            feature if i in self.unread else fitted(feature, size, layer)
+            for i, (feature, size, layer) in enumerate(zip(outputs, sizes, layers))
         ]
         return tuple(feature.contiguous() for feature in outputs)
 
