@@ -190,8 +190,7 @@ class DiffusionBackbone(Normalised):
         # served or cached ones can be of a pass under autocast, in the diffusion model's dtype
         maps = [feature.to(dtype_for_heads(feature.dtype, images.dtype, images.device.type)) for feature in given]
         if self.training and self.feature_dropout:
-            rows = range(len(images))
-            generators = seeded_generators(*self._draw('feature dropout'), samples=rows)
+            generators = seeded_generators(*self._draw('feature dropout'), samples=range(len(images)))
             maps = channel_dropout(maps, self.feature_dropout, generators)
         outputs = [maps[i] for i in self.output_maps]
         if self.projections is not None:

@@ -44,8 +44,9 @@ def batch_size_of(metas: Sequence[dict]) -> tuple[int, int]:
         metas (Sequence[dict]): Of the images. In slide inference their ``img_shape`` is the window,
             a ``torch.Size``; else ``pad_shape`` counts, where anything was padded.
     """
-    size, padded = metas[0]['img_shape'], metas[0].get('pad_shape')
-    return tuple(padded if padded and not isinstance(size, torch.Size) else size)[:2]
+    size, padded = metas[0].get('img_shape'), metas[0].get('pad_shape')
+    wanted: Any = padded if padded and not isinstance(size, torch.Size) else size
+    return tuple(wanted)[:2]
 
 
 def depth_target(data_samples: Sequence[Any]) -> Tensor:
