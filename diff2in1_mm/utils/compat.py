@@ -107,8 +107,9 @@ def _safe_globals() -> dict[str, Any]:
     That is: log histories (``HistoryBuffer``, their numpy arrays and scalars) and nested parts of
     a data set's meta information (``ConfigDict``).
     """
-    multiarray = np._core.multiarray if Version(np.__version__) >= Version('2') else np.core.multiarray
-    allowed = {'builtins.getattr': _history_statistic}
+    numpy: Any = np
+    multiarray = (numpy._core if Version(np.__version__) >= Version('2') else numpy.core).multiarray
+    allowed: dict[str, Any] = {'builtins.getattr': _history_statistic}
     for part in (HistoryBuffer, ConfigDict, np.ndarray, np.dtype):
         allowed[f'{part.__module__}.{part.__name__}'] = part
     for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):  # files travel between numpy 1 and 2
@@ -184,7 +185,7 @@ def let_mmengine_read_weights_only() -> None:
     Its own reader unpickles whatever ``weights_only`` refuses, and takes :class:`HistoryBuffer` from torch's list of
     allowed classes when it is done. The stock MMEngine leaves it to torch, which since 2.6 reads weights only.
     """
-    reader = importlib.import_module('mmengine.runner.checkpoint')
+    reader: Any = importlib.import_module('mmengine.runner.checkpoint')
     if hasattr(reader, '_safe_torch_load'):
         reader._safe_torch_load = lambda file, map_location=None, weights_only=None: load_weights_only(
             file, map_location
@@ -200,7 +201,7 @@ def draw_again_on_resume(loop: Any) -> None:
     Args:
         loop (Any): The training loop, before it runs.
     """
-    iterator = getattr(loop, 'dataloader_iterator', None)
+    iterator: Any = getattr(loop, 'dataloader_iterator', None)
 
     def draw(count: int) -> None:
         for _ in range(count):

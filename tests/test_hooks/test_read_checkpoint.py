@@ -1,16 +1,24 @@
+"""Checkpoints are read as data, from wherever they lie."""
+
 import os
 import pickle
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import ConfigDict
+from mmengine.fileio import LocalBackend, register_backend
 from mmengine.logging import HistoryBuffer
 
 import diff2in1_mm  # noqa: F401
+from diff2in1_mm.hooks.read_checkpoint import read_checkpoint
 from diff2in1_mm.utils import compat
 from diff2in1_mm.utils.compat import load_weights_only
+from diff2in1_mm.utils.errors import UserError
+
+from ..hostile_files import Code
 
 
 @pytest.fixture(params=['by torch', 'by names'], autouse=True)
@@ -19,17 +27,6 @@ def reader(request, monkeypatch):
     if request.param == 'by torch' and not compat._TORCH_ALLOWS_NAMES:
         pytest.skip(f'torch {torch.__version__} takes no names of its own (2.6 does)')
     monkeypatch.setattr(compat, '_TORCH_ALLOWS_NAMES', request.param == 'by torch')
-
-
-from pathlib import Path
-
-import pytest
-from mmengine.fileio import LocalBackend, register_backend
-
-from diff2in1_mm.hooks.read_checkpoint import read_checkpoint
-from diff2in1_mm.utils.errors import UserError
-
-from ..hostile_files import Code
 
 
 def save(tmp_path, content):

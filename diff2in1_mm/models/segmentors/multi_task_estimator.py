@@ -65,7 +65,7 @@ class MultiTaskEstimator(DenseEstimator):
         self.weights = _checked_weights(weights or {}, heads)
 
     def _init_decode_head(self, decode_head: dict) -> None:
-        self.heads = nn.ModuleDict({task: MODELS.build(head) for task, head in decode_head.items()})
+        self.heads: Any = nn.ModuleDict({task: MODELS.build(head) for task, head in decode_head.items()})
         self._maps = {
             task: SegmentationMaps(head.threshold or 0.3) if task == 'segmentation' else _KINDS[task][0]()
             for task, head in self.heads.items()
