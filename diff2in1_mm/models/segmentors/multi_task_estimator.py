@@ -65,13 +65,14 @@ class MultiTaskEstimator(DenseEstimator):
         self.weights = _checked_weights(weights or {}, heads)
 
     def _init_decode_head(self, decode_head: dict) -> None:
-        self.heads: Any = nn.ModuleDict({task: MODELS.build(head) for task, head in decode_head.items()})
+        heads: dict[str, Any] = {task: MODELS.build(head) for task, head in decode_head.items()}
+        self.heads: Any = nn.ModuleDict(heads)
         self._maps = {
             task: SegmentationMaps(head.threshold or 0.3) if task == 'segmentation' else _KINDS[task][0]()
-            for task, head in self.heads.items()
+            for task, head in heads.items()
         }
         self.align_corners = False
-        self.out_channels = sum(head.out_channels for head in self.heads.values())
+        self.out_channels = sum(head.out_channels for head in heads.values())
 
     @property
     def with_decode_head(self) -> bool:
