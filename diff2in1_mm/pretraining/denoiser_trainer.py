@@ -33,8 +33,8 @@ class _Frozen:
     tokenizer: Any
     text_encoder: Any
     scheduler: Any
-    embeddings: dict[str, Tensor]
-    tokens: dict[str, Tensor]
+    embeddings: Any  # kept by text
+    tokens: Any
 
     def __init__(self, **parts: Any) -> None:
         self.__dict__.update(parts)

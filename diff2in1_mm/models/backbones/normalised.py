@@ -37,8 +37,8 @@ class Normalised(BaseModule):
         super().__init__(init_cfg=init_cfg)
         self.input_bgr = input_bgr
         for name, value in (('input_mean', input_mean), ('input_std', input_std)):
-            value = torch.as_tensor(value, dtype=torch.float32).reshape(-1, 1, 1)
-            self.register_buffer(name, value, persistent=False)
+            buffer = torch.as_tensor(value, dtype=torch.float32).reshape(-1, 1, 1)
+            self.register_buffer(name, buffer, persistent=False)
 
     def to_unit_range(self, images: Tensor) -> Tensor:
         """Undo the data preprocessor's normalisation.
