@@ -242,13 +242,13 @@ def _is_before(distribution: str, version: str) -> bool:
     return Version(importlib.metadata.version(distribution)) < Version(version)
 
 
-def dtype_option(kind: type, dtype: torch.dtype) -> dict[str, torch.dtype]:
+def dtype_option(kind: Any, dtype: torch.dtype) -> dict[str, torch.dtype]:
     """How ``from_pretrained`` of a class is told the dtype: transformers 4.56 and later call it ``dtype``."""
     new = kind.__module__.startswith('transformers') and not _is_before('transformers', '4.56')
     return {'dtype' if new else 'torch_dtype': dtype}
 
 
-def from_pretrained(kind: type, *args: Any, **options: Any) -> Any:
+def from_pretrained(kind: Any, *args: Any, **options: Any) -> Any:
     """``kind.from_pretrained``, which tells what was missing or of another shape.
 
     diffusers before 0.33 raises errors of its own instead, unless weights are copied; several files are only taken
