@@ -13,7 +13,9 @@ from typing import Any
 _SAFE_ID = re.compile(r'[A-Za-z0-9][A-Za-z0-9_-]*')
 
 _KINDS = dict(str=str, int=int, dict=dict)
-_INSIDE = dict(quality=(int, float, type(None)), annotations=str, bytes=int)  # the values of these dicts
+_INSIDE: dict[str, Any] = dict(
+    quality=(int, float, type(None)), annotations=str, bytes=int
+)  # the values of these dicts
 
 #: Samples of one image in a round: the numbers in COCO files leave room for so many.
 MAX_COPIES = 100
