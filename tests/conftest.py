@@ -1,6 +1,7 @@
 """Shared by all tests: where the golden values and the photographs are."""
 
 import importlib.util
+import logging
 import os
 import sys
 from pathlib import Path
@@ -10,17 +11,17 @@ from pathlib import Path
 if '--gpu' not in sys.argv and 'PYTEST_XDIST_WORKER' not in os.environ:
     os.environ['CUDA_VISIBLE_DEVICES'] = ''
 
-import pytest  # noqa: E402
-
-from .small_models import save_tiny_pipeline, tiny_pipeline  # noqa: E402
-
-pytest_plugins = ['tests.run_fixtures']
-
 ROOT = Path(__file__).resolve().parent.parent
 
 # MMDetection looks for panopticapi, which is not on PyPI, when it is first imported
 if importlib.util.find_spec('panopticapi') is None:
     sys.path.append(str(ROOT / 'tests' / 'stand_ins'))
+
+import pytest  # noqa: E402
+
+from .small_models import save_tiny_pipeline, tiny_pipeline  # noqa: E402
+
+pytest_plugins = ['tests.run_fixtures']
 
 
 def pytest_addoption(parser) -> None:
@@ -65,6 +66,20 @@ def own_globals():
 
 def _subclasses(cls: type) -> set:
     return {cls}.union(*(_subclasses(c) for c in cls.__subclasses__()))
+
+
+@pytest.fixture
+def logged():
+    """What is logged from here on, wherever the present logger writes to."""
+    from mmengine.logging import MMLogger
+
+    messages = []
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    yield messages
+    logger.removeHandler(handler)
 
 
 @pytest.fixture(scope='session')

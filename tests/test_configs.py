@@ -64,6 +64,11 @@ def test_the_model_builds_over_any_diffusion_model(cfg, pipeline_folder):
 
 
 def shrink_segmentor(model):
+    if 'heads' in model:
+        model.neck.update(in_channels=[16, 24, 32], num_outs=3)
+        for head in model.heads.values():
+            head.update(in_channels=[64] * 3, in_index=[0, 1, 2], feature_strides=[4, 8, 16])
+        return
     kind = model.decode_head.type
     if kind in ('NormalHead', 'DepthHead'):  # they take four strides, and the tiny model has three
         widths = [16, 24, 32, 32]
@@ -101,7 +106,9 @@ def test_the_head_fits_the_data_set(cfg):
         loaders = [step.type for step in cfg.train_dataloader.dataset.dataset.pipeline]
         assert loaders[-1] == 'PackSceneInputs'
         return
-    if 'decode_head' in model:
+    if 'heads' in model:
+        heads = [model.heads.segmentation.num_classes]
+    elif 'decode_head' in model:
         heads = [model.decode_head.num_classes]
     elif 'panoptic_head' in model:
         heads = [

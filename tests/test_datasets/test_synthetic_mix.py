@@ -208,7 +208,7 @@ def test_through_wrappers(tmp_path):
 
 def test_torch_subset_and_unknown_wrapper(tmp_path):
     real = DATASETS.build(base_config(make_folder(tmp_path / 'real', 4)))
-    assert resolve(Subset(real, [3, 1]), 1).index == 1
+    assert resolve(Subset(real, [3, 1]), 1).place == 1
     repeated = DATASETS.build(dict(type='RepeatDataset', times=3, dataset=real))
     assert distinct_sources(repeated) == [0, 1, 2, 3]
     assert distinct_sources(SyntheticMixDataset(repeated)) == [0, 1, 2, 3]

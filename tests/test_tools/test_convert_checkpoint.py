@@ -226,6 +226,7 @@ def normal_parts(folder):
             type='DiffusionBackbone',
             diffusion=str(folder),
             taps='all',
+            timestep=0,
             condition=dict(type='PrecomputedEmbeddings', path=str(folder / 'empty.safetensors')),
         )
     )
@@ -259,7 +260,6 @@ def test_normals_of_diff2in1(folder, photos, tmp_path, capsys):
     load = [dict(type='LoadImageFromFile'), dict(type='LoadNormals'), dict(type='PackSceneInputs')]
     dataset = dict(type='NYUNormalsDataset', data_root=str(photos[0]), split='test', pipeline=load)
     found = evaluate(tmp_path / 'out', dataset, 'pred_normal_map', tmp_path, model=plain)
-    backbone.timestep = 0
     with torch.no_grad():
         maps = head(neck(backbone(photos[1])))
         expected = F.interpolate(maps[:, :3], found.shape[-2:], mode='bilinear')

@@ -137,7 +137,7 @@ def test_labels_of_the_last_step_are_refused(build):
     import diff2in1_mm.creation.batch_labels as module
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, 'labeller_for', lambda *_: type('L', (), dict(task='segmentation')))
+        patch.setattr(module, 'labeller_for', lambda *_: type('L', (), dict(task='segmentation', confidence=None)))
         with pytest.raises(ValueError, match="tokens of backbone.condition: set it to 'fresh'"):
             BatchLabels(Model(), 'last_step')
 
