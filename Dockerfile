@@ -15,8 +15,9 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 COPY . /opt/diff2in1_mm
 # the wheel of mmcv is in the environment then, so that the cache would only be a second copy
+ARG XDG_CACHE_HOME=/tmp/cache
 RUN make -C /opt/diff2in1_mm set-up STACK=${STACK} TORCH=${TORCH} OPS=${OPS} MAX_JOBS=${MAX_JOBS} \
-    && rm -rf /root/.cache
+    && rm -rf ${XDG_CACHE_HOME}
 ENV PATH=/opt/diff2in1_mm/.venv/bin:${PATH}
 WORKDIR /work
 CMD ["diff2in1-train", "--help"]

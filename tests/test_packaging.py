@@ -184,7 +184,7 @@ def test_the_image_is_built_by_steps_that_are_there():
     """No daemon is needed to see that every file, variable and option that the Dockerfile names exists."""
     text = (ROOT / 'Dockerfile').read_text()
     arguments = set(re.findall(r'^ARG (\w+)', text, re.M))
-    assert arguments == {'BASE', 'STACK', 'TORCH', 'OPS', 'MAX_JOBS'}
+    assert arguments == {'BASE', 'STACK', 'TORCH', 'OPS', 'MAX_JOBS', 'XDG_CACHE_HOME'}
     (step,) = re.findall(r'^RUN make -C \S+ (.*?) \\$', text, re.M)
     values = dict(re.findall(r'^ARG (\w+)=(.*)', text, re.M))
     command = re.sub(r'\$\{(\w+)\}', lambda match: values[match[1]], step).split()

@@ -1,6 +1,7 @@
 """What families have in common whose denoiser is a transformer that was trained by flow matching."""
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,12 +9,11 @@ import torch
 from torch import Tensor
 
 from ..utils.errors import UserError
-from .condition import Condition
 from .conditions.pipeline_texts import PipelineTexts
 from .latent_model import LatentModel
 from .loading.components import Components, FromFolder
 from .schedules import FLOW_LEVELS, PartialSchedule, flow_schedule
-from .taps import FeatureTaps, level_tensor
+from .taps import FeatureTaps
 
 
 class FlowModel(FromFolder, LatentModel):
@@ -30,6 +30,7 @@ class FlowModel(FromFolder, LatentModel):
     """
 
     num_train_timesteps = FLOW_LEVELS
+    level_dtype = torch.float32  # half precision has not all levels
 
     def __init__(self, components: Components) -> None:
         super().__init__()
@@ -92,39 +93,13 @@ class FlowModel(FromFolder, LatentModel):
         """``sigma / (1 - sigma)``."""
         return level / (FLOW_LEVELS - level)
 
-    @torch.no_grad()
-    def predict(
-        self, latents: Tensor, timestep: int | Sequence[int], condition: Condition, taps: Sequence[str] = ()
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """One pass of the transformer.
-
-        Args:
-            latents (Tensor): Noised latents, shape (N, c, h, w).
-            timestep (int | Sequence[int]): One level for the whole batch, or one per row.
-            condition (Condition): Of N rows, or one for all.
-            taps (Sequence[str]): Names of inner maps to keep.
-
-        Returns:
-            tuple[Tensor, dict[str, Tensor]]: The predicted flow, shape (N, c, h, w), and the kept maps by name.
-        """
+    def _watch(self, taps: Sequence[str], size: tuple[int, int]) -> FeatureTaps:
         known = {tap.name: tap for tap in self.taps()} if taps else {}
-        condition = condition.to(latents.device, self.dtype).expand(len(latents))
-        latents = self._prepare(latents)
-        size = (latents.shape[-2] * self.latent_stride, latents.shape[-1] * self.latent_stride)
-        kept = FeatureTaps(self.transformer, [known[name] for name in taps], size)
-        with torch.autocast(latents.device.type, enabled=False), kept as maps:
-            # float32, as half precision has not all levels
-            level = level_tensor(timestep, latents.device, torch.float32).expand(len(latents))
-            output = self._pass(latents, level, condition)
-        return output, maps
+        return FeatureTaps(self.transformer, [known[name] for name in taps], size)
 
-    def _pass(self, latents: Tensor, level: Tensor, condition: Condition) -> Tensor:
-        """The flow (N, c, h, w) of latents at levels (N,)."""
-        raise NotImplementedError
-
+    @abstractmethod
     def text_pipeline(self) -> Any:
         """The family's pipeline with tokenizers and text encoders."""
-        raise NotImplementedError
 
 
 def _shift(schedule: dict[str, Any]) -> float:

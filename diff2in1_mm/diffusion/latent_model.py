@@ -1,5 +1,6 @@
 """What families have in common that work on the latents of an image autoencoder."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from ..utils.errors import UserError
 from .condition import Condition
 from .contract import DiffusionModel
 from .padding import latent_stride, pad_to_stride
+from .taps import FeatureTaps, level_tensor
 
 
 class LatentModel(DiffusionModel):
@@ -22,9 +24,11 @@ class LatentModel(DiffusionModel):
 
     Attributes:
         vae (nn.Module): Image autoencoder.
+        level_dtype (torch.dtype): What the denoiser is told levels of noise in.
     """
 
     vae: Any
+    level_dtype = torch.int64
 
     def _apply(self, fn, recurse=True):
         super()._apply(fn, recurse)
@@ -98,6 +102,38 @@ class LatentModel(DiffusionModel):
         latents = latents / self.vae.config.scaling_factor
         shift = self.vae.config.get('shift_factor')
         return latents + shift if shift else latents
+
+    @torch.no_grad()
+    def predict(
+        self, latents: Tensor, timestep: int | Sequence[int], condition: Condition, taps: Sequence[str] = ()
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """One pass of the denoiser.
+
+        Args:
+            latents (Tensor): Noised latents, shape (N, c, h, w).
+            timestep (int | Sequence[int]): One level for the whole batch, or one per row.
+            condition (Condition): Of N rows, or one for all.
+            taps (Sequence[str]): Names of inner maps to keep.
+
+        Returns:
+            tuple[Tensor, dict[str, Tensor]]: What it predicts (epsilon, v or the flow), shape (N, c, h, w), and the
+            kept maps by name.
+        """
+        condition = condition.to(latents.device, self.dtype).expand(len(latents))
+        latents = self._prepare(latents)
+        size = (latents.shape[-2] * self.latent_stride, latents.shape[-1] * self.latent_stride)
+        with torch.autocast(latents.device.type, enabled=False), self._watch(taps, size) as maps:
+            level = level_tensor(timestep, latents.device, self.level_dtype).expand(len(latents))
+            output = self._pass(latents, level, condition)
+        return output, maps
+
+    @abstractmethod
+    def _watch(self, taps: Sequence[str], size: tuple[int, int]) -> FeatureTaps:
+        """What keeps inner maps of padded images of a size (height, width), in pixels."""
+
+    @abstractmethod
+    def _pass(self, latents: Tensor, level: Tensor, condition: Condition) -> Tensor:
+        """What the denoiser predicts (N, c, h, w) of latents at levels (N,)."""
 
     def check_widths(self, condition: Condition, channels: int, pooled: int | None = None) -> None:
         """Compare a condition with what the denoiser takes.

@@ -10,7 +10,7 @@ from .attention_maps import attention_layers
 from .condition import Condition
 from .latent_model import LatentModel
 from .schedules import PartialSchedule, partial_noise_schedule
-from .taps import FeatureTaps, Tap, level_tensor, unet_taps
+from .taps import FeatureTaps, Tap, unet_taps
 
 _TURBO_STEPS = 4
 
@@ -90,31 +90,10 @@ class UNetModel(LatentModel):
         abar = max(float(self.scheduler.alphas_cumprod[level]), 1e-12)
         return ((1 - abar) / abar) ** 0.5
 
-    @torch.no_grad()
-    def predict(
-        self, latents: Tensor, timestep: int | Sequence[int], condition: Condition, taps: Sequence[str] = ()
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """One U-Net pass.
-
-        Args:
-            latents (Tensor): Noised latents, shape (N, c, h, w).
-            timestep (int | Sequence[int]): One step for the whole batch, or one per row.
-            condition (Condition): Of N rows, or one for all.
-            taps (Sequence[str]): Names of inner maps to keep.
-
-        Returns:
-            tuple[Tensor, dict[str, Tensor]]: The U-Net's output (epsilon or v), shape (N, c, h, w),
-            and the kept maps by name.
-        """
-        condition = condition.to(latents.device, self.dtype).expand(len(latents))
-        latents = self._prepare(latents)
-        with torch.autocast(latents.device.type, enabled=False), FeatureTaps(self.unet, taps) as maps:
-            step = level_tensor(timestep, latents.device)
-            output = self._pass(latents, step, condition)
-        return output, maps
+    def _watch(self, taps: Sequence[str], size: tuple[int, int]) -> FeatureTaps:
+        return FeatureTaps(self.unet, taps)
 
     def _pass(self, latents: Tensor, step: Tensor, condition: Condition) -> Tensor:
-        """The U-Net's output for what it is told of the images."""
         return self.unet(latents, step, condition.sequence, return_dict=False)[0]
 
     @property

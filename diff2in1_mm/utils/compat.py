@@ -13,6 +13,7 @@ import os
 import pickle
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -176,7 +177,27 @@ def load_weights_only(file: Any, map_location: Any = None, mmap: bool | None = N
         return torch.load(file, map_location, weights_only=True, mmap=mmap)
     if isinstance(file, os.PathLike):  # torch 2.1 takes only text where it is to map a file
         file = os.fspath(file)
+    _refuse_torchscript(file)
+    # torch's own restricted unpickler takes no further names there; ours takes its names and those of MMEngine
     return torch.load(file, map_location, _SafePickle(), weights_only=False, mmap=mmap)
+
+
+def _refuse_torchscript(file: Any) -> None:
+    """torch below 2.6 hands programs to ``torch.jit``, whatever it was told of weights.
+
+    Raises:
+        pickle.UnpicklingError: The file is one.
+    """
+    position = file.tell() if hasattr(file, 'tell') else None
+    try:
+        with zipfile.ZipFile(file) as archive:
+            is_program = any(name.endswith('/constants.pkl') for name in archive.namelist())
+    except zipfile.BadZipFile:  # the format of before torch 1.6
+        is_program = False
+    if position is not None:
+        file.seek(position)
+    if is_program:
+        raise pickle.UnpicklingError('Weights only: the file is a TorchScript program')
 
 
 def let_mmengine_read_weights_only() -> None:

@@ -1,5 +1,6 @@
 """Checkpoints are read as data, from wherever they lie."""
 
+import io
 import os
 import pickle
 from collections import OrderedDict
@@ -62,6 +63,13 @@ class Command:
 def test_code_in_a_checkpoint_does_not_run(tmp_path, content):
     with pytest.raises((pickle.UnpicklingError, ValueError)):
         load_weights_only(save(tmp_path, content))
+
+
+def test_a_program_is_no_checkpoint(tmp_path):
+    torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / 'file.pth')
+    for file in (tmp_path / 'file.pth', io.BytesIO((tmp_path / 'file.pth').read_bytes())):
+        with pytest.raises((pickle.UnpicklingError, RuntimeError), match='TorchScript'):
+            load_weights_only(file)
 
 
 def test_tensors_of_every_kind_and_numpys_numbers_load(tmp_path):

@@ -1,65 +1,16 @@
-"""The store: whole samples only, whoever writes and whatever dies."""
+"""The store: samples in, samples out."""
 
-import json
 import logging
-import multiprocessing
-import os
-import random
-import signal
 import time
 
 import cv2
 import numpy as np
 import pytest
 
-from diff2in1_mm.store.records import SampleRecord
 from diff2in1_mm.store.store import StoreMismatch, SyntheticStore
 
 from ..stores import read_one
-
-CLASSES = ('road', 'sky', 'tree')
-PURPOSE = dict(tasks=['segmentation'], classes=CLASSES, fingerprint='abc', settings={'T': 400})
-
-
-def make_record(source=0, round=0, copy=0, **changes):
-    return SampleRecord(
-        **{
-            **dict(
-                id=SyntheticStore.sample_id(round, source, copy),
-                round=round,
-                source=source,
-                source_path=f'{source}.jpg',
-                copy=copy,
-                seed=2**62 + source,
-                T=400,
-                steps=20,
-                solver='ddim',
-                caption='a photo',
-                checkpoint='c0',
-                quality={'confidence': 0.9},
-            ),
-            **changes,
-        }
-    )
-
-
-def make_sample(value, height=12, width=16):
-    """Noise, so that samples differ in bytes; the value stands in the first pixels."""
-    rng = np.random.RandomState(value)
-    image = rng.randint(0, 256, (height, width, 3)).astype(np.uint8)
-    annotation = rng.randint(0, 3, (height, width)).astype(np.uint8)
-    image[0, 0], annotation[0, 0] = value % 256, value % 3
-    return image, dict(segmentation=annotation)
-
-
-@pytest.fixture
-def store(tmp_path):
-    return SyntheticStore.prepare(tmp_path / 'store', **PURPOSE)
-
-
-def fill(store, sources, round=0):
-    for source in sources:
-        store.add(make_record(source, round), *make_sample(source))
+from .samples import CLASSES, PURPOSE, fill, make_record, make_sample
 
 
 def warnings_of(caplog):
@@ -137,60 +88,6 @@ def test_notes_made_otherwise_do_not_count(store):
     assert not other.empty(0, 'c0')
 
 
-def test_continuing_and_refusing(store):
-    fill(store, [1])
-    assert len(SyntheticStore.prepare(store.root, **PURPOSE)) == 1
-    changed = {**PURPOSE, 'fingerprint': 'xyz', 'settings': {'T': 600}}
-    with pytest.raises(StoreMismatch, match='T: there 400, here 600.*another folder'):
-        SyntheticStore.prepare(store.root, **changed)
-    with pytest.raises(StoreMismatch, match='classes: there'):  # even if the caller's fingerprint does not know them
-        SyntheticStore.prepare(store.root, **{**PURPOSE, 'classes': PURPOSE['classes'][::-1]})
-
-
-def test_empty_store_is_taken_over(store):
-    other = SyntheticStore.prepare(store.root, **{**PURPOSE, 'fingerprint': 'xyz'})
-    assert other.fingerprint == SyntheticStore(store.root).fingerprint == 'xyz'
-
-
-def test_tuple_in_settings_is_no_difference(tmp_path):
-    purpose = {**PURPOSE, 'settings': {'size': (4, 5)}}
-    fill(SyntheticStore.prepare(tmp_path / 's', **purpose), [0])
-    assert len(SyntheticStore.prepare(tmp_path / 's', **purpose)) == 1
-
-
-def test_folders_that_are_no_store(tmp_path):
-    (tmp_path / 'images').mkdir()
-    with pytest.raises(StoreMismatch, match='images'):
-        SyntheticStore.prepare(tmp_path, **PURPOSE)
-    assert not (tmp_path / '.lock').exists()
-    with pytest.raises(FileNotFoundError, match='create_data'):
-        SyntheticStore(tmp_path)
-    (tmp_path / 'file').write_text('')
-    with pytest.raises(StoreMismatch, match='is a file'):
-        SyntheticStore.prepare(tmp_path / 'file', **PURPOSE)
-
-
-def test_made_for_something_else(store):
-    with pytest.raises(StoreMismatch, match="'tree'.*'person'"):
-        SyntheticStore(store.root, classes=('person',))
-    with pytest.raises(StoreMismatch, match='classes'):  # label values would mean other things
-        SyntheticStore(store.root, classes=PURPOSE['classes'][::-1])
-    with pytest.raises(StoreMismatch, match='depth is wanted'):
-        SyntheticStore(store.root, tasks=['depth'])
-    with pytest.raises(ValueError, match="'poses'.*knows depth, .*, segmentation"):
-        SyntheticStore.prepare(store.root, **{**PURPOSE, 'tasks': ['poses']})
-
-
-def test_newer_format_and_damaged_purpose(store):
-    path = store.root / 'store.json'
-    path.write_text(json.dumps({**json.loads(path.read_text()), 'version': 9}))
-    with pytest.raises(StoreMismatch, match='format 9'):
-        SyntheticStore(store.root)
-    path.write_text('{')
-    with pytest.raises(StoreMismatch, match='damaged'):
-        SyntheticStore(store.root)
-
-
 def test_damaged_samples_are_named_once_and_made_again(store, caplog_mm):
     fill(store, range(5))
     ids = [r.id for r in store.records()]
@@ -204,17 +101,6 @@ def test_damaged_samples_are_named_once_and_made_again(store, caplog_mm):
     assert '3 damaged' in message and all(id in message for id in ids[:3])
     fill(reader, range(5))
     assert len(SyntheticStore(store.root)) == 5 and not reader.damaged
-
-
-def test_leftovers_of_killed_writers(store):
-    fill(store, [1])
-    (store.root / f'images/.r000.png.{77:032x}.tmp').write_bytes(b'x')
-    (store.root / 'images/r000_s0000009_k00.png').write_bytes(b'x')
-    (store.root / f'records/.r000_s0000009_k00.json.{77:032x}.tmp').write_bytes(b'{')
-    assert len(SyntheticStore(store.root)) == 1
-    SyntheticStore.prepare(store.root, **PURPOSE)
-    names = {p.name for p in store.root.rglob('*') if p.is_file()} - {'.lock', 'store.json'}
-    assert names == {f'{SyntheticStore.sample_id(0, 1, 0)}.{end}' for end in ('png', 'json')}
 
 
 @pytest.mark.parametrize(
@@ -236,67 +122,6 @@ def test_bad_samples(store, image, annotation, message):
 def test_ids_are_file_names():
     with pytest.raises(ValueError, match='file name'):
         make_record(id='../up')
-
-
-def test_refresh_sees_other_writers(store):
-    reader = SyntheticStore(store.root)
-    fill(store, [4])
-    assert len(reader) == 0
-    reader.refresh()
-    assert [r.id for r in reader.records()] == [SyntheticStore.sample_id(0, 4, 0)]
-
-
-def write_all(root, total, marker):
-    """Body of a writer process: every sample, marked by who wrote it."""
-    store = SyntheticStore.prepare(root, **PURPOSE)
-    for source in range(total):
-        image, annotations = make_sample(source)
-        image[-1], annotations['segmentation'][-1] = marker, marker % 3
-        store.add(make_record(source, caption=str(marker)), image, annotations)
-
-
-def assert_whole(root):
-    """Every record's files decode, and image, annotation and record are of one writer."""
-    store = SyntheticStore(root)
-    assert not store.damaged
-    for record in store.records():
-        image, annotation = read_one(store, record)
-        assert image[0, 0, 0] == record.source % 256
-        marker = int(record.caption)
-        assert (image[-1] == marker).all() and (annotation[-1] == marker % 3).all()
-    return len(store)
-
-
-def test_many_processes(tmp_path):
-    context = multiprocessing.get_context('fork')
-    writers = [context.Process(target=write_all, args=(tmp_path / 's', 30, m)) for m in range(4)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join(60)
-        assert writer.exitcode == 0
-    assert assert_whole(tmp_path / 's') == 30
-    assert len(list((tmp_path / 's').rglob('*.png'))) == 60
-
-
-def test_killed_at_any_moment(tmp_path):
-    context = multiprocessing.get_context('fork')
-    random.seed(0)
-    counts = [0]
-    for attempt in range(20):
-        writer = context.Process(target=write_all, args=(tmp_path / 's', 200, attempt))
-        writer.start()
-        deadline = time.monotonic() + 60
-        while len(list((tmp_path / 's').glob('records/r*.json'))) == counts[-1] and time.monotonic() < deadline:
-            time.sleep(0.001)  # it has begun where the last one was killed
-        time.sleep(random.uniform(0, 0.01))
-        os.kill(writer.pid, signal.SIGKILL)
-        writer.join(60)
-        counts.append(assert_whole(tmp_path / 's'))
-    assert counts == sorted(set(counts)) and counts[-1] < 200
-    write_all(tmp_path / 's', 200, 20)
-    assert assert_whole(tmp_path / 's') == 200
-    assert len([p for p in (tmp_path / 's').rglob('*') if p.is_file()]) == 3 * 200 + 2
 
 
 def test_several_annotations_a_sample(tmp_path):
@@ -323,43 +148,6 @@ def test_several_annotations_a_sample(tmp_path):
     (store.root / f'annotations/depth/{record.id}.png').unlink()
     assert len(SyntheticStore(store.root)) == 0
     assert len(SyntheticStore.prepare(store.root, **purpose)) == 0
-
-
-def first_version(root, source):
-    """A store as version 1 wrote it, of one sample."""
-    image, annotations = make_sample(source)
-    record = make_record(source)
-    for folder, picture in (('images', image[..., ::-1]), ('annotations', annotations['segmentation'])):
-        (root / folder).mkdir(parents=True)
-        cv2.imwrite(str(root / folder / f'{record.id}.png'), picture)
-    names = {key: f'{key}s/{record.id}.png' for key in ('image', 'annotation')}
-    content = json.loads(record.to_json())
-    del content['annotations']
-    content.update(names, bytes={name: (root / name).stat().st_size for name in names.values()})
-    (root / 'records').mkdir()
-    (root / 'records' / f'{record.id}.json').write_text(json.dumps(content))
-    purpose = {key: value for key, value in PURPOSE.items() if key != 'tasks'}
-    (root / 'store.json').write_text(json.dumps(dict(version=1, task='segmentation', **purpose)))
-
-
-def test_store_of_version_1_is_read_and_continued(tmp_path):
-    first_version(tmp_path, 3)
-    old = SyntheticStore(tmp_path, CLASSES, ['segmentation'])
-    assert not old.damaged
-    np.testing.assert_array_equal(read_one(old, old.records()[0])[1], make_sample(3)[1]['segmentation'])
-    with pytest.raises(StoreMismatch, match='made otherwise'):
-        SyntheticStore.prepare(tmp_path, **{**PURPOSE, 'fingerprint': 'xyz'})
-    store = SyntheticStore.prepare(tmp_path, **PURPOSE)
-    fill(store, [3, 4])  # the first one is there
-    reopened = SyntheticStore(tmp_path)
-    assert [record.source for record in reopened.records()] == [3, 4] and not reopened.damaged
-    folders = [path.parent for record in reopened.records() for path in reopened.annotation_paths(record).values()]
-    assert folders == [tmp_path / 'annotations'] * 2  # as before: data sets that read the folder find all
-    for record in reopened.records():
-        np.testing.assert_array_equal(read_one(reopened, record)[1], make_sample(record.source)[1]['segmentation'])
-    (tmp_path / 'annotations/left.png').write_bytes(b'x')
-    assert SyntheticStore.prepare(tmp_path, **PURPOSE).prune(keep_round=1) == 2
-    assert not list(tmp_path.glob('annotations/**/*.png'))
 
 
 def test_readable_by_other_tools(store):
