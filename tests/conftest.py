@@ -64,6 +64,16 @@ def own_globals():
         cls._instance_dict.update(before.get(cls, {}))
 
 
+@pytest.fixture(autouse=True, scope='module')
+def no_globals_left():
+    """Fixtures of a file may set the default scope for all its tests; the next file starts without it."""
+    yield
+    from mmengine.utils import ManagerMixin
+
+    for cls in _subclasses(ManagerMixin):
+        cls._instance_dict.clear()
+
+
 def _subclasses(cls: type) -> set:
     return {cls}.union(*(_subclasses(c) for c in cls.__subclasses__()))
 

@@ -8,10 +8,17 @@ import pytest
 import torch
 import torch.nn as nn
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
 from diff2in1_mm.tasks.detectors import ignores_boxes
 from diff2in1_mm.tasks.instances import DetectionLabeller
+
+
+@pytest.fixture(autouse=True)
+def mmdetection():
+    """Heads look for their losses in MMDetection, whichever test was before."""
+    init_default_scope('mmdet')
 
 
 def boxes(*rows):
