@@ -114,9 +114,9 @@ def _objects_of(path: str, backend_args: dict | None) -> list[_Object]:
         raise _Fault(_MISSING) from error
     except (ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: of an unknown encoding
         raise _Fault(_NO_XML) from error
-    size = None
-    if root.find('size') is not None:
-        size = tuple(_number(root, f'size/{side}', _NO_SIZE, int) for side in ('width', 'height'))
+    size: Any = root.find('size')
+    if size is not None:
+        size = tuple(_number(size, side, _NO_SIZE, int) for side in ('width', 'height'))
         if min(size) < 1:  # as some tools write it, and MMDetection leaves such images out
             raise _Fault(_NO_SIZE)
     objects = []
@@ -124,7 +124,10 @@ def _objects_of(path: str, backend_args: dict | None) -> list[_Object]:
         name = entry.findtext('name')
         if not name:
             raise _Fault(_NO_NAME)
-        corners = [_number(entry, f'bndbox/{corner}', _NO_BOX, float) for corner in _CORNERS]
+        box = entry.find('bndbox')
+        if box is None:
+            raise _Fault(_NO_BOX)
+        corners = [_number(box, corner, _NO_BOX, float) for corner in _CORNERS]
         objects.append(_Object(name, corners, size, path))
     return objects
 

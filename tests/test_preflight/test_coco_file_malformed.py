@@ -1,66 +1,31 @@
 """Mutations of faultless data sets: each is refused in a sentence of ours, told in a warning, or read as it says.
 
-With 150 COCO files of ``test_coco_file.py`` these are 360 generated inputs. They derive from the tests' own source
-(``derandomize``), so that a failure comes again.
+With 150 COCO files of ``test_coco_file.py``, and the label maps and stores of ``test_label_maps_malformed.py`` and
+``test_store_malformed.py``, these are 480 generated inputs. They derive from the tests' own source (``derandomize``),
+so that a failure comes again.
 """
 
-import contextlib
 import json
 import re
-import tempfile
-from pathlib import Path
-from unittest import mock
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from mmengine.registry import DATASETS
 
 from diff2in1_mm.diffusion.conditions.caption_files import caption_table
-from diff2in1_mm.preflight import findings
 from diff2in1_mm.preflight.coco_file import check_coco_file
 from diff2in1_mm.preflight.findings import Findings
 from diff2in1_mm.preflight.xml_files import check_xml_files
 from diff2in1_mm.utils.errors import UserError
 
+from ..malformed import CUTS, flipped, generated, place, untouched
 from . import test_coco_file as coco, test_xml_files as xml
 
 pytest.importorskip('mmseg')
 pytest.importorskip('mmdet')
 
 
-def generated(count):
-    return settings(max_examples=count, derandomize=True, deadline=None)
-
-
-@contextlib.contextmanager
-def place():
-    """A folder of which no file may change inside, and a list of what is warned of."""
-    said: list[str] = []
-    patch = mock.patch.object(findings, 'print_log', lambda sentence, *args, **kwargs: said.append(sentence))
-    with tempfile.TemporaryDirectory() as name, patch:
-        yield Path(name), said
-
-
-@contextlib.contextmanager
-def untouched(root):
-    before = {path: path.read_bytes() for path in sorted(root.rglob('*')) if path.is_file()}
-    yield
-    assert {path: path.read_bytes() for path in before} == before
-
-
-def flipped(content: bytes, cuts: list) -> bytes:
-    """Bytes exchanged at shares of the length; a last one beyond the end cuts the rest off."""
-    changed = bytearray(content)
-    for share, value in cuts:
-        if share >= 1:
-            del changed[int(len(changed) * (share - 1)) :]
-        elif changed:
-            changed[int(share * len(changed))] = value
-    return bytes(changed)
-
-
-CUTS = st.lists(st.tuples(st.floats(0, 1.99), st.integers(0, 255)), min_size=1, max_size=3)
 NUMBERS = st.one_of(st.integers(-3, 80), st.floats(-5, 80), st.sampled_from([0, 0.4, 59.5, 1e9, float('nan')]))
 
 

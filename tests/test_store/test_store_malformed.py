@@ -1,0 +1,48 @@
+"""Mutations of a faultless store's files: each sample is whole, or the file that is not is named."""
+
+import contextlib
+import json
+from unittest import mock
+
+from hypothesis import given, strategies as st
+
+from diff2in1_mm.store import store as store_module
+from diff2in1_mm.store.store import SyntheticStore
+from diff2in1_mm.utils.errors import UserError
+
+from ..malformed import CUTS, flipped, generated, place, untouched
+from ..test_datasets.folders import add_samples, open_store
+
+
+@generated(50)
+@given(
+    name=st.sampled_from(['store.json', 'records', 'images', 'annotations']),
+    number=st.integers(0, 2),
+    field=st.integers(0, 12),
+    value=st.one_of(st.none(), st.integers(-2, 3), st.text(max_size=3), st.lists(st.integers(), max_size=2)),
+    cuts=st.none() | CUTS,
+)
+def test_samples_of_a_store_are_whole_or_named(name, number, field, value, cuts):
+    with place() as (root, _), mock.patch.object(store_module, 'print_log') as told:
+        add_samples(open_store(root / 's'), range(3))
+        path = root / 's' / name
+        path = path if path.is_file() else sorted(p for p in path.rglob('*') if p.is_file())[number]
+        before = path.read_bytes()
+        if cuts is not None or path.suffix != '.json':
+            path.write_bytes(flipped(before, cuts or [(1.5, 0)]))
+        else:
+            content = json.loads(before)
+            content[sorted(content)[field % len(content)]] = value
+            path.write_text(json.dumps(content))
+        with untouched(root):
+            try:
+                store = SyntheticStore(root / 's')
+                records = store.records(0)
+            except UserError as error:
+                assert str(root / 's') in str(error)
+                return
+            assert bool(store.damaged) == told.called and len(records) + len(store.damaged) <= 3
+            for record in records:
+                with contextlib.suppress(UserError):
+                    store.read(record)
+        assert len(path.read_bytes()) == len(before) or path.suffix == '.json' or store.damaged
