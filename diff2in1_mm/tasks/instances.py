@@ -204,7 +204,7 @@ class DetectionLabeller(Labeller):
         if isinstance(thresholds, tuple):
             thresholds = prediction.scores.new_tensor(thresholds)[prediction.labels]
         size = prediction.bboxes[:, 2:] - prediction.bboxes[:, :2]
-        large = (size > self.minimum_size).all(dim=1)
+        large = (size >= self.minimum_size).all(dim=1)
         if 'masks' in prediction:  # a box whose mask is empty teaches a mask head nothing
             large &= prediction.masks.flatten(1).any(dim=1)
         sure = self._suppress(prediction[large & (prediction.scores >= thresholds)])

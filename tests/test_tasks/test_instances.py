@@ -51,6 +51,10 @@ def of_head(head, features):
 
 
 class TestDetection:
+    def test_a_box_of_the_minimum_size_is_kept(self):
+        found = predicted(DetectionLabeller(nn.Module()), boxes([7, 2, 8, 9, 0.99, 2]))
+        assert len(DetectionLabeller(nn.Module()).labels(found, (9, 9), [{}])[0].annotation.labels) == 1
+
     def test_sure_boxes_become_targets(self):
         from mmdet.structures import DetDataSample
 
