@@ -1,9 +1,7 @@
 """Small random models of every family in their true folder format, by diffusers' own classes."""
 
-import diffusers
 import pytest
 import torch
-import transformers
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
@@ -21,17 +19,21 @@ from diffusers import (
     UNet2DModel,
     VQModel,
 )
-from packaging.version import Version
+from tokenizers import Tokenizer
+from tokenizers.models import Unigram
+from tokenizers.pre_tokenizers import Metaspace
+from tokenizers.processors import TemplateProcessing
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
     T5Config,
     T5EncoderModel,
-    T5Tokenizer,
+    T5TokenizerFast,
 )
 
 from .small_models import tiny_tokenizer
+from .versions import before
 
 
 def clip(kind=CLIPTextModel, width: int = 16, projection: int = 16) -> torch.nn.Module:
@@ -67,7 +69,7 @@ def autoencoder(**options) -> AutoencoderKL:
 
 def xl(scheduler=None, **options) -> StableDiffusionXLPipeline:
     """Two levels of a U-Net: stride 8."""
-    if Version(diffusers.__version__) < Version('0.33'):
+    if before('diffusers', '0.33'):
         pytest.skip('SDXL needs diffusers 0.33')
     unet = UNet2DConditionModel(
         sample_size=8,
@@ -97,12 +99,14 @@ def xl(scheduler=None, **options) -> StableDiffusionXLPipeline:
     )
 
 
-def t5(width: int = 24) -> tuple[T5Tokenizer, T5EncoderModel]:
+def t5(width: int = 24) -> tuple[T5TokenizerFast, T5EncoderModel]:
     """T5's tokenizer with letters alone, and an encoder of two layers."""
-    if Version(transformers.__version__) < Version('5'):
-        pytest.skip('transformers 4 reads the pieces of T5 from a file of SentencePiece')
     pieces = [('<pad>', 0.0), ('</s>', 0.0), ('<unk>', -9.0), ('\u2581', -3.0)]
-    tokenizer = T5Tokenizer([*pieces, *((chr(c), -4.0) for c in range(ord('!'), ord('~') + 1))], extra_ids=0)
+    pieces += [(chr(c), -4.0) for c in range(ord('!'), ord('~') + 1)]
+    tokens = Tokenizer(Unigram(pieces, unk_id=2))
+    tokens.pre_tokenizer = Metaspace()
+    tokens.post_processor = TemplateProcessing(single='$A </s>', special_tokens=[('</s>', 1)])
+    tokenizer = T5TokenizerFast(tokenizer_object=tokens, extra_ids=0)  # transformers 4 takes no list of pieces
     config = T5Config(
         vocab_size=len(tokenizer),
         d_model=width,

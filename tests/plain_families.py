@@ -7,6 +7,8 @@ from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 
 from diff2in1_mm.diffusion.schedules import unshifted
 
+from .versions import before
+
 
 class StableDiffusion3:
     #: Taps, and the attention that each feeds.
@@ -53,24 +55,27 @@ class Flux:
 
     @staticmethod
     def texts(pipeline, texts):
-        sequence, pooled, _ = pipeline.encode_prompt(texts)
+        sequence, pooled, _ = pipeline.encode_prompt(texts, None)
         return dict(sequence=sequence, pooled=pooled)
 
     @staticmethod
     def denoise(pipeline, latents, level, told):
         n, channels, height, width = latents.shape
+        # diffusers before 0.32 halves the sizes for the places itself, and its stride is that of patches
+        halved = before('diffusers', '0.32')
+        rows, columns = (height, width) if halved else (height // 2, width // 2)
         tokens = pipeline.transformer(
             pipeline._pack_latents(latents, n, channels, height, width),
             told['sequence'],
             told['pooled'],
             torch.full((n,), level / 1000),
-            pipeline._prepare_latent_image_ids(n, height // 2, width // 2, 'cpu', torch.float32),
+            pipeline._prepare_latent_image_ids(n, rows, columns, 'cpu', torch.float32),
             torch.zeros(told['sequence'].shape[1], 3),
             torch.full((n,), 3.5),
             return_dict=False,
         )[0]
-        stride = pipeline.vae_scale_factor
-        return pipeline._unpack_latents(tokens, height * stride, width * stride, stride)
+        stride = pipeline.vae_scale_factor / (1 + halved)
+        return pipeline._unpack_latents(tokens, int(height * stride), int(width * stride), pipeline.vae_scale_factor)
 
     @staticmethod
     def run(pipeline, latents, levels, prompt, size):

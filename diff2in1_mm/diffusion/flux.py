@@ -75,7 +75,9 @@ class Flux(FlowModel):
         Returns:
             Condition: Of n rows.
         """
-        sequence, pooled, _ = pipeline.encode_prompt(list(texts), device=device, max_sequence_length=self.text_tokens)
+        sequence, pooled, _ = pipeline.encode_prompt(
+            list(texts), None, device=device, max_sequence_length=self.text_tokens
+        )
         return Condition(sequence, pooled)
 
     def _pass(self, latents: Tensor, level: Tensor, condition: Condition) -> Tensor:

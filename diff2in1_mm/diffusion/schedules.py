@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..utils.compat import require_diffusers
 from ..utils.errors import UserError
 from ..utils.values import check_choice
 
@@ -173,6 +174,7 @@ def flow_schedule(T: int, steps: int, solver: str = 'dpmsolver++', shift: float 
 
     Raises:
         ValueError: ``T`` or ``steps`` out of range, or an unknown solver.
+        ImportError: 'dpmsolver++' with diffusers before 0.32.
     """
     check_strength(T, steps, FLOW_LEVELS)
     if solver not in FLOW_SOLVERS:
@@ -183,8 +185,9 @@ def flow_schedule(T: int, steps: int, solver: str = 'dpmsolver++', shift: float 
     levels = list(dict.fromkeys((shift * even / (1 + (shift - 1) * even) * FLOW_LEVELS).round().astype(int).tolist()))
     if solver == 'euler':
         scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)
-        scheduler.set_timesteps(sigmas=[level / FLOW_LEVELS for level in levels])
+        scheduler.set_timesteps(sigmas=np.array(levels) / FLOW_LEVELS)
     else:
+        require_diffusers('0.32', "solver='dpmsolver++' of a flow-matching model (solver='euler' does not)")
         scheduler = DPMSolverMultistepScheduler(
             prediction_type='flow_prediction', use_flow_sigmas=True, solver_order=2, lower_order_final=True
         )

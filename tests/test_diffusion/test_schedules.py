@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from diff2in1_mm.diffusion.schedules import check_strength, partial_noise_schedule
+from diff2in1_mm.diffusion.schedules import check_strength, flow_schedule, partial_noise_schedule
+from diff2in1_mm.utils import compat
 
 from .test_taps import _load_fill
 
@@ -79,6 +80,13 @@ def test_what_a_pretrained_config_says_of_spacing_does_not_matter(spacing):
         latents = torch.ones(1, 4, 2, 2)
         end = run(ours, lambda x, t: 0.3 * x.tanh(), latents)[-1]
         torch.testing.assert_close(end, run(plain, lambda x, t: 0.3 * x.tanh(), latents)[-1])
+
+
+def test_flow_matching_by_an_earlier_diffusers_has_one_solver_and_says_so(monkeypatch):
+    monkeypatch.setattr(compat.importlib.metadata, 'version', lambda name: '0.31.0')
+    assert flow_schedule(400, 4, 'euler').timesteps[-1] == 1
+    with pytest.raises(ImportError, match=r"of a flow-matching model \(.*'euler' does not\) needs diffusers>=0.32"):
+        flow_schedule(400, 4, 'dpmsolver++')
 
 
 def test_a_short_schedule_is_named_without_the_recipe_for_a_long_one():

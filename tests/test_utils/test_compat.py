@@ -13,6 +13,8 @@ import torch
 from diff2in1_mm.utils import compat
 from diff2in1_mm.utils.compat import leave_image_processors_unannounced
 
+from ..versions import lines_of_ours
+
 
 def test_only_image_processors_are_unannounced():
     logger, said = logging.getLogger('transformers.utils.import_utils'), []
@@ -36,7 +38,8 @@ def test_only_image_processors_are_unannounced():
 
 def imported_by(statement):
     command = f'{statement}; import sys; print(*(m for m in ("diffusers", "peft") if m in sys.modules))'
-    return subprocess.run([sys.executable, '-c', command], capture_output=True, text=True, check=True).stdout.split()
+    result = subprocess.run([sys.executable, '-c', command], capture_output=True, text=True, check=True)
+    return ' '.join(lines_of_ours(result.stdout)).split()
 
 
 def test_libraries_of_diffusion_models_wait_until_they_are_needed():

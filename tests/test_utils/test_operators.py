@@ -11,6 +11,8 @@ from diff2in1_mm.utils import operators
 from diff2in1_mm.utils.errors import NotInstalledError
 from diff2in1_mm.utils.operators import _StandIn
 
+from ..versions import lines_of_ours
+
 HIDE = """
 import sys
 
@@ -45,7 +47,7 @@ def test_segmentation_is_built_and_runs_without_operators_and_detectors_are_told
     """
     result = subprocess.run([sys.executable, '-c', HIDE + textwrap.dedent(code)], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    shape, sentence = result.stdout.strip().splitlines()
+    shape, sentence = lines_of_ours(result.stdout)
     assert shape == '(1, 3, 4, 4)'
     assert 'has no compiled operators, and torchvision cannot serve in their place' in sentence
     assert 'pip uninstall -y' in sentence and '--no-build-isolation' in sentence

@@ -9,6 +9,9 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import Registry
 
 from diff2in1_mm.utils import optional
+from diff2in1_mm.utils.requirements import LIBRARIES
+
+from ..versions import lines_of_ours
 
 HIDE = """
 import sys
@@ -28,7 +31,7 @@ def python_without(hidden, code):
     return subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
 
 
-COMMANDS = {'mmseg': "pip install 'mmsegmentation>=1.2", 'mmdet': "pip install 'mmdet>=3.2"}
+COMMANDS = {name: LIBRARIES[name].command for name in ('mmseg', 'mmdet')}
 
 
 @pytest.mark.parametrize('hidden', [['mmseg'], ['mmdet'], ['mmseg', 'mmdet']])
@@ -48,7 +51,7 @@ def test_import_and_config_with_libraries_missing(hidden):
     )
     assert result.returncode == 0, result.stderr
     assert 'requires torchvision' not in result.stderr  # see quiet.py
-    sentences = result.stdout.strip().splitlines()
+    sentences = lines_of_ours(result.stdout)
     assert len(sentences) == len(hidden)
     assert all(COMMANDS[name] in sentence for name, sentence in zip(hidden, sentences))
 
@@ -57,7 +60,7 @@ def test_placeholder_says_what_to_install(monkeypatch):
     registry = Registry('rooms')
     optional.register_placeholders(registry, 'mmdet', 'BoxThing')
     monkeypatch.setattr(optional, 'is_installed', lambda module: False)
-    with pytest.raises(ImportError, match="BoxThing needs mmdet.*pip install 'mmdet"):
+    with pytest.raises(ImportError, match="BoxThing needs (onedl-)?mmdet.*pip install '(onedl-)?mmdet"):
         registry.build(dict(type='BoxThing', channels=3))
 
 

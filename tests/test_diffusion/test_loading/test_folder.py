@@ -11,6 +11,8 @@ from diff2in1_mm.diffusion.loading.folder import load_whole
 from diff2in1_mm.diffusion.stable_diffusion import LatentDiffusion
 from diff2in1_mm.pretraining.pipeline_files import load_pipeline, load_vae
 
+from ...versions import before
+
 WEIGHTS = dict(
     unet='mid_block.resnets.0.conv1.weight',
     vae='encoder.conv_in.weight',
@@ -29,6 +31,13 @@ def rewrite(folder, part, change):
     state = load_file(path)
     state = change(state) or state
     save_file(state, path, metadata=dict(format='pt'))
+
+
+def stored_name(folder, part):
+    """Of one weight; transformers before 5.6 writes the text encoder's with a prefix."""
+    (path,) = (folder / part).glob('*.safetensors')
+    (name,) = (name for name in load_file(path) if name.endswith(WEIGHTS[part]))
+    return name
 
 
 def without(*names):
@@ -56,7 +65,7 @@ def readers(part):
 
 @pytest.mark.parametrize('part', WEIGHTS)
 def test_a_missing_weight_is_named(folder, part):
-    name = WEIGHTS[part]
+    name = stored_name(folder, part)
     rewrite(folder, part, without(name))
     for read in readers(part):
         with pytest.raises(ValueError) as error:
@@ -68,12 +77,13 @@ def test_a_missing_weight_is_named(folder, part):
 
 @pytest.mark.parametrize('part', WEIGHTS)
 def test_a_weight_of_another_shape_is_named(folder, part):
-    rewrite(folder, part, wrong_shape(WEIGHTS[part]))
+    name = stored_name(folder, part)
+    rewrite(folder, part, wrong_shape(name))
     for read in readers(part):
         with pytest.raises(ValueError) as error:
             read(str(folder))
         text = str(error.value)
-        assert f'{WEIGHTS[part]!r} of its {part} has the shape (3, 3) where (' in text
+        assert f'{name!r} of its {part} has the shape (3, 3) where (' in text
         assert str(folder) in text and '\n' not in text
 
 
@@ -108,7 +118,10 @@ def test_a_shard_that_lacks_what_its_index_lists_is_named(folder, pipeline):
         state = load_file(path)
         if state.pop('conv_in.weight', None) is not None:
             save_file(state, path, metadata=dict(format='pt'))
-    with pytest.raises(ValueError, match=r"its unet lacks 1 of \d+ weights \('conv_in.weight'\)"):
+    words = r"its unet lacks 1 of \d+ weights \('conv_in.weight'\)"
+    if before('diffusers', '0.33'):  # it fails at the hole, and does not say which
+        words = 'the weights of the unet of .* cannot be read .*: download it again'
+    with pytest.raises(ValueError, match=words):
         LatentDiffusion.from_pretrained(str(folder))
 
 

@@ -130,6 +130,7 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch
         raise PermissionError(13, 'Permission denied')
 
     monkeypatch.setattr(torch, 'load', load)
+    (tmp_path / 'model.ckpt').touch()
     with pytest.raises(PermissionError):
         original_layout.read_tensors(str(tmp_path / 'model.ckpt'))
 

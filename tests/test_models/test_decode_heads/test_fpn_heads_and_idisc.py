@@ -11,7 +11,9 @@ pytest.importorskip('mmseg')
 from mmseg.structures import SegDataSample  # noqa: E402
 
 from diff2in1_mm.models.decode_heads.idisc_head import Discretisation, Partitioning  # noqa: E402
-from diff2in1_mm.models.decode_heads.targets import batch_size_of, depth_target, normal_target
+from diff2in1_mm.models.decode_heads.targets import batch_size_of, depth_target, normal_target  # noqa: E402
+
+from ...versions import needs_float16  # noqa: E402
 
 FPN = dict(
     in_channels=[8] * 3,
@@ -142,6 +144,7 @@ class TestVPD:
         with torch.no_grad():
             torch.testing.assert_close(ours(inputs), theirs(inputs))
 
+    @needs_float16
     @pytest.mark.parametrize('dtype', ['fp16', 'bf16'])
     def test_joins_maps_of_a_backbone_in_another_half_precision(self, pipeline_folder, dtype):
         backbone = MODELS.build(
