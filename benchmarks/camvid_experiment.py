@@ -8,7 +8,7 @@
 Frozen features of images that come again are kept over all runs of a process.
 """
 
-from experiment import Arm, Experiment, experiment_arguments, set_lengths
+from experiment import Arm, Experiment, experiment_arguments, use_part
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
@@ -66,15 +66,7 @@ def configure(args, arm: Arm, seed: int) -> Config:
         options.update(DROPOUT)
         cfg.train_dataloader.dataset.dataset.pipeline.insert(3, JITTER)
     cfg.merge_from_dict({**options, **arm.options})
-    set_lengths(cfg, args.warm_up, args.self_improving)
-    for loader in (cfg.train_dataloader.dataset, cfg.val_dataloader):
-        loader.dataset.data_root = args.data_root
-    cfg.test_dataloader = cfg.val_dataloader
-    cfg.train_dataloader.dataset.dataset.update(num_labelled=args.num_labelled, seed=seed)
-    hook = cfg.custom_hooks[0]
-    hook.update(arm.hook)
-    if hook.creation is not None:
-        hook.creation.T = args.T
+    use_part(cfg, args, arm, seed)
     return cfg
 
 

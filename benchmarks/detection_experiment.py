@@ -10,7 +10,7 @@
 Frozen features of images that come again are kept over all runs of a process.
 """
 
-from experiment import Arm, Experiment, experiment_arguments, set_lengths
+from experiment import Arm, Experiment, experiment_arguments, use_part
 from mmengine.config import Config
 
 import diff2in1_mm
@@ -53,17 +53,10 @@ def configure(args, arm: Arm, seed: int) -> Config:
             **arm.options,
         }
     )
-    set_lengths(cfg, args.warm_up, args.self_improving)
     usual = cfg.val_dataloader.dataset.data_root
-    for loader in (cfg.train_dataloader.dataset, cfg.val_dataloader):
-        loader.dataset.data_root = args.data_root
+    use_part(cfg, args, arm, seed)
     cfg.val_evaluator.ann_file = cfg.val_evaluator.ann_file.replace(usual, args.data_root, 1)
-    cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
-    cfg.train_dataloader.dataset.dataset.update(num_labelled=args.num_labelled, seed=seed)
-    hook = cfg.custom_hooks[0]
-    hook.update(arm.hook)
-    if hook.creation is not None:
-        hook.creation.T = args.T
+    cfg.test_evaluator = cfg.val_evaluator
     return cfg
 
 

@@ -258,6 +258,19 @@ def set_lengths(cfg: Config, warm_up: int, self_improving: int) -> None:
     cfg.custom_hooks[0].warm_up = warm_up
 
 
+def use_part(cfg: Config, args: argparse.Namespace, arm: Arm, seed: int) -> None:
+    """Let a shipped config train on so many labelled images of a folder, drawn by the seed, as an arm asks for it."""
+    set_lengths(cfg, args.warm_up, args.self_improving)
+    for loader in (cfg.train_dataloader.dataset, cfg.val_dataloader):
+        loader.dataset.data_root = args.data_root
+    cfg.test_dataloader = cfg.val_dataloader
+    cfg.train_dataloader.dataset.dataset.update(num_labelled=args.num_labelled, seed=seed)
+    hook = cfg.custom_hooks[0]
+    hook.update(arm.hook)
+    if hook.creation is not None:
+        hook.creation.T = args.T
+
+
 def experiment_arguments(description: str, arms: dict[str, Arm], **defaults) -> argparse.ArgumentParser:
     """The options that all experiments have; ``defaults`` as in ``set_defaults``."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -1,7 +1,6 @@
 """Texts through the ``encode_prompt`` of a family's own pipeline class; the encoders leave memory afterwards."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,13 +9,14 @@ from torch import Tensor
 from ...utils.errors import UserError
 from ...utils.kept import Kept
 from ..condition import Condition
+from .encoders import TextEncoders
 
 # Those of FLUX.1 take 4 MB each in half precision.
 _MAX_CACHED = 1024
 _BATCH_SIZE = 8
 
 
-class PipelineTexts:
+class PipelineTexts(TextEncoders):
     """Conditions of texts, as the pipeline of a family makes them; no prompt format is written again.
 
     Args:
@@ -26,24 +26,9 @@ class PipelineTexts:
     """
 
     def __init__(self, model: Any) -> None:
+        super().__init__()
         self._model = model
-        self._loaded: Any = None
-        self._keep = False
         self._conditions = Kept(_MAX_CACHED)
-
-    @property
-    def in_memory(self) -> bool:
-        """bool: Whether the text encoders are loaded at present."""
-        return self._loaded is not None
-
-    @contextmanager
-    def kept(self):
-        """Keep the encoders loaded over many calls, for example while captions stream by."""
-        self._keep = True
-        try:
-            yield self
-        finally:
-            self._keep, self._loaded = False, None
 
     def embed(self, texts: Sequence[str]) -> Condition:
         """The condition of images with these prompts.
@@ -58,10 +43,6 @@ class PipelineTexts:
             ValueError: A prompt is longer than the text encoders take, or a part of them is missing.
         """
         return Condition.cat(self._conditions.get(texts, self._encode))
-
-    def negative(self, text: str) -> Condition:
-        """What guidance leads away from: one row, the text as any other."""
-        return self.embed([text])
 
     def averaged(self, groups: Sequence[Sequence[str]]) -> Tensor:
         """Not for these text encoders, whose tokens do not stand for a text alone.
@@ -94,11 +75,8 @@ class PipelineTexts:
                         'shorten it'
                     )
 
-    def _load_once(self) -> Any:
-        loaded = self._model.text_pipeline() if self._loaded is None else self._loaded
-        if self._keep:
-            self._loaded = loaded
-        return loaded
+    def _load(self) -> Any:
+        return self._model.text_pipeline()
 
     @torch.no_grad()
     def _encode(self, texts: Sequence[str]) -> Iterator[Condition]:

@@ -3,7 +3,6 @@
 import gzip
 import os.path as osp
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 
 import torch
 from mmengine.dist import is_main_process
@@ -15,6 +14,7 @@ from ...utils.compat import new_clip_tokenizer
 from ...utils.errors import NotInstalledError, UserError
 from ...utils.kept import Kept
 from ..condition import Condition
+from .encoders import TextEncoders
 
 # Enough for the prompts of a training run; embeddings of Stable Diffusion take 236 kB each.
 _MAX_CACHED = 4096
@@ -24,7 +24,7 @@ _TOKENS_AT_ONCE = 64 * 77
 _WORTH_A_BAR = 2000
 
 
-class TextEmbedder:
+class TextEmbedder(TextEncoders):
     """CLIP embeddings of texts, loading the text encoder only while it is needed.
 
     Args:
@@ -34,26 +34,10 @@ class TextEmbedder:
     """
 
     def __init__(self, load: Callable, device: Callable) -> None:
-        self._load = load
+        super().__init__()
+        self._read = load
         self._device = device
-        self._loaded: tuple = ()
-        self._keep = False
         self._sequences, self._averages = Kept(_MAX_CACHED), Kept(_MAX_CACHED)
-
-    @property
-    def in_memory(self) -> bool:
-        """bool: Whether the text encoder is loaded at present."""
-        return bool(self._loaded)
-
-    @contextmanager
-    def kept(self):
-        """Keep the encoder loaded over many calls, for example while captions stream by."""
-        self._keep = True
-        try:
-            yield self
-        finally:
-            self._keep = False
-            self._loaded = ()
 
     def sequences(self, texts: Sequence[str]) -> Tensor:
         """Embed each text as the U-Net was trained on it.
@@ -72,10 +56,6 @@ class TextEmbedder:
     def embed(self, texts: Sequence[str]) -> Condition:
         """The condition of images with these prompts, see :meth:`sequences`."""
         return Condition(self.sequences(texts))
-
-    def negative(self, text: str) -> Condition:
-        """What guidance leads away from: one row, the text as any other."""
-        return self.embed([text])
 
     def averaged(self, groups: Sequence[Sequence[str]]) -> Tensor:
         """One vector per group of texts: the mean of the hidden states at their end-of-text tokens.
@@ -96,6 +76,9 @@ class TextEmbedder:
 
         return torch.stack(self._averages.get([tuple(group) for group in groups], means))
 
+    def _load(self) -> tuple:
+        return self._read()
+
     def check_lengths(self, texts: Sequence[str]) -> None:
         """Count the tokens of texts without encoding them.
 
@@ -107,12 +90,6 @@ class TextEmbedder:
         """
         tokenizer, encoder = self._load_once()
         _token_lengths(tokenizer, encoder, texts)
-
-    def _load_once(self) -> tuple:
-        loaded = self._loaded or self._load()
-        if self._keep:
-            self._loaded = loaded
-        return loaded
 
     @torch.no_grad()
     def _encode(self, texts: list[str]) -> Iterator[Tensor]:
