@@ -19,7 +19,7 @@ class BatchLabels:
 
     Args:
         model (BaseModel): A segmentor or detector, with the values that are to label, in eval mode.
-        label_from (str): 'fresh', 'last_step' or 'source', see :class:`CreationSettings`.
+        label_from (str): 'fresh', 'last_step', 'source' or 'by_class', see :class:`CreationSettings`.
         confidence, labelling, label_scale: See :class:`CreationSettings`.
         transforms (Sequence): Of the data set's pipeline, for 'source', and to see whether it reads
             a store's depth. Default: none, nothing is looked at.
@@ -44,7 +44,13 @@ class BatchLabels:
         self.labeller = JointLabeller.of(labeller_for(model, confidence, labelling))
         self.tasks = self.labeller.tasks
         self.backbone: Any = model.backbone if hasattr(model.backbone, 'from_taps') else None
-        self.last_step, self.of_source = (label_from == name for name in ('last_step', 'source'))
+        self.last_step, self.by_class = (label_from == name for name in ('last_step', 'by_class'))
+        self.of_source = label_from in ('source', 'by_class')
+        if self.by_class and self.tasks != ('segmentation',):
+            raise UserError(
+                "creation.label_from='by_class' joins label maps of source images and model, but "
+                f"{type(model).__name__} needs {self.labeller.task} labels: set it to 'source' or 'fresh'"
+            )
         for labeller in self.labeller.labellers.values():
             if self.of_source and not hasattr(labeller, 'source_labels'):
                 raise UserError(
@@ -128,7 +134,11 @@ class BatchLabels:
 
     @torch.no_grad()
     def __call__(
-        self, pixels: Tensor, taps: Mapping[str, Tensor], entries: Sequence[Mapping[str, Any]]
+        self,
+        pixels: Tensor,
+        taps: Mapping[str, Tensor],
+        entries: Sequence[Mapping[str, Any]],
+        kept: np.ndarray | None = None,
     ) -> list[Label | None]:
         """Label a batch.
 
@@ -137,14 +147,34 @@ class BatchLabels:
             taps (Mapping[str, Tensor]): Maps of the last denoising pass, for 'last_step'.
             entries (Sequence[Mapping]): Annotation entries of the source images: how the data set
                 reads label values.
+            kept (ndarray | None): For 'by_class': bool (N, H, W), where the source image's label holds.
 
         Returns:
             list[Label | None]: One per image, its ``annotation`` a dict by task; None for one that
                 shall not be stored.
         """
         size = size_of(pixels)
+        if self.by_class:
+            return self._joined(self._predicted(pixels, taps, entries), size, entries, kept)
         if self.of_source:
             return self.labeller.source_labels(size, entries)
+        return self._predicted(pixels, taps, entries)
+
+    def _joined(
+        self, fresh: Sequence[Any], size: tuple[int, int], entries: Sequence[Mapping[str, Any]], kept: Any
+    ) -> list[Label | None]:
+        labeller: Any = self.labeller.labellers['segmentation']
+        sources = labeller.source_labels(size, entries)
+        both = [
+            labeller.joined(label._replace(annotation=label.annotation['segmentation']), *rest)
+            for label, *rest in zip(fresh, sources, kept, entries)
+        ]
+        return [label._replace(annotation=dict(segmentation=label.annotation)) for label in both]
+
+    def _predicted(
+        self, pixels: Tensor, taps: Mapping[str, Tensor], entries: Sequence[Mapping[str, Any]]
+    ) -> list[Label | None]:
+        size = size_of(pixels)
         if self.scale is not None:
             return self.labeller.labels(self._predict_scaled(pixels, self.scale), size, entries)
         samples = self.labeller.new_samples(len(entries), size)

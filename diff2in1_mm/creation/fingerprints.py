@@ -77,7 +77,7 @@ def creation_settings(
     if diffusion.few_steps:
         generator.check_model(diffusion)  # which tells it the number of steps
     described = dict(
-        T=generator.strengths,
+        T=generator.strengths if generator.by_class is None else generator.by_class.levels,
         steps=[generator.steps_for(T) for T in generator.strengths],
         solver=settings.solver,
         condition=settings.condition or dict(type='Prompt'),

@@ -1,6 +1,6 @@
 """The partial-noise generator: a training image, noised to a middle step and denoised again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +15,7 @@ from ..utils.errors import UserError
 from ..utils.image_values import size_of
 from ..utils.randomness import sample_noise, stable_seed
 from ..utils.values import check_choice, is_number, is_whole
+from .class_levels import ClassLevels, Restoration
 
 #: Passes of the denoiser where the config names none: what the solvers need, and what the released code runs.
 DEFAULT_STEPS = {'dpmsolver++': 10, 'ddim': 50, 'euler': 20}
@@ -40,8 +41,9 @@ class PartialNoiseGenerator:
     layout of the image: the more so, the smaller ``T`` is. Knows no model and no data set.
 
     Args:
-        T (int | Sequence[int]): Level to which images are noised, 1 to 999: a timestep of a U-Net, thousandths of
-            sigma for flow matching. Several: each sample draws one by its seed (DA-Fusion, Trabucco et al. 2024).
+        T (int | Sequence[int] | Mapping[str, int]): Level to which images are noised, 1 to 999: a timestep of a
+            U-Net, thousandths of sigma for flow matching. Several: each sample draws one by its seed (DA-Fusion,
+            Trabucco et al. 2024). By class, for example ``dict(default=600, person=0)``: see :class:`ClassLevels`.
             The released code has 600, which needs a diffusion model that draws such scenes well. Default 400.
         steps (int | None): Passes of the denoiser. None: what a distilled model was made for; else 10 for
             'dpmsolver++', 50 for 'ddim', 20 for 'euler'.
@@ -57,6 +59,7 @@ class PartialNoiseGenerator:
         negative_prompt (str): What guidance leads away from. Default ''.
         T_of (str | None): 'sd': ``T`` is a step of Stable Diffusion 1.x and 2.x, and the model at hand takes its own
             level of the same noise over signal (sigma 0.54 of flow matching for 400). Default None: its own.
+        T_margin (int): With levels by class, pixels by which what has the lower level is grown. Default 0.
 
     Raises:
         ValueError: ``T``, ``steps`` or ``guidance_scale`` is out of range, the solver is unknown,
@@ -65,7 +68,7 @@ class PartialNoiseGenerator:
 
     def __init__(
         self,
-        T: int | Sequence[int] = 400,
+        T: int | Sequence[int] | Mapping[str, int] = 400,
         steps: int | None = None,
         solver: str = 'dpmsolver++',
         condition: dict | None = None,
@@ -73,8 +76,13 @@ class PartialNoiseGenerator:
         guidance_scale: float = 1.0,
         negative_prompt: str = '',
         T_of: str | None = None,
+        T_margin: int = 0,
     ) -> None:
-        self.strengths = _whole_numbers('T', T if isinstance(T, (list, tuple)) else [T])
+        self.by_class = ClassLevels(T, T_margin) if isinstance(T, Mapping) else None
+        start = T if self.by_class is None else self.by_class.start
+        self.strengths = _whole_numbers('T', start if isinstance(start, (list, tuple)) else [start])
+        if T_margin and self.by_class is None:
+            raise UserError(f'T_margin = {T_margin!r} grows classes, but T = {T!r} names none: leave it out')
         check_choice('solver', solver, DEFAULT_STEPS)
         check_choice('T_of', T_of, (None, 'sd'))
         self.solver, self.T_of = solver, T_of
@@ -114,8 +122,11 @@ class PartialNoiseGenerator:
             ) from error
 
     def _schedule(self, diffusion: DiffusionModel, T: int) -> PartialSchedule:
-        level = T if self.T_of is None else diffusion.level_at(noise_ratio_of_sd(T))
-        return diffusion.partial_schedule(level, self.steps_for(T), self.solver)
+        return diffusion.partial_schedule(self._own_level(diffusion, T), self.steps_for(T), self.solver)
+
+    def _own_level(self, diffusion: DiffusionModel, T: int) -> int:
+        """A level of the config in the model's own ones."""
+        return T if self.T_of is None or not T else diffusion.level_at(noise_ratio_of_sd(T))
 
     def steps_for(self, T: int) -> int:
         """Passes of the denoiser from level ``T``."""
@@ -137,6 +148,7 @@ class PartialNoiseGenerator:
         seeds: Sequence[int],
         T: int,
         taps: Sequence[str] = (),
+        levels: Tensor | None = None,
     ) -> Generated:
         """Variants of a batch of images.
 
@@ -150,6 +162,8 @@ class PartialNoiseGenerator:
             seeds (Sequence[int]): One per image, see :func:`stable_seed`.
             T (int): Level to which all are noised, for example :meth:`strength` of their seeds.
             taps (Sequence[str]): Inner maps to keep of the last pass.
+            levels (Tensor | None): Of each pixel, (N, H, W), whole numbers of at most ``T``: the image is changed as
+                that level changes it, and not at all where it is 0. None: ``T`` everywhere.
 
         Returns:
             Generated: Images of the same size, and the maps.
@@ -161,21 +175,33 @@ class PartialNoiseGenerator:
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         posterior = generators if self.sample_posterior else None
         # The solvers' sums need float32; the denoiser rounds its input to its own dtype.
-        latents = diffusion.encode(images, posterior).float()
-        noise = sample_noise(generators, latents)
-        latents = diffusion.add_noise(latents, noise, schedule.start)
+        clean = diffusion.encode(images, posterior).float()
+        noise = sample_noise(generators, clean)
+        restore = None if levels is None else self._restoration(diffusion, clean, noise, levels)
+        latents = diffusion.add_noise(clean, noise, schedule.start)
         # Once: a copy from the CPU's memory would wait for the device in every step.
         condition = condition.to(diffusion.device, diffusion.dtype)
         negative = self._negative(diffusion)
         maps: dict[str, Tensor] = {}
-        last = len(schedule.timesteps) - 1
-        for step, timestep in enumerate(schedule.timesteps):
-            wanted = taps if step == last else ()
+        for timestep, following in zip(schedule.timesteps, [*schedule.timesteps[1:], 0]):
+            wanted = () if following else taps
             output, maps = self._predict(diffusion, latents, timestep, condition, negative, wanted)
             latents = schedule.step(output, timestep, latents)
+            if restore is not None:
+                latents = restore(latents, timestep, following)
         made = diffusion.decode(latents, size_of(images))
+        if levels is not None:  # what the autoencoder changed too
+            made = torch.where(levels[:, None] == 0, images, made)
         diffusion.check_finite('pictures', [made])  # black, they would be labelled and trained on
         return Generated(made, maps)
+
+    def _restoration(self, diffusion: DiffusionModel, clean: Tensor, noise: Tensor, levels: Tensor) -> Restoration:
+        """What holds each pixel at its level."""
+        if self.T_of is not None:
+            known = levels.unique()
+            own = torch.tensor([self._own_level(diffusion, level) for level in known.tolist()], device=levels.device)
+            levels = own[torch.searchsorted(known, levels)]
+        return Restoration(diffusion, clean, noise, levels)
 
     @property
     def _guided(self) -> bool:

@@ -21,6 +21,7 @@ from ..utils.errors import UserError
 from ..utils.image_values import to_bytes, to_unit_range
 from .background import BackgroundWriter, Progress, duration, size
 from .batch_labels import BatchLabels, Label
+from .class_levels import level_painter
 from .describe import SourceDescriber
 from .generator import PartialNoiseGenerator
 from .plan import Batch, Plan, Sample, source_entry
@@ -60,6 +61,7 @@ class _Loaded(NamedTuple):
     samples: list[Sample]
     entries: list[dict[str, Any]]
     images: np.ndarray  # uint8 (N, H, W, 3), RGB
+    levels: np.ndarray | None  # of noise by pixel, uint16 (N, H, W)
 
 
 @dataclass
@@ -92,6 +94,7 @@ class CreationJob:
         self._empty = self.store.empty(self.round, self.checkpoint) - self._stored
         self._done = self._stored | self._empty
         self._static: Condition | None = None
+        self._paint = level_painter(self.generator, self.labels, self.dataset)
         self._pace = 0.0  # seconds per sample of the last batch
 
     def run(self, whole: Plan, share: Plan, world_size: int) -> None:
@@ -185,6 +188,10 @@ class CreationJob:
         if told is None:
             told = self._embed([self._source(sample.source) for sample in samples])
         images = torch.from_numpy(group.images).to(self.diffusion.device).permute(0, 3, 1, 2)
+        own, kept, levels = {}, {}, self.generator.by_class
+        if levels is not None and group.levels is not None:
+            own['levels'] = torch.from_numpy(group.levels.astype(np.int32)).to(images.device)
+            kept['kept'] = group.levels < levels.default
         generated, taps = self.generator.generate(
             self.diffusion,
             to_unit_range(images),
@@ -192,9 +199,10 @@ class CreationJob:
             [sample.seed for sample in samples],
             samples[0].T,
             self.labels.tap_names,
+            **own,
         )
         pixels = to_bytes(generated)
-        labels = self.labels(pixels, taps, group.entries)
+        labels = self.labels(pixels, taps, group.entries, **kept)
         for sample, entry, image, label in zip(
             samples, group.entries, pixels.permute(0, 2, 3, 1).cpu().numpy(), labels
         ):
@@ -258,7 +266,10 @@ class CreationJob:
         loaded = []
         for group in groups.values():
             samples, entries, images = map(list, zip(*group))
-            loaded.append(_Loaded(samples, entries, np.stack(images)))
+            levels = None
+            if self._paint is not None:
+                levels = np.stack([self._paint(entry, image.shape[:2]) for entry, image in zip(entries, images)])
+            loaded.append(_Loaded(samples, entries, np.stack(images), levels))
         return loaded, failures
 
     def _name_failures(self, failures: dict[str, Exception]) -> None:

@@ -129,7 +129,7 @@ def check_read_back(labels: BatchLabels, dataset: Any) -> None:
         if labels.of_source:
             with suppress(OSError):  # of a broken file, which creation names and leaves out
                 labels.labeller.source_labels(_ANY_SIZE, [source_entry(dataset, index)])
-        elif 'segmentation' in labels.tasks:
+        if 'segmentation' in labels.tasks and (labels.by_class or not labels.of_source):
             _check_maps(labels, dataset, index)
 
 

@@ -12,7 +12,7 @@ from ..utils.errors import UserError
 from ..utils.values import check_choice, check_whole, is_whole
 from .generator import PartialNoiseGenerator
 
-LABEL_SOURCES = ('fresh', 'last_step', 'source')
+LABEL_SOURCES = ('fresh', 'last_step', 'source', 'by_class')
 
 
 def creation_of_hook(hook: Mapping[str, Any]) -> dict:
@@ -34,8 +34,8 @@ class CreationSettings:
     """Settings of the creation stage, in a config ``creation=dict(T=400, ...)``.
 
     Attributes:
-        T, steps, solver, condition, sample_posterior, guidance_scale, negative_prompt, T_of: See
-            :class:`PartialNoiseGenerator`. Generators of one's own get the last three where they
+        T, steps, solver, condition, sample_posterior, guidance_scale, negative_prompt, T_of, T_margin: See
+            :class:`PartialNoiseGenerator`. Generators of one's own get the last four where they
             are set.
         diffusion: Source of the diffusion model (str, or the arguments of
             :func:`load_diffusion`) where the model's backbone is not a
@@ -45,7 +45,8 @@ class CreationSettings:
         label_from: 'fresh': the model looks at the image as it will be read back. 'last_step': it
             starts from the features of the last denoising pass, which saves one U-Net pass.
             'source': boxes, masks, label map, depth or normals of the source image stay, for a
-            ``T`` at which things keep their places; train with ``targets='creation'``.
+            ``T`` at which things keep their places; train with ``targets='creation'``. 'by_class', for label maps
+            and a ``T`` by class: the source's labels where a pixel's level is below 'default', the model's elsewhere.
         confidence: Pixels that the model is less sure of are stored as ignored, boxes are left out;
             for boxes also one number per class. None: the task's default (0, none, for
             segmentation; 0.9 for boxes).
@@ -63,7 +64,7 @@ class CreationSettings:
         ValueError: An unknown setting or one out of range, in one sentence.
     """
 
-    T: int | Sequence[int] = 400
+    T: int | Sequence[int] | Mapping[str, int] = 400
     steps: int | None = None
     solver: str = 'dpmsolver++'
     condition: dict | None = None
@@ -71,6 +72,7 @@ class CreationSettings:
     guidance_scale: float = 1.0
     negative_prompt: str = ''
     T_of: str | None = None
+    T_margin: int = 0
     diffusion: str | dict | None = None
     copies_per_source: int = 1
     batch_size: int = 4
@@ -102,6 +104,11 @@ class CreationSettings:
                 f'{MAX_COPIES}, for which the numbers of the samples have room'
             )
         check_choice('creation.label_from', self.label_from, LABEL_SOURCES)
+        if self.label_from == 'by_class' and not isinstance(self.T, Mapping):
+            raise UserError(
+                f"creation.label_from='by_class' needs levels by class, such as T=dict(default=600, person=0), and "
+                f"T is {self.T!r}: give them, or set it to 'fresh'"
+            )
         check_confidence(self.confidence)
         for name in ('scale', 'label_scale'):
             _check_scale(name, getattr(self, name))
@@ -113,7 +120,7 @@ class CreationSettings:
 
     @property
     def guidance(self) -> dict:
-        """dict: The settings of guidance, and ``T_of``, that are not the defaults."""
+        """dict: The settings of guidance, ``T_of`` and ``T_margin`` that are not the defaults."""
         scale = self.guidance_scale
         scale = float(scale) if type(scale) is int else scale  # 3 and 3.0 are one store
         return {
@@ -122,6 +129,7 @@ class CreationSettings:
                 ('guidance_scale', scale),
                 ('negative_prompt', self.negative_prompt),
                 ('T_of', self.T_of),
+                ('T_margin', self.T_margin),
             )
             if value != getattr(type(self), name)
         }

@@ -6,6 +6,7 @@ from typing import Any
 
 from mmengine.model import BaseModel
 
+from ..creation.class_levels import level_painter
 from ..creation.create import diffusion_of, labels_of
 from ..creation.fingerprints import open_store
 from ..creation.settings import CreationSettings
@@ -73,6 +74,7 @@ def check_creation(
     # on the CPU: another model than the backbone's is only looked at here
     diffusion = diffusion_of(model, checked, 'cpu')
     generator.check_model(diffusion)
+    level_painter(generator, labels, dataset)
     check_condition(generator.condition, diffusion, dataset, checked.limit)
     if store is not None:
         checkpoint = SyntheticStore(store, warn=False).settings.get('checkpoint') or ''

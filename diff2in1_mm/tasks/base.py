@@ -128,8 +128,9 @@ class Labeller(ABC):
     (``backbone.serve``) the model computes with, and whether it is in eval mode.
 
     A labeller may do more, which is asked for with ``hasattr``: ``source_labels`` (a source image's
-    own labels; ``read_sources`` is told the data set's transforms before), ``resized`` (predictions in the pixels of
-    another size) and ``check_loader`` (whether the data set's transforms read such labels).
+    own labels; ``read_sources`` is told the data set's transforms before), ``source_levels`` (a number for each
+    pixel of a source image by what its label shows there), ``resized`` (predictions in the pixels of another size)
+    and ``check_loader`` (whether the data set's transforms read such labels).
 
     Args:
         model (BaseModel): Without wrapper.
@@ -144,6 +145,7 @@ class Labeller(ABC):
     task: str
     confidence: float | tuple[float, ...] | None
     source_labels: Callable[[tuple[int, int], Sequence[Mapping[str, Any]]], list['Label | None']]
+    source_levels: Callable[[Mapping[str, Any], tuple[int, int], np.ndarray, int], np.ndarray]
     read_sources: Callable[[Sequence[Any]], None]
     resized: Callable[[Sequence[Any], tuple[int, int], tuple[int, int]], list[Any]]
     check_loader: Callable[[Sequence[Any]], None]

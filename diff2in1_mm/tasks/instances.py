@@ -16,17 +16,7 @@ from torch import Tensor
 from ..utils.errors import UnfitError, UserError
 from ..utils.optional import is_a
 from .base import Label, Labeller, Named, Task, checked_confidence
-from .coco import (
-    MAX_PER_IMAGE,
-    box_of,
-    check_labels,
-    decoded_mask,
-    image_entry,
-    merged,
-    read_coco,
-    readable_mask,
-    run_lengths,
-)
+from .coco import MAX_PER_IMAGE, box_of, check_labels, image_entry, merged, read_coco, run_lengths
 from .detectors import (
     class_count,
     has_nms,
@@ -39,26 +29,9 @@ from .detectors import (
     with_boxes,
 )
 from .registry import register_task
+from .source_instances import Instances, painted, source_label
 
 __all__ = ['DetectionLabeller', 'Instances', 'InstancesTask', 'source_label']
-
-
-class Instances(NamedTuple):
-    """Objects of one image.
-
-    Attributes:
-        bboxes: float (n, 4), x1 y1 x2 y2 in pixels.
-        labels: Class indices, integer (n,).
-        scores: Confidence, float (n,) in [0, 1].
-        ignored: Whether the loss is to leave the object alone, bool (n,).
-        masks: bool (n, H, W), or None.
-    """
-
-    bboxes: np.ndarray
-    labels: np.ndarray
-    scores: np.ndarray
-    ignored: np.ndarray
-    masks: np.ndarray | None = None
 
 
 class _Chosen(NamedTuple):
@@ -180,6 +153,13 @@ class DetectionLabeller(Labeller):
     def source_labels(self, size: tuple[int, int], entries: Sequence[Mapping[str, Any]]) -> list[Label | None]:
         """As :meth:`labels`, from the source images' own annotations."""
         return [source_label(entry, size) for entry in entries]
+
+    def source_levels(
+        self, entry: Mapping[str, Any], size: tuple[int, int], table: np.ndarray, default: int
+    ) -> np.ndarray:
+        """What a table has for the class of each pixel of a source image: within outlines, or boxes where there are
+        none, the least of what lies there; elsewhere the default. (H, W), of the table's dtype."""
+        return painted(source_label(entry, size).annotation, size, table, default)
 
     def _label(self, prediction: InstanceData, size: tuple[int, int]) -> Label | None:
         sure, unsure = self._choose(prediction)
@@ -356,44 +336,3 @@ class InstancesTask(Task):
                 f'boxes (n, 4), masks (n, H, W), and at most {MAX_PER_IMAGE} objects.'
             )
         check_labels(annotation.labels, len(self.classes))
-
-
-def source_label(entry: Mapping[str, Any], size: tuple[int, int]) -> Label:
-    """What a data set says of an image, for a picture of another size that shows the same.
-
-    Args:
-        entry (Mapping): Annotation entry with ``instances``, ``height`` and ``width``, as
-            MMDetection's COCO and VOC data sets give it.
-        size (tuple[int, int]): Height and width of the generated picture.
-
-    Returns:
-        Label: With confidence 1; crowds, difficult objects and those whose mask says nothing are to
-            be ignored.
-
-    Raises:
-        ValueError: The entry has no instances to take.
-    """
-    if 'instances' not in entry or not {'height', 'width'} <= set(entry):
-        raise UserError(
-            "creation.label_from='source' takes the boxes of the source images, but "
-            f"the entry of {entry.get('img_path')} has none: set it to 'fresh'"
-        )
-    found = entry['instances']
-    height, width = entry['height'], entry['width']
-    scale = np.array([size[1] / width, size[0] / height] * 2)
-    masks, broken = None, np.zeros(len(found), bool)
-    if found and all('mask' in instance for instance in found):
-        usable = [readable_mask(instance['mask']) for instance in found]
-        masks = np.stack([decoded_mask(mask, (height, width), size) for mask in usable])
-        broken = np.array([not mask for mask in usable])
-    ignored = np.array([i['ignore_flag'] for i in found], bool) | broken
-    annotation = Instances(
-        np.array([i['bbox'] for i in found], float).reshape(-1, 4) * scale,
-        np.array([i['bbox_label'] for i in found], int),
-        np.ones(len(found)),
-        ignored,
-        masks,
-    )
-    return Label(
-        annotation, dict(confidence=1.0, ignored=float(ignored.mean()) if found else 0.0, instances=float(len(found)))
-    )

@@ -124,6 +124,30 @@ class SegmentationLabeller(DenseLabeller):
         """The source images' own label maps, for pictures of ``size`` (height, width)."""
         return [source_map(entry, size) for entry in entries]
 
+    def source_levels(
+        self, entry: Mapping[str, Any], size: tuple[int, int], table: np.ndarray, default: int
+    ) -> np.ndarray:
+        """What a table has for the class of each pixel of a source image.
+
+        Args:
+            entry (Mapping): Its annotation entry.
+            size (tuple[int, int]): Height and width in which it is looked at.
+            table (ndarray): One number for each class.
+            default (int): For pixels of no class.
+
+        Returns:
+            ndarray: (H, W), of the table's dtype.
+        """
+        labels = _read_as(entry)[source_map(entry, size).annotation]
+        whole = np.full(256, default, table.dtype)
+        whole[: len(table)] = table
+        return whole[labels]
+
+    def joined(self, fresh: Label, source: Label, kept: np.ndarray, entry: Mapping[str, Any]) -> Label:
+        """The source image's label where ``kept`` (H, W) is True, and elsewhere the model's."""
+        raw = np.where(kept, source.annotation, fresh.annotation)
+        return Label(raw, dict(fresh.quality, ignored=float((_read_as(entry)[raw] == 255).mean())))
+
     def to_raw(self, labels: Any, metainfo: Mapping) -> np.ndarray:
         """File values (uint8) that the data set's own ``LoadAnnotations`` reads as ``labels``.
 
@@ -178,8 +202,7 @@ class SegmentationTask(Task):
         self, image: np.ndarray, annotation: np.ndarray, colours: np.ndarray, entry: Mapping, opacity: float = 0.6
     ) -> np.ndarray:
         """Colours of the classes over the image."""
-        table = loaded_labels(bool(entry.get('reduce_zero_label')), entry.get('label_map'))
-        return overlay(image, table[annotation], colours, opacity)
+        return overlay(image, _read_as(entry)[annotation], colours, opacity)
 
 
 def source_map(entry: Mapping[str, Any], size: tuple[int, int]) -> Label:
@@ -211,8 +234,12 @@ def source_map(entry: Mapping[str, Any], size: tuple[int, int]) -> Label:
             f"bits, and {path} is another picture: set it to 'fresh'"
         )
     raw = cv2.resize(raw, size[::-1], interpolation=cv2.INTER_NEAREST)
-    table = loaded_labels(bool(entry.get('reduce_zero_label')), entry.get('label_map'))
-    return Label(raw, dict(confidence=1.0, ignored=float((table[raw] == 255).mean())))
+    return Label(raw, dict(confidence=1.0, ignored=float((_read_as(entry)[raw] == 255).mean())))
+
+
+def _read_as(entry: Mapping[str, Any]) -> np.ndarray:
+    """What the data set makes of each file value, see :func:`loaded_labels`."""
+    return loaded_labels(bool(entry.get('reduce_zero_label')), entry.get('label_map'))
 
 
 def _last_head(model: BaseModel) -> BaseModule:
