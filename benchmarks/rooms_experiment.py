@@ -20,12 +20,14 @@ from experiment import Arm, Experiment, experiment_arguments, keep_settings, pai
 from mmengine.config import Config
 
 import diff2in1_mm
+from diff2in1_mm.datasets.rooms import THINGS
 from diff2in1_mm.models.backbones.feature_cache import FeatureCache
 
 # Synthetic samples come on top of as many real ones as the warm-up's batches hold.
 _TWICE = {'train_dataloader.batch_size': 16}  # with one per real one; see configure()
 _FRESH = {'custom_hooks.0.creation.generator': 'FreshRooms', **_TWICE}
 _SURE = dict(confidence=0.8)
+_THINGS_STAY = {'custom_hooks.0.creation.T': dict(_delete_=True, default=500, **dict.fromkeys(THINGS, 0)), **_TWICE}
 ARMS = {
     'real': Arm('plain', dict(creation=None, momentum=1.0), 'real images, flips'),
     'real + EMA': Arm('plain', dict(creation=None), 'theta_C averages theta_E'),
@@ -49,6 +51,18 @@ ARMS = {
         dict(targets='creation', student_view='same'),
         'synthetic images, labels of the real ones that they were made from',
         {'custom_hooks.0.creation.label_from': 'source', **_TWICE},
+    ),
+    'things kept': Arm(
+        'strong',
+        dict(targets='creation', student_view='same'),
+        'source labels, furniture as it is and walls and floor noised to 500',
+        {'custom_hooks.0.creation.label_from': 'source', **_THINGS_STAY},
+    ),
+    'things kept, by class': Arm(
+        'strong',
+        dict(targets='creation', student_view='same'),
+        "the last, with theta_C's labels of walls and floor",
+        {'custom_hooks.0.creation.label_from': 'by_class', **_THINGS_STAY},
     ),
     'same view': Arm('strong', dict(student_view='same'), 'the full method', _TWICE),
     'feature dropout': Arm(
@@ -76,7 +90,7 @@ ARMS = {
 }
 BASELINE = 'regularised'
 # Their thresholds are those of class maps.
-SEGMENTATION_ONLY = ('fresh real, sure', 'sure')
+SEGMENTATION_ONLY = ('fresh real, sure', 'sure', 'things kept', 'things kept, by class')
 # Config, figures and their scale for each task; the first one is plotted. Errors: less is better.
 TASKS = dict(
     segmentation=('diff2in1_rooms.py', ['mIoU'], 1),
