@@ -52,6 +52,7 @@ ARMS = {
         'synthetic images, labels of the real ones that they were made from',
         {'custom_hooks.0.creation.label_from': 'source', **_TWICE},
     ),
+    'pasted': Arm('pasted', dict(creation=None), 'real images, furniture of others pasted in with its labels'),
     'things kept': Arm(
         'strong',
         dict(targets='creation', student_view='same'),
@@ -90,7 +91,7 @@ ARMS = {
 }
 BASELINE = 'regularised'
 # Their thresholds are those of class maps.
-SEGMENTATION_ONLY = ('fresh real, sure', 'sure', 'things kept', 'things kept, by class')
+SEGMENTATION_ONLY = ('fresh real, sure', 'sure', 'pasted', 'things kept', 'things kept, by class')
 # Config, figures and their scale for each task; the first one is plotted. Errors: less is better.
 TASKS = dict(
     segmentation=('diff2in1_rooms.py', ['mIoU'], 1),
@@ -128,9 +129,14 @@ def configure(args: argparse.Namespace, arm: Arm, seed: int) -> Config:
         options['model.decode_head.norm_cfg'] = dict(type='GN', num_groups=16, requires_grad=True)
     if args.no_class_weights:
         options['model.decode_head.loss_decode.class_weight'] = None
-    if arm.family == 'strong':
+    if arm.family in ('strong', 'pasted'):
         options['model.backbone.feature_dropout'] = args.dropout
         data.dataset.pipeline.insert(2, dict(type='PhotometricCopies', copies=args.copies))
+    if arm.family == 'pasted':
+        things = dict(type='PasteThings', classes=list(THINGS), variants=args.copies)
+        load, rest = data.dataset.pipeline[:2], [things, *data.dataset.pipeline[2:]]
+        data.dataset.pipeline = load
+        data.dataset = dict(type='MultiImageMixDataset', dataset=data.dataset, pipeline=rest)
     if arm is ARMS['fresh real, true labels']:
         data.dataset.pipeline.insert(2, dict(type='TrueLabels'))
     cfg.merge_from_dict({**options, **arm.options})
@@ -138,7 +144,8 @@ def configure(args: argparse.Namespace, arm: Arm, seed: int) -> Config:
         cfg.train_dataloader.batch_size = round(8 * (1 + args.ratio))
     set_lengths(cfg, args.warm_up, args.self_improving)
     # looked up anew: merging has put copies in the place of what it changed
-    for dataset in (cfg.train_dataloader.dataset.dataset, cfg.val_dataloader.dataset):
+    labelled = cfg.train_dataloader.dataset.dataset
+    for dataset in (labelled.get('dataset', labelled), cfg.val_dataloader.dataset):
         dataset.data_root = args.data_root
     cfg.test_dataloader = cfg.val_dataloader
     cfg.custom_hooks[0].update(arm.hook)

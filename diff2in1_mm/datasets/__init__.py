@@ -19,6 +19,7 @@ if is_installed('mmseg'):
     from .nyu import NYUNormalsDataset  # noqa: F401
     from .transforms.loading import LoadDepth, LoadNormals
     from .transforms.packing import PackSceneInputs
+    from .transforms.pasting import PasteThings
     from .transforms.preprocessor import SceneDataPreProcessor
     from .transforms.rotation import RotateScene
 
@@ -28,12 +29,15 @@ if is_installed('mmseg'):
         'LoadNormals',
         'NYUNormalsDataset',
         'PackSceneInputs',
+        'PasteThings',
         'RotateScene',
         'SceneDataPreProcessor',
     ]
 else:
     register_placeholders(DATASETS, 'mmseg', 'CamVidDataset', 'NYUNormalsDataset')
-    register_placeholders(TRANSFORMS, 'mmseg', 'LoadDepth', 'LoadNormals', 'PackSceneInputs', 'RotateScene')
+    register_placeholders(
+        TRANSFORMS, 'mmseg', 'LoadDepth', 'LoadNormals', 'PackSceneInputs', 'PasteThings', 'RotateScene'
+    )
     register_placeholders(MODELS, 'mmseg', 'SceneDataPreProcessor')
 if is_installed('mmdet'):
     from .bccd import BCCDDataset  # noqa: F401
