@@ -3,15 +3,18 @@
 import pytest
 import torch
 from diffusers import (
-    AutoencoderKL,
     DDIMScheduler,
     DDPMPipeline,
     DDPMScheduler,
+    DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
     LDMPipeline,
+    PixArtAlphaPipeline,
+    PixArtSigmaPipeline,
+    PixArtTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionXLPipeline,
@@ -32,7 +35,8 @@ from transformers import (
     T5TokenizerFast,
 )
 
-from .small_models import tiny_tokenizer
+from .language_families import flux_2, qwen_image, sana, z_image
+from .small_models import autoencoder, tiny_tokenizer
 from .versions import before
 
 
@@ -52,18 +56,6 @@ def clip(kind=CLIPTextModel, width: int = 16, projection: int = 16) -> torch.nn.
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
-    )
-
-
-def autoencoder(**options) -> AutoencoderKL:
-    """Of stride 4."""
-    return AutoencoderKL(
-        down_block_types=['DownEncoderBlock2D'] * 3,
-        up_block_types=['UpDecoderBlock2D'] * 3,
-        block_out_channels=[8, 8, 16],
-        layers_per_block=1,
-        norm_num_groups=4,
-        **{'latent_channels': 4, 'scaling_factor': 0.5, **options},
     )
 
 
@@ -135,7 +127,7 @@ def sd3(third: bool = True, **options) -> StableDiffusion3Pipeline:
             joint_attention_dim=24,
             caption_projection_dim=32,
             pooled_projection_dim=16 + 8,
-            pos_embed_max_size=24,
+            pos_embed_max_size=32,
             dual_attention_layers=(0,),
             qk_norm='rms_norm',
         ),
@@ -211,9 +203,43 @@ def flux(guided: bool = True) -> FluxPipeline:
     )
 
 
+def pixart(kind: str = 'Alpha', sample_size: int = 128) -> PixArtAlphaPipeline | PixArtSigmaPipeline:
+    """Three blocks of the model for 1024 pixels, which is told sizes, or of sigma's: stride 8."""
+    if before('diffusers', '0.33'):
+        pytest.skip('PixArt needs diffusers 0.33')
+    tokenizer, encoder = t5()
+    return dict(Alpha=PixArtAlphaPipeline, Sigma=PixArtSigmaPipeline)[kind](
+        tokenizer=tokenizer,
+        text_encoder=encoder,
+        vae=autoencoder(force_upcast=kind == 'Sigma'),
+        transformer=PixArtTransformer2DModel(
+            sample_size=sample_size,
+            num_attention_heads=2,
+            attention_head_dim=12,
+            in_channels=4,
+            out_channels=8,
+            num_layers=3,
+            cross_attention_dim=24,
+            caption_channels=24,
+        ),
+        scheduler=DPMSolverMultistepScheduler(beta_start=0.0001, beta_end=0.02),
+    )
+
+
 SD_NOISE = dict(beta_start=0.00085, beta_end=0.012, beta_schedule='scaled_linear')
 
-BUILDERS = dict(xl=xl, sd3=sd3, ddpm=ddpm, ldm=ldm, flux=flux)
+BUILDERS = dict(
+    xl=xl,
+    sd3=sd3,
+    ddpm=ddpm,
+    ldm=ldm,
+    flux=flux,
+    sana=sana,
+    pixart=pixart,
+    z_image=z_image,
+    qwen_image=qwen_image,
+    flux_2=flux_2,
+)
 
 
 def build(family: str, seed: int = 0, **options):

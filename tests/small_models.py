@@ -17,6 +17,18 @@ def tiny_tokenizer(max_length: int = 24) -> CLIPTokenizer:
     return new_clip_tokenizer(vocabulary, [], max_length)
 
 
+def autoencoder(**options) -> AutoencoderKL:
+    """Of stride 4."""
+    return AutoencoderKL(
+        down_block_types=['DownEncoderBlock2D'] * 3,
+        up_block_types=['UpDecoderBlock2D'] * 3,
+        block_out_channels=[8, 8, 16],
+        layers_per_block=1,
+        norm_num_groups=4,
+        **{'latent_channels': 4, 'scaling_factor': 0.5, **options},
+    )
+
+
 def tiny_pipeline(seed: int = 0, prediction_type: str = 'epsilon') -> StableDiffusionPipeline:
     """A latent diffusion model with a VAE of stride 4 and a three-level U-Net: stride 16."""
     torch.manual_seed(seed)

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -71,28 +73,48 @@ class Condition:
         """
         return self.apply(lambda t: t.expand(n, *t.shape[1:]))
 
+    def rows(self) -> list['Condition']:
+        """Each row alone, without the tokens that its mask leaves out, and then without a mask.
+
+        Returns:
+            list[Condition]: N of one row, with memory of their own; :meth:`cat` gives the same condition back but for
+            tokens that no row counted.
+        """
+        rows = [self.apply(partial(torch.narrow_copy, dim=0, start=i, length=1)) for i in range(len(self))]
+        return [
+            row if row.mask is None else Condition(row.sequence[:, row.mask[0].bool()], row.pooled, None, row.extras)
+            for row in rows
+        ]
+
     @staticmethod
     def cat(conditions: Sequence['Condition']) -> 'Condition':
         """The rows of several conditions.
 
         Args:
-            conditions (Sequence[Condition]): With the same fields, and as many tokens each.
+            conditions (Sequence[Condition]): With the same fields but for masks. Where their numbers of tokens differ,
+                zeros follow the shorter ones, which the mask then leaves out.
 
         Returns:
-            Condition: All rows in order.
+            Condition: All rows in order; masked if one of them was, or if numbers of tokens differ.
 
         Raises:
             ValueError: A field is set in some only.
         """
         first = conditions[0]
-        fields = [(c.pooled is None, c.mask is None, set(c.extras)) for c in conditions]
+        fields = [(c.pooled is None, set(c.extras)) for c in conditions]
         if any(own != fields[0] for own in fields):
             raise ValueError('conditions of one batch must have the same fields')
+        length = max(c.sequence.shape[1] for c in conditions)
+        masks = None
+        if any(c.mask is not None or c.sequence.shape[1] < length for c in conditions):
+            masks = torch.cat([F.pad(c._mask_or_ones(), (0, length - c.sequence.shape[1])) for c in conditions])
         pooled = [c.pooled for c in conditions if c.pooled is not None]
-        masks = [c.mask for c in conditions if c.mask is not None]
         return Condition(
-            torch.cat([c.sequence for c in conditions]),
+            torch.cat([F.pad(c.sequence, (0, 0, 0, length - c.sequence.shape[1])) for c in conditions]),
             torch.cat(pooled) if pooled else None,
-            torch.cat(masks) if masks else None,
+            masks,
             {name: torch.cat([c.extras[name] for c in conditions]) for name in first.extras},
         )
+
+    def _mask_or_ones(self) -> Tensor:
+        return self.sequence.new_ones(self.sequence.shape[:2], dtype=torch.int64) if self.mask is None else self.mask

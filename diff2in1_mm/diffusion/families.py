@@ -44,6 +44,11 @@ FAMILIES: list[Family] = [
     ),
     Family('SD 3 and 3.5', ('StableDiffusion3Pipeline',), f'{__package__}.stable_diffusion_3', 'StableDiffusion3'),
     Family('FLUX.1', ('FluxPipeline', 'FluxKontextPipeline'), f'{__package__}.flux', 'Flux'),
+    Family('PixArt', ('PixArtAlphaPipeline', 'PixArtSigmaPipeline'), f'{__package__}.pixart', 'PixArt'),
+    Family('Sana', ('SanaPipeline',), f'{__package__}.sana', 'Sana'),
+    Family('Z-Image', ('ZImagePipeline',), f'{__package__}.z_image', 'ZImage'),
+    Family('Qwen-Image', ('QwenImagePipeline',), f'{__package__}.qwen_image', 'QwenImage'),
+    Family('FLUX.2-klein', ('Flux2KleinPipeline',), f'{__package__}.flux_2', 'Flux2'),
 ]
 
 

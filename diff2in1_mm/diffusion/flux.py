@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..utils.errors import UserError
 from .condition import Condition
 from .flow_model import FlowModel
 from .taps import Tap, block_taps
+from .transformer_model import from_tokens, to_tokens
 
 _GUIDANCE = 3.5  # what the distilled models are told, as diffusers' pipeline has it
 _SCHNELL_STEPS = 4
@@ -23,7 +23,6 @@ class Flux(FlowModel):
     patch = 2
 
     def _check_configs(self) -> None:
-        super()._check_configs()
         config, latents = self._components.config('transformer'), self._components.config('vae')['latent_channels']
         if config['in_channels'] != 4 * latents:
             raise UserError(
@@ -43,7 +42,7 @@ class Flux(FlowModel):
         joint, single = self.transformer.transformer_blocks, self.transformer.single_transformer_blocks
         names = [f'transformer_blocks.{i}.norm1' for i in range(len(joint))]
         names += [f'single_transformer_blocks.{i}.norm' for i in range(len(single))]
-        return block_taps(names, self.stride, self.transformer.inner_dim)
+        return block_taps(names, self.stride, self.width)
 
     def text_pipeline(self) -> Any:
         """FluxPipeline: With tokenizers and text encoders alone."""
@@ -81,12 +80,11 @@ class Flux(FlowModel):
         return Condition(sequence, pooled)
 
     def _pass(self, latents: Tensor, level: Tensor, condition: Condition) -> Tensor:
-        patches = F.pixel_unshuffle(latents, self.patch)
-        height, width = patches.shape[-2:]
+        height, width = (side // self.patch for side in latents.shape[-2:])
         rows, columns = torch.meshgrid(*(torch.arange(side) for side in (height, width)), indexing='ij')
         places = torch.stack([torch.zeros_like(rows), rows, columns], -1).flatten(0, 1).to(latents.device)
         tokens = self.transformer(
-            hidden_states=patches.flatten(2).transpose(1, 2),
+            hidden_states=to_tokens(latents, self.patch),
             encoder_hidden_states=condition.sequence,
             pooled_projections=condition.pooled,
             timestep=level / self.num_train_timesteps,
@@ -95,7 +93,7 @@ class Flux(FlowModel):
             guidance=torch.full_like(level, _GUIDANCE) if self._guided else None,
             return_dict=False,
         )[0]
-        return F.pixel_shuffle(tokens.transpose(1, 2).unflatten(2, (height, width)), self.patch)
+        return from_tokens(tokens, latents, self.patch)
 
     def check_condition(self, condition: Condition) -> None:
         """See :meth:`check_widths`."""

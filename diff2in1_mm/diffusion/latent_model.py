@@ -158,11 +158,6 @@ class LatentModel(DiffusionModel):
                 "condition=dict(type='Prompt', text=...)"
             )
 
-    @property
-    def can_decode(self) -> bool:
-        """bool: False where zeros take the decoder's place, since VPD's checkpoints have none."""
-        return bool(self.vae.decoder.conv_out.weight.any())
-
     @torch.no_grad()
     def decode(self, latents: Tensor, size: tuple[int, int]) -> Tensor:
         """Latents to images.

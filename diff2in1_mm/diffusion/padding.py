@@ -8,8 +8,13 @@ from torch import Tensor
 
 
 def latent_stride(vae: Mapping) -> int:
-    """Image pixels per latent element of an autoencoder, by its config: each block but one halves the sides."""
-    return 2 ** (len(vae['block_out_channels']) - 1)
+    """Image pixels per latent element of an autoencoder, by its config: each block but one halves the sides.
+
+    Deep-compression autoencoders (Sana's) and those of videos (Qwen-Image's) list their blocks under other names.
+    """
+    if 'temperal_downsample' in vae:
+        return 2 ** len(vae['temperal_downsample'])
+    return 2 ** (len(vae.get('block_out_channels') or vae['encoder_block_out_channels']) - 1)
 
 
 def image_stride(vae: Mapping, unet: Mapping) -> int:

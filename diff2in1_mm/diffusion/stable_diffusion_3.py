@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..utils.errors import UserError
 from .condition import Condition
 from .flow_model import FlowModel
 from .taps import Tap, block_taps
@@ -23,7 +22,7 @@ class StableDiffusion3(FlowModel):
     def taps(self) -> list[Tap]:
         """list[Tap]: What each block takes of the image, see :class:`TokenTap`."""
         names = [f'transformer_blocks.{i}.norm1' for i in range(len(self.transformer.transformer_blocks))]
-        return block_taps(names, self.stride, self.transformer.inner_dim)
+        return block_taps(names, self.stride, self.width)
 
     def text_pipeline(self) -> Any:
         """StableDiffusion3Pipeline: With tokenizers and text encoders; the transformer knows the widths."""
@@ -65,13 +64,7 @@ class StableDiffusion3(FlowModel):
         return Condition(sequence, pooled)
 
     def _pass(self, latents: Tensor, level: Tensor, condition: Condition) -> Tensor:
-        config = self.transformer.config
-        most = config.pos_embed_max_size * config.patch_size
-        if max(latents.shape[-2:]) > most:
-            raise UserError(
-                f'{self.source!r} takes images of at most {most * self.latent_stride} pixels a side, but got '
-                f'{" x ".join(str(side * self.latent_stride) for side in latents.shape[-2:])}: scale or crop them'
-            )
+        self._check_side(latents, self.transformer.config.pos_embed_max_size)
         return self.transformer(
             hidden_states=latents,
             encoder_hidden_states=condition.sequence,

@@ -93,6 +93,15 @@ class InputTap(TokenTap):
         return module.register_forward_pre_hook(hook, with_kwargs=True)
 
 
+class LeadingTap(InputTap):
+    """As :class:`InputTap`, where the image's tokens come first in the sequence."""
+
+    def to_map(self, output: Any, size: tuple[int, int]) -> Tensor:
+        """See :meth:`Tap.to_map`."""
+        height, width = (side // self.stride for side in size)
+        return super().to_map(output[:, : height * width], size)
+
+
 def block_taps(
     names: Sequence[str], stride: int, channels: int, kind: type[TokenTap] = TokenTap, default: int | None = None
 ) -> list[Tap]:

@@ -1,6 +1,6 @@
 """Texts through the ``encode_prompt`` of a family's own pipeline class; the encoders leave memory afterwards."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -21,8 +21,8 @@ class PipelineTexts(TextEncoders):
 
     Args:
         model (LatentModel): Of a family. Its ``text_pipeline()`` gives the pipeline with tokenizers and text encoders,
-            ``encode_texts(pipeline, texts, device)`` a :class:`Condition`, ``text_limits(pipeline)`` pairs of a
-            tokenizer and the tokens of a text that it does not cut off.
+            ``encode_texts(pipeline, texts, device)`` a :class:`Condition`, of which masked tokens are dropped, and
+            ``text_limits(pipeline)`` pairs of a tokenizer and the tokens of a text that are not cut off.
     """
 
     def __init__(self, model: Any) -> None:
@@ -79,14 +79,13 @@ class PipelineTexts(TextEncoders):
         return self._model.text_pipeline()
 
     @torch.no_grad()
-    def _encode(self, texts: Sequence[str]) -> Iterator[Condition]:
-        """One row per text."""
-        pipeline, device = self._load_once(), self._model.text_device()
+    def _encode(self, texts: Sequence[str], encode: Callable[..., Condition] | None = None) -> Iterator[Condition]:
+        """One row per text, by the model's ``encode_texts`` or what stands in for it."""
+        pipeline, device, encode = self._load_once(), self._model.text_device(), encode or self._model.encode_texts
         self._check_lengths(pipeline, texts)
         for name, part in pipeline.components.items():
             if name.startswith('text_encoder') and part is not None:
                 part.to(device)
         for start in range(0, len(texts), _BATCH_SIZE):
-            batch = self._model.encode_texts(pipeline, texts[start : start + _BATCH_SIZE], device)
-            batch = batch.apply(Tensor.cpu)
-            yield from (batch.apply(lambda rows, i=i: rows[i : i + 1].clone()) for i in range(len(batch)))
+            batch = encode(pipeline, texts[start : start + _BATCH_SIZE], device)
+            yield from batch.apply(Tensor.cpu).rows()

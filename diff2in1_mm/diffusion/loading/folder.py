@@ -76,8 +76,9 @@ def load_whole(kind: Any, source: str, part: str, **options) -> nn.Module:
 
 
 def _in_order(module: nn.Module, names: Container[str]) -> list[str]:
-    """Those of the names that are parameters; buffers such as position ids are computed."""
-    return [name for name, _ in module.named_parameters() if name in names]
+    """Those of the names that are parameters or statistics; other buffers, such as position ids, are computed."""
+    statistics = [name for name, _ in module.named_buffers() if '.running_' in name]
+    return [name for name in [*(name for name, _ in module.named_parameters()), *statistics] if name in names]
 
 
 def load_tokenizer(source: str, revision: str | None = None):

@@ -24,8 +24,8 @@ _SINGLE_FILES = (
     ),
     (r'^conditioner\.embedders', 'is a single file of SDXL, of which only folders are read', _FOLDER),
     (
-        r'^(model\.diffusion_model\.)?(joint|double)_blocks\.',
-        'is a single file of a transformer (SD 3, FLUX), of which only folders are read',
+        r'^(model\.diffusion_model\.)?((joint|double|transformer)_blocks|blocks\.\d+\.(cross_)?attn|noise_refiner)\.',
+        'is a single file of a transformer (SD 3, FLUX, PixArt, Sana, ...), of which only folders are read',
         _FOLDER,
     ),
     (

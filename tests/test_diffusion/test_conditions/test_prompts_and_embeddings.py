@@ -198,6 +198,16 @@ def test_a_condition_is_moved_expanded_and_joined_in_all_its_fields():
         Condition.cat([one, Condition(one.sequence)])
 
 
+def test_rows_of_other_lengths_are_joined_with_a_mask_and_parted_again():
+    long, short, masked = torch.randn(1, 5, 8), torch.randn(1, 2, 8), torch.randn(1, 4, 8)
+    rows = [Condition(long), Condition(short), Condition(masked, mask=torch.tensor([[1, 1, 1, 0]]))]
+    joined = Condition.cat(rows)
+    assert joined.mask.tolist() == [[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0]]
+    assert not joined.sequence[1, 2:].any() and Condition.cat(rows[:1] * 2).mask is None
+    for row, expected in zip(joined.rows(), (long, short, masked[:, :3])):
+        assert torch.equal(row.sequence, expected) and row.mask is None
+
+
 def test_own_caption():
     source = Source('a/b.png', caption='a room with a red ball')
     assert OwnCaption().text(source) == 'a room with a red ball'

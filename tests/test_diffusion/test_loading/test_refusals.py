@@ -79,7 +79,7 @@ def load_file_with(tmp_path, state, **more):
     [
         (f'{BLOCK}.lora_A.default.weight', r'was saved with LoRA layers \(it has .*fuse_lora'),
         ('lora_unet_down_blocks_0_attn1.lora_down.weight', r'is or holds a LoRA.*fuse it into that model'),
-        (f'{U}joint_blocks.0.x_block.attn.qkv.weight', r'is a single file of a transformer \(SD 3, FLUX\)'),
+        (f'{U}joint_blocks.0.x_block.attn.qkv.weight', r'is a single file of a transformer \(SD 3, FLUX, '),
         (f'{U}time_embed.cond_proj.weight', 'a latent consistency model'),
         ('edm_mean', 'has another kind of noise levels'),
         ('ztsnr', "has another kind of noise levels.*'ztsnr'"),
@@ -101,6 +101,9 @@ def test_another_kind_is_named_by_the_keys_of_a_single_file(tmp_path, single, na
         ('down_blocks.0.resnets.0.conv1.weight', 'is one part of a diffusers folder .*: give that folder'),
         ('encoder.down_blocks.0.resnets.0.conv1.weight', 'is one part of a diffusers folder'),
         ('double_blocks.0.img_attn.qkv.weight', 'is a single file of a transformer'),
+        ('blocks.0.cross_attn.q_linear.weight', 'is a single file of a transformer'),
+        ('transformer_blocks.0.img_mod.1.weight', 'is a single file of a transformer'),
+        ('noise_refiner.0.attention.qkv.weight', 'is a single file of a transformer'),
         ('encoder.layers.0.weight', 'has an AutoencoderTiny'),
     ],
 )
