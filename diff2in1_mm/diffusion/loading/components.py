@@ -148,13 +148,8 @@ class Components:
                 if self.variant is None:
                     raise
                 module = load_whole(kind, self.source, part, **options)  # some parts are there in full only
-        except (OSError, ImportError) as error:  # the latter for quantised weights
+        except OSError as error:
             raise self._missing(part, error) from error
-        if getattr(module.config, 'quantization_config', None):
-            raise UserError(
-                f'the {part} of {self.source} holds quantised weights, which are not supported: give the model in '
-                'full or half precision'
-            )
         return module.eval().requires_grad_(False)
 
     def tokenizer(self, part: str) -> Any:

@@ -13,7 +13,7 @@ from torch import nn
 
 from ...utils.compat import clip_tokenizer_class, from_pretrained
 from ...utils.errors import UserError, first_line
-from .refusals import refuse_adapters
+from .refusals import refuse_adapters, refuse_quantised
 
 _NAMED = 2  # of the missing weights
 _MEND = 'download it again, or give another model'
@@ -38,8 +38,10 @@ def load_whole(kind: Any, source: str, part: str, **options) -> nn.Module:
     Raises:
         IncompleteModel: Weights are missing, of another shape, or not readable; one sentence
             names the first of them and the mend.
+        ValueError: They are quantised, or hold an adapter.
         OSError: There is no such part, as the library says it.
     """
+    refuse_quantised(source, part, _config(source, part, options.get('revision')))
     try:
         module, found = from_pretrained(
             kind,
@@ -73,6 +75,16 @@ def load_whole(kind: Any, source: str, part: str, **options) -> nn.Module:
             f'{source} is incomplete: its {part} lacks {len(missing)} of {total} weights ({named}): {_MEND}'
         )
     return module
+
+
+def _config(source: str, part: str, revision: str | None) -> dict[str, Any]:
+    """What ``config.json`` of a part says; nothing where there is none, which loading it will say."""
+    from transformers import PretrainedConfig
+
+    try:
+        return PretrainedConfig.get_config_dict(source, subfolder=part, revision=revision)[0]
+    except OSError:
+        return {}
 
 
 def _in_order(module: nn.Module, names: Container[str]) -> list[str]:

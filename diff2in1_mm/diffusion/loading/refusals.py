@@ -117,6 +117,25 @@ def refuse_adapters(source: str, part: str, names: Iterable[str]) -> None:
         )
 
 
+def refuse_quantised(source: str, part: str, config: Mapping) -> None:
+    """Stop on weights of a few bits (bitsandbytes, GGUF, torchao, ...), before they are read.
+
+    Args:
+        source (str): Folder or hub id.
+        part (str): Its subfolder.
+        config (Mapping): What the part's ``config.json`` says.
+
+    Raises:
+        ValueError: They are quantised; it says how.
+    """
+    found = config.get('quantization_config')
+    if found:
+        raise UserError(
+            f'the {part} of {source} holds quantised weights ({found.get("quant_method", "of an unnamed method")}), '
+            'which are not supported: give the model in full or half precision'
+        )
+
+
 def refuse_unnamed_variant(folder: str, files: Iterable[str], variant: str | None) -> None:
     """Stop where all weights of a folder are of a variant that was not asked for.
 

@@ -98,8 +98,13 @@ def check_source(source: str, variant: str | None = None) -> None:
         variant (str | None): As well. Default None.
 
     Raises:
-        ValueError: No such file or folder, an incomplete folder, or no hub id.
+        ValueError: No such file or folder, an incomplete folder, no hub id, or quantised weights.
     """
+    if source.endswith('.gguf'):
+        raise UserError(
+            f'{source} holds quantised weights (GGUF), which are not supported: give the diffusers folder or hub id of '
+            'the model in full or half precision'
+        )
     if original.is_single_file(source):
         if not osp.isfile(source):
             raise UserError(

@@ -59,6 +59,21 @@ def test_files_of_a_variant_alone(folder):
     load_diffusion(str(folder), variant='fp16')
 
 
+@pytest.mark.parametrize('part', ['unet', 'vae', 'text_encoder'])
+def test_quantised_weights_are_named_before_they_are_read(folder, part):
+    path = folder / part / 'config.json'
+    config = json.loads(path.read_text())
+    write_json(path, {**config, 'quantization_config': dict(quant_method='bitsandbytes', load_in_4bit=True)})
+    with pytest.raises(UserError, match=rf'the {part} of .* holds quantised weights \(bitsandbytes\), which are not'):
+        load_diffusion(str(folder)).text.embed(['a'])
+
+
+@pytest.mark.parametrize('look', [load_diffusion, check_source])
+def test_a_file_of_gguf_is_named(tmp_path, look):
+    with pytest.raises(UserError, match=r'model.gguf holds quantised weights \(GGUF\).*: give the diffusers folder'):
+        look(str(tmp_path / 'model.gguf'))
+
+
 U = 'model.diffusion_model.'
 BLOCK = f'{U}input_blocks.1.1.transformer_blocks.0.attn2.to_q'
 
