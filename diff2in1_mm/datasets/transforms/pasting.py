@@ -1,7 +1,7 @@
-"""Things of other labelled images, pasted with their labels."""
+"""Things of other labelled images, pasted with their labels (Simple Copy-Paste, Ghiasi et al., CVPR 2021)."""
 
 import os.path as osp
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import cv2
@@ -13,9 +13,10 @@ from ...utils.errors import UserError, did_you_mean
 from ...utils.randomness import stable_seed
 from ...utils.values import check_whole, is_number, is_whole
 
-__all__ = ['CutOut', 'PasteThings', 'cut_outs', 'paste']
+__all__ = ['Composer', 'CutOut', 'PasteThings', 'cut_outs', 'paste']
 
-_DONORS = 4  # images among whose things one is chosen: the more, the more evenly classes come
+#: Images among whose things those of a composition are chosen: the more, the more evenly classes come.
+DONORS = 4
 
 
 class CutOut(NamedTuple):
@@ -79,105 +80,89 @@ def paste(image: np.ndarray, labels: np.ndarray, thing: CutOut, corner: tuple[in
     labels[place][mask] = thing.label
 
 
-@TRANSFORMS.register_module()
-class PasteThings(BaseTransform):
-    """Pastes things of other labelled images where they stood there, give or take, in the order of their height.
+class Composer:
+    """Pastes things where they stood in their own images, give or take, in the order of their feet.
 
-    Each thing is of a class drawn evenly from those that a few images have, so that rare ones come more often than the
-    images show them. A transform of MMSegmentation's ``MultiImageMixDataset``, whose data set loads images and label
-    maps (Simple Copy-Paste, Ghiasi et al., CVPR 2021, for label maps). MMDetection has ``CopyPaste`` for instances.
+    Each thing is of a class drawn evenly from those that the donors show, so that rare ones come more often than
+    images show them.
 
     Args:
         classes (Sequence[str]): Names of the things.
         count (tuple[int, int]): Least and most things in an image. Default (1, 4).
-        prob (float): Share of images that get any. Default 0.5.
         scale (tuple[float, float]): Least and most by which a thing is resized. Default (0.8, 1.25).
         shift (float): By how much of the image's sides a thing is moved at most. Default 0.1.
         min_area (int): Smaller regions of a label map, in pixels, are no things. Default 16.
-        variants (int | None): Only so many compositions of an image, so that a frozen backbone's features of them can
-            be kept. Default None: always new ones.
 
     Raises:
-        ValueError: A name is no class, or a number out of range.
+        ValueError: A number is out of range.
     """
 
     def __init__(
         self,
         classes: Sequence[str],
         count: tuple[int, int] = (1, 4),
-        prob: float = 0.5,
         scale: tuple[float, float] = (0.8, 1.25),
         shift: float = 0.1,
         min_area: int = 16,
-        variants: int | None = None,
     ) -> None:
         if isinstance(classes, str) or not classes:
-            raise UserError(f'PasteThings.classes = {classes!r} must be a list of class names')
+            raise UserError(f'classes = {classes!r} of things to paste must be a list of class names')
         if len(count) != 2 or not all(is_whole(n, 0) for n in count) or count[0] > count[1]:
-            raise UserError(f'PasteThings.count = {count!r} must be the least and the most things, whole numbers')
+            raise UserError(f'count = {count!r} must be the least and the most things, whole numbers')
         if len(scale) != 2 or not all(is_number(s, 0.01, 100) for s in scale) or scale[0] > scale[1]:
-            raise UserError(f'PasteThings.scale = {scale!r} must be the least and the most factor')
-        for name, value in (('prob', prob), ('shift', shift)):
-            if not is_number(value, 0, 1):
-                raise UserError(f'PasteThings.{name} = {value!r} must be a number from 0 to 1')
-        check_whole('PasteThings.min_area', min_area)
-        if variants is not None:
-            check_whole('PasteThings.variants', variants)
-        self.classes, self.count, self.prob = list(classes), tuple(count), prob
+            raise UserError(f'scale = {scale!r} of things must be the least and the most factor')
+        if not is_number(shift, 0, 1):
+            raise UserError(f'shift = {shift!r} must be a number from 0 to 1')
+        check_whole('min_area', min_area)
+        self.classes, self.count, self.shift, self.min_area = list(classes), tuple(count), shift, min_area
         self.least, self.most = scale
-        self.shift, self.min_area, self.variants = shift, min_area, variants
-        self._donors: Any = None
-        self._indices: list[int] = []
+        self._indices: list[int] | None = None
 
-    def get_indices(self, dataset: Any) -> list[int]:
-        """Remembers where donors come from; :meth:`transform` draws them itself, by the image at hand."""
-        if dataset is not self._donors:
-            names = list(dataset.metainfo.get('classes') or ())
-            for name in self.classes:
-                if name not in names:
-                    raise UserError(f'PasteThings names {name!r}, which is no class' + did_you_mean(name, names))
-            self._donors, self._indices = dataset, [names.index(name) for name in self.classes]
-        return []
-
-    def transform(self, results: dict) -> dict:
-        """Pastes into ``img`` and ``gt_seg_map``.
+    def know(self, names: Sequence[str] | None) -> None:
+        """Look up the classes of a data set.
 
         Raises:
-            ValueError: The pipeline before has not loaded them, or this is no part of ``MultiImageMixDataset``.
+            ValueError: A name is none of them.
         """
-        if self._donors is None or 'gt_seg_map' not in results:
-            raise UserError(
-                'PasteThings needs the images of the data set: put it into the pipeline of a MultiImageMixDataset, '
-                'whose data set loads images and label maps (LoadImageFromFile, LoadAnnotations)'
-            )
-        rng = self._generator(results)
-        if rng.random() >= self.prob:
-            return results
-        results['img'], results['gt_seg_map'] = results['img'].copy(), results['gt_seg_map'].copy()
-        things = [self._thing(rng) for _ in range(rng.integers(self.count[0], self.count[1] + 1))]
-        placed = [self._place(thing, results['gt_seg_map'].shape, rng) for thing in things if thing is not None]
+        names = list(names or ())
+        for name in self.classes:
+            if name not in names:
+                raise UserError(
+                    f'{name!r} of the things to paste is no class of the data set' + did_you_mean(name, names)
+                )
+        self._indices = [names.index(name) for name in self.classes]
+
+    def compose(
+        self,
+        image: np.ndarray,
+        labels: np.ndarray,
+        donors: Iterable[tuple[np.ndarray, np.ndarray]],
+        rng: np.random.Generator,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """An image and its label map with things of others.
+
+        Args:
+            image (ndarray): (H, W, 3); not changed.
+            labels (ndarray): Class indices (H, W); not changed.
+            donors (Iterable): Images of any size and their label maps.
+            rng (Generator): Decides everything.
+
+        Returns:
+            tuple[ndarray, ndarray]: Copies, pasted into where donors have things.
+        """
+        image, labels = image.copy(), labels.copy()
+        by_class: dict[int, list[CutOut]] = {}
+        for donor in donors:
+            for thing in cut_outs(*donor, self._indices or (), self.min_area):
+                by_class.setdefault(thing.label, []).append(thing)
+        placed = []
+        for _ in range(rng.integers(self.count[0], self.count[1] + 1) if by_class else 0):
+            of_one = by_class[sorted(by_class)[rng.integers(len(by_class))]]
+            placed.append(self._place(of_one[rng.integers(len(of_one))], labels.shape, rng))
         # what stands lower in the picture is nearer, and covers what is behind it
         for thing, corner in sorted(placed, key=lambda pair: pair[1][0] + pair[0].mask.shape[0]):
-            paste(results['img'], results['gt_seg_map'], thing, corner)
-        return results
-
-    def _generator(self, results: dict) -> np.random.Generator:
-        number = int(np.random.randint(self.variants or 2**31))
-        if self.variants is None:
-            return np.random.default_rng(number)
-        return np.random.default_rng(stable_seed(osp.basename(results['img_path']), 'paste', number))
-
-    def _thing(self, rng: np.random.Generator) -> CutOut | None:
-        """One of the things of a few images; None where they have none."""
-        by_class: dict[int, list[CutOut]] = {}
-        for index in rng.integers(len(self._donors), size=_DONORS):
-            donor = self._donors[int(index)]
-            for thing in cut_outs(donor['img'], donor['gt_seg_map'], self._indices, self.min_area):
-                by_class.setdefault(thing.label, []).append(thing)
-        if not by_class:
-            return None
-        of_one = by_class[sorted(by_class)[rng.integers(len(by_class))]]
-        return of_one[rng.integers(len(of_one))]
+            paste(image, labels, thing, corner)
+        return image, labels
 
     def _place(self, thing: CutOut, shape: tuple[int, int], rng: np.random.Generator) -> tuple[CutOut, tuple[int, int]]:
         """The thing resized and perhaps mirrored, and where its corner goes: its foot stays about where it was."""
@@ -191,3 +176,63 @@ class PasteThings(BaseTransform):
         move = rng.uniform(-self.shift, self.shift, 2) * shape
         foot, middle = thing.corner[0] + h + move[0], thing.corner[1] + w / 2 + move[1]
         return CutOut(thing.label, image, mask, thing.corner), (round(foot - size[1]), round(middle - size[0] / 2))
+
+
+@TRANSFORMS.register_module()
+class PasteThings(BaseTransform):
+    """Pastes things of other labelled images, see :class:`Composer`.
+
+    A transform of MMSegmentation's ``MultiImageMixDataset``, whose data set loads images and label maps. MMDetection
+    has ``CopyPaste`` for instances.
+
+    Args:
+        classes (Sequence[str]): Names of the things.
+        prob (float): Share of images that get any. Default 0.5.
+        variants (int | None): Only so many compositions of an image, so that a frozen backbone's features of them can
+            be kept. Default None: always new ones.
+        **options: Of :class:`Composer`.
+
+    Raises:
+        ValueError: A name is no class, or a number out of range.
+    """
+
+    def __init__(self, classes: Sequence[str], prob: float = 0.5, variants: int | None = None, **options: Any) -> None:
+        if not is_number(prob, 0, 1):
+            raise UserError(f'PasteThings.prob = {prob!r} must be a number from 0 to 1')
+        if variants is not None:
+            check_whole('PasteThings.variants', variants)
+        self.composer, self.prob, self.variants = Composer(classes, **options), prob, variants
+        self._dataset: Any = None
+
+    def get_indices(self, dataset: Any) -> list[int]:
+        """Remembers where donors come from; :meth:`transform` draws them itself, by the image at hand."""
+        if dataset is not self._dataset:
+            self.composer.know(dataset.metainfo.get('classes'))
+            self._dataset = dataset
+        return []
+
+    def transform(self, results: dict) -> dict:
+        """Pastes into ``img`` and ``gt_seg_map``.
+
+        Raises:
+            ValueError: The pipeline before has not loaded them, or this is no part of ``MultiImageMixDataset``.
+        """
+        if self._dataset is None or 'gt_seg_map' not in results:
+            raise UserError(
+                'PasteThings needs the images of the data set: put it into the pipeline of a MultiImageMixDataset, '
+                'whose data set loads images and label maps (LoadImageFromFile, LoadAnnotations)'
+            )
+        rng = self._generator(results)
+        if rng.random() < self.prob:
+            donors = [self._dataset[int(index)] for index in rng.integers(len(self._dataset), size=DONORS)]
+            pairs = [(donor['img'], donor['gt_seg_map']) for donor in donors]
+            results['img'], results['gt_seg_map'] = self.composer.compose(
+                results['img'], results['gt_seg_map'], pairs, rng
+            )
+        return results
+
+    def _generator(self, results: dict) -> np.random.Generator:
+        number = int(np.random.randint(self.variants or 2**31))
+        if self.variants is None:
+            return np.random.default_rng(number)
+        return np.random.default_rng(stable_seed(osp.basename(results['img_path']), 'paste', number))

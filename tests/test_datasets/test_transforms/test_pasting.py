@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
 
-from diff2in1_mm.datasets.transforms.pasting import CutOut, PasteThings, cut_outs, paste
+from diff2in1_mm.datasets.transforms.pasting import Composer, PasteThings, cut_outs, paste
 
 CLASSES = ('ground', 'ball', 'rod')
 LOAD = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
@@ -87,7 +87,7 @@ class TestPasteThings:
         np.random.seed(0)
         mixed = dataset(count=(1, 1))
         share = np.mean([(mixed[0]['gt_seg_map'] == 2).any() for _ in range(60)])
-        assert 0.2 < share < 0.6  # one image of five has one; evenly drawn from four: (1 - 0.8**4) / 2 = 0.30
+        assert 0.2 < share < 0.6  # one image of five has one; of four donors, evenly by class: (1 - 0.8**4) / 2 = 0.30
 
     def test_variants_of_an_image_come_again(self, dataset):
         mixed = dataset(variants=3, count=(2, 2))
@@ -103,16 +103,22 @@ class TestPasteThings:
             mixed[i]
         assert all(np.array_equal(mixed.dataset[i]['img'], image) for i, image in enumerate(before))
 
-    def test_lower_things_cover_higher_ones(self, monkeypatch):
-        transform = PasteThings(['a', 'b'], count=(2, 2), prob=1, scale=(1, 1), shift=0)
-        square = np.ones((8, 8), bool)
-        things = [CutOut(label, np.full((8, 8, 3), label * 50, np.uint8), square, (8 - label, 4)) for label in (1, 2)]
-        transform._donors = things
-        drawn = iter(things)
-        monkeypatch.setattr(transform, '_thing', lambda rng: next(drawn))
-        labels = np.zeros((20, 20), np.uint8)
-        made = transform(dict(img=np.zeros((20, 20, 3), np.uint8), gt_seg_map=labels, img_path='x.png'))
-        assert (made['gt_seg_map'] == 1).sum() == 64 and (made['gt_seg_map'] == 2).sum() == 8
+    def test_lower_things_cover_higher_ones(self):
+        """A square above and one below, in one image that gives both."""
+        labels = np.zeros((40, 40), np.uint8)
+        labels[8:16, 16:24], labels[20:28, 16:24] = 1, 2
+        composer = Composer(['a', 'b'], count=(8, 8), scale=(1, 1), shift=0.2)
+        composer.know(['ground', 'a', 'b'])
+        empty = np.zeros((40, 40, 3), np.uint8), np.zeros((40, 40), np.uint8)
+        covered = 0
+        for seed in range(10):
+            _, made = composer.compose(*empty, [(np.zeros((40, 40, 3), np.uint8), labels)], np.random.default_rng(seed))
+            rows_a, rows_b = (np.nonzero((made == label).any(1))[0] for label in (1, 2))
+            # the lowest square is whole: nothing lies over its last row
+            lowest = made[max(rows_a.max(), rows_b.max())]
+            assert np.count_nonzero(lowest) >= 8
+            covered += np.count_nonzero(made) < 8 * 64
+        assert covered
 
     @pytest.mark.parametrize(
         ('options', 'words'),
