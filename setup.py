@@ -77,6 +77,7 @@ COMMANDS = [
         'switch-in',
         'convert-checkpoint',
         'prepare-data',
+        'diffusion-info',
         'demo',
     )
 ]

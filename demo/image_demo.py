@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 from diff2in1_mm.creation.create import diffusion_of
+from diff2in1_mm.creation.generator import DEFAULT_STEPS
 from diff2in1_mm.creation.settings import CreationSettings
 from diff2in1_mm.datasets.source_images import load_image
 from diff2in1_mm.diffusion.condition import Condition
@@ -78,7 +79,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     )
     group.add_argument('--copies', type=int, default=2, help='variants in a row; default 2')
     group.add_argument('--steps', type=int, help='U-Net passes per variant')
-    group.add_argument('--solver', help='dpmsolver++ or ddim')
+    group.add_argument('--solver', choices=list(DEFAULT_STEPS), help='euler is for flow-matching models')
     group.add_argument('--prompt', help='what the image shows, for the diffusion model')
     group.add_argument(
         '--guidance-scale', type=float, help='above 1: follow the prompt more closely, for twice the time'
@@ -169,6 +170,8 @@ def creation_settings(cfg: Config, args: argparse.Namespace) -> CreationSettings
         settings['condition'] = dict(type='Prompt')
         if args.guidance_scale is None:  # it would have nothing to lead to
             settings.update(guidance_scale=1.0, negative_prompt='')
+    # one level a row, labelled by the model
+    settings.update(T_margin=0, label_from='fresh')
     return CreationSettings.from_dict(dict(settings, T=args.T, copies_per_source=args.copies))
 
 
@@ -196,8 +199,11 @@ class VariantMaker:
         try:
             self.diffusion = diffusion_of(predictor.model, self.settings)
             self.generator.check_model(self.diffusion)
+            condition = self.generator.condition
+            if getattr(condition, 'wants_classes', False):
+                return  # of what the model will find
             with self.diffusion.text.kept():
-                for path in paths if self.generator.condition.per_image else ['']:
+                for path in paths if condition.per_image else ['']:
                     self._embed(Source(path))
         except ValueError as error:
             raise UserError(f'--generate: {error}') from error
@@ -329,7 +335,8 @@ def main(argv=None) -> None:
         with misspellings_named():
             paths, predictor, maker = prepare(args)
     except (OSError, ImportError, ValueError) as error:
-        sys.exit(f'error: {error}')
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(2)
     if not run(args, paths, predictor, maker):
         sys.exit(1)
 

@@ -15,6 +15,7 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 
 import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 from diff2in1_mm.creation.create import CreationReport, create
+from diff2in1_mm.creation.generator import DEFAULT_STEPS
 from diff2in1_mm.creation.settings import CreationSettings
 from diff2in1_mm.creation.stage import together
 from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, load_weights, read_checkpoint
@@ -62,8 +63,8 @@ def parse_args(argv=None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser.add_argument('--steps', type=int, help='U-Net passes per sample')
     parser.add_argument(
         '--solver',
-        choices=['dpmsolver++', 'ddim'],
-        help='dpmsolver++ needs about 10 steps, ddim 50 (the released code)',
+        choices=list(DEFAULT_STEPS),
+        help='dpmsolver++ needs about 10 steps, ddim 50 (the released code); euler is for flow-matching models',
     )
     parser.add_argument(
         '--guidance-scale', type=float, help='above 1: follow the captions more closely, for twice the time'

@@ -265,7 +265,8 @@ def main(argv=None) -> None:
     try:
         prepared = prepare(args)
     except (OSError, ImportError, ValueError) as error:
-        sys.exit(f'error: {error}')
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(2)
     with told_in_a_sentence('error'):
         evaluate(args, *prepared)
 

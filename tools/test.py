@@ -151,8 +151,11 @@ def _write_predictions(cfg: Config, out: str) -> None:
         return
     check_writable(out, '--out')
     metrics = cfg.test_evaluator
-    for metric in metrics if isinstance(metrics, list) else [metrics]:
-        metric.update(output_dir=out, keep_results=True)
+    metrics = metrics if isinstance(metrics, list) else [metrics]
+    for metric in metrics:
+        # those of several tasks name their files alike
+        own = osp.join(out, metric.get('prefix') or type_name(metric)) if len(metrics) > 1 else out
+        metric.update(output_dir=own, keep_results=True)
 
 
 def main(argv=None) -> None:

@@ -114,7 +114,8 @@ def main(argv=None) -> None:
         with misspellings_named():
             training = prepare(args)
     except (OSError, ImportError, ValueError) as error:
-        sys.exit(f'error: {error}')
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(2)
     with told_in_a_sentence('error'):
         if args.resume and says_finished(training):
             folder = osp.join(training.work_dir, 'pipeline')

@@ -37,9 +37,8 @@ class CreationSettings:
         T, steps, solver, condition, sample_posterior, guidance_scale, negative_prompt, T_of, T_margin: See
             :class:`PartialNoiseGenerator`. Generators of one's own get the last four where they
             are set.
-        diffusion: Source of the diffusion model (str, or the arguments of
-            :func:`load_diffusion`) where the model's backbone is not a
-            ``DiffusionBackbone``; else None, and the backbone's serves.
+        diffusion: Source of the diffusion model that generates (str, or the arguments of
+            :func:`load_diffusion`). None: that of the model's ``DiffusionBackbone``.
         copies_per_source: Samples made from each image.
         batch_size: Images that are generated together.
         label_from: 'fresh': the model looks at the image as it will be read back. 'last_step': it
@@ -57,8 +56,7 @@ class CreationSettings:
             other things. None: at their own size. Labels always lie in the stored pixels.
         keep_ratio: Whether ``scale`` bounds the image (long and short edge) or is its size.
         limit: Only the first so many source images; None: all.
-        generator: Registered type that makes the images, with ``PartialNoiseGenerator``'s methods
-            and arguments.
+        generator: Registered subclass of ``PartialNoiseGenerator`` that makes the images.
 
     Raises:
         ValueError: An unknown setting or one out of range, in one sentence.
@@ -116,7 +114,13 @@ class CreationSettings:
     def build_generator(self) -> PartialNoiseGenerator:
         """The generator that these settings describe."""
         own = {name: getattr(self, name) for name in ('T', 'steps', 'solver', 'condition', 'sample_posterior')}
-        return MODELS.build(dict(own, type=self.generator, **self.guidance))
+        built = MODELS.build(dict(own, type=self.generator, **self.guidance))
+        if not isinstance(built, PartialNoiseGenerator):
+            raise UserError(
+                f'creation.generator = {self.generator!r} must be a subclass of PartialNoiseGenerator with a '
+                '`generate` of its own'
+            )
+        return built
 
     @property
     def guidance(self) -> dict:

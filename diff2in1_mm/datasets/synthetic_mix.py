@@ -379,7 +379,7 @@ def _mark(results: dict, **metainfo: Any) -> dict:
     if not hasattr(sample, 'set_metainfo'):
         raise UnfitError(
             'SyntheticMixDataset marks `data_samples`, but the pipeline gave none: end '
-            'it with PackSegInputs or PackDetInputs.'
+            'it with PackSegInputs, PackSceneInputs or PackDetInputs.'
         )
     sample.set_metainfo(metainfo)
     return results

@@ -3,7 +3,6 @@
 Knows no task, and of data sets only the class names that ``ClassNames(dataset=...)`` looks up in their registry.
 """
 
-from ..utils.randomness import channel_dropout, sample_noise, seeded_generators, stable_seed
 from .attention_maps import attention_layers, mean_attention
 from .condition import Condition
 from .conditions.class_label import ClassLabel
@@ -36,7 +35,6 @@ __all__ = [
     'Tap',
     'TextEmbedder',
     'attention_layers',
-    'channel_dropout',
     'check_strength',
     'clip_tokenizer',
     'crop_to_stride',
@@ -45,9 +43,6 @@ __all__ = [
     'pad_to_stride',
     'partial_noise_schedule',
     'same_weights',
-    'sample_noise',
-    'seeded_generators',
     'select_taps',
-    'stable_seed',
     'unet_taps',
 ]

@@ -1,4 +1,4 @@
-"""What the tools are given, looked at before the long work: checkpoints, devices, folders."""
+"""Reads checkpoints without running what they hold, and says whether they fit and can be resumed."""
 
 import glob
 import io

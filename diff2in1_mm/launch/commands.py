@@ -33,5 +33,7 @@ switch_in = partial(_run, 'tools/switch_in.py')
 convert_checkpoint = partial(_run, 'tools/convert_checkpoint.py')
 #: ``diff2in1-prepare-data``: published copies of CamVid and BCCD in our layout.
 prepare_data = partial(_run, 'tools/prepare_data.py')
+#: ``diff2in1-diffusion-info``: what a diffusion model is, and the features that it gives.
+diffusion_info = partial(_run, 'tools/diffusion_info.py')
 #: ``diff2in1-demo``: predictions as pictures.
 demo = partial(_run, 'demo/image_demo.py')

@@ -1,4 +1,4 @@
-"""What tools/train.py and tools/test.py share: their options, the config, CPU processes, checks."""
+"""Options that the commands share, and the config that they work on."""
 
 import argparse
 import os

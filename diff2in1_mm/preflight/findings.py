@@ -1,4 +1,4 @@
-"""What the checks of the data find: refused, or told as a warning; each can be switched off by its name."""
+"""Refusals and warnings of the checks of data; each check can be switched off by its name."""
 
 import logging
 from collections.abc import Callable, Iterable

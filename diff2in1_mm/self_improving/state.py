@@ -1,4 +1,4 @@
-"""Which synthetic samples a resumed run sees: those that the unbroken run would have seen."""
+"""What a resumed run needs beside parameters: its stage and round, restarted schedules, and which samples come next."""
 
 import copy
 import os.path as osp

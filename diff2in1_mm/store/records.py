@@ -34,7 +34,7 @@ class SampleRecord:
         copy: Which of the samples made from this source in this round, from 0.
         seed: Seed of the sample's noise; with the record and the store's settings it makes the sample
             again.
-        T: Timestep to which the source was noised, 1..1000.
+        T: Level to which the source was noised, 1 to 999; of levels by class the highest.
         steps: Denoising steps.
         solver: Name of the solver.
         caption: Text condition.

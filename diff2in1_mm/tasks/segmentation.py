@@ -223,15 +223,15 @@ def source_map(entry: Mapping[str, Any], size: tuple[int, int]) -> Label:
     path = entry.get('seg_map_path')
     if not path:
         raise UserError(
-            "creation.label_from='source' takes the label maps of the source images, "
-            f"but the entry of {entry.get('img_path')} has none: set it to 'fresh'"
+            f'the entry of {entry.get("img_path")} has no label map, which creation.label_from="source" or levels by '
+            'class (T) take: set label_from="fresh" and one T'
         )
     content = fileio.get(path, entry.get('backend_args'))
     raw = mmcv.imfrombytes(content, flag='unchanged', backend='pillow')
     if raw is None or raw.ndim != 2 or raw.dtype != np.uint8:
         raise UserError(
-            f"creation.label_from='source' takes label maps with one channel of 8 "
-            f"bits, and {path} is another picture: set it to 'fresh'"
+            f'{path} is no label map of one channel with 8 bits, which creation.label_from="source" or levels by class '
+            '(T) take: set label_from="fresh" and one T'
         )
     raw = cv2.resize(raw, size[::-1], interpolation=cv2.INTER_NEAREST)
     return Label(raw, dict(confidence=1.0, ignored=float((_read_as(entry)[raw] == 255).mean())))

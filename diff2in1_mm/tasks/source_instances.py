@@ -47,8 +47,8 @@ def source_label(entry: Mapping[str, Any], size: tuple[int, int]) -> Label:
     """
     if 'instances' not in entry or not {'height', 'width'} <= set(entry):
         raise UserError(
-            "creation.label_from='source' takes the boxes of the source images, but "
-            f"the entry of {entry.get('img_path')} has none: set it to 'fresh'"
+            f'the entry of {entry.get("img_path")} has no boxes, which creation.label_from="source" or levels by class '
+            '(T) take: set label_from="fresh" and one T'
         )
     found = entry['instances']
     height, width = entry['height'], entry['width']

@@ -1,4 +1,4 @@
-"""Values that take long to make, kept for when they are asked for again."""
+"""A cache of values that take long to make; the least recently used leave it first."""
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Numbers that configs give, and places that are looked at where looking at all would take too long."""
+"""Checks of numbers in configs, and evenly spread samples of a range."""
 
 import math
 from collections.abc import Collection

@@ -51,8 +51,8 @@ def refused(demo, capsys):
     def refused(*arguments):
         with pytest.raises(SystemExit) as stop:
             demo.main([str(argument) for argument in arguments])
-        sentence = str(stop.value)
-        assert sentence.startswith('error: ') and '\n' not in sentence
+        sentence = capsys.readouterr().err.strip().splitlines()[-1]
+        assert stop.value.code == 2 and sentence.startswith('error: ') and '\n' not in sentence
         return sentence
 
     return refused

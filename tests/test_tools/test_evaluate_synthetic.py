@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -130,7 +131,7 @@ def test_an_unreadable_image_is_named_and_left_out(tool, folders, pipeline_folde
         (dict(out='/proc/nothing'), '--out /proc/nothing cannot be written'),
     ],
 )
-def test_bad_input(tool, folders, change, message):
+def test_bad_input(tool, folders, change, message, capsys):
     """Told before the diffusion model is loaded."""
     store, real = folders
     if 'few' in change:
@@ -150,8 +151,9 @@ def test_bad_input(tool, folders, change, message):
         '--out',
         change.get('out', str(store.parent / 'out')),
     ]
-    with pytest.raises(SystemExit, match=message):
+    with pytest.raises(SystemExit):
         tool.main(arguments)
+    assert re.search(message, capsys.readouterr().err)
 
 
 def test_a_diffusion_model_that_is_none_is_one_sentence(tool, folders, capsys):
@@ -167,7 +169,8 @@ def test_a_bug_keeps_its_traceback(tool, folders, monkeypatch, pipeline_folder):
         tool.main([str(folders[0]), '--real', str(folders[1]), '--diffusion', pipeline_folder])
 
 
-def test_what_computes_the_distances_is_asked_for_first(tool, folders, monkeypatch):
+def test_what_computes_the_distances_is_asked_for_first(tool, folders, monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
-    with pytest.raises(SystemExit, match='pip install torchmetrics'):
+    with pytest.raises(SystemExit):
         tool.main([str(folders[0]), '--real', str(folders[1]), '--diffusion', 'nowhere'])
+    assert 'pip install torchmetrics' in capsys.readouterr().err

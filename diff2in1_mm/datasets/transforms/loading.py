@@ -37,7 +37,7 @@ def _without_annotation(results: dict, key: str) -> bool:
     if 'sample_idx' in results:
         raise UserError(
             f'sample {results["sample_idx"]} ({results.get("img_path", "without img_path")}) of the data set has no '
-            f'{key!r}: let its load_data_list give one, as ImageFolderDataset does, or leave the loading transform out'
+            f'{key!r}: let its load_data_list give one, as NYUNormalsDataset does, or leave the loading transform out'
         )
     return True
 
