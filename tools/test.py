@@ -97,9 +97,9 @@ def _show(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def _use_tta(cfg: Config) -> None:
-    if type_name(cfg.model) in ('NormalEstimator', 'DepthMapEstimator'):
+    if type_name(cfg.model) in ('NormalEstimator', 'DepthMapEstimator', 'MultiTaskEstimator'):
         raise UserError(
-            '--tta votes on classes: for normals and depth average with the mirrored '
+            '--tta votes on classes: for normals, depth and several tasks average with the mirrored '
             'image instead, by --cfg-options model.test_cfg.flip=True'
         )
     dataset = cfg.test_dataloader.dataset
@@ -151,7 +151,7 @@ def _write_predictions(cfg: Config, out: str) -> None:
         return
     check_writable(out, '--out')
     metrics = cfg.test_evaluator
-    metrics = metrics if isinstance(metrics, list) else [metrics]
+    metrics = metrics if isinstance(metrics, (list, tuple)) else [metrics]
     for metric in metrics:
         # those of several tasks name their files alike
         own = osp.join(out, metric.get('prefix') or type_name(metric)) if len(metrics) > 1 else out

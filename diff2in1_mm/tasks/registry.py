@@ -109,9 +109,8 @@ def tasks_of(model: BaseModel) -> list[type[Task]]:
                 return [task]
         raise UnfitError(
             f'theta_C cannot label for {type(model).__name__}: self-improvement works on '
-            "MMSegmentation's segmentors (EncoderDecoder), on NormalEstimator and "
-            "DepthMapEstimator, and on MMDetection's detectors "
-            'and mask transformers (MaskFormer, Mask2Former).'
+            "MMSegmentation's segmentors (EncoderDecoder), on NormalEstimator, DepthMapEstimator, MultiTaskEstimator, "
+            "and on MMDetection's detectors and mask transformers (MaskFormer, Mask2Former)."
         )
     names = (named,) if isinstance(named, str) else tuple(named)
     unknown = [name for name in names if name not in TASKS]

@@ -1,14 +1,17 @@
 """Normals and depth through the tools: create_data.py, test.py, and demo/image_demo.py."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
+import diff2in1_mm
 from diff2in1_mm.store.store import SyntheticStore
 from diff2in1_mm.tasks.normals import decode_normals
 from diff2in1_mm.utils.pictures import depth_picture, normals_picture
@@ -157,3 +160,11 @@ def test_predictions_are_written_with_a_tuple_of_evaluators(trained, tmp_path):
     args = [str(config), trained.checkpoint, '--work-dir', str(tmp_path / 'run'), '--out', str(tmp_path / 'maps')]
     tool('test').main(args)
     assert len(list((tmp_path / 'maps').iterdir())) == 4
+
+
+def test_predictions_of_several_tasks_lie_apart(tmp_path):
+    """Their files have the same names."""
+    cfg = Config.fromfile(diff2in1_mm.config_path('diff2in1_rooms_multitask.py'))
+    tool('test')._write_predictions(cfg, str(tmp_path / 'out'))
+    folders = [Path(metric['output_dir']).relative_to(tmp_path / 'out').as_posix() for metric in cfg.test_evaluator]
+    assert folders == ['segmentation', 'depth', 'normals']

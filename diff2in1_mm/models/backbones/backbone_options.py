@@ -48,7 +48,7 @@ def static_condition(model: DiffusionModel, condition: dict | None) -> Condition
     if built.per_image:
         raise UserError(
             f'{type(built).__name__} describes single images and serves the generator; the '
-            'backbone takes Prompt, ClassNames or one PrecomputedEmbeddings for all images'
+            'backbone takes Prompt, ClassNames, ClassLabel(label=...) or one PrecomputedEmbeddings for all images'
         )
     row = built.embed(model.text)
     model.check_condition(row)
