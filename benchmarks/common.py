@@ -17,7 +17,7 @@ from mmengine.utils import get_git_hash
 from transformers import CLIPTextConfig, CLIPTextModel
 
 import diff2in1_mm  # noqa: F401  (registers the modules)
-from diff2in1_mm.diffusion.conditions.text import clip_tokenizer
+from diff2in1_mm.diffusion.conditions.clip_texts import clip_tokenizer
 
 # 'small' is the model of configs/diffusion_camvid.py, 'sd15' Stable Diffusion 1.5.
 ARCHITECTURES = dict(

@@ -21,8 +21,8 @@ from ..utils.values import is_number
 from .folders import build_checked
 from .readable import NoSample, ReadableView, unreadable_file
 from .shared_state import NamedOnce, SharedRound, SharedTensor, SharedText
+from .slot_order import Turns, upright_images
 from .synthetic_pipelines import SyntheticPipelines, wants_polygons
-from .turns import Turns, upright_images
 from .wrappers import outermost_mixer, resolve
 
 

@@ -7,10 +7,10 @@ from .attention_maps import attention_layers, mean_attention
 from .condition import Condition
 from .conditions.class_label import ClassLabel
 from .conditions.class_names import ClassNames
+from .conditions.clip_texts import TextEmbedder, clip_tokenizer
 from .conditions.precomputed import PrecomputedEmbeddings
 from .conditions.prompts import Captions, ComposedCaption, OwnCaption, Prompt
 from .conditions.source import Source
-from .conditions.text import TextEmbedder, clip_tokenizer
 from .contract import DiffusionModel, same_weights
 from .families import load_diffusion
 from .padding import crop_to_stride, pad_to_stride

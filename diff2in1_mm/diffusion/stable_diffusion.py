@@ -1,7 +1,7 @@
 """Stable Diffusion 1.x and 2.x: a U-Net on the latents of an image autoencoder, with one text encoder."""
 
 from ..utils.values import check_choice
-from .conditions.text import TextEmbedder
+from .conditions.clip_texts import TextEmbedder
 from .loading.embedded import locate
 from .loading.parts import Parts
 from .loading.source import check_source, load_parts, replace_weights

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from ..diffusion.conditions.text import clip_merges, clip_tokenizer
+from ..diffusion.conditions.clip_texts import clip_merges, clip_tokenizer
 from ..utils.compat import new_clip_tokenizer
 from ..utils.errors import UserError
 

@@ -12,7 +12,7 @@ from mmengine.structures import PixelData
 from torch import Tensor
 
 from ..utils.errors import UserError
-from ..utils.normals import expected_angular_error
+from ..utils.kappa import expected_angular_error
 from ..utils.pictures import normals_picture
 from .base import Label, Named, Task
 from .dense import MapLabeller, inside, inside_mask

@@ -3,7 +3,7 @@
 import pytest
 from transformers import CLIPTokenizer
 
-from diff2in1_mm.diffusion.conditions.text import clip_tokenizer
+from diff2in1_mm.diffusion.conditions.clip_texts import clip_tokenizer
 from diff2in1_mm.pretraining.tokenizer import check_lengths, cut_tokenizer
 
 CAPTIONS = ['a photo of a street with cars and trees', 'two pedestrians, 3 bicyclists']

@@ -10,7 +10,7 @@ from mmseg.structures import SegDataSample
 from diff2in1_mm.tasks import labeller_for
 from diff2in1_mm.tasks.depth import DepthLabeller
 from diff2in1_mm.tasks.normals import NormalsLabeller
-from diff2in1_mm.utils.normals import expected_angular_error
+from diff2in1_mm.utils.kappa import expected_angular_error
 
 from ..test_models.test_segmentors.test_dense_estimator import build
 

@@ -6,8 +6,8 @@ from mmengine.registry import DATASETS, MODELS
 
 from ...utils.errors import NotInstalledError, UserError
 from ..condition import Condition
+from .clip_texts import TextEmbedder
 from .source import Source
-from .text import TextEmbedder
 
 
 @MODELS.register_module()

@@ -9,7 +9,7 @@ from torch import Tensor
 from ...utils.errors import UserError
 from ...utils.kept import Kept
 from ..condition import Condition
-from .encoders import TextEncoders
+from .text_encoders import TextEncoders
 
 # Those of FLUX.1 take 4 MB each in half precision.
 _MAX_CACHED = 1024

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ...utils.errors import UserError, first_line
 from ..condition import Condition
+from .clip_texts import TextEmbedder
 from .path_table import PathTable
 from .source import Source
-from .text import TextEmbedder
 
 
 @MODELS.register_module()

@@ -10,9 +10,9 @@ from mmengine.registry import MODELS
 from ...utils.errors import UserError
 from ..condition import Condition
 from .caption_files import caption_table
+from .clip_texts import TextEmbedder
 from .path_table import PathTable
 from .source import Source
-from .text import TextEmbedder
 
 
 class TextCondition(ABC):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...utils.compat import load_weights_only
 from ...utils.errors import UserError, first_line
-from ..conditions.text import clip_tokenizer
+from ..conditions.clip_texts import clip_tokenizer
 from .refusals import refuse_other_files
 
 #: Beginnings of keys.

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils.normals import expected_angular_error
+from ...utils.kappa import expected_angular_error
 
 __all__ = ['FLIPPED_AXES', 'DepthMaps', 'Maps', 'NormalMaps', 'SegmentationMaps']
 

@@ -5,7 +5,7 @@ import torch
 
 from diff2in1_mm.models.losses.normal_loss import NormalLoss
 from diff2in1_mm.models.losses.silog_loss import MaskedSiLogLoss
-from diff2in1_mm.utils.normals import expected_angular_error
+from diff2in1_mm.utils.kappa import expected_angular_error
 
 
 def test_equals_mmsegmentations():

@@ -11,7 +11,7 @@ pytest.importorskip('mmseg')
 from mmseg.structures import SegDataSample  # noqa: E402
 
 from diff2in1_mm.models.segmentors.dense_estimator import window_corners  # noqa: E402
-from diff2in1_mm.utils.normals import expected_angular_error  # noqa: E402
+from diff2in1_mm.utils.kappa import expected_angular_error  # noqa: E402
 
 FPN = dict(
     in_channels=[8] * 3,

@@ -12,7 +12,7 @@ import torch
 from mmengine.dataset import InfiniteSampler
 from mmengine.registry import DATASETS, init_default_scope
 
-from diff2in1_mm.datasets.turns import Turns, upright_images
+from diff2in1_mm.datasets.slot_order import Turns, upright_images
 from diff2in1_mm.store.store import SyntheticStore
 from diff2in1_mm.tasks.instances import Instances
 

@@ -1,4 +1,4 @@
-"""Text to embeddings: encoded once, cached, and the encoder leaves memory afterwards."""
+"""Texts through the one CLIP encoder of Stable Diffusion 1.x and 2.x: embedded once, kept, and the encoder leaves memory."""
 
 import gzip
 import os.path as osp
@@ -14,7 +14,7 @@ from ...utils.compat import new_clip_tokenizer
 from ...utils.errors import NotInstalledError, UserError
 from ...utils.kept import Kept
 from ..condition import Condition
-from .encoders import TextEncoders
+from .text_encoders import TextEncoders
 
 # Enough for the prompts of a training run; embeddings of Stable Diffusion take 236 kB each.
 _MAX_CACHED = 4096
