@@ -1,4 +1,4 @@
-"""Texts through the one CLIP encoder of Stable Diffusion 1.x and 2.x: embedded once, kept, and the encoder leaves memory."""
+"""Texts by the one CLIP encoder of Stable Diffusion 1.x and 2.x: embedded once, while the encoder is in memory."""
 
 import gzip
 import os.path as osp
