@@ -1,5 +1,7 @@
 """tools/train_diffusion.py from a folder of images to a pipeline that diffusers loads."""
 
+import contextlib
+import io
 import os
 import runpy
 import subprocess
@@ -38,11 +40,15 @@ def train(place, *flags, options=()):
         f'data_root={place}',
         *options,
     ]
-    main = runpy.run_path(TOOL)['main']
+    main, said = runpy.run_path(TOOL)['main'], io.StringIO()
     try:
-        main(command)
+        with contextlib.redirect_stderr(said):
+            main(command)
     except SystemExit as stop:
-        return stop.code
+        assert stop.code == 2
+        return said.getvalue().strip()
+    finally:
+        print(said.getvalue(), file=sys.stderr)
     return None
 
 
