@@ -1,4 +1,4 @@
-"""Bad boxes told in one sentence, before any long work."""
+"""Checks of detection data: annotation files (by their layout's own file here), image sizes, boxes after the pipeline."""
 
 import copy
 import logging
