@@ -1,4 +1,4 @@
-"""Checks of detection data: annotation files (by their layout's own file here), image sizes, boxes after the pipeline."""
+"""Checks of detection data: annotation files (the rules are in coco_file, xml_files), image sizes, boxes."""
 
 import copy
 import logging
