@@ -99,8 +99,9 @@ def creation_settings(
     )
     # where they are not set, stores of before these settings still fit
     described.update(settings.guidance)
-    if settings.label_scale is not None:
-        described['label_scale'] = settings.label_scale
+    for name in ('label_scale', 'compose'):
+        if getattr(settings, name) is not None:
+            described[name] = getattr(settings, name)
     return json.loads(json.dumps(described, default=_plain))
 
 

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from mmengine.logging import print_log
 
-from ..datasets.source_images import load_image, turns_images
 from ..diffusion.condition import Condition
 from ..diffusion.conditions.source import Source
 from ..diffusion.contract import DiffusionModel
@@ -22,6 +21,7 @@ from ..utils.image_values import to_bytes, to_unit_range
 from .background import BackgroundWriter, Progress, duration, size
 from .batch_labels import BatchLabels, Label
 from .class_levels import level_painter
+from .composing import composer_of, read_source
 from .describe import SourceDescriber
 from .generator import PartialNoiseGenerator
 from .plan import Batch, Plan, Sample, source_entry
@@ -95,6 +95,7 @@ class CreationJob:
         self._done = self._stored | self._empty
         self._static: Condition | None = None
         self._paint = level_painter(self.generator, self.labels, self.dataset)
+        self._compose = composer_of(self.settings, self.labels.tasks, self.dataset)
         self._pace = 0.0  # seconds per sample of the last batch
 
     def run(self, whole: Plan, share: Plan, world_size: int) -> None:
@@ -252,16 +253,12 @@ class CreationJob:
         for sample in batch:
             entry = source_entry(self.dataset, sample.source)
             try:
-                image = load_image(
-                    entry['img_path'],
-                    self.settings.scale,
-                    self.settings.keep_ratio,
-                    turns_images(self.dataset, sample.source),
-                    entry['backend_args'],
-                )
+                image = read_source(self.dataset, sample.source, self.settings)
             except Exception as error:  # whatever a decoder raises on a broken file
                 failures[entry['img_path']] = error
                 continue
+            if self._compose is not None:
+                image, entry = self._compose(sample, entry, image)
             groups.setdefault(image.shape, []).append((sample, entry, image))
         loaded = []
         for group in groups.values():

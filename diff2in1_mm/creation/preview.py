@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from ..datasets.source_images import load_image, turns_images
 from ..store.store import SyntheticStore
 from ..utils.pictures import contact_sheet, label_colours, write_picture
+from .composing import read_source
 from .plan import Batch, source_entry
 from .settings import CreationSettings
 
@@ -31,13 +31,7 @@ def write_preview(store: SyntheticStore, dataset: Any, batches: Sequence[Batch],
             continue
         entry = source_entry(dataset, sample.source)
         image, annotations = store.read(record)
-        real = load_image(
-            entry['img_path'],
-            settings.scale,
-            settings.keep_ratio,
-            turns_images(dataset, sample.source),
-            entry['backend_args'],
-        )
+        real = read_source(dataset, sample.source, settings)
         drawn = [store.codecs[task].draw(image, labels, colours, entry) for task, labels in annotations.items()]
         rows.append([real, image, *drawn])
         titles.append(f'{record.id}  T={record.T}  {_quality(record.quality)}{record.caption}')

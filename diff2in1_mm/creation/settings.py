@@ -39,6 +39,8 @@ class CreationSettings:
             are set.
         diffusion: Source of the diffusion model that generates (str, or the arguments of
             :func:`load_diffusion`). None: that of the model's ``DiffusionBackbone``.
+        compose: Options of :class:`~diff2in1_mm.datasets.pasting.Composer`: things of other source images
+            are pasted into an image and its label map before it is noised. None: nothing is.
         copies_per_source: Samples made from each image.
         batch_size: Images that are generated together.
         label_from: 'fresh': the model looks at the image as it will be read back. 'last_step': it
@@ -72,6 +74,7 @@ class CreationSettings:
     T_of: str | None = None
     T_margin: int = 0
     diffusion: str | dict | None = None
+    compose: dict | None = None
     copies_per_source: int = 1
     batch_size: int = 4
     label_from: str = 'fresh'

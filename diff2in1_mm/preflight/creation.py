@@ -7,6 +7,7 @@ from typing import Any
 from mmengine.model import BaseModel
 
 from ..creation.class_levels import level_painter
+from ..creation.composing import composer_of
 from ..creation.create import diffusion_of, labels_of
 from ..creation.fingerprints import open_store
 from ..creation.settings import CreationSettings
@@ -75,6 +76,7 @@ def check_creation(
     diffusion = diffusion_of(model, checked, 'cpu')
     generator.check_model(diffusion)
     level_painter(generator, labels, dataset)
+    composer_of(checked, labels.tasks, dataset)
     check_condition(generator.condition, diffusion, dataset, checked.limit)
     if store is not None:
         checkpoint = SyntheticStore(store, warn=False).settings.get('checkpoint') or ''

@@ -23,7 +23,7 @@ from .label_values import loaded_labels, to_raw_labels
 from .png import decode_png, encode_png
 from .registry import register_task
 
-__all__ = ['SegmentationLabeller', 'SegmentationPrediction', 'SegmentationTask', 'source_map']
+__all__ = ['SegmentationLabeller', 'SegmentationPrediction', 'SegmentationTask', 'read_as', 'source_map']
 
 
 @dataclass
@@ -138,7 +138,7 @@ class SegmentationLabeller(DenseLabeller):
         Returns:
             ndarray: (H, W), of the table's dtype.
         """
-        labels = _read_as(entry)[source_map(entry, size).annotation]
+        labels = read_as(entry)[source_map(entry, size).annotation]
         whole = np.full(256, default, table.dtype)
         whole[: len(table)] = table
         return whole[labels]
@@ -146,7 +146,7 @@ class SegmentationLabeller(DenseLabeller):
     def joined(self, fresh: Label, source: Label, kept: np.ndarray, entry: Mapping[str, Any]) -> Label:
         """The source image's label where ``kept`` (H, W) is True, and elsewhere the model's."""
         raw = np.where(kept, source.annotation, fresh.annotation)
-        return Label(raw, dict(fresh.quality, ignored=float((_read_as(entry)[raw] == 255).mean())))
+        return Label(raw, dict(fresh.quality, ignored=float((read_as(entry)[raw] == 255).mean())))
 
     def to_raw(self, labels: Any, metainfo: Mapping) -> np.ndarray:
         """File values (uint8) that the data set's own ``LoadAnnotations`` reads as ``labels``.
@@ -202,7 +202,7 @@ class SegmentationTask(Task):
         self, image: np.ndarray, annotation: np.ndarray, colours: np.ndarray, entry: Mapping, opacity: float = 0.6
     ) -> np.ndarray:
         """Colours of the classes over the image."""
-        return overlay(image, _read_as(entry)[annotation], colours, opacity)
+        return overlay(image, read_as(entry)[annotation], colours, opacity)
 
 
 def source_map(entry: Mapping[str, Any], size: tuple[int, int]) -> Label:
@@ -211,7 +211,8 @@ def source_map(entry: Mapping[str, Any], size: tuple[int, int]) -> Label:
     Args:
         entry (Mapping): Annotation entry with ``seg_map_path``, as MMSegmentation's data sets
             give it, how its values are read (``reduce_zero_label``, ``label_map``), and perhaps
-            ``backend_args``, by which its file is.
+            ``backend_args``, by which its file is. ``label_map_of_picture``, file values of a picture that was
+            made of it, come before the file.
         size (tuple[int, int]): Height and width of the generated picture.
 
     Returns:
@@ -220,6 +221,14 @@ def source_map(entry: Mapping[str, Any], size: tuple[int, int]) -> Label:
     Raises:
         ValueError: The entry has no label map, or one that is not a single channel of 8 bits.
     """
+    raw = entry.get('label_map_of_picture')
+    if raw is None:
+        raw = _raw_map(entry)
+    raw = cv2.resize(raw, size[::-1], interpolation=cv2.INTER_NEAREST)
+    return Label(raw, dict(confidence=1.0, ignored=float((read_as(entry)[raw] == 255).mean())))
+
+
+def _raw_map(entry: Mapping[str, Any]) -> np.ndarray:
     path = entry.get('seg_map_path')
     if not path:
         raise UserError(
@@ -233,11 +242,10 @@ def source_map(entry: Mapping[str, Any], size: tuple[int, int]) -> Label:
             f'{path} is no label map of one channel with 8 bits, which creation.label_from="source" or levels by class '
             '(T) take: set label_from="fresh" and one T'
         )
-    raw = cv2.resize(raw, size[::-1], interpolation=cv2.INTER_NEAREST)
-    return Label(raw, dict(confidence=1.0, ignored=float((_read_as(entry)[raw] == 255).mean())))
+    return raw
 
 
-def _read_as(entry: Mapping[str, Any]) -> np.ndarray:
+def read_as(entry: Mapping[str, Any]) -> np.ndarray:
     """What the data set makes of each file value, see :func:`loaded_labels`."""
     return loaded_labels(bool(entry.get('reduce_zero_label')), entry.get('label_map'))
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, strategies as st
 from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
 
-from diff2in1_mm.datasets.transforms.pasting import Composer, PasteThings, cut_outs, paste
+from diff2in1_mm.datasets.pasting import Composer, cut_outs, paste
+from diff2in1_mm.datasets.transforms.pasting import PasteThings
 
 CLASSES = ('ground', 'ball', 'rod')
 LOAD = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
