@@ -77,5 +77,5 @@ def test_source_labels_of_a_joined_data_set_are_looked_at_before_creation(tmp_pa
     for path in (tmp_path / 'coloured').rglob('*.png'):
         if cv2.imread(str(path), cv2.IMREAD_UNCHANGED).ndim == 2:
             cv2.imwrite(str(path), np.zeros((8, 8, 3), np.uint8))
-    with pytest.raises(UserError, match='coloured/.* is another picture'):
+    with pytest.raises(UserError, match='coloured/.* is no label map of one channel'):
         check_read_back(labels, ConcatDataset(members))
