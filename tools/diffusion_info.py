@@ -65,7 +65,7 @@ def _told(model: DiffusionModel) -> str:
         return f'texts, but {error}'
     _, tokens, channels = condition.sequence.shape
     pooled = '' if condition.pooled is None else f' and a pooled text of {condition.pooled.shape[1]} channels'
-    return f'texts, as {tokens} tokens of {channels} channels{pooled}'
+    return f'texts; the empty one as {tokens} tokens of {channels} channels{pooled}'
 
 
 def components(feature: Tensor) -> np.ndarray:
