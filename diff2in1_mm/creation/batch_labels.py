@@ -84,6 +84,11 @@ class BatchLabels:
                 "creation.label_from='last_step' gives features of one level of noise, but backbone.timestep names "
                 "several: set it to 'fresh'"
             )
+        if self.last_step and getattr(self.backbone, 'image_scale', 1) > 1:
+            raise UserError(
+                "creation.label_from='last_step' gives features of images of their own size, but backbone.image_scale "
+                "enlarges them: set it to 'fresh'"
+            )
         self._check_scale(label_from)
 
     def check_pipeline(self, transforms: Sequence[Any]) -> None:

@@ -8,9 +8,10 @@ from mmengine.registry import MODELS
 
 from ...diffusion.condition import Condition
 from ...diffusion.contract import DiffusionModel
+from ...diffusion.taps import Tap
 from ...utils.compat import autocast_dtype
 from ...utils.errors import UserError
-from ...utils.values import check_choice
+from ...utils.values import check_choice, is_whole
 from .levels import JOINS
 
 
@@ -40,6 +41,34 @@ def check_options(
     if (torch.as_tensor(input_std, dtype=torch.float32) <= 0).any():
         raise UserError(f'backbone.input_std = {input_std} must be positive')
     return levels
+
+
+def finer_strides(groups: Sequence[Sequence[Tap]], image_scale: int, as_they_are: bool) -> tuple[int, ...]:
+    """Strides of maps in pixels of the images, where the model sees these enlarged.
+
+    Args:
+        groups (Sequence[Sequence[Tap]]): Taps of each stride, finest first.
+        image_scale (int): How many times.
+        as_they_are (bool): Another option asks for images of their own size.
+
+    Returns:
+        tuple[int]: One per group.
+
+    Raises:
+        ValueError: The scale is no whole number that divides all strides, or does not go with another option.
+    """
+    strides = [group[0].stride for group in groups]
+    if not is_whole(image_scale, 1) or any(stride % image_scale for stride in strides):
+        raise UserError(
+            f'backbone.image_scale = {image_scale!r} must be a whole number that divides the strides of the taps '
+            f'{strides}'
+        )
+    if image_scale > 1 and as_they_are:
+        raise UserError(
+            'backbone.image_scale enlarges images, but attention_maps and keep_padding are for their own size: set it '
+            'to 1, or switch these off'
+        )
+    return tuple(stride // image_scale for stride in strides)
 
 
 def static_condition(model: DiffusionModel, condition: dict | None) -> Condition:

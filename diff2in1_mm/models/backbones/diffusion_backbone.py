@@ -21,7 +21,7 @@ from ...diffusion.taps import Tap, select_taps
 from ...utils.errors import UserError
 from ...utils.image_values import size_of
 from ...utils.randomness import channel_dropout, sample_noise, seeded_generators
-from .backbone_options import check_options, dtype_for_heads, match_strides, static_condition
+from .backbone_options import check_options, dtype_for_heads, finer_strides, match_strides, static_condition
 from .feature_cache import FeatureCache
 from .levels import join_levels, predict_levels
 from .normalised import Normalised, check_range
@@ -55,6 +55,8 @@ class DiffusionBackbone(Normalised):
         attention_maps (bool): Append the U-Net's cross-attention maps, one per token of the condition, to the maps of
             each stride that has them, see :meth:`DiffusionModel.attention_layers`; VPD does so for segmentation, with
             ``ClassNames``. Default False.
+        image_scale (int): Look at images that are enlarged so many times (bicubic), as DiTF doubles them (Gan et al.
+            2025): maps are finer by as much, for a pass of its square's pixels. Default 1.
         keep_padding (bool): Pad images with mid-grey and leave that part in the maps, as VPD's depth code does, whose
             head cuts it off (``padded_stride``). Default False.
         condition (dict | None): A condition that is the same for every image: ``Prompt``,
@@ -92,6 +94,7 @@ class DiffusionBackbone(Normalised):
         sample_posterior: bool = False,
         scale_latents: bool = True,
         attention_maps: bool = False,
+        image_scale: int = 1,
         keep_padding: bool = False,
         condition: dict | None = None,
         input_mean: float | Sequence[float] = 127.5,
@@ -120,10 +123,10 @@ class DiffusionBackbone(Normalised):
         self.join_levels, self.noise, self.sample_posterior = join_levels, noise, sample_posterior
         self.scale_latents, self.feature_dropout = scale_latents, feature_dropout
         self.save_frozen = save_frozen
-        self.attention_maps, self.keep_padding = attention_maps, keep_padding
+        self.attention_maps, self.image_scale, self.keep_padding = attention_maps, image_scale, keep_padding
         self.groups = select_taps(model.taps(), taps)
         self.attention_layers = model.attention_layers() if attention_maps else {}
-        self.tap_strides = tuple(group[0].stride for group in self.groups)
+        self.tap_strides = finer_strides(self.groups, image_scale, attention_maps or keep_padding)
         self._served: tuple[Tensor, ...] | None = None
         self._unchecked = {'pixels', 'latents', 'maps'}  # looked at in the first batch only
         self._cache = FeatureCache(cached_images) if cached_images else None
@@ -235,6 +238,8 @@ class DiffusionBackbone(Normalised):
         """
         pixels = self.to_unit_range(images)
         self._once('pixels', check_range, pixels)
+        if self.image_scale > 1:
+            pixels = F.interpolate(pixels, scale_factor=float(self.image_scale), mode='bicubic')
         pixels = pixels.clamp(-1, 1)
         if self.keep_padding:
             height, width = self._covered(size_of(pixels))
@@ -285,11 +290,12 @@ class DiffusionBackbone(Normalised):
         """
         first = maps[self.groups[0][0].name]
         dtype = dtype_for_heads(first.dtype, dtype, first.device.type)
-        size = self._covered(size)
+        height, width = (side * self.image_scale for side in self._covered(size))
         # The taps are of one dtype, which an autocast of another one would refuse to join.
         with torch.autocast(first.device.type, enabled=False):
             found = [
-                crop_to_stride(self._joined(maps, group), size, group[0].stride).to(dtype) for group in self.groups
+                crop_to_stride(self._joined(maps, group), (height, width), group[0].stride).to(dtype)
+                for group in self.groups
             ]
         # On GPUs the U-Net runs in channels_last, and cropping leaves a view. Layers pass the
         # layout on, and MMCV's RoIAlign takes any memory for a contiguous map, without a word.
