@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from mmengine.device import get_device
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..utils.errors import UserError
 from .condition import Condition
@@ -54,9 +54,25 @@ class LatentModel(DiffusionModel):
         return latent_stride(self.vae.config)
 
     @property
+    @abstractmethod
+    def denoiser(self) -> nn.Module:
+        """nn.Module: The network that is asked in :meth:`predict`."""
+
+    # Of the first weight: diffusers' own properties look at every module, several times in a pass.
+    @property
+    def device(self) -> torch.device:
+        """torch.device: Where the weights are."""
+        return next(self.denoiser.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """torch.dtype: Of the denoiser."""
+        return next(self.denoiser.parameters()).dtype
+
+    @property
     def image_dtype(self) -> torch.dtype:
         """torch.dtype: Of the autoencoder."""
-        return self.vae.dtype
+        return next(self.vae.parameters()).dtype
 
     @torch.no_grad()
     def encode(

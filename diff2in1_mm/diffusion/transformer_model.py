@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..utils.compat import require_diffusers
 from ..utils.errors import UserError
@@ -60,14 +60,9 @@ class TransformerModel(FromFolder, LatentModel):
         return None
 
     @property
-    def device(self) -> torch.device:
-        """torch.device: Where the weights are."""
-        return self.transformer.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """torch.dtype: Of the denoiser."""
-        return self.transformer.dtype
+    def denoiser(self) -> nn.Module:
+        """nn.Module: The transformer."""
+        return self.transformer
 
     @property
     def patch(self) -> int:

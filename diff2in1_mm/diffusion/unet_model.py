@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .attention_maps import attention_layers
 from .condition import Condition
@@ -35,14 +34,9 @@ class UNetModel(TimestepNoise, LatentModel):
         self.freeze()
 
     @property
-    def device(self) -> torch.device:
-        """torch.device: Where the weights are."""
-        return self.unet.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """torch.dtype: Of the denoiser."""
-        return self.unet.dtype
+    def denoiser(self) -> nn.Module:
+        """nn.Module: The U-Net."""
+        return self.unet
 
     @property
     def stride(self) -> int:
