@@ -59,6 +59,16 @@ ARMS = {
         'source labels, furniture as it is and walls and floor noised to 500',
         {'custom_hooks.0.creation.label_from': 'source', **_THINGS_STAY},
     ),
+    'composed': Arm(
+        'pasted',
+        dict(targets='creation', student_view='same'),
+        "'things kept' of pictures with furniture of others pasted in, beside 'pasted' real images",
+        {
+            'custom_hooks.0.creation.label_from': 'source',
+            'custom_hooks.0.creation.compose': dict(classes=list(THINGS)),
+            **_THINGS_STAY,
+        },
+    ),
     'things kept, by class': Arm(
         'strong',
         dict(targets='creation', student_view='same'),
@@ -91,7 +101,7 @@ ARMS = {
 }
 BASELINE = 'regularised'
 # Their thresholds are those of class maps.
-SEGMENTATION_ONLY = ('fresh real, sure', 'sure', 'pasted', 'things kept', 'things kept, by class')
+SEGMENTATION_ONLY = ('fresh real, sure', 'sure', 'pasted', 'composed', 'things kept', 'things kept, by class')
 # Config, figures and their scale for each task; the first one is plotted. Errors: less is better.
 TASKS = dict(
     segmentation=('diff2in1_rooms.py', ['mIoU'], 1),
