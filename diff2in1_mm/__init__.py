@@ -15,6 +15,7 @@ operators.stand_in_for_operators()
 compat.allow_mmengine_checkpoints()
 compat.import_optimizers_alone()
 compat.let_mmengine_read_weights_only()
+compat.let_configs_name_forks()
 compat.leave_image_processors_unannounced()
 from . import (  # noqa: E402
     creation,

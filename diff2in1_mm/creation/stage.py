@@ -110,12 +110,13 @@ def together(what: str = 'creation') -> Iterator[None]:
     try:
         yield
     except BaseException:
-        store.set('failed', str(rank))
+        store.set('rank', str(rank))
+        store.add('failed', 1)
         raise
     store.add('done', 1)
     while store.add('done', 0) < world_size:
-        if store.check(['failed']):
-            rank = store.get('failed').decode()
+        if store.add('failed', 0):  # torch 2.1 can only ask so without waiting
+            rank = store.get('rank').decode()
             raise RuntimeError(f'{what} failed in the process of rank {rank}; its own message says why.')
         time.sleep(_LOOK_SECONDS)  # `wait` could not be interrupted from the keyboard
     barrier()  # all have looked before one ends, who may be the keeper of the store

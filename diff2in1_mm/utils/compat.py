@@ -25,6 +25,7 @@ from mmengine.logging import HistoryBuffer
 from packaging.version import Version
 
 from .errors import NotInstalledError
+from .requirements import uses_forks
 
 
 def _about_something_else(record: logging.LogRecord) -> bool:
@@ -211,6 +212,16 @@ def let_mmengine_read_weights_only() -> None:
         reader._safe_torch_load = lambda file, map_location=None, weights_only=None: load_weights_only(
             file, map_location
         )
+
+
+def let_configs_name_forks() -> None:
+    """``_base_ = 'mmseg::...'`` of a config finds onedl-mmsegmentation, too.
+
+    onedl-mmengine (0.10.8 to 0.10.12) looks for a distribution named mmsegmentation, as the stock one does, and says
+    that it is not installed. Where there is no distribution of a name, both look for the module.
+    """
+    if uses_forks():
+        importlib.import_module('mmengine.config.utils').MODULE2PACKAGE['mmseg'] = 'mmseg'
 
 
 def draw_again_on_resume(loop: Any) -> None:

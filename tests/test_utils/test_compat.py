@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.config import Config
 
 from diff2in1_mm.utils import compat
 from diff2in1_mm.utils.compat import leave_image_processors_unannounced
@@ -72,6 +73,20 @@ def test_a_reader_that_falls_back_to_unpickling_is_replaced(tmp_path, monkeypatc
     torch.save(dict(a=Path('x')), tmp_path / 'other.pth')
     with pytest.raises(pickle.UnpicklingError):
         checkpoint._safe_torch_load(tmp_path / 'other.pth', weights_only=False)
+
+
+def test_configs_build_on_those_of_the_forks(tmp_path, monkeypatch):
+    """onedl-mmengine's own name for MMSegmentation is no distribution of theirs."""
+    from mmengine.config import utils
+
+    monkeypatch.setattr(compat, 'uses_forks', lambda: True)
+    monkeypatch.setitem(utils.MODULE2PACKAGE, 'mmseg', 'not-there')
+    config = tmp_path / 'config.py'
+    config.write_text("_base_ = 'mmseg::_base_/default_runtime.py'")
+    with pytest.raises(ModuleNotFoundError, match='is not installed'):
+        Config.fromfile(config)
+    compat.let_configs_name_forks()
+    assert Config.fromfile(config).default_scope == 'mmseg'
 
 
 def test_a_part_that_needs_a_later_diffusers_alone_says_so(monkeypatch):
