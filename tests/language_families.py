@@ -94,10 +94,11 @@ QWEN = dict(
 
 def z_image() -> DiffusionPipeline:
     """A refiner and three blocks: stride 8."""
+    tokenizer = qwen_tokenizer()
     return diffusers.ZImagePipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
         vae=autoencoder(shift_factor=0.1, use_quant_conv=False, use_post_quant_conv=False),
-        tokenizer=qwen_tokenizer(),
+        tokenizer=tokenizer,
         text_encoder=transformers.Qwen3Model(transformers.Qwen3Config(**QWEN)),
         transformer=diffusers.ZImageTransformer2DModel(
             in_channels=4,

@@ -15,6 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from diff2in1_mm.utils.operators import _StandIn
 from diff2in1_mm.utils.requirements import REQUIREMENTS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,6 +77,9 @@ def test_source_distribution_carries_the_folders(source, tmp_path):
     assert {'configs/_base_/probe.py', 'tools/train.py', 'setup.py', 'LICENSE'} <= set(names)
 
 
+@pytest.mark.skipif(
+    isinstance(sys.modules['mmcv._ext'], _StandIn), reason="MMSegmentation's own tools need operators of mmcv"
+)
 def test_installed_configs_are_inherited_from_mmsegmentations_own_tool(wheel, tmp_path):
     """MMSegmentation's tool has not imported the package when it parses the config."""
     mmseg = pytest.importorskip('mmseg')

