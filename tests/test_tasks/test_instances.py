@@ -138,7 +138,7 @@ class TestDetection:
         assert label.annotation.ignored.tolist() == [False, True]
         assert label.annotation.masks.shape == (2, 20, 20)
         assert label.annotation.masks[0].sum() == 80
-        with pytest.raises(ValueError, match='has none'):
+        with pytest.raises(ValueError, match='has no boxes'):
             DetectionLabeller(nn.Module()).source_labels((8, 8), [dict(img_path='a')])
 
     @pytest.mark.parametrize('useless', [[5, 5], [5, 5, 15, 10], [5, 5, 15, 5, 15, 10, 5]])

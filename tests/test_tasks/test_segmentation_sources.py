@@ -14,7 +14,7 @@ def test_source_labels_count_what_the_data_set_ignores(tmp_path):
     assert label.quality['ignored'] == 0.5
     np.testing.assert_array_equal(label.annotation, raw.repeat(2, 0).repeat(2, 1))
     cv2.imwrite(str(tmp_path / 'colour.png'), np.zeros((2, 2, 3), np.uint8))
-    with pytest.raises(ValueError, match='one channel of 8 bits'):
+    with pytest.raises(ValueError, match='one channel with 8 bits'):
         source_map(dict(seg_map_path=str(tmp_path / 'colour.png')), (2, 2))
-    with pytest.raises(ValueError, match="the entry of b.png has none: set it to 'fresh'"):
+    with pytest.raises(ValueError, match='the entry of b.png has no label map.*set label_from="fresh"'):
         source_map(dict(img_path='b.png'), (2, 2))
