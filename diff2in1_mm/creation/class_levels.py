@@ -1,5 +1,6 @@
 """Noise by class: how far each pixel of an image is noised, and what holds the others where they are."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -91,11 +92,15 @@ def level_painter(generator: Any, labels: Any, dataset: Any) -> Callable[..., np
         dataset: Of the source images.
 
     Raises:
-        ValueError: A name is no class of the data set, or its labels do not say where classes are.
+        ValueError: A name is no class of the data set, its labels do not say where classes are, or a generator of
+            one's own does not take levels.
     """
     levels = getattr(generator, 'by_class', None)
     if levels is None:
         return None
+    if 'levels' not in inspect.signature(generator.generate).parameters:
+        kind = type(generator).__name__
+        raise UserError(f'creation.T names classes, but {kind}.generate takes no `levels`: give one level')
     for labeller in labels.labeller.labellers.values():
         if hasattr(labeller, 'source_levels'):
             return partial(levels.paint, labeller, levels.table(dataset.metainfo.get('classes')))

@@ -126,6 +126,13 @@ class TestClassLevels:
         with pytest.raises(ValueError, match='depth labels do not say where'):
             level_painter(PartialNoiseGenerator(T=dict(default=300)), labels, dataset)
 
+        class Plain(PartialNoiseGenerator):
+            def generate(self, diffusion, images, condition, seeds, T, taps=()):
+                return super().generate(diffusion, images, condition, seeds, T, taps)
+
+        with pytest.raises(ValueError, match='Plain.generate takes no `levels`: give one level'):
+            level_painter(Plain(T=dict(default=300)), labels, dataset)
+
 
 class TestCreate:
     @pytest.fixture(autouse=True)
