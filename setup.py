@@ -72,6 +72,7 @@ COMMANDS = [
         'train',
         'test',
         'create-data',
+        'does-it-help',
         'train-diffusion',
         'evaluate-synthetic',
         'switch-in',

@@ -1,77 +1,25 @@
-"""Arms of an experiment: runs of one config that share their warm-ups, and the table of them.
+"""Arms of an experiment on a shipped config: the runs of :mod:`diff2in1_mm.comparison`, options, tables.
 
-Every run is a config through MMEngine's Runner and the hook, as `tools/train.py` runs it. Arms with
-the same warm-up share it: the checkpoint that the first of them writes at the boundary is resumed
-by the others. Finished runs are not repeated.
+Every run is a config through MMEngine's Runner and the hook, as `tools/train.py` runs it.
 """
 
 import argparse
 import json
-import os
 import os.path as osp
-import statistics
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
-import numpy as np
-import torch
 from mmengine.config import Config
-from mmengine.registry import TRANSFORMS
-from mmengine.runner import Runner
-from scipy.stats import ttest_rel
 
+from diff2in1_mm.comparison.runs import Arm, ArmRuns
+from diff2in1_mm.comparison.table import row
 from diff2in1_mm.diffusion.stable_diffusion import LatentDiffusion
 from diff2in1_mm.models.backbones.feature_cache import FeatureCache
 from diff2in1_mm.utils.atomic_files import write_atomic
-from diff2in1_mm.utils.compat import load_weights_only
 from diff2in1_mm.utils.randomness import stable_seed
 
 
-class Arm(NamedTuple):
-    """One way to train.
-
-    Attributes:
-        family: Arms of one family share a warm-up.
-        hook: Settings of the SelfImprovingHook.
-        text: A sentence for the table.
-        options: Other settings of the config, as ``merge_from_dict`` takes them.
-    """
-
-    family: str
-    hook: dict
-    text: str
-    options: dict = {}
-
-
-@TRANSFORMS.register_module()
-class PhotometricCopies:
-    """MMSeg's photometric distortion, but only ``copies`` different ones of an image.
-
-    As strong as the original for training on few images, and their features can be kept.
-
-    Args:
-        copies (int): Distorted copies; the image itself comes as often as one of them.
-    """
-
-    def __init__(self, copies: int) -> None:
-        from mmseg.datasets.transforms import PhotoMetricDistortion
-
-        self.copies, self.distort = copies, PhotoMetricDistortion()
-
-    def __call__(self, results: dict) -> dict:
-        copy = np.random.randint(self.copies + 1)
-        folder = osp.dirname(osp.dirname(results['img_path']))
-        if copy == 0 or osp.isfile(osp.join(folder, 'store.json')):  # synthetic
-            return results
-        state = np.random.get_state()
-        np.random.seed(stable_seed(osp.basename(results['img_path']), copy) % 2**32)
-        results = self.distort(results)
-        np.random.set_state(state)
-        return results
-
-
-class Experiment:
-    """Runs arms and tells what came out.
+class Experiment(ArmRuns):
+    """Runs arms and tells what came out, with synthetic samples in common where arms create the same ones.
 
     Args:
         out (str): Folder of all runs; each has its own below, with logs and summary.json.
@@ -80,9 +28,8 @@ class Experiment:
         metric (str): Key of the summary's stages.
         configure (Callable): ``(arm, seed) -> Config`` of a run; work dir and store are set here.
         warm_up (int): Iterations of the warm-up.
-        shared (str | None): Folder of the warm-ups and of the arms without synthetic images and
-            options, where other experiments have them in common. Default: ``out``.
-        cache (FeatureCache | None): Features of the frozen backbone, kept over all runs.
+        shared (str | None): As in :class:`ArmRuns`.
+        cache (FeatureCache | None): As in :class:`ArmRuns`.
         scale (float): Of the metric in tables: 100 for shares. Default 1.
         args (Namespace | None): Options that all runs in ``out`` have in common; the folder of an
             experiment with others is refused.
@@ -101,9 +48,9 @@ class Experiment:
         scale: float = 1.0,
         args: argparse.Namespace = None,
     ) -> None:
-        self.out, self.arms, self.baseline, self.metric = out, arms, baseline, metric
-        self.configure, self.warm_up, self.shared = configure, warm_up, shared or out
-        self.cache, self.scale, self.args = cache, scale, args
+        super().__init__(out, arms, self._with_store, warm_up, cache, shared)
+        self.baseline, self.metric, self.scale, self.args = baseline, metric, scale, args
+        self._configure = configure
 
     def run(self, names: Sequence[str], seeds: Sequence[int]) -> None:
         """Run what is missing, seed by seed.
@@ -113,57 +60,22 @@ class Experiment:
         """
         if self.args is not None:
             keep_settings(self.out, self.args)
-        for seed in seeds:
-            for name in names:
-                if not osp.exists(self._warm_up(name, seed)):
-                    # the first arm of a family says how all of it warms up
-                    self._run(
-                        next(first for first, arm in self.arms.items() if arm.family == self.arms[name].family), seed
-                    )
-                if not osp.exists(self._summary(name, seed)):
-                    self._run(name, seed)
+        super().run(names, seeds)
 
-    def _warm_up(self, name: str, seed: int) -> str:
-        return osp.join(self.shared, f'warm_up-{self.arms[name].family}-{seed}.pth')
-
-    def _folder(self, name: str, seed: int) -> str:
-        arm = self.arms[name]
-        # options such as the size of batches may follow the factor
-        shared = arm.hook.get('creation', True) is None and not arm.options
-        return osp.join(self.shared if shared else self.out, f'{name.replace(" ", "_")}-{seed}')
-
-    def _summary(self, name: str, seed: int) -> str:
-        return osp.join(self._folder(name, seed), 'summary.json')
-
-    def _run(self, name: str, seed: int) -> None:
-        arm = self.arms[name]
-        cfg = self.configure(arm, seed)
-        cfg.work_dir = self._folder(name, seed)
-        cfg.experiment_name = f'{osp.basename(self.out)}_{name}_{seed}'
-        creation = cfg.custom_hooks[0].creation or {}
-        kind = creation.get('generator', 'PartialNoiseGenerator')
-        kind += '-' + creation.get('label_from', 'fresh')
-        sure = cfg.custom_hooks[0].get('confidence')
-        # what theta_C makes at the end of a shared warm-up is shared too
-        cfg.train_dataloader.dataset.store = osp.join(self.out, f'synthetic-{arm.family}-{kind}-{sure}-{seed}')
-        warm_up = self._warm_up(name, seed)
-        if osp.exists(warm_up):
-            cfg.load_from, cfg.resume = warm_up, True
-        runner = Runner.from_cfg(cfg)
-        if self.cache is not None:
-            runner.model.backbone._cache = self.cache
-        runner.train()
-        if not osp.exists(warm_up):
-            keep_warm_up(cfg.work_dir, warm_up, self.warm_up)
+    def _with_store(self, arm: Arm, seed: int) -> Config:
+        cfg = self._configure(arm, seed)
+        hook = cfg.custom_hooks[0]
+        if hook.creation is not None:
+            # what theta_C makes at the end of a shared warm-up is shared too
+            made = json.dumps([hook.creation.to_dict(), hook.get('confidence')], sort_keys=True, default=str)
+            name = f'synthetic-{arm.family}-{stable_seed(made):016x}-{seed}'
+            cfg.train_dataloader.dataset.store = osp.join(self.out, name)
+        return cfg
 
     def scores(self, name: str, seeds: Sequence[int], stage: str = 'self_improving') -> dict:
         """Seed -> metric of the finished runs of an arm."""
-        found = {}
-        for seed in seeds:
-            if osp.exists(self._summary(name, seed)):
-                with open(self._summary(name, seed), encoding='utf-8') as file:
-                    found[seed] = self.scale * json.load(file)['stages'][stage][self.metric]
-        return found
+        found = super().scores(name, seeds, self.metric, stage)
+        return {seed: self.scale * score for seed, score in found.items()}
 
     def table(self, seeds: Sequence[int]) -> str:
         """Markdown: every run, mean, deviation, and the paired difference to the baseline."""
@@ -177,14 +89,14 @@ class Experiment:
             for name, arm in self.arms.items():
                 scores = self.scores(name, seeds, 'warm_up') if arm.family == family else {}
                 if scores:
-                    lines.append(_row(f'warm-up ({family})', scores, seeds, {}))
+                    lines.append(row(f'warm-up ({family})', scores, seeds, {}))
                     break
         base = self.scores(self.baseline, seeds)
         for name, arm in self.arms.items():
             scores = self.scores(name, seeds)
             if scores:
                 other = {} if name == self.baseline else base
-                lines.append(_row(f'{name}: {arm.text}', scores, seeds, other))
+                lines.append(row(f'{name}: {arm.text}', scores, seeds, other))
         return '\n'.join(lines)
 
 
@@ -196,7 +108,7 @@ def keep_settings(folder: str, args: argparse.Namespace) -> None:
     Raises:
         SystemExit: They differ.
     """
-    per_call = ('arms', 'cached_images', 'out', 'pipelines', 'plots', 'seeds', 'table', 'vary')
+    per_call = ('arms', 'cached_images', 'labels', 'out', 'pipelines', 'plots', 'seeds', 'table', 'vary')
     settings = {name: value for name, value in vars(args).items() if name not in per_call}
     settings['diffusion model'] = LatentDiffusion.from_pretrained(args.pipeline).digest()
     path = osp.join(folder, 'settings.json')
@@ -210,42 +122,6 @@ def keep_settings(folder: str, args: argparse.Namespace) -> None:
         raise SystemExit(
             f'{folder} holds runs with another {", ".join(changed)}: give another --out, or remove the folder'
         )
-
-
-def keep_warm_up(work_dir: str, path: str, iteration: int) -> None:
-    """Turn the checkpoint of the boundary into one that every arm of the family can resume."""
-    checkpoint = load_weights_only(osp.join(work_dir, f'iter_{iteration}.pth'))
-    checkpoint['self_improving']['stage'] = 'warm_up'
-    checkpoint.pop('theta_E', None)
-    torch.save(checkpoint, f'{path}.tmp')
-    os.replace(f'{path}.tmp', path)
-
-
-def paired(scores: dict, base: dict) -> tuple:
-    """Mean and deviation of the differences over common seeds, and the p of a paired t test."""
-    seeds = [seed for seed in scores if seed in base]
-    differences = [scores[seed] - base[seed] for seed in seeds]
-    if len(seeds) < 2:
-        return (differences[0] if differences else None), None, None
-    p = ttest_rel([scores[s] for s in seeds], [base[s] for s in seeds]).pvalue
-    return statistics.mean(differences), statistics.stdev(differences), float(p)
-
-
-def _row(name: str, scores: dict, seeds: Sequence[int], base: dict) -> str:
-    cells = [f'{scores[s]:.2f}' if s in scores else '-' for s in seeds]
-    values = list(scores.values())
-    deviation = f'{statistics.stdev(values):.2f}' if len(values) > 1 else '-'
-    mean, spread, p = paired(scores, base)
-    difference = '-' if mean is None else f'{mean:+.2f}'
-    if spread is not None:
-        difference += f' ± {spread:.2f}'
-    return (
-        f'| {name} | '
-        + ' | '.join(
-            [*cells, f'{statistics.mean(values):.2f}', deviation, difference, '-' if p is None else f'{p:.3f}']
-        )
-        + ' |'
-    )
 
 
 def set_lengths(cfg: Config, warm_up: int, self_improving: int) -> None:

@@ -16,10 +16,11 @@ import os.path as osp
 import statistics
 
 import fresh_rooms  # noqa: F401  (registers FreshRooms and TrueLabels)
-from experiment import Arm, Experiment, experiment_arguments, keep_settings, paired, set_lengths
+from experiment import Arm, Experiment, experiment_arguments, keep_settings, set_lengths
 from mmengine.config import Config
 
 import diff2in1_mm
+from diff2in1_mm.comparison.table import paired
 from diff2in1_mm.datasets.rooms import THINGS
 from diff2in1_mm.models.backbones.feature_cache import FeatureCache
 

@@ -28,6 +28,7 @@ ORDER = (
     'conversion',
     'switch_in',
     'self_improving',
+    'comparison',
 )
 
 Imports = dict[str, set[str]]

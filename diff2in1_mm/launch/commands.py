@@ -23,6 +23,8 @@ train = partial(_run, 'tools/train.py')
 test = partial(_run, 'tools/test.py')
 #: ``diff2in1-create-data``: the creation stage alone.
 create_data = partial(_run, 'tools/create_data.py')
+#: ``diff2in1-does-it-help``: controls and method of a config over several seeds.
+does_it_help = partial(_run, 'tools/does_it_help.py')
 #: ``diff2in1-train-diffusion``: trains or adapts a latent diffusion model.
 train_diffusion = partial(_run, 'tools/train_diffusion.py')
 #: ``diff2in1-evaluate-synthetic``: FID, KID and diversity of a store.

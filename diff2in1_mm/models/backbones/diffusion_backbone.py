@@ -223,6 +223,11 @@ class DiffusionBackbone(Normalised):
             return self._cache.get(images, self._run)
         return self._run(images)
 
+    def share_features(self, cache: FeatureCache) -> None:
+        """Keep maps in a cache that other backbones of the same model and options share, where this one keeps any."""
+        if self._cache is not None:
+            self._cache = cache
+
     def _run(self, images: Tensor) -> tuple[Tensor, ...]:
         return self.maps(self.latents(images), size_of(images), images.dtype)
 

@@ -1,0 +1,143 @@
+"""Runs of a comparison: arms that share their warm-ups, each finished run kept."""
+
+import io
+import json
+import os.path as osp
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+from ..hooks.read_checkpoint import read_checkpoint
+from ..models.backbones.feature_cache import FeatureCache
+from ..self_improving.state import WARM_UP
+from ..utils.atomic_files import write_atomic
+
+__all__ = ['Arm', 'ArmRuns']
+
+
+class Arm(NamedTuple):
+    """One way to train.
+
+    Attributes:
+        family (str): Arms of one family share a warm-up.
+        hook (dict): Settings of the SelfImprovingHook; ``creation=None`` makes it a control.
+        text (str): A sentence for the table.
+        options (dict): Other settings of the config, as ``merge_from_dict`` takes them.
+    """
+
+    family: str
+    hook: dict
+    text: str
+    options: dict = {}
+
+    @property
+    def control(self) -> bool:
+        """bool: It trains on real data alone."""
+        return self.hook.get('creation', True) is None
+
+
+class ArmRuns:
+    """The runs of several arms and seeds, as ``tools/train.py`` runs each.
+
+    Arms with the same warm-up share it: the checkpoint that the first of them writes at its end is resumed by the
+    others. A finished run is not repeated, so that a killed comparison goes on where it was.
+
+    Args:
+        out (str): Folder of the runs, one below for each, with logs and summary.json.
+        arms (Mapping[str, Arm]): By name.
+        configure (Callable): ``(arm, seed) -> Config`` of a run; its work dir is set here.
+        warm_up (int): Length of the warm-up, in the unit of the config's checkpoints.
+        cache (FeatureCache | None): Frozen features, kept over all runs.
+        shared (str | None): Folder of the warm-ups and of the controls without options of their own, where other
+            comparisons have them in common. Default: ``out``.
+    """
+
+    def __init__(
+        self,
+        out: str,
+        arms: Mapping[str, Arm],
+        configure: Callable[[Arm, int], Config],
+        warm_up: int,
+        cache: FeatureCache | None = None,
+        shared: str | None = None,
+    ) -> None:
+        self.out, self.arms, self.configure, self.warm_up = out, arms, configure, warm_up
+        self.cache, self.shared = cache, shared or out
+
+    def run(self, names: Sequence[str], seeds: Sequence[int]) -> None:
+        """Runs what is missing, seed by seed, so that the first seeds can be looked at early."""
+        missing = [(name, seed) for seed in seeds for name in names if not osp.exists(self._summary(name, seed))]
+        for number, (name, seed) in enumerate(missing, 1):
+            print_log(f'Run {number} of {len(missing)}: {name}, seed {seed}', 'current')
+            if not osp.exists(self._warm_up(name, seed)):
+                # the first arm of a family says how all of it warms up
+                self._run(next(n for n, arm in self.arms.items() if arm.family == self.arms[name].family), seed)
+            if not osp.exists(self._summary(name, seed)):
+                self._run(name, seed)
+
+    def scores(self, name: str, seeds: Sequence[int], metric: str, stage: str = 'self_improving') -> dict[int, float]:
+        """Seed -> metric of the finished runs of an arm, at the end of a stage."""
+        summaries = {seed: self.summary(name, seed) for seed in seeds}
+        return {seed: summary['stages'][stage][metric] for seed, summary in summaries.items() if summary}
+
+    def summary(self, name: str, seed: int) -> dict[str, Any] | None:
+        """What ``summary.json`` of a run says; None where it has not ended."""
+        path = self._summary(name, seed)
+        if not osp.exists(path):
+            return None
+        with open(path, encoding='utf-8') as file:
+            return json.load(file)
+
+    def seconds(self, name: str, seed: int) -> float | None:
+        """Seconds of a run with its warm-up, without validation."""
+        summary = self.summary(name, seed)
+        if summary is None:
+            return None
+        return sum(seconds for part, seconds in summary['seconds'].items() if part != 'validation')
+
+    def folder(self, name: str, seed: int) -> str:
+        """Work dir of a run."""
+        arm = self.arms[name]
+        # options such as the size of batches may follow the factor that other comparisons vary
+        shared = arm.control and not arm.options
+        return osp.join(self.shared if shared else self.out, f'{name.replace(" ", "_")}-{seed}')
+
+    def _summary(self, name: str, seed: int) -> str:
+        return osp.join(self.folder(name, seed), 'summary.json')
+
+    def _warm_up(self, name: str, seed: int) -> str:
+        return osp.join(self.shared, f'warm_up-{self.arms[name].family}-{seed}.pth')
+
+    def _run(self, name: str, seed: int) -> None:
+        cfg = self.configure(self.arms[name], seed)
+        cfg.work_dir = self.folder(name, seed)
+        cfg.experiment_name = f'{osp.basename(osp.abspath(self.out))}_{name}_{seed}'
+        warm_up = self._warm_up(name, seed)
+        if osp.exists(warm_up):
+            cfg.load_from, cfg.resume = warm_up, True
+        runner = Runner.from_cfg(cfg)
+        if self.cache is not None and hasattr(runner.model.backbone, 'share_features'):
+            runner.model.backbone.share_features(self.cache)
+        runner.train()
+        if not osp.exists(warm_up):
+            unit = 'epoch' if cfg.default_hooks.checkpoint.get('by_epoch', True) else 'iter'
+            keep_warm_up(osp.join(cfg.work_dir, f'{unit}_{self.warm_up}.pth'), warm_up)
+
+
+def keep_warm_up(boundary: str, path: str) -> None:
+    """Turns the checkpoint of a warm-up's end into one that every arm of the family can resume.
+
+    Args:
+        boundary (str): Written by the hook at that moment, of any arm.
+        path (str): Of the result.
+    """
+    checkpoint = read_checkpoint(boundary)
+    checkpoint['self_improving']['stage'] = WARM_UP
+    checkpoint.pop('theta_E', None)
+    content = io.BytesIO()
+    torch.save(checkpoint, content)
+    write_atomic(path, content.getvalue())

@@ -1,0 +1,141 @@
+"""What a comparison says: a paired table, and one sentence for each method."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from scipy.stats import ttest_rel
+
+from .runs import ArmRuns
+
+__all__ = ['Difference', 'METRICS', 'Metric', 'best_control', 'paired', 'row', 'scores_of', 'table', 'told', 'verdict']
+
+SURE = 0.05  # a p below it is taken for a difference
+
+
+class Metric(NamedTuple):
+    """How a figure is read.
+
+    Attributes:
+        more_is_better (bool): False for errors.
+        scale (float): That tables multiply it by: 100 for shares and metres.
+    """
+
+    more_is_better: bool = True
+    scale: float = 1.0
+
+
+#: In the order in which a run's figures are looked through.
+METRICS = {
+    'mIoU': Metric(),
+    'coco/segm_mAP': Metric(scale=100),
+    'coco/bbox_mAP': Metric(scale=100),
+    'coco_panoptic/PQ': Metric(),
+    'pascal_voc/mAP': Metric(scale=100),
+    'rmse': Metric(False, 100),
+    'mean': Metric(False),
+}
+
+
+class Difference(NamedTuple):
+    """Paired differences over the seeds that both arms have.
+
+    Attributes:
+        mean (float | None): None without a common seed.
+        deviation (float | None): Sample deviation; None with fewer than two.
+        p (float | None): Of a paired, two-sided t test.
+    """
+
+    mean: float | None
+    deviation: float | None = None
+    p: float | None = None
+
+
+def paired(scores: Mapping[int, float], base: Mapping[int, float]) -> Difference:
+    """Of two arms' scores by seed."""
+    seeds = [seed for seed in scores if seed in base]
+    differences = [scores[seed] - base[seed] for seed in seeds]
+    if len(seeds) < 2:
+        return Difference(differences[0] if differences else None)
+    p = float(ttest_rel([scores[s] for s in seeds], [base[s] for s in seeds]).pvalue)
+    return Difference(statistics.mean(differences), statistics.stdev(differences), p)
+
+
+def scores_of(runs: ArmRuns, name: str, seeds: Sequence[int], metric: str) -> dict[int, float]:
+    """Seed -> final figure of an arm, in the scale of tables."""
+    return {seed: score * _read(metric).scale for seed, score in runs.scores(name, seeds, metric).items()}
+
+
+def _read(metric: str) -> Metric:
+    return METRICS.get(metric, Metric())
+
+
+def told(metric: str) -> str:
+    """A metric's name with its scale."""
+    scale = _read(metric).scale
+    return metric if scale == 1 else f'{scale:g} x {metric}'
+
+
+def row(name: str, scores: Mapping[int, float], seeds: Sequence[int], base: Mapping[int, float]) -> str:
+    """A line of a Markdown table: every run, mean, deviation, paired difference to ``base`` and its p."""
+    cells = [f'{scores[s]:.2f}' if s in scores else '-' for s in seeds]
+    values = list(scores.values())
+    deviation = f'{statistics.stdev(values):.2f}' if len(values) > 1 else '-'
+    mean, spread, p = paired(scores, base)
+    difference = '-' if mean is None else f'{mean:+.2f}'
+    if spread is not None:
+        difference += f' ± {spread:.2f}'
+    figures = [*cells, f'{statistics.mean(values):.2f}', deviation, difference, '-' if p is None else f'{p:.3f}']
+    return f'| {name} | ' + ' | '.join(figures) + ' |'
+
+
+def best_control(runs: ArmRuns, names: Sequence[str], seeds: Sequence[int], metric: str) -> str | None:
+    """The control with the best mean, of those that have all seeds that any control has."""
+    found = {n: scores_of(runs, n, seeds, metric) for n in names if runs.arms[n].control}
+    most = max(map(len, found.values()), default=0)
+    means = {name: statistics.mean(scores.values()) for name, scores in found.items() if scores and len(scores) == most}
+    if not means:
+        return None
+    return (max if _read(metric).more_is_better else min)(means, key=means.__getitem__)
+
+
+def table(runs: ArmRuns, names: Sequence[str], seeds: Sequence[int], metric: str, base: str) -> str:
+    """Markdown: a row for each arm, with its paired difference to ``base`` and its cost in time of that."""
+    lines = [
+        f'| {told(metric)} | '
+        + ' | '.join(f'seed {s}' for s in seeds)
+        + f' | mean | sd | minus "{base}" | p (paired t) | time |',
+        '|---|' + '---|' * (len(seeds) + 5),
+    ]
+    control = scores_of(runs, base, seeds, metric)
+    for name in names:
+        scores = scores_of(runs, name, seeds, metric)
+        if scores:
+            other = {} if name == base else control
+            line = row(f'{name}: {runs.arms[name].text}', scores, seeds, other)
+            lines.append(f'{line} {_cost(runs, name, base, seeds)} |')
+    return '\n'.join(lines)
+
+
+def _cost(runs: ArmRuns, name: str, base: str, seeds: Sequence[int]) -> str:
+    own, other = ([runs.seconds(n, seed) for seed in seeds] for n in (name, base))
+    both = [(a, b) for a, b in zip(own, other) if a and b]
+    return f'{sum(a for a, _ in both) / sum(b for _, b in both):.2f} x' if both else '-'
+
+
+def verdict(runs: ArmRuns, name: str, base: str, seeds: Sequence[int], metric: str) -> str:
+    """One sentence: does ``name`` gain over the control ``base``?"""
+    scores, control = scores_of(runs, name, seeds, metric), scores_of(runs, base, seeds, metric)
+    mean, spread, p = paired(scores, control)
+    if mean is None:
+        return f'"{name}" has no seed in common with "{base}": nothing can be said.'
+    against = f'{told(metric)} against "{base}", the best control'
+    if spread is None:
+        return f'"{name}": {mean:+.2f} {against}; one seed cannot tell a gain from chance: give more --seeds.'
+    better = mean > 0 if _read(metric).more_is_better else mean < 0
+    if p is None or not p < SURE:
+        what = 'no gain shown'
+    else:
+        what = 'a gain' if better else 'a loss'
+    count = len([seed for seed in scores if seed in control])
+    return f'"{name}": {what}: {mean:+.2f} ± {spread:.2f} {against}, over {count} seeds (p = {p:.2f}).'
