@@ -324,6 +324,10 @@ def prepare(args: argparse.Namespace) -> tuple[dict[str, str], Predictor, Varian
     device = args.device or ('cuda:0' if torch.cuda.is_available() else 'cpu')
     predictor = predictor_for(cfg, args.checkpoint, device, args.opacity, args.score_thr)
     load_weights(predictor.model, weights, args.checkpoint)  # the libraries would only warn
+    if scope_of(cfg) == 'mmseg':
+        from diff2in1_mm.models.segmentors.windows import batch_windows  # of MMSegmentation, which detectors do without
+
+        batch_windows(predictor.model)
     if maker is not None:
         maker.attach(predictor, paths)
     return paths, predictor, maker

@@ -5,10 +5,10 @@ import os
 import os.path as osp
 from typing import Any
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config, ConfigDict, DictAction
 
 from ..creation.settings import CreationSettings, creation_of_hook
-from ..utils.configs import find_hook
+from ..utils.configs import find_hook, type_name
 from ..utils.errors import UserError
 from ..utils.optional import check_config
 from ..utils.resources import find_config
@@ -54,6 +54,7 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg.merge_from_dict(options)
     check_config(cfg)
     give_preprocessor(cfg)
+    _batch_windows(cfg)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
@@ -97,6 +98,15 @@ def give_preprocessor(cfg: Config) -> None:
     """
     if isinstance(cfg.get('model'), dict) and cfg.get('data_preprocessor') is not None:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+
+
+def _batch_windows(cfg: Config) -> None:
+    """Gives a segmentor on our backbone that is tested by windows the hook that runs these in batches."""
+    model = cfg.get('model') or {}
+    slides = (model.get('test_cfg') or {}).get('mode') == 'slide'
+    ours = slides and type_name(model.get('backbone') or {}) == 'DiffusionBackbone'
+    if ours and find_hook(cfg, 'BatchedWindowsHook') is None:
+        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), ConfigDict(type='BatchedWindowsHook')]
 
 
 def creation_of(cfg: Config, **given: Any) -> dict:

@@ -12,6 +12,7 @@ from .necks.diffusion_aggregator import DiffusionAggregator
 __all__ = ['DiffusionAggregator', 'DiffusionBackbone', 'MaskedSiLogLoss', 'MultiscaleNormalLoss', 'NormalLoss']
 
 _SEG = (
+    'BatchedSegTTAModel',
     'DepthHead',
     'DepthMapEstimator',
     'FPNDepthHead',
@@ -27,6 +28,7 @@ if is_installed('mmseg'):
     from .decode_heads.idisc_head import IDiscHead
     from .decode_heads.normal_head import NormalHead
     from .losses.weighted_cross_entropy import WeightedCrossEntropyLoss  # noqa: F401
+    from .segmentors.batched_tta import BatchedSegTTAModel  # noqa: F401
     from .segmentors.depth_estimator import DepthMapEstimator  # noqa: F401
     from .segmentors.normal_estimator import NormalEstimator  # noqa: F401
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from mmengine.structures import PixelData
 from mmseg.models.segmentors import EncoderDecoder
@@ -13,6 +12,7 @@ from torch import Tensor
 from ...utils.errors import UserError
 from ...utils.image_values import size_of
 from .maps import Maps
+from .windows import check_windows, decode, overlaid, window_corners
 
 __all__ = ['DenseEstimator']
 
@@ -49,13 +49,8 @@ class DenseEstimator(Maps, EncoderDecoder):
                 f'test_cfg.mode of {type(self).__name__} is one of {_MODES}, not '
                 f'{mode!r}; for a mirrored pass add flip=True'
             )
-        if mode == 'slide' and any(
-            step > side for step, side in zip(self.test_cfg['stride'], self.test_cfg['crop_size'])
-        ):
-            raise UserError(
-                f'test_cfg.stride = {self.test_cfg["stride"]} leaves gaps between windows of crop_size = '
-                f'{self.test_cfg["crop_size"]}: take a smaller stride'
-            )
+        if mode == 'slide':
+            check_windows(self.test_cfg)
 
     # inference
 
@@ -72,32 +67,16 @@ class DenseEstimator(Maps, EncoderDecoder):
         crops = [inputs[..., y : y + crop[0], x : x + crop[1]] for y, x in windows]
         if test_cfg.get('flip', False):
             crops += [c.flip(-1) for c in crops]
-        found = self._decode(crops, len(windows), crop, test_cfg.get('window_batch'))
+        found = decode(self, crops, max(1, test_cfg.get('window_batch') or len(crops)))
+        if test_cfg.get('flip', False):
+            found = self._averaged(found[: len(windows)], found[len(windows) :])
         if len(windows) == 1:
             return found[0]
-        total = found[0].new_zeros((*found[0].shape[:2], *size))
-        count = found[0].new_zeros((1, 1, *size))
-        for (y, x), maps in zip(windows, found):
-            total[..., y : y + crop[0], x : x + crop[1]] += maps
-            count[..., y : y + crop[0], x : x + crop[1]] += 1
-        return self.finish(total / count)
+        return self.finish(overlaid(found, windows, size))
 
-    def _decode(self, crops: list[Tensor], windows: int, crop: tuple[int, int], batch: int | None) -> list[Tensor]:
-        """Maps of the windows, averaged with those of their mirror images where there are any."""
-        images = len(crops[0])
-        per_call = max(1, batch or len(crops))
-        found: list[Tensor] = []
-        for first in range(0, len(crops), per_call):
-            part = torch.cat(crops[first : first + per_call])
-            metas = [dict(img_shape=crop, pad_shape=crop, ori_shape=crop, flip=False, padding_size=(0, 0, 0, 0))] * len(
-                part
-            )
-            found.extend(self.encode_decode(part, metas).split(images))
-        if len(found) == windows:
-            return found
-        return [
-            self.finish((maps + self.unflip(mirrored)) / 2) for maps, mirrored in zip(found[:windows], found[windows:])
-        ]
+    def _averaged(self, found: Sequence[Tensor], mirrored: Sequence[Tensor]) -> list[Tensor]:
+        """Maps of windows, averaged with those of their mirror images."""
+        return [self.finish((maps + self.unflip(other)) / 2) for maps, other in zip(found, mirrored)]
 
     def postprocess_result(self, seg_logits: Tensor, data_samples: Sequence[SegDataSample] | None = None) -> Any:
         """Maps (N, C, H, W) in batch coordinates, as fields of samples at the original size."""
@@ -118,12 +97,3 @@ class DenseEstimator(Maps, EncoderDecoder):
         if size != tuple(maps.shape[-2:]):
             maps = F.interpolate(maps, size, mode='bilinear', align_corners=self.align_corners)
         return self.finish(maps)
-
-
-def window_corners(size: Sequence[int], crop: Sequence[int], stride: Sequence[int]) -> list[tuple[int, int]]:
-    """Upper left corners (y, x) of windows that cover an image, the last ones at its border."""
-
-    def along(length: int, window: int, step: int) -> list[int]:
-        return [*range(0, length - window, step), length - window]
-
-    return [(y, x) for y in along(size[0], crop[0], stride[0]) for x in along(size[1], crop[1], stride[1])]

@@ -10,7 +10,6 @@ pytest.importorskip('mmseg')
 
 from mmseg.structures import SegDataSample  # noqa: E402
 
-from diff2in1_mm.models.segmentors.dense_estimator import window_corners  # noqa: E402
 from diff2in1_mm.utils.kappa import expected_angular_error  # noqa: E402
 
 FPN = dict(
@@ -199,12 +198,6 @@ def test_each_flip_is_taken_back(direction, axes, pipeline_folder):
     torch.testing.assert_close(found, slopes(heights))
     depth = build('fpn_depth', pipeline_folder).unflip(mirrored[None, None], direction)
     torch.testing.assert_close(depth[0, 0], heights)
-
-
-def test_windows_cover_the_image():
-    assert window_corners((64, 96), (64, 64), (32, 16)) == [(0, 0), (0, 16), (0, 32)]
-    assert window_corners((10, 10), (10, 10), (5, 5)) == [(0, 0)]
-    assert window_corners((10, 11), (8, 8), (5, 5)) == [(0, 0), (0, 3), (2, 0), (2, 3)]
 
 
 def test_an_unknown_mode_is_named(pipeline_folder):
