@@ -33,6 +33,10 @@ def pytest_addoption(parser) -> None:
     )
 
 
+# Neither this user's caches nor those of another test; a test that is about one names a folder.
+os.environ['DIFF2IN1_CACHE'] = ''
+
+
 @pytest.fixture(scope='session')
 def golden() -> Path:
     """Folder with the outputs of the reference implementations."""

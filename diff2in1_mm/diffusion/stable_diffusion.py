@@ -19,7 +19,7 @@ class LatentDiffusion(UNetModel):
 
     def __init__(self, parts: Parts, source: str = '') -> None:
         super().__init__(parts.vae, parts.unet, parts.schedule, source)
-        self.text = TextEmbedder(parts.load_text, self.text_device)
+        self.text = TextEmbedder(parts.load_text, self.text_device, parts.kept_texts)
 
     @classmethod
     def from_pretrained(

@@ -1,4 +1,4 @@
-"""Texts by the one CLIP encoder of Stable Diffusion 1.x and 2.x: embedded once, while the encoder is in memory."""
+"""Texts by the one CLIP encoder of Stable Diffusion 1.x and 2.x: embedded once, and kept in memory and on disk."""
 
 import gzip
 import os.path as osp
@@ -13,7 +13,9 @@ from torch import Tensor
 from ...utils.compat import new_clip_tokenizer
 from ...utils.errors import NotInstalledError, UserError
 from ...utils.kept import Kept
+from ...utils.kept_on_disk import Tensors
 from ..condition import Condition
+from .kept_texts import KeptTexts
 from .text_encoders import TextEncoders
 
 # Enough for the prompts of a training run; embeddings of Stable Diffusion take 236 kB each.
@@ -31,12 +33,14 @@ class TextEmbedder(TextEncoders):
         load (Callable): Takes nothing and gives ``(tokenizer, text encoder)``; called on first use
             and again after the encoder has left memory.
         device (Callable): Takes nothing and gives the device to encode on.
+        on_disk (KeptTexts | None): Where embeddings are kept for later runs. Default None: nowhere.
     """
 
-    def __init__(self, load: Callable, device: Callable) -> None:
+    def __init__(self, load: Callable, device: Callable, on_disk: KeptTexts | None = None) -> None:
         super().__init__()
         self._read = load
         self._device = device
+        self._on_disk = on_disk or KeptTexts(list, '')
         self._sequences, self._averages = Kept(_MAX_CACHED), Kept(_MAX_CACHED)
 
     def sequences(self, texts: Sequence[str]) -> Tensor:
@@ -51,7 +55,7 @@ class TextEmbedder(TextEncoders):
         Raises:
             ValueError: A prompt has more tokens than the text encoder takes.
         """
-        return torch.stack(self._sequences.get(texts, self._encode))
+        return torch.stack(self._sequences.get(texts, self._embedded))
 
     def embed(self, texts: Sequence[str]) -> Condition:
         """The condition of images with these prompts, see :meth:`sequences`."""
@@ -70,11 +74,20 @@ class TextEmbedder(TextEncoders):
             ValueError: As :meth:`sequences`.
         """
 
+        def encoded(missing: list[tuple[str, ...]]) -> Iterator[Tensors]:
+            ends = self._encode_ends([text for group in missing for text in group])
+            return (dict(mean=part.mean(0)) for part in ends.split([len(group) for group in missing]))
+
         def means(missing: list[tuple[str, ...]]) -> Iterator[Tensor]:
-            ends = self._encode_ends([text for key in missing for text in key])
-            return (part.mean(0) for part in ends.split([len(key) for key in missing]))
+            named = {'\x1f'.join(('mean of', *group)): group for group in missing}
+            kept = self._on_disk.get(list(named), lambda names: encoded([named[name] for name in names]))
+            return (tensors['mean'] for tensors in kept)
 
         return torch.stack(self._averages.get([tuple(group) for group in groups], means))
+
+    def _embedded(self, texts: list[str]) -> Iterator[Tensor]:
+        kept = self._on_disk.get(texts, lambda missing: (dict(sequence=row) for row in self._encode(missing)))
+        return (tensors['sequence'] for tensors in kept)
 
     def _load(self) -> tuple:
         return self._read()

@@ -1,6 +1,7 @@
 """Texts through the ``encode_prompt`` of a family's own pipeline class; the encoders leave memory afterwards."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor
 from ...utils.errors import UserError
 from ...utils.kept import Kept
 from ..condition import Condition
+from ..loading.text_files import text_files
+from .kept_texts import KeptTexts, from_tensors, to_tensors
 from .text_encoders import TextEncoders
 
 # Those of FLUX.1 take 4 MB each in half precision.
@@ -42,7 +45,17 @@ class PipelineTexts(TextEncoders):
         Raises:
             ValueError: A prompt is longer than the text encoders take, or a part of them is missing.
         """
-        return Condition.cat(self._conditions.get(texts, self._encode))
+        return Condition.cat(self._conditions.get(texts, self._embedded))
+
+    def _embedded(self, texts: list[str]) -> Iterator[Condition]:
+        kept = self._on_disk.get(texts, lambda missing: map(to_tensors, self._encode(missing)))
+        return map(from_tensors, kept)
+
+    @cached_property
+    def _on_disk(self) -> KeptTexts:
+        source = self._model._components
+        kind = f'{type(self._model).__name__} {source.dtype} {source.variant}'
+        return KeptTexts(partial(text_files, source.source, source.revision), kind)
 
     def averaged(self, groups: Sequence[Sequence[str]]) -> Tensor:
         """Not for these text encoders, whose tokens do not stand for a text alone.

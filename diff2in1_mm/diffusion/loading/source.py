@@ -11,6 +11,7 @@ from torch import nn
 from ...utils.compat import clip_text_model
 from ...utils.errors import UserError, first_line
 from ...utils.values import check_choice
+from ..conditions.kept_texts import KeptTexts
 from ..padding import latent_stride
 from . import original_layout as original
 from .components import check_folder
@@ -18,6 +19,7 @@ from .folder import load_tokenizer, load_whole
 from .original_parts import build_parts
 from .parts import Parts
 from .refusals import refuse_other_kinds
+from .text_files import text_files
 
 PREDICTION_TYPES = ('epsilon', 'v_prediction')
 
@@ -60,6 +62,7 @@ def load_parts(
     if prediction_type is not None:
         parts = parts._replace(schedule={**parts.schedule, 'prediction_type': prediction_type})
     _check_supported(source, parts)
+    parts = parts._replace(kept_texts=KeptTexts(partial(text_files, source, revision), f'CLIP {variant}'))
     for module in (parts.vae, parts.unet):
         module.eval().requires_grad_(False)
     return parts
