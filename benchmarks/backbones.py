@@ -13,6 +13,7 @@ import os.path as osp
 
 from experiment import Arm, Experiment, experiment_arguments, keep_settings, set_lengths
 from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
 
 import diff2in1_mm
 from diff2in1_mm.models.backbones.feature_cache import FeatureCache
@@ -24,7 +25,8 @@ _AUGMENTED = [
     dict(type='RandomFlip', prob=0.5),
     dict(type='PhotoMetricDistortion'),
 ]
-RESNET = dict(_delete_=True, type='ResNet', depth=18, norm_cfg=dict(type='BN'), norm_eval=False)
+BESIDE = dict(type='ResNet', depth=18, norm_cfg=dict(type='BN'), norm_eval=False)
+RESNET = dict(_delete_=True, **BESIDE)
 SEGFORMER = dict(
     _delete_=True,
     type='MixVisionTransformer',
@@ -45,8 +47,20 @@ def _arm(name: str, text: str, backbone: dict, channels: list[int], lr: float, *
     return Arm(name, dict(creation=None), text, {**changes, **options})
 
 
+def _frozen(name: str, text: str, **backbone) -> Arm:
+    """An arm whose features are frozen, or are so beside others that are trained."""
+    return Arm(name, dict(creation=None), text, {f'model.backbone.{key}': value for key, value in backbone.items()})
+
+
 ARMS = {
-    'diffusion': Arm('diffusion', dict(creation=None), 'frozen features of the diffusion model of Rooms'),
+    'diffusion': _frozen('diffusion', 'frozen features of the diffusion model of Rooms'),
+    'three levels': _frozen('three levels', 'the same of three levels of noise', timestep=[1, 100, 300]),
+    'twice the size': _frozen(
+        'twice the size', 'the same of images at twice their size', image_scale=2, out_strides=[4, 8, 16, 32]
+    ),
+    'joined': _frozen(
+        'joined', '"diffusion" and "resnet18", their maps concatenated', type='JoinedBackbone', beside=BESIDE
+    ),
     'resnet18': _arm('resnet18', 'ResNet-18 from scratch', RESNET, [64, 128, 256, 512], 1e-3),
     'segformer': _arm('segformer', "SegFormer-B0's backbone from scratch", SEGFORMER, [32, 64, 160, 256], 1e-3),
 }
@@ -58,13 +72,18 @@ def configure(args: argparse.Namespace, arm: Arm, seed: int) -> Config:
     """The shipped config with another backbone, on so many labels; half of the steps are the hook's warm-up."""
     cfg = Config.fromfile(diff2in1_mm.config_path('diff2in1_rooms.py'))
     labelled = cfg.train_dataloader.dataset.dataset
-    if arm.family == 'diffusion':
+    frozen = 'model.backbone' not in arm.options
+    if frozen:
         cfg.model.backbone.update(diffusion=args.pipeline, feature_dropout=0.2, cached_images=args.cached_images)
         labelled.pipeline.insert(2, dict(type='PhotometricCopies', copies=4))
     else:
         load, pack = labelled.pipeline[:2], labelled.pipeline[-1:]
         labelled.pipeline = [*load, *_AUGMENTED, *pack]
     cfg.merge_from_dict(arm.options)
+    if frozen:
+        cfg.model.neck.in_channels = list(MODELS.build(cfg.model.backbone).out_channels)
+    if arm.family == 'joined':
+        cfg.optim_wrapper.paramwise_cfg = dict(custom_keys={'backbone.beside': dict(lr_mult=1 / 3)})  # as "resnet18"
     if args.lr:
         cfg.optim_wrapper.optimizer.lr = args.lr
     cfg.randomness.seed = seed
@@ -77,7 +96,7 @@ def configure(args: argparse.Namespace, arm: Arm, seed: int) -> Config:
     return cfg
 
 
-def experiment(args: argparse.Namespace, num_labelled: int, cache: FeatureCache) -> Experiment:
+def experiment(args: argparse.Namespace, num_labelled: int, cache: FeatureCache | None = None) -> Experiment:
     """The runs with one number of labels."""
     own = copy.copy(args)
     own.num_labelled = num_labelled
@@ -103,12 +122,13 @@ def main() -> None:
     args = parser.parse_args()
     if not args.table:
         keep_settings(args.out, args)
-    cache = FeatureCache(args.cached_images)
+    init_default_scope('mmseg')
+    for name in [] if args.table else args.arms:
+        cache = FeatureCache(args.cached_images)  # pixels are its keys: features of one arm
+        for num_labelled in args.labels:
+            experiment(args, num_labelled, cache).run([name], args.seeds)
     for num_labelled in args.labels:
-        found = experiment(args, num_labelled, cache)
-        if not args.table:
-            found.run(args.arms, args.seeds)
-        print(f'\n{num_labelled} labelled rooms\n\n{found.table(args.seeds)}', flush=True)
+        print(f'\n{num_labelled} labelled rooms\n\n{experiment(args, num_labelled).table(args.seeds)}')
 
 
 if __name__ == '__main__':

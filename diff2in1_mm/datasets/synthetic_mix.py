@@ -4,6 +4,7 @@ import copy
 import logging
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -349,7 +350,10 @@ class SyntheticMixDataset:
         return info
 
     def _view_of_synthetic(self, samples: list[SampleRecord], depth: int = 0, first: int | None = None) -> ReadableView:
-        return ReadableView('synthetic', lambda i: self._load_synthetic(samples, i, depth), len(samples), first)
+        classes = SimpleNamespace(metainfo=self._metainfo)  # which mixing transforms ask for
+        return ReadableView(
+            'synthetic', lambda i: self._load_synthetic(samples, i, depth), len(samples), first, classes
+        )
 
     def _load_synthetic(self, samples: list[SampleRecord], index: int, depth: int) -> dict | None:
         """Sample ``index`` through the pipelines inside the ``depth`` outermost mixing wrappers."""

@@ -7,7 +7,10 @@ from hypothesis import given, strategies as st
 from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
 
 from diff2in1_mm.datasets.pasting import Composer, cut_outs, paste
+from diff2in1_mm.datasets.synthetic_mix import SyntheticMixDataset
 from diff2in1_mm.datasets.transforms.pasting import PasteThings
+from diff2in1_mm.store.records import SampleRecord
+from diff2in1_mm.store.store import SyntheticStore
 
 CLASSES = ('ground', 'ball', 'rod')
 LOAD = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
@@ -120,6 +123,27 @@ class TestPasteThings:
             assert np.count_nonzero(lowest) >= 8
             covered += np.count_nonzero(made) < 8 * 64
         assert covered
+
+    def test_synthetic_images_are_pasted_between_each_other(self, dataset, tmp_path):
+        """Which a SyntheticMixDataset around the wrapper keeps apart from the real ones."""
+        pasted = dataset(count=(3, 3))
+        pasted.pipeline.append(TRANSFORMS.build(dict(type='PackSegInputs', meta_keys=())))
+        pasted.pipeline_types.append('PackSegInputs')
+        mixed = SyntheticMixDataset(pasted, str(tmp_path / 'store'))
+        store = SyntheticStore.prepare(str(tmp_path / 'store'), ['segmentation'], CLASSES, 'x', {})
+        for source in range(5):
+            image, labels = scene(ball=source == 0, rod=False)
+            record = SampleRecord(
+                id=store.sample_id(0, source, 0), round=0, source=source, source_path='', copy=0, seed=0, T=1, steps=1,
+                solver='', caption='', checkpoint='', quality={},
+            )  # fmt: skip
+            store.add(record, 255 - image[..., ::-1], dict(segmentation=labels))
+        mixed.serve(0)
+        samples = [mixed[5 + slot] for slot in range(5)]
+        labels = [sample['data_samples'].gt_sem_seg.data[0].numpy() for sample in samples]
+        assert sum((seen == 1).any() for seen in labels) > 1 and not any((seen == 2).any() for seen in labels)
+        background = np.concatenate([s['inputs'].numpy()[:, seen == 0] for s, seen in zip(samples, labels)], axis=1)
+        assert background.min() == background.max() == 165  # of the real ones it is 90
 
     @pytest.mark.parametrize(
         ('options', 'words'),
