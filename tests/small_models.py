@@ -3,7 +3,7 @@
 import json
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from diff2in1_mm.utils.compat import new_clip_tokenizer
@@ -107,3 +107,14 @@ def assert_same(actual: torch.Tensor, expected: torch.Tensor, tolerance: float =
     assert actual.shape == expected.shape
     error = (actual - expected).abs().max() / expected.abs().max()
     assert error <= tolerance, f'relative error {error:.2e}'
+
+
+def tiny_control(pipeline: StableDiffusionPipeline, folder: str, seed: int = 0) -> str:
+    """A ControlNet beside :func:`tiny_pipeline`'s U-Net, whose branch adds something."""
+    torch.manual_seed(seed)
+    network = ControlNetModel.from_unet(pipeline.unet, conditioning_embedding_out_channels=(8, 8, 16))
+    for name, parameter in network.named_parameters():
+        if 'controlnet_' in name:  # zero where training begins
+            torch.nn.init.normal_(parameter, std=0.3)
+    network.save_pretrained(folder)
+    return folder

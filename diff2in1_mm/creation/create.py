@@ -14,6 +14,7 @@ from ..store.store import SyntheticStore
 from ..utils.errors import UserError
 from ..utils.models import evaluating
 from .batch_labels import BatchLabels
+from .control import control_of
 from .fingerprints import open_store, parameters_digest
 from .job import CreationJob, CreationReport
 from .plan import make_plan
@@ -73,9 +74,9 @@ def create(
         plan = make_plan(dataset, generator, chosen, seed, round)
         checkpoint = parameters_digest(model)
         store = open_store(store, dataset, labels, diffusion, chosen, seed, round, checkpoint)
-        job = CreationJob(
-            dataset, store, generator, diffusion, labels, chosen, round, checkpoint, progress=progress and rank == 0
-        )
+        control = control_of(chosen, labels, dataset, diffusion)
+        told = progress and rank == 0
+        job = CreationJob(dataset, store, generator, diffusion, labels, chosen, round, checkpoint, told, control)
         job.run(plan, plan.share(rank, world_size), world_size)
     job.report.seconds = time.monotonic() - start
     return job.report

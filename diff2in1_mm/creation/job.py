@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from .background import BackgroundWriter, Progress, duration, size
 from .batch_labels import BatchLabels, Label
 from .class_levels import level_painter
 from .composing import composer_of, read_source
+from .control import Control
 from .describe import SourceDescriber
 from .generator import PartialNoiseGenerator
 from .plan import Batch, Plan, Sample, source_entry
@@ -62,6 +64,7 @@ class _Loaded(NamedTuple):
     entries: list[dict[str, Any]]
     images: np.ndarray  # uint8 (N, H, W, 3), RGB
     levels: np.ndarray | None  # of noise by pixel, uint16 (N, H, W)
+    shown: np.ndarray | None  # to a control branch, uint8 (N, H, W, 3)
 
 
 @dataclass
@@ -72,6 +75,7 @@ class CreationJob:
         dataset, store, generator, diffusion, labels, settings: What to join.
         round, checkpoint: Go into the records.
         progress: Say how far it is.
+        control: What the diffusion model follows beside its condition.
         report: What was done.
     """
 
@@ -84,6 +88,7 @@ class CreationJob:
     round: int
     checkpoint: str
     progress: bool
+    control: Control | None = None
 
     def __post_init__(self) -> None:
         self.report = CreationReport()
@@ -193,15 +198,14 @@ class CreationJob:
         if levels is not None and group.levels is not None:
             own['levels'] = torch.from_numpy(group.levels.astype(np.int32)).to(images.device)
             kept['kept'] = group.levels < levels.default
-        generated, taps = self.generator.generate(
-            self.diffusion,
-            to_unit_range(images),
-            told,
-            [sample.seed for sample in samples],
-            samples[0].T,
-            self.labels.tap_names,
-            **own,
-        )
+        seeds = [sample.seed for sample in samples]
+        following = nullcontext()
+        if self.control is not None and group.shown is not None:
+            following = self.control.applied(self.diffusion, group.shown)
+        with following:
+            generated, taps = self.generator.generate(
+                self.diffusion, to_unit_range(images), told, seeds, samples[0].T, self.labels.tap_names, **own
+            )
         pixels = to_bytes(generated)
         labels = self.labels(pixels, taps, group.entries, **kept)
         for sample, entry, image, label in zip(
@@ -263,10 +267,12 @@ class CreationJob:
         loaded = []
         for group in groups.values():
             samples, entries, images = map(list, zip(*group))
-            levels = None
+            levels = shown = None
             if self._paint is not None:
                 levels = np.stack([self._paint(entry, image.shape[:2]) for entry, image in zip(entries, images)])
-            loaded.append(_Loaded(samples, entries, np.stack(images), levels))
+            if self.control is not None:
+                shown = np.stack([self.control.paint(entry, image) for entry, image in zip(entries, images)])
+            loaded.append(_Loaded(samples, entries, np.stack(images), levels, shown))
         return loaded, failures
 
     def _name_failures(self, failures: dict[str, Exception]) -> None:

@@ -41,6 +41,8 @@ class CreationSettings:
             :func:`load_diffusion`). None: that of the model's ``DiffusionBackbone``.
         compose: Options of :class:`~diff2in1_mm.datasets.pasting.Composer`: things of other source images
             are pasted into an image and its label map before it is noised. None: nothing is.
+        control: A ControlNet that the diffusion model follows, see :func:`~diff2in1_mm.creation.control.control_of`:
+            new pictures of the same label map, depth or edges, also from a ``T`` near 1000. None: none.
         copies_per_source: Samples made from each image.
         batch_size: Images that are generated together.
         label_from: 'fresh': the model looks at the image as it will be read back. 'last_step': it
@@ -75,6 +77,7 @@ class CreationSettings:
     T_margin: int = 0
     diffusion: str | dict | None = None
     compose: dict | None = None
+    control: dict | None = None
     copies_per_source: int = 1
     batch_size: int = 4
     label_from: str = 'fresh'

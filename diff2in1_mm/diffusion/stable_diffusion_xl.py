@@ -84,7 +84,7 @@ class StableDiffusionXL(FromFolder, UNetModel):
         size = [side * self.latent_stride for side in latents.shape[-2:]]
         ids = torch.tensor([[*size, 0, 0, *size]], device=latents.device, dtype=latents.dtype)
         told = dict(text_embeds=condition.pooled, time_ids=ids.expand(len(latents), -1))
-        return self.unet(latents, step, condition.sequence, added_cond_kwargs=told, return_dict=False)[0]
+        return self._run_unet(latents, step, condition, added_cond_kwargs=told)
 
     def check_condition(self, condition: Condition) -> None:
         """See :meth:`check_widths`; the U-Net joins the pooled text with six embedded sizes."""

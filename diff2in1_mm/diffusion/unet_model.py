@@ -1,13 +1,16 @@
 """What families have in common whose denoiser is a U-Net."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
 
 from .attention_maps import attention_layers
 from .condition import Condition
+from .control import ControlBranch
 from .latent_model import LatentModel
+from .padding import pad_to_stride
 from .taps import FeatureTaps, Tap, unet_taps
 from .timestep_noise import TimestepNoise
 
@@ -23,6 +26,8 @@ class UNetModel(TimestepNoise, LatentModel):
         schedule (Mapping): Scheduler config with betas and prediction type.
         source (str): Where they came from, for messages and records. Default ''.
     """
+
+    _control: Callable[..., dict[str, Any]] | None = None
 
     def __init__(self, vae: Any, unet: Any, schedule: Mapping, source: str = '') -> None:
         super().__init__()
@@ -59,8 +64,28 @@ class UNetModel(TimestepNoise, LatentModel):
     def _watch(self, taps: Sequence[str], size: tuple[int, int]) -> FeatureTaps:
         return FeatureTaps(self.unet, taps)
 
+    @contextmanager
+    def controlled(self, branch: ControlBranch, pictures: Tensor) -> Iterator[None]:
+        """Let a control branch take part in every pass of the U-Net, which then follows pictures.
+
+        Args:
+            branch (ControlBranch): That fits the U-Net (:meth:`ControlBranch.check_fits`).
+            pictures (Tensor): What it was trained to follow, RGB in [0, 1], shape (N, 3, H, W), of the images' size.
+        """
+        pictures = self._prepare(pad_to_stride(pictures, self.stride))
+        self._control = lambda *told, **more: branch(pictures, *told, **more)
+        try:
+            yield
+        finally:
+            self._control = None
+
     def _pass(self, latents: Tensor, step: Tensor, condition: Condition) -> Tensor:
-        return self.unet(latents, step, condition.sequence, return_dict=False)[0]
+        return self._run_unet(latents, step, condition)
+
+    def _run_unet(self, latents: Tensor, step: Tensor, condition: Condition, **told) -> Tensor:
+        """A pass with the residuals of a control branch, if there is one; ``told`` goes to both."""
+        residuals = {} if self._control is None else self._control(latents, step, condition.sequence, **told)
+        return self.unet(latents, step, condition.sequence, **told, **residuals, return_dict=False)[0]
 
     @property
     def context_dim(self) -> int:

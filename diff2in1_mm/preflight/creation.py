@@ -8,6 +8,7 @@ from mmengine.model import BaseModel
 
 from ..creation.class_levels import level_painter
 from ..creation.composing import composer_of
+from ..creation.control import control_of
 from ..creation.create import diffusion_of, labels_of
 from ..creation.fingerprints import open_store
 from ..creation.settings import CreationSettings
@@ -77,6 +78,7 @@ def check_creation(
     generator.check_model(diffusion)
     level_painter(generator, labels, dataset)
     composer_of(checked, labels.tasks, dataset)
+    control_of(checked, labels, dataset, diffusion)
     check_condition(generator.condition, diffusion, dataset, checked.limit)
     if store is not None:
         checkpoint = SyntheticStore(store, warn=False).settings.get('checkpoint') or ''

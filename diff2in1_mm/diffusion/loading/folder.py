@@ -29,7 +29,7 @@ def load_whole(kind: Any, source: str, part: str, **options) -> nn.Module:
     Args:
         kind (type): Class of diffusers or transformers.
         source (str): Folder or hub id in the diffusers layout.
-        part (str): Its subfolder.
+        part (str): Its subfolder; '' for a source that is one part alone, as a ControlNet.
         **options: Of ``from_pretrained``.
 
     Returns:
@@ -46,7 +46,7 @@ def load_whole(kind: Any, source: str, part: str, **options) -> nn.Module:
         module, found = from_pretrained(
             kind,
             source,
-            subfolder=part,
+            **(dict(subfolder=part) if part else {}),
             output_loading_info=True,
             # neither library says a wrong shape in one sentence, so it is read from the report
             ignore_mismatched_sizes=True,
@@ -55,8 +55,9 @@ def load_whole(kind: Any, source: str, part: str, **options) -> nn.Module:
     # transformers; diffusers makes an OSError of it. And a hole that diffusers 0.31 leaves.
     except (SafetensorError, NotImplementedError) as error:
         raise IncompleteModel(
-            f'the weights of the {part} of {source} cannot be read ({first_line(error)}): {_MEND}'
+            f'the weights of the {part or "network"} of {source} cannot be read ({first_line(error)}): {_MEND}'
         ) from error
+    part = part or 'network'
     refuse_adapters(source, part, found['unexpected_keys'])
     shapes = {name: shapes for name, *shapes in found['mismatched_keys']}
     for name in _in_order(module, shapes):
