@@ -10,7 +10,6 @@ import torch
 
 from ..datasets.source_images import transforms_of
 from ..datasets.wrappers import base_datasets
-from ..diffusion.contract import DiffusionModel
 from ..diffusion.control import ControlBranch
 from ..tasks.segmentation import read_as, source_map
 from ..utils.errors import UserError
@@ -44,9 +43,7 @@ class Control:
         return diffusion.controlled(self.branch, shown)
 
 
-def control_of(
-    settings: CreationSettings, labels: BatchLabels, dataset: Any, diffusion: DiffusionModel
-) -> Control | None:
+def control_of(settings: CreationSettings, labels: BatchLabels, dataset: Any, diffusion: Any) -> Control | None:
     """What ``creation.control`` describes; None without it.
 
     Args:
@@ -105,7 +102,13 @@ def _painter(picture: str, palette: Any, labels: BatchLabels, dataset: Any) -> P
         return lambda entry, image: colours[read_as(entry)[source_map(entry, image.shape[:2]).annotation]]
     for base in base_datasets(dataset):
         found.read_sources(transforms_of(base))
-    return lambda entry, image: _grey(nearness(found.source_labels(image.shape[:2], [entry])[0].annotation))
+
+    def depth(entry: Mapping[str, Any], image: np.ndarray) -> np.ndarray:
+        (label,) = found.source_labels(image.shape[:2], [entry])
+        assert label is not None  # of maps every image has one
+        return _grey(nearness(label.annotation))
+
+    return depth
 
 
 def _reads(labeller: Any, picture: str) -> bool:

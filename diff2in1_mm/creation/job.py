@@ -4,7 +4,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -199,7 +199,7 @@ class CreationJob:
             own['levels'] = torch.from_numpy(group.levels.astype(np.int32)).to(images.device)
             kept['kept'] = group.levels < levels.default
         seeds = [sample.seed for sample in samples]
-        following = nullcontext()
+        following: AbstractContextManager[None] = nullcontext()
         if self.control is not None and group.shown is not None:
             following = self.control.applied(self.diffusion, group.shown)
         with following:
