@@ -102,6 +102,8 @@ def creation_settings(
     for name in ('label_scale', 'compose', 'control'):
         if getattr(settings, name) is not None:
             described[name] = getattr(settings, name)
+    if settings.sources != 'uniform':
+        described['sources'] = settings.sources
     return json.loads(json.dumps(described, default=_plain))
 
 

@@ -5,17 +5,21 @@ or on what is done already, so that a continued creation computes the same numbe
 """
 
 import os.path as osp
+from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from mmcv.image import rescale_size
 from PIL import Image, UnidentifiedImageError
 
 from ..datasets.source_images import read_by
+from ..store.records import MAX_COPIES
 from ..store.store import SyntheticStore
 from ..utils.errors import UserError
 from ..utils.randomness import stable_seed
 from ..utils.values import spread_over
+from .describe import SourceDescriber
 from .generator import PartialNoiseGenerator
 from .settings import CreationSettings
 
@@ -116,7 +120,8 @@ def make_plan(
         seed (int): Of the run.
         round (int): Of creation, from 0.
     """
-    sources = source_indices(dataset)[: settings.limit]
+    copies = copies_of(dataset, source_indices(dataset)[: settings.limit], settings)
+    sources = [source for source, number in copies.items() if number]
     sizes = {index: _size(source_entry(dataset, index)['img_path'], settings) for index in sources}
 
     def sample(source: int, copy: int) -> Sample:
@@ -126,12 +131,44 @@ def make_plan(
     preview = [sample(sources[place], 0) for place in spread_over(len(sources), PREVIEW_SAMPLES)]
     shown = {s.id for s in preview}
     rest = [
-        s
-        for source in sources
-        for s in (sample(source, copy) for copy in range(settings.copies_per_source))
-        if s.id not in shown
+        s for source in sources for s in (sample(source, copy) for copy in range(copies[source])) if s.id not in shown
     ]
     return Plan(*(_fill(part, [(s.T, sizes[s.source]) for s in part], settings.batch_size) for part in (preview, rest)))
+
+
+def copies_of(dataset: Any, sources: Sequence[int], settings: CreationSettings) -> dict[int, int]:
+    """How many samples each source image gets.
+
+    'by_class_frequency' shares the same number of samples out by the rarest class of each image: in proportion to the
+    root of one over the share of images that show it, as LVIS' repeat factors (Gupta et al. 2019, app. B) without their
+    threshold. What is left over by rounding goes to the largest remainders; images of common classes may get none.
+
+    Args:
+        dataset: See :func:`source_indices`.
+        sources (Sequence[int]): Indices of the source images.
+        settings (CreationSettings): ``sources`` and ``copies_per_source``.
+
+    Raises:
+        ValueError: The data set does not say what its images show.
+    """
+    if settings.sources == 'uniform':
+        return dict.fromkeys(sources, settings.copies_per_source)
+    describe = SourceDescriber(dataset, SimpleNamespace(wants_classes=True))
+    shown = {source: describe(source_entry(dataset, source), source).classes for source in sources}
+    counts = Counter(name for classes in shown.values() for name in classes)
+    if not counts:
+        raise UserError("creation.sources='by_class_frequency' finds no class in any source image: set it to 'uniform'")
+    weights = {
+        source: max(((len(sources) / counts[name]) ** 0.5 for name in classes), default=1.0)
+        for source, classes in shown.items()
+    }
+    total = len(sources) * settings.copies_per_source
+    exact = {source: weight * total / sum(weights.values()) for source, weight in weights.items()}
+    copies = {source: int(share) for source, share in exact.items()}
+    by_remainder = sorted(sources, key=lambda source: (copies[source] - exact[source], source))
+    for source in by_remainder[: total - sum(copies.values())]:
+        copies[source] += 1
+    return {source: min(number, MAX_COPIES) for source, number in copies.items()}
 
 
 def _fill(samples: Sequence[Sample], keys: Iterable[Hashable], size: int) -> list[Batch]:

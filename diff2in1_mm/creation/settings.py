@@ -44,6 +44,8 @@ class CreationSettings:
         control: A ControlNet that the diffusion model follows, see :func:`~diff2in1_mm.creation.control.control_of`:
             new pictures of the same label map, depth or edges, also from a ``T`` near 1000. None: none.
         copies_per_source: Samples made from each image.
+        sources: 'uniform': every image gets as many. 'by_class_frequency': as many in all, more of images that show a
+            rare class, see :func:`~diff2in1_mm.creation.plan.copies_of`.
         batch_size: Images that are generated together.
         label_from: 'fresh': the model looks at the image as it will be read back. 'last_step': it
             starts from the features of the last denoising pass, which saves one U-Net pass.
@@ -79,6 +81,7 @@ class CreationSettings:
     compose: dict | None = None
     control: dict | None = None
     copies_per_source: int = 1
+    sources: str = 'uniform'
     batch_size: int = 4
     label_from: str = 'fresh'
     confidence: None | float | Sequence[float] | Mapping = None
@@ -107,6 +110,7 @@ class CreationSettings:
                 f'creation.copies_per_source = {self.copies_per_source} is more than '
                 f'{MAX_COPIES}, for which the numbers of the samples have room'
             )
+        check_choice('creation.sources', self.sources, ('uniform', 'by_class_frequency'))
         check_choice('creation.label_from', self.label_from, LABEL_SOURCES)
         if self.label_from == 'by_class' and not isinstance(self.T, Mapping):
             raise UserError(

@@ -1,0 +1,67 @@
+"""How many samples each source image gets."""
+
+from collections import Counter
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.registry import DATASETS, init_default_scope
+
+from diff2in1_mm.creation.plan import copies_of, make_plan, source_indices
+from diff2in1_mm.creation.settings import CreationSettings
+
+from ..tiny_segmentation import dataset_config
+
+
+@pytest.fixture
+def world(tmp_path):
+    """Makes a data set of images of sky and road; those that are named show a tree too."""
+    init_default_scope('mmseg')
+
+    def made(count, trees):
+        for folder in ('img', 'ann'):
+            (tmp_path / folder).mkdir()
+        for i in range(count):
+            labels = np.zeros((8, 8), np.uint8)
+            labels[4:] = 2
+            labels[2:4, 2:4] = i in trees
+            cv2.imwrite(str(tmp_path / f'img/{i}.png'), np.zeros((8, 8, 3), np.uint8))
+            cv2.imwrite(str(tmp_path / f'ann/{i}.png'), labels)
+        return DATASETS.build(dataset_config(tmp_path))
+
+    return made
+
+
+def copies(dataset, **options):
+    return list(copies_of(dataset, source_indices(dataset), CreationSettings(**options)).values())
+
+
+def test_rare_classes_get_more_of_the_same_number(world):
+    dataset = world(4, trees=[3])  # a quarter: the root of four
+    assert copies(dataset, copies_per_source=5) == [5] * 4
+    assert copies(dataset, copies_per_source=5, sources='by_class_frequency') == [4, 4, 4, 8]
+
+
+def test_what_rounding_leaves_goes_to_the_largest_remainders(world):
+    dataset = world(9, trees=[4])  # weights 1 and 3, of 11 in all
+    found = copies(dataset, sources='by_class_frequency')
+    assert found == [1, 1, 1, 1, 2, 1, 1, 1, 0]  # 9 / 11 each, and 27 / 11
+
+
+def test_the_plan_has_these_samples_and_shows_images_that_have_one(world):
+    dataset, settings = world(9, trees=[4]), CreationSettings(sources='by_class_frequency', batch_size=2)
+    plan = make_plan(dataset, settings.build_generator(), settings, 0, 0)
+    made = Counter(sample.source for sample in plan.samples)
+    assert made[4] == 2 and 8 not in made and sum(made.values()) == 9
+    assert len({sample.id for sample in plan.samples}) == 9
+    assert {s.source for batch in plan.preview for s in batch} <= made.keys()
+
+
+def test_images_without_any_class_are_told(world, tmp_path):
+    dataset = world(2, trees=[])
+    for i in range(2):
+        cv2.imwrite(str(tmp_path / f'ann/{i}.png'), np.full((8, 8), 255, np.uint8))
+    with pytest.raises(ValueError, match="finds no class in any source image: set it to 'uniform'"):
+        copies(dataset, sources='by_class_frequency')
+    with pytest.raises(ValueError, match='creation.sources'):
+        CreationSettings(sources='rarest')
