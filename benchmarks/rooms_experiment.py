@@ -53,6 +53,22 @@ ARMS = {
         'synthetic images, labels of the real ones that they were made from',
         {'custom_hooks.0.creation.label_from': 'source', **_TWICE},
     ),
+    'filtered': Arm(
+        'strong',
+        dict(targets='creation', student_view='same'),
+        "the last, without pixels of a loss above 1.25 times their class's mean",
+        {'custom_hooks.0.creation.label_from': 'source', 'custom_hooks.0.creation.filter_above': 1.25, **_TWICE},
+    ),
+    'rare first': Arm(
+        'strong',
+        dict(targets='creation', student_view='same'),
+        "'source labels', more samples of rooms that show rare classes",
+        {
+            'custom_hooks.0.creation.label_from': 'source',
+            'custom_hooks.0.creation.sources': 'by_class_frequency',
+            **_TWICE,
+        },
+    ),
     'pasted': Arm('pasted', dict(creation=None), 'real images, furniture of others pasted in with its labels'),
     'things kept': Arm(
         'strong',
@@ -102,7 +118,10 @@ ARMS = {
 }
 BASELINE = 'regularised'
 # Their thresholds are those of class maps.
-SEGMENTATION_ONLY = ('fresh real, sure', 'sure', 'pasted', 'composed', 'things kept', 'things kept, by class')
+SEGMENTATION_ONLY = (
+    *('fresh real, sure', 'sure', 'filtered', 'rare first'),
+    *('pasted', 'composed', 'things kept', 'things kept, by class'),
+)
 # Config, figures and their scale for each task; the first one is plotted. Errors: less is better.
 TASKS = dict(
     segmentation=('diff2in1_rooms.py', ['mIoU'], 1),

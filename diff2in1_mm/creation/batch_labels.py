@@ -205,6 +205,10 @@ class BatchLabels:
         predictions = self.labeller.predict(self.model, inputs, samples)
         return self.labeller.resized(predictions, size_of(larger), size_of(pixels))
 
+    def preprocessed(self, pixels: Tensor) -> Tensor:
+        """Pictures, uint8 RGB (N, 3, H, W), as the model takes them in a test, perhaps padded."""
+        return self._preprocess(pixels, self.labeller.new_samples(len(pixels), size_of(pixels)))[0]
+
     def _preprocess(self, pixels: Tensor, samples: list[Any]) -> tuple[Tensor, list[Any]]:
         """As test data: normalised, and padded where the model's ``test_cfg`` says so."""
         preprocessor = self.model.data_preprocessor

@@ -26,6 +26,7 @@ from .composing import composer_of, read_source
 from .control import Control
 from .describe import SourceDescriber
 from .generator import PartialNoiseGenerator
+from .label_filter import ClassLossFilter, filter_of
 from .plan import Batch, Plan, Sample, source_entry
 from .preview import write_preview
 from .settings import CreationSettings
@@ -101,6 +102,7 @@ class CreationJob:
         self._static: Condition | None = None
         self._paint = level_painter(self.generator, self.labels, self.dataset)
         self._compose = composer_of(self.settings, self.labels.tasks, self.dataset)
+        self._filter: ClassLossFilter | None = None  # measured when something is to be made
         self._pace = 0.0  # seconds per sample of the last batch
 
     def run(self, whole: Plan, share: Plan, world_size: int) -> None:
@@ -109,6 +111,8 @@ class CreationJob:
         share = Plan(*map(self._pending, share))
         todo = [batch for part in share for batch in part]
         self._check_condition(todo)
+        if todo:
+            self._filter = filter_of(self.settings, self.labels, self.dataset)
         with Progress(sum(map(len, todo)), self.progress) as bar, BackgroundWriter() as writer:
             self._make(share.preview, writer, bar)
             if leads:
@@ -208,6 +212,8 @@ class CreationJob:
             )
         pixels = to_bytes(generated)
         labels = self.labels(pixels, taps, group.entries, **kept)
+        if self._filter is not None:
+            labels = self._filter(pixels, labels, group.entries)
         for sample, entry, image, label in zip(
             samples, group.entries, pixels.permute(0, 2, 3, 1).cpu().numpy(), labels
         ):

@@ -55,6 +55,9 @@ class CreationSettings:
         confidence: Pixels that the model is less sure of are stored as ignored, boxes are left out;
             for boxes also one number per class. None: the task's default (0, none, for
             segmentation; 0.9 for boxes).
+        filter_above: With ``label_from='source'`` and label maps: pixels whose loss exceeds so many times their class's
+            mean on the source images are ignored, see :class:`~diff2in1_mm.creation.label_filter.ClassLossFilter`.
+            None: none is.
         labelling: Other arguments of the task's labeller, see :mod:`diff2in1_mm.tasks`.
         scale: (w, h) to which source images are resized; None: they keep their size.
         label_scale: (w, h) within which a detector looks at the stored images, their ratio kept, as
@@ -86,6 +89,7 @@ class CreationSettings:
     label_from: str = 'fresh'
     confidence: None | float | Sequence[float] | Mapping = None
     labelling: dict | None = None
+    filter_above: float | None = None
     scale: tuple[int, int] | None = None
     label_scale: tuple[int, int] | None = None
     keep_ratio: bool = True

@@ -11,6 +11,7 @@ from ..creation.composing import composer_of
 from ..creation.control import control_of
 from ..creation.create import diffusion_of, labels_of
 from ..creation.fingerprints import open_store
+from ..creation.label_filter import check_filter
 from ..creation.settings import CreationSettings
 from ..creation.stage import mixed_dataset
 from ..store.store import SyntheticStore
@@ -77,6 +78,7 @@ def check_creation(
     diffusion = diffusion_of(model, checked, 'cpu')
     generator.check_model(diffusion)
     level_painter(generator, labels, dataset)
+    check_filter(checked, labels)
     composer_of(checked, labels.tasks, dataset)
     control_of(checked, labels, dataset, diffusion)
     check_condition(generator.condition, diffusion, dataset, checked.limit)

@@ -9,6 +9,7 @@ import cv2
 import mmcv
 import numpy as np
 import torch
+import torch.nn.functional as F
 from mmengine import fileio
 from mmengine.model import BaseModel, BaseModule
 from mmengine.structures import PixelData
@@ -65,6 +66,24 @@ class SegmentationLabeller(DenseLabeller):
         """
         labels, confidence = _decide(self.encode_decode(model, inputs), _last_head(model))
         return [SegmentationPrediction(*pair) for pair in zip(labels, confidence)]
+
+    @torch.no_grad()
+    def losses(self, model: BaseModel, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Cross entropy of a label map at each pixel.
+
+        Args:
+            inputs (Tensor): Preprocessed images (N, 3, H', W'), whose padding is at the bottom and right.
+            targets (Tensor): Class indices (N, H, W), int64; the loss of what is no class is 0.
+
+        Returns:
+            Tensor: (N, H, W), float32.
+        """
+        height, width = targets.shape[-2:]
+        scores = self.encode_decode(model, inputs)[..., :height, :width].float()
+        known = targets < self.count_classes(model)
+        logarithms = _log_probabilities(scores, _last_head(model))
+        found = logarithms.gather(1, torch.where(known, targets, 0)[:, None])[:, 0]
+        return torch.where(known, -found, 0)
 
     def assign(self, data_samples: Sequence, predictions: Sequence[SegmentationPrediction]) -> dict[str, Tensor]:
         """Writes predictions into ``gt_sem_seg``; unsure pixels and padding become ignored.
@@ -263,7 +282,21 @@ def _decide(scores: Tensor, head: BaseModule) -> tuple[Tensor, Tensor]:
         labels = probability > head.threshold
         return labels.long(), torch.where(labels, probability, 1 - probability)
     best, labels = scores.max(dim=1)
-    if is_a(head, 'mmseg', 'MaskFormerHead', 'Mask2FormerHead', 'SideAdapterCLIPHead'):  # mask x class, no logits
+    if _gives_masks(head):
         return labels, best / scores.sum(dim=1).clamp_min(1e-6)
     # the softmax of the best class, without keeping the others
     return labels, (best - scores.logsumexp(dim=1)).exp()
+
+
+def _log_probabilities(scores: Tensor, head: BaseModule) -> Tensor:
+    """Of every class, from scores (N, C, H, W); both classes of a binary head."""
+    if scores.shape[1] == 1:
+        return torch.cat([F.logsigmoid(-scores), F.logsigmoid(scores)], 1)
+    if _gives_masks(head):
+        return (scores / scores.sum(dim=1, keepdim=True).clamp_min(1e-6)).clamp_min(1e-6).log()
+    return scores.log_softmax(dim=1)
+
+
+def _gives_masks(head: BaseModule) -> bool:
+    """Whether scores are sums of mask x class, and no logits."""
+    return is_a(head, 'mmseg', 'MaskFormerHead', 'Mask2FormerHead', 'SideAdapterCLIPHead')

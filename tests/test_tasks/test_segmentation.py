@@ -78,6 +78,10 @@ class TestSegmentation:
         probability = model.encode_decode(images, [dict(img_shape=(32, 32))])[0, 0].sigmoid()
         assert torch.equal(predicted.labels, (probability > 0.3).long())
         assert (predicted.confidence >= 0.3).all()
+        targets = torch.tensor([0, 1, 255]).repeat(11)[:32].expand(1, 32, 32)
+        losses = labeller_for(model).losses(model, images, targets)[0]
+        expected = -torch.where(targets[0] == 1, probability, 1 - probability).log()
+        torch.testing.assert_close(losses, torch.where(targets[0] == 255, 0, expected), rtol=1e-4, atol=1e-5)
 
     def test_ignore_index_of_the_head(self):
         labeller = SegmentationLabeller(segmentor(ignore_index=7), confidence=0.5)
@@ -106,8 +110,10 @@ class TestSegmentation:
         pytest.importorskip('mmdet')
         from mmseg.models.decode_heads import Mask2FormerHead
 
-        from diff2in1_mm.tasks.segmentation import _decide
+        from diff2in1_mm.tasks.segmentation import _decide, _log_probabilities
 
         scores = torch.tensor([0.9, 0.1, 0.0])[None, :, None, None].expand(1, 3, 2, 2)
-        labels, confidence = _decide(scores, Mask2FormerHead.__new__(Mask2FormerHead))
+        head = Mask2FormerHead.__new__(Mask2FormerHead)
+        torch.testing.assert_close(_log_probabilities(2 * scores, head)[0, :2, 0, 0].exp(), torch.tensor([0.9, 0.1]))
+        labels, confidence = _decide(scores, head)
         assert (labels == 0).all() and torch.allclose(confidence, torch.tensor(0.9))
