@@ -12,11 +12,14 @@ from mmengine.registry import MODELS, init_default_scope
 import diff2in1_mm  # noqa: F401
 from diff2in1_mm.creation.settings import CreationSettings
 from diff2in1_mm.diffusion.taps import select_taps, unet_taps
+from diff2in1_mm.launch.processes import replace_sync_bn
 
 FOLDER = Path(__file__).resolve().parent.parent / 'configs'
 # estimators of values, which know no classes, and what measures them
 MAPS = dict(NormalEstimator='NormalMetric', DepthMapEstimator='DepthErrors')
 NAMES = sorted(path.name for path in FOLDER.glob('diff2in1_*.py'))
+# whose diffusion model is there for the creation alone
+OWN_BACKBONE = ('diff2in1_rooms_resnet.py', 'diff2in1_camvid_segformer.py')
 
 
 @pytest.fixture(params=NAMES)
@@ -50,6 +53,11 @@ def test_a_run_has_what_the_method_needs(cfg):
 
 def test_the_model_builds_over_any_diffusion_model(cfg, pipeline_folder):
     init_default_scope(cfg.default_scope)
+    if cfg.model.backbone.type != 'DiffusionBackbone':
+        assert Path(cfg.filename).name in OWN_BACKBONE and cfg.custom_hooks[0].creation.diffusion
+        replace_sync_bn(cfg.model)
+        check_whole_model(MODELS.build(cfg.model))
+        return
     cfg.model.backbone.diffusion = pipeline_folder
     condition = cfg.model.backbone.get('condition')
     if condition is not None:
@@ -61,6 +69,15 @@ def test_the_model_builds_over_any_diffusion_model(cfg, pipeline_folder):
         shrink_detector(cfg.model)
     model = MODELS.build(cfg.model)
     model.backbone.check_normalisation(model.data_preprocessor)
+
+
+def check_whole_model(model):
+    """Backbone, neck and head fit each other."""
+    with torch.no_grad():
+        metas = [dict(img_shape=(64, 96), pad_shape=(64, 96))]
+        assert model.eval().encode_decode(torch.zeros(1, 3, 64, 96), metas).shape == (
+            1, model.decode_head.num_classes, 64, 96,
+        )  # fmt: skip
 
 
 def shrink_segmentor(model):

@@ -2,7 +2,9 @@
 
 The new file inherits the config and replaces its backbone by a diffusion model, wraps its training
 data and adds the SelfImprovingHook. The old backbone is built once, without its weights, to find
-out what its neck and heads expect."""
+out what its neck and heads expect; then the model is tried: it learns, predicts and labels once.
+With --keep-backbone the model stays as it is, and the diffusion model is there while synthetic
+images are made only."""
 
 import argparse
 import os
@@ -24,6 +26,8 @@ EXAMPLES = """\
 examples:
   python tools/switch_in.py mmseg::upernet/upernet_r50_4xb4-160k_ade20k-512x512.py --out mine.py
   python tools/train.py mine.py --amp
+  # your own SegFormer, Swin or ConvNeXt with its weights, and synthetic images beside the real ones
+  python tools/switch_in.py mmseg::segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512.py --out mine.py --keep-backbone
   # a config of your own; only the features, without synthetic images
   python tools/switch_in.py my_project/configs/a.py --out my_project/configs/b.py --features-only
   # a diffusion model that you trained or downloaded
@@ -52,8 +56,12 @@ def parse_args(argv=None) -> argparse.Namespace:
         default=SwitchOptions.dtype,
         help='of the frozen diffusion model (default: %(default)s)',
     )
-    parser.add_argument(
-        '--features-only', action='store_true', help='only the backbone: no synthetic images, no theta_C'
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument('--features-only', action='store_true', help='only the backbone: no synthetic images, no theta_C')
+    what.add_argument(
+        '--keep-backbone',
+        action='store_true',
+        help="only synthetic images and theta_C: the config's own backbone stays, with its weights",
     )
     parser.add_argument(
         '--warm-up',
@@ -104,7 +112,9 @@ def options(args: argparse.Namespace) -> SwitchOptions:
     maps = None
     if args.out_channels or args.out_strides:
         maps = given_maps(args.out_channels or [], args.out_strides or [])
-    return SwitchOptions(args.diffusion, args.dtype, args.features_only, args.warm_up, args.T, maps, args.side)
+    return SwitchOptions(
+        args.diffusion, args.dtype, args.features_only, args.warm_up, args.T, maps, args.side, args.keep_backbone
+    )
 
 
 def write(text: str, out: str) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..tasks import JointLabeller, Label, labeller_for
 from ..utils.errors import UserError
 from ..utils.image_values import size_of, swaps_channels, to_unit_range
+from ..utils.models import backbone_of
 
 
 class BatchLabels:
@@ -43,7 +44,8 @@ class BatchLabels:
         self.model, self.scale = model, label_scale
         self.labeller = JointLabeller.of(labeller_for(model, confidence, labelling))
         self.tasks = self.labeller.tasks
-        self.backbone: Any = model.backbone if hasattr(model.backbone, 'from_taps') else None
+        own = backbone_of(model)
+        self.backbone: Any = own if hasattr(own, 'from_taps') else None
         self.last_step, self.by_class = (label_from == name for name in ('last_step', 'by_class'))
         self.of_source = label_from in ('source', 'by_class')
         if self.by_class and self.tasks != ('segmentation',):
@@ -62,7 +64,7 @@ class BatchLabels:
         if self.last_step and not getattr(self.backbone, 'frozen', False):
             raise UserError(
                 "creation.label_from='last_step' takes the features of the denoising "
-                f'pass, which {type(model.backbone).__name__} does not use: set it to '
+                f'pass, which {type(own).__name__} does not use: set it to '
                 "'fresh'"
             )
         if self.last_step and getattr(self.backbone, 'attention_maps', False):

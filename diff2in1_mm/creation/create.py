@@ -1,8 +1,12 @@
 """The creation stage: generate images from real ones, label them, store them."""
 
+import gc
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from mmengine.dist import get_rank, get_world_size
 from mmengine.model import BaseModel
 
@@ -12,7 +16,7 @@ from ..diffusion.contract import DiffusionModel
 from ..diffusion.families import load_diffusion
 from ..store.store import SyntheticStore
 from ..utils.errors import UserError
-from ..utils.models import evaluating
+from ..utils.models import backbone_of, evaluating
 from .batch_labels import BatchLabels
 from .control import control_of
 from .fingerprints import open_store, parameters_digest
@@ -21,7 +25,7 @@ from .plan import make_plan
 from .read_back import check_images_read_back, check_read_back
 from .settings import CreationSettings
 
-__all__ = ['CreationReport', 'create']
+__all__ = ['CreationReport', 'create', 'diffusion_forgotten', 'diffusion_of', 'labels_of']
 
 
 def create(
@@ -44,7 +48,8 @@ def create(
 
     Args:
         model (BaseModel): A segmentor or detector, without wrapper; its present values label. With a
-            ``DiffusionBackbone`` its diffusion model generates.
+            ``DiffusionBackbone`` its diffusion model generates; one that the settings name is loaded
+            for this call and gone from memory after it.
         dataset: ``SyntheticMixDataset``, of which the real part counts, or the real data set.
         store (str | SyntheticStore): Folder; begun, or continued if it was made for the same.
         seed (int): Of the run. Default 0.
@@ -66,19 +71,33 @@ def create(
     rank = get_rank() if rank is None else rank
     world_size = get_world_size() if world_size is None else world_size
     chosen = CreationSettings.from_dict(settings)
-    generator = chosen.build_generator()
-    with evaluating(model):
-        labels = labels_of(model, chosen, dataset)
-        diffusion = diffusion_of(model, chosen)
-        generator.check_model(diffusion)
-        plan = make_plan(dataset, generator, chosen, seed, round)
-        checkpoint = parameters_digest(model)
-        store = open_store(store, dataset, labels, diffusion, chosen, seed, round, checkpoint)
-        control = control_of(chosen, labels, dataset, diffusion)
-        told = progress and rank == 0
-        job = CreationJob(dataset, store, generator, diffusion, labels, chosen, round, checkpoint, told, control)
-        job.run(plan, plan.share(rank, world_size), world_size)
-    job.report.seconds = time.monotonic() - start
+    with evaluating(model), diffusion_forgotten(chosen):
+        report = _make(model, dataset, store, chosen, seed, round, rank, world_size, progress and rank == 0)
+    report.seconds = time.monotonic() - start
+    return report
+
+
+def _make(
+    model: BaseModel,
+    dataset: Any,
+    store: str | SyntheticStore,
+    settings: CreationSettings,
+    seed: int,
+    round: int,
+    rank: int,
+    world_size: int,
+    progress: bool,
+) -> CreationReport:
+    generator = settings.build_generator()
+    labels = labels_of(model, settings, dataset)
+    diffusion = diffusion_of(model, settings)
+    generator.check_model(diffusion)
+    plan = make_plan(dataset, generator, settings, seed, round)
+    checkpoint = parameters_digest(model)
+    store = open_store(store, dataset, labels, diffusion, settings, seed, round, checkpoint)
+    control = control_of(settings, labels, dataset, diffusion)
+    job = CreationJob(dataset, store, generator, diffusion, labels, settings, round, checkpoint, progress, control)
+    job.run(plan, plan.share(rank, world_size), world_size)
     return job.report
 
 
@@ -114,11 +133,12 @@ def diffusion_of(model: BaseModel, settings: CreationSettings, device: str | Non
     Raises:
         ValueError: There is none, it cannot decode, or it cannot label as the settings ask.
     """
-    own = getattr(model.backbone, 'diffusion', None)
+    backbone = backbone_of(model)
+    own = getattr(backbone, 'diffusion', None)
     if settings.diffusion is None:
         if not isinstance(own, DiffusionModel):
             raise UserError(
-                f'{type(model.backbone).__name__} has no diffusion model to generate '
+                f'{type(backbone).__name__} has no diffusion model to generate '
                 'with: set creation.diffusion to the source of one'
             )
         if not own.can_decode:
@@ -135,3 +155,19 @@ def diffusion_of(model: BaseModel, settings: CreationSettings, device: str | Non
     options = settings.diffusion
     options = dict(source=options) if isinstance(options, str) else dict(options)
     return load_diffusion(**options).to(device or next(model.parameters()).device)
+
+
+@contextmanager
+def diffusion_forgotten(settings: CreationSettings) -> Iterator[None]:
+    """After the block what the settings name is out of memory, that of the device too: diffusion model, control branch.
+
+    Nothing outside the block may hold it. A diffusion model refers to itself (its text encoder asks it for the
+    device), so that it would stay until Python happens to look for such circles, beside the training that follows.
+    """
+    try:
+        yield
+    finally:
+        if settings.diffusion is not None or settings.control is not None:
+            gc.collect()
+            if torch.cuda.is_initialized():
+                torch.cuda.empty_cache()

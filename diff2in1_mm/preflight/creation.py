@@ -9,7 +9,7 @@ from mmengine.model import BaseModel
 from ..creation.class_levels import level_painter
 from ..creation.composing import composer_of
 from ..creation.control import control_of
-from ..creation.create import diffusion_of, labels_of
+from ..creation.create import diffusion_forgotten, diffusion_of, labels_of
 from ..creation.fingerprints import open_store
 from ..creation.label_filter import check_filter
 from ..creation.settings import CreationSettings
@@ -72,17 +72,22 @@ def check_creation(
         TypeError, ValueError: One sentence that says what is wrong and the mend.
     """
     checked = CreationSettings.from_dict(settings)
-    generator = checked.build_generator()
-    labels = labels_of(model, checked, dataset)
+    with diffusion_forgotten(checked):
+        _check(model, checked, dataset, store, seed)
+    return checked
+
+
+def _check(model: BaseModel, settings: CreationSettings, dataset: Any, store: str | None, seed: int) -> None:
+    generator = settings.build_generator()
+    labels = labels_of(model, settings, dataset)
     # on the CPU: another model than the backbone's is only looked at here
-    diffusion = diffusion_of(model, checked, 'cpu')
+    diffusion = diffusion_of(model, settings, 'cpu')
     generator.check_model(diffusion)
     level_painter(generator, labels, dataset)
-    check_filter(checked, labels)
-    composer_of(checked, labels.tasks, dataset)
-    control_of(checked, labels, dataset, diffusion)
-    check_condition(generator.condition, diffusion, dataset, checked.limit)
+    check_filter(settings, labels)
+    composer_of(settings, labels.tasks, dataset)
+    control_of(settings, labels, dataset, diffusion)
+    check_condition(generator.condition, diffusion, dataset, settings.limit)
     if store is not None:
         checkpoint = SyntheticStore(store, warn=False).settings.get('checkpoint') or ''
-        open_store(store, dataset, labels, diffusion, checked, seed, 0, checkpoint)
-    return checked
+        open_store(store, dataset, labels, diffusion, settings, seed, 0, checkpoint)

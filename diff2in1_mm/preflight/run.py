@@ -13,7 +13,7 @@ from mmengine.runner import EpochBasedTrainLoop, FlexibleRunner
 from ..hooks.checkpoint import AtomicCheckpointHook
 from ..utils.compat import class_weights_skip_ignored_pixels
 from ..utils.errors import UserError
-from ..utils.models import shares_features
+from ..utils.models import backbone_of, shares_features
 from ..utils.optional import is_installed
 
 __all__ = [
@@ -137,10 +137,10 @@ def check_views(model: BaseModel, student_view: str, target_mode: str) -> None:
     Raises:
         ValueError: One sentence with what to change.
     """
-    if student_view == 'feature_dropout' and not shares_features(model.backbone):
+    if student_view == 'feature_dropout' and not shares_features(model):
         raise UserError(
             "student_view='feature_dropout' drops channels of a frozen DiffusionBackbone's "
-            f"features, and {type(model.backbone).__name__} has none: use 'same' or 'strong'."
+            f"features, and {type(backbone_of(model)).__name__} has none: use 'same' or 'strong'."
         )
     if target_mode == 'train' and hasattr(model, 'dn_query_generator'):
         raise UserError(

@@ -119,7 +119,7 @@ class BatchPass:
             tuple: Images (N, 3, H, W), and the maps to serve or None.
         """
         features = None
-        if shares_features(self.model.backbone):
+        if shares_features(self.model):
             features = self.model.backbone.features(inputs)
         if rows:
             self._label(inputs, samples, features, rows)

@@ -10,8 +10,9 @@ from torch import nn
 
 from ..launch.config import give_preprocessor
 from ..launch.processes import replace_sync_bn
-from ..utils.errors import MissingFileError, UserError, first_line
+from ..utils.errors import MissingFileError, NotInstalledError, UserError, first_line
 from ..utils.optional import scope_of
+from .python_text import part
 
 __all__ = ['build_model', 'load']
 
@@ -33,12 +34,9 @@ def load(base: str) -> Config:
     """
     cfg = _read_library(base) if '::' in base else _read_file(base)
     model: Any = cfg.get('model') or {}
-    if not model.get('backbone'):
-        raise UserError(
-            f'the model of {base} has no backbone of its own to replace (type {model.get("type")!r}): give the config '
-            'of a segmentor or a detector.'
-        )
-    if model.backbone.type.endswith('DiffusionBackbone'):
+    if not model.get('type'):
+        raise UserError(f'{base} has no model: give the config of a segmentor or a detector.')
+    if str(part(model, 'backbone').get('type')).endswith('DiffusionBackbone'):
         raise UserError(f'{base} already has a DiffusionBackbone.')
     give_preprocessor(cfg)
     return cfg
@@ -95,6 +93,7 @@ def build_model(cfg: Config, with_backbone: bool) -> nn.Module:
         with_backbone (bool): False puts an ``nn.Identity`` where the backbone would be.
 
     Raises:
+        ImportError: A package is missing.
         ValueError: It cannot be built here.
     """
     model = copy.deepcopy(cfg.model)
@@ -105,11 +104,14 @@ def build_model(cfg: Config, with_backbone: bool) -> nn.Module:
     with DefaultScope.overwrite_default_scope(scope_of(cfg) or 'mmengine'):
         try:
             return MODELS.build(model)
-        except Exception as error:  # whatever a library raises that misses something
+        except ImportError as error:
+            raise NotInstalledError(
+                f'the model of the config needs what is not installed ({first_line(error)}): install it.'
+            ) from error
+        except Exception as error:  # whatever a library raises
             raise UserError(
-                f'the model of the config cannot be built here ({first_line(error)}): if it needs '
-                'something that is not installed, install it; if only the backbone fails, say with '
-                '--out-channels and --out-strides what it gives.'
+                f'the model of the config cannot be built here ({first_line(error)}): mend the config; if only its '
+                'backbone fails, say with --out-channels and --out-strides what that gives.'
             ) from error
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..utils.errors import UserError, first_line
 from ..utils.optional import is_a
+from .refusals import BackboneError, TrialError
 
 __all__ = ['BackboneMaps', 'given_maps', 'measure_maps']
 
@@ -60,7 +61,8 @@ def measure_maps(model: BaseModel, side: int = 256) -> BackboneMaps:
         side (int): Height and width of the trial images, in pixels.
 
     Raises:
-        ValueError: The backbone gives something else than maps, or the model cannot be run.
+        BackboneError: The backbone gives something else than maps.
+        TrialError: The model cannot be run on such images.
     """
     model.requires_grad_(False)
     name = type(model.backbone).__name__
@@ -69,7 +71,11 @@ def measure_maps(model: BaseModel, side: int = 256) -> BackboneMaps:
         tested = _run_backbone(model.backbone, False, side)
     _check_maps(name, maps, tested, side)
     model.train()  # some heads give their losses other things than their predictions
-    with _trial(f'what follows {name} in {type(model).__name__}', side, 'see whether it fits the backbone'):
+    with _trial(
+        f'what follows {name} in {type(model).__name__}',
+        side,
+        'say with --out-channels and --out-strides what that gives',
+    ):
         read = _read_maps(model, maps, side)
     return BackboneMaps(
         tuple(m.shape[1] if seen else None for m, seen in zip(maps, read)),
@@ -83,7 +89,7 @@ def _trial(what: str, side: int, mend: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise UserError(
+        raise TrialError(
             f'{what} cannot be run on images of {side} x {side} pixels '
             f'({first_line(error)}): give another --side, or {mend}.'
         ) from error
@@ -98,17 +104,17 @@ def _run_backbone(backbone: nn.Module, training: bool, side: int) -> list[Tensor
 
 def _check_maps(name: str, maps: Sequence, tested: Sequence, side: int) -> None:
     if not maps or not all(isinstance(m, Tensor) and m.dim() == 4 for m in maps):
-        raise UserError(
+        raise BackboneError(
             f'{name} gives more than feature maps (N, C, H, W), such as class tokens, '
             'and its heads need them: a diffusion model has nothing like that.'
         )
     if [m.shape for m in maps] != [getattr(m, 'shape', None) for m in tested]:
-        raise UserError(
+        raise BackboneError(
             f'{name} gives other maps in training than in testing, and its heads are '
             'made for that: a diffusion model cannot take its place.'
         )
     if any(m.shape[1:] == (3, side, side) for m in maps):
-        raise UserError(
+        raise BackboneError(
             f'{name} gives the image itself among its maps, and its neck needs it: a '
             'diffusion model cannot take its place.'
         )

@@ -18,6 +18,8 @@ class SwitchOptions:
         diffusion (str): Source of the diffusion model: hub id, folder or file.
         dtype (str): Of its frozen parts: 'bf16', 'fp16' or 'fp32'.
         features_only (bool): Only the backbone, without synthetic data and theta_C.
+        keep_backbone (bool): Only synthetic data and theta_C: the model stays as it is, and the diffusion model is
+            in memory for the creation alone.
         warm_up (int | None): In epochs or iterations, as the config's loop. None: half the run.
         T (int | None): Noise step of creation, 1 to 999. None: 400 for label maps, else 300.
         maps (BackboneMaps | None): What the replaced backbone gave. None: it is built and tried.
@@ -35,6 +37,7 @@ class SwitchOptions:
     T: int | None = None
     maps: BackboneMaps | None = None
     side: int | None = None
+    keep_backbone: bool = False
 
     def __post_init__(self) -> None:
         check_source(self.diffusion)
@@ -49,6 +52,12 @@ class SwitchOptions:
         if self.features_only and (self.T is not None or self.warm_up is not None):
             raise UserError(
                 'features_only leaves out the synthetic images that T and the warm-up are for: give either.'
+            )
+        if self.keep_backbone and self.features_only:
+            raise UserError('features_only and keep_backbone leave nothing of Diff-2-in-1: give either.')
+        if self.keep_backbone and self.maps is not None:
+            raise UserError(
+                'channels and strides are those of a backbone that is replaced: leave them or keep_backbone.'
             )
         if self.maps is not None and self.side is not None:
             raise UserError('side is for trying a backbone, whose maps are given already: give either.')

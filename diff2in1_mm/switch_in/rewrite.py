@@ -2,7 +2,8 @@
 
 import os.path as osp
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from functools import partial
 
 from mmengine.config import Config
 from mmengine.model import BaseModel
@@ -13,7 +14,9 @@ from .built import build_model, load
 from .maps import BackboneMaps, measure_maps
 from .options import SwitchOptions
 from .python_text import arguments, as_dict, floats, part, replacing
+from .refusals import BackboneError, LabelsError
 from .stages import creation_stage
+from .trial import first_that_works, put_maps, try_model
 
 __all__ = ['switch_in']
 
@@ -31,9 +34,9 @@ _LAYER_DECAY = (
 
 
 def switch_in(base: str, out: str, options: SwitchOptions = SwitchOptions()) -> str:
-    """Text of a config that inherits ``base`` and puts a diffusion backbone into it.
+    """Text of a config that inherits ``base`` and puts a diffusion backbone, synthetic data or both into it.
 
-    The replaced backbone is built without weights and run once, so that the necks and heads get
+    A backbone that is replaced is built without weights and run once, so that the necks and heads get
     maps of the channels and strides that they expect.
 
     Args:
@@ -49,22 +52,39 @@ def switch_in(base: str, out: str, options: SwitchOptions = SwitchOptions()) -> 
         FileNotFoundError, ImportError, ValueError: One sentence that says the mend.
     """
     cfg = load(base)
-    maps = options.maps
-    model: Any = None
-    if maps is None or not options.features_only:
-        model = build_model(cfg, with_backbone=maps is None)
+    try:
+        changes = _with_own_backbone(cfg, options) if options.keep_backbone else _with_diffusion_backbone(cfg, options)
+    except (BackboneError, LabelsError) as error:
+        raise UserError(f'{error} {_what_else(error, cfg, options)}') from error
+    head = _HEAD.format(base=base, inherited=_inherited(base, out))
+    return '\n\n'.join([head, _imports(cfg), *changes]) + '\n'
+
+
+def _with_own_backbone(cfg: Config, options: SwitchOptions) -> list[str]:
+    """What makes and learns from synthetic images, around a model that stays as it is."""
+    model = build_model(cfg, with_backbone=True)
+    stages = creation_stage(cfg, options, _task(model))
+    try_model(model, _sides(cfg, options))
+    return [*_run(cfg, weights_fit=True), *stages]
+
+
+def _with_diffusion_backbone(cfg: Config, options: SwitchOptions) -> list[str]:
+    """The backbone in place of the config's own, what depended on that, and the same stages unless left out."""
+    if not cfg.model.get('backbone'):
+        raise BackboneError(
+            f'{cfg.model.type} has no backbone of its own to replace: give the config of a segmentor or a detector.'
+        )
+    maps, sides = options.maps, _sides(cfg, options)
+    model = build_model(cfg, with_backbone=maps is None)
     stages = [] if options.features_only else creation_stage(cfg, options, _task(model))
+    if type(model).__name__ == 'TridentFasterRCNN':
+        raise BackboneError('TridentFasterRCNN takes three maps of each image from its own backbone.')
     if maps is None:
-        maps = measure_maps(model, options.side or _side(cfg))
-    parts = [
-        _HEAD.format(base=base, inherited=_inherited(base, out)),
-        _imports(cfg),
-        _model(cfg, options, maps),
-        *_run(cfg),
-        *_optimizer(cfg),
-        *stages,
-    ]
-    return '\n\n'.join(parts) + '\n'
+        maps = first_that_works(sides, partial(measure_maps, model))
+    if not options.features_only or _has_labels(model):
+        put_maps(model, maps)
+        try_model(model, sides, labels=not options.features_only)
+    return [_model(cfg, options, maps), *_run(cfg, weights_fit=False), *_optimizer(cfg), *stages]
 
 
 def _task(model: BaseModel) -> str:
@@ -76,24 +96,43 @@ def _task(model: BaseModel) -> str:
     try:
         task = labeller_for(model).task
     except UnfitError as error:
-        raise UserError(f'{error} --features-only gives this model the features alone.') from error
+        raise LabelsError(str(error)) from error
     if task not in _TASKS:
-        raise UserError(
-            f'{task} is not switched with its synthetic images: inherit one of the '
-            'configs of docs/normals_and_depth.md, or take --features-only.'
-        )
-    if type(model).__name__ == 'TridentFasterRCNN':
-        raise UserError(
-            'TridentFasterRCNN takes three maps of each image from its own backbone: switch a Faster R-CNN instead.'
+        raise LabelsError(
+            f'{task} is not switched with its synthetic images: inherit one of the configs of '
+            'docs/normals_and_depth.md.'
         )
     return task
 
 
-def _side(cfg: Config) -> int:
-    """Some backbones and necks take images of one size only."""
-    backbone = cfg.model.backbone
+def _has_labels(model: BaseModel) -> bool:
+    """Whether the model is of a task whose labels are known, for which it can be tried."""
+    try:
+        return labeller_for(model).task in _TASKS
+    except UserError:
+        return False
+
+
+def _sides(cfg: Config, options: SwitchOptions) -> list[int]:
+    """Of the images on which the model is tried, in pixels; some backbones and necks take one size only."""
+    if options.side is not None:
+        return [options.side]
+    backbone = part(cfg.model, 'backbone')
     size = backbone.get('img_size') or backbone.get('input_size') or 256
-    return size if isinstance(size, int) else max(size)
+    return list(dict.fromkeys([size if isinstance(size, int) else max(size), 512]))
+
+
+def _what_else(error: BackboneError | LabelsError, cfg: Config, options: SwitchOptions) -> str:
+    """The end of a refusal: what works in place of what was asked for."""
+    if options.keep_backbone:
+        return 'The backbone is its own here already: mend the config, or switch another one.'
+    if isinstance(error, LabelsError):
+        return '--features-only gives this model the features alone.'
+    try:
+        _with_own_backbone(cfg, replace(options, keep_backbone=True, features_only=False, maps=None))
+    except (UserError, ImportError):
+        return 'Nor does it work with --keep-backbone: switch another model.'
+    return '--keep-backbone leaves it in its place, and gives this model the synthetic images alone.'
 
 
 def _inherited(base: str, out: str) -> str:
@@ -132,22 +171,24 @@ def _model(cfg: Config, options: SwitchOptions, maps: BackboneMaps) -> str:
         f'out_channels={list(maps.channels)}',
         f'out_strides={list(maps.strides)}',
     ]
-    first = '    pretrained=None,\n' if cfg.model.get('pretrained') else ''
+    # weights of the whole model would be for that backbone too
+    weights = [key for key in ('pretrained', 'init_cfg') if cfg.model.get(key)]
+    first = ''.join(f'    {key}=None,\n' for key in weights)
     return f'model = dict(\n{first}    backbone=dict(\n{arguments(lines, 8)}))'
 
 
-def _run(cfg: Config) -> list[str]:
-    """What another run than the base's needs."""
+def _run(cfg: Config, weights_fit: bool) -> list[str]:
+    """What another run than the base's needs; whether weights to start from still are this model's."""
     lines = []
     if part(cfg, 'randomness').get('seed') is None:
         lines += [
             '# so that a resumed run goes on with the same batches',
             f'randomness = {replacing(cfg, "randomness", seed=0)}',
         ]
-    if cfg.get('load_from'):
+    if cfg.get('load_from') and not weights_fit:
         lines.append('load_from = None  # it was for the backbone that is replaced')
     if cfg.get('resume'):
-        lines.append('resume = False  # the first run cannot go on with another model')
+        lines.append('resume = False  # that was for the run of the base')
     if cfg.get('work_dir'):
         lines.append('work_dir = None  # named after this file, not the one of that run')
     return ['\n'.join(lines)] if lines else []

@@ -8,7 +8,7 @@ from ..diffusion.loading.embedded import locate
 from ..diffusion.loading.source import trained_side
 from ..utils.errors import UserError
 from .options import SwitchOptions
-from .python_text import arguments, part, replacing
+from .python_text import arguments, as_dict, part, replacing
 
 __all__ = ['creation_stage']
 
@@ -18,7 +18,7 @@ def creation_stage(cfg: Config, options: SwitchOptions, task: str) -> list[str]:
 
     Args:
         cfg (Config): The base.
-        options (SwitchOptions): ``T`` and ``warm_up`` of it.
+        options (SwitchOptions): ``T``, ``warm_up`` and, where the backbone is kept, the diffusion model of it.
         task (str): 'segmentation', 'instances' or 'panoptic'.
 
     Raises:
@@ -84,7 +84,13 @@ def _creation(cfg: Config, options: SwitchOptions, task: str) -> list[str]:
         labelled, keep_ratio = _test_scale(cfg)
     if labelled is not None and not keep_ratio:  # images of the ratio that the detector squeezes all images to
         scale = _enlarged(labelled, side)
-    lines = [
+    lines = []
+    if options.keep_backbone:
+        lines += [
+            '# in memory while samples are made only',
+            f'diffusion={as_dict(source=options.diffusion, dtype=options.dtype)}',
+        ]
+    lines += [
         f'T={options.T or default}',
         "condition=dict(type='ComposedCaption', scene='scene')",
         '# (w, h), about what the diffusion model was trained at',

@@ -38,7 +38,28 @@ def predict_samples(model: BaseModel, inputs: Tensor, data_samples: Sequence) ->
         metainfo.setdefault('batch_input_shape', tuple(inputs.shape[-2:]))
         own.append(type(sample)(metainfo=metainfo))
     with torch.autocast(inputs.device.type, enabled=False):
+        if _takes_one_image(model):
+            return _one_by_one(model, inputs, own)
         return model.predict(inputs, own, rescale=False)
+
+
+def _takes_one_image(model: BaseModel) -> bool:
+    """Whether a head masks its convolutions in testing (guided anchoring), which MMCV does for single images."""
+    return any(type(module).__name__ == 'MaskedConv2d' for module in model.modules())
+
+
+def _one_by_one(model: BaseModel, inputs: Tensor, data_samples: Sequence) -> list[Any]:
+    """Predictions of heads that take one image, on the maps of the whole batch, which may be served."""
+    maps = model.extract_feat(inputs)
+    found = []
+    try:
+        for i, sample in enumerate(data_samples):
+            rows = tuple(feature[i : i + 1] for feature in maps)
+            model.extract_feat = lambda images, rows=rows: rows
+            found += model.predict(inputs[i : i + 1], [sample], rescale=False)
+    finally:
+        del model.extract_feat  # the class's own comes back
+    return found
 
 
 def new_detection_samples(count: int, size: tuple[int, int]) -> list[Any]:

@@ -192,7 +192,9 @@ class SegmentationTask(Task):
     @classmethod
     def fits(cls, model: BaseModel) -> bool:
         """MMSegmentation's segmentors, but for those of depth."""
-        return is_a(model, 'mmseg', 'EncoderDecoder') and not is_a(model, 'mmseg', 'DepthEstimator')
+        return is_a(model, 'mmseg', 'EncoderDecoder', 'MultimodalEncoderDecoder') and not is_a(
+            model, 'mmseg', 'DepthEstimator'
+        )
 
     def encode(self, annotation: Any, record: Named, image_shape: tuple[int, int]) -> dict[str, bytes]:
         """Integer array (H, W), values 0..255, of the image's size, to PNG."""

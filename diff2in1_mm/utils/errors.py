@@ -205,8 +205,8 @@ def _unknown_type(kind: str, registry: str) -> str:
 def told_in_a_sentence(prog: str, folder: str | None = None) -> Iterator[None]:
     """Ends the program with ``PROG: SENTENCE`` and status 2 where bad input was named inside.
 
-    MMEngine's registries put an error into another one that names the class they were building;
-    the innermost counts.
+    MMEngine's registries put an error into another one that names the class they were building; the inner one
+    counts there. One that we raise from another, on purpose, counts as it is.
 
     Args:
         prog (str): How the program is called.
@@ -230,7 +230,7 @@ def told_in_a_sentence(prog: str, folder: str | None = None) -> Iterator[None]:
 
 
 def _innermost(error: BaseException | None) -> UserError | None:
-    """The innermost :class:`UserError` of a chain of causes.
+    """The innermost :class:`UserError` of a chain of causes, but for those that were raised from it on purpose.
 
     An error that was being handled counts as a cause where its words were repeated, as MMEngine's registries do.
     """
@@ -238,6 +238,8 @@ def _innermost(error: BaseException | None) -> UserError | None:
     while error is not None:
         if isinstance(error, UserError):
             found = error
+            if error.__suppress_context__:  # raised `from` something
+                return found
         handled = error.__context__
         repeated = handled is not None and str(handled) and str(handled) in str(error)
         error = error.__cause__ or (handled if repeated else None)

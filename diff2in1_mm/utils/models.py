@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from mmengine.dist import get_rank
 from mmengine.hooks import EMAHook
@@ -23,8 +24,14 @@ def averaged_model(runner: Runner) -> BaseModel:
     return unwrapped(runner)
 
 
-def shares_features(backbone: nn.Module | None) -> bool:
-    """Whether a backbone's features hold for theta_C and theta_E alike, and can be served."""
+def backbone_of(model: nn.Module) -> Any:
+    """A model's backbone; the model itself where it has none of that name, as those with several encoders."""
+    return getattr(model, 'backbone', model)
+
+
+def shares_features(model: nn.Module) -> bool:
+    """Whether the features of a model's backbone hold for theta_C and theta_E alike, and can be served."""
+    backbone = backbone_of(model)
     return hasattr(backbone, 'serve') and bool(getattr(backbone, 'frozen', False))
 
 

@@ -1,10 +1,15 @@
 """The real parts together: a diffusion model generates, theta_C labels, theta_E learns."""
 
 import json
+import weakref
+from importlib import import_module
 
 import pytest
+import torch
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from diff2in1_mm.diffusion.families import load_diffusion
 from diff2in1_mm.store.store import SyntheticStore
 from diff2in1_mm.utils.compat import load_weights_only
 
@@ -61,6 +66,65 @@ def test_recreation_and_resume(images, tmp_path, pipeline_folder):
     resumed = train(with_diffusion(pipeline_folder, images, tmp_path, iters=8, hook=hook, resume=True))
     assert len(SyntheticStore(tmp_path / 'store')) == 8
     assert hook_of(resumed).state.round == 1
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    """Weak references to every diffusion model that a creation loads."""
+    models = []
+
+    def load(**options):
+        model = load_diffusion(**options)
+        models.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr(import_module('diff2in1_mm.creation.create'), 'load_diffusion', load)
+    return models
+
+
+class WatchMemory(Hook):
+    """Notes in every iteration how many diffusion models there are."""
+
+    def __init__(self, loaded):
+        self.loaded, self.alive = loaded, []
+
+    def after_train_iter(self, runner, *args, **kwargs):
+        self.alive.append([model() is not None for model in self.loaded])
+
+
+def with_own_backbone(pipeline_folder, *args, **kwargs):
+    creation = dict(T=300, steps=2, batch_size=4, diffusion=str(pipeline_folder))
+    cfg = config(*args, hook=dict(warm_up=3, momentum=0.2, creation=creation), **kwargs)
+    cfg.model.decode_head.dropout_ratio = 0.0  # its draws are no part of a checkpoint
+    return cfg
+
+
+def test_a_diffusion_model_for_the_creation_alone(images, tmp_path, pipeline_folder, loaded):
+    runner = Runner.from_cfg(with_own_backbone(pipeline_folder, images, tmp_path, iters=6))
+    watch = WatchMemory(loaded)
+    runner.register_hook(watch)
+    runner.train()
+    # looked at before the warm-up, loaded again for the creation, and gone both times
+    assert watch.alive == [[False]] * 3 + [[False, False]] * 3
+    assert len(SyntheticStore(tmp_path / 'store')) == 8
+    theta_c = load_weights_only(tmp_path / 'iter_6.pth')
+    own = [name for name in theta_c['theta_E'] if name.startswith('backbone.')]
+    assert own and any((theta_c['theta_E'][n] != theta_c['state_dict'][n]).any() for n in own)
+    assert runner.message_hub.get_scalar('train/agreement').current() > 0
+
+
+def test_a_creation_for_another_backbone_goes_on_where_it_was_cut_off(images, tmp_path, pipeline_folder, loaded):
+    whole = train(with_own_backbone(pipeline_folder, images, tmp_path / 'whole', iters=6))
+    train(with_own_backbone(pipeline_folder, images, tmp_path / 'cut', iters=4))
+    # as if it had been killed in the creation: the checkpoint before it, half the samples
+    (tmp_path / 'cut' / 'last_checkpoint').write_text(str(tmp_path / 'cut' / 'iter_3.pth'))
+    store = SyntheticStore(tmp_path / 'cut' / 'store')
+    for record in store.records()[::2]:
+        (tmp_path / 'cut' / 'store' / 'records' / f'{record.id}.json').unlink()
+    resumed = train(with_own_backbone(pipeline_folder, images, tmp_path / 'cut', iters=6, resume=True))
+    assert len(SyntheticStore(tmp_path / 'cut' / 'store')) == 8 and not any(model() for model in loaded)
+    theta_c, expected = (hook_of(runner).theta_c.state_dict() for runner in (resumed, whole))
+    assert all(torch.equal(theta_c[name], expected[name]) for name in expected)
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,11 @@
 import pytest
 from mmengine.config import Config
 
+from diff2in1_mm.switch_in.built import load
 from diff2in1_mm.switch_in.maps import given_maps
 from diff2in1_mm.switch_in.options import SwitchOptions
 from diff2in1_mm.switch_in.rewrite import switch_in
+from diff2in1_mm.switch_in.stages import creation_stage
 
 pytest.importorskip('mmseg')
 
@@ -14,15 +16,19 @@ BASE = """
 default_scope = 'mmseg'
 model = dict(
     type='EncoderDecoder', pretrained='torchvision://resnet18',
+    init_cfg=dict(type='Pretrained', checkpoint='whole.pth'),
     data_preprocessor=dict(type='SegDataPreProcessor', mean=[1, 2, 3], std=[4, 5, 6],
                            size=(256, 1024)),
     backbone=dict(type='ResNet', depth=18, frozen_stages=1),
-    decode_head=dict(type='FCNHead', in_channels=16, channels=8, in_index=0, num_classes=3))
+    decode_head=dict(type='FCNHead', in_channels=16, channels=8, in_index=0, num_classes=3),
+    test_cfg=dict(mode='whole'))
 train_dataloader = dict(
     batch_size=2, dataset=dict(type='ADE20KDataset', data_root='d', pipeline=[]))
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=100)
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1))
 """
+# crops that the data preprocessor does not know
+NO_SIZE = "model['data_preprocessor'].update(size=None, size_divisor=32)\ncrop_size = 64\n"
 
 
 @pytest.fixture
@@ -52,7 +58,7 @@ def test_backbone_data_and_hook(switch):
         out_channels=[16],
         out_strides=[4],
     )
-    assert cfg.model.pretrained is None and cfg.model.decode_head.num_classes == 3
+    assert cfg.model.pretrained is None and cfg.model.init_cfg is None and cfg.model.decode_head.num_classes == 3
     loader = cfg.train_dataloader
     assert loader.batch_size == 2 and loader.dataset.type == 'SyntheticMixDataset'
     assert loader.dataset.dataset == dict(type='ADE20KDataset', data_root='d', pipeline=[])
@@ -67,16 +73,33 @@ def test_choices(switch):
     cfg = switch(diffusion='a/b', dtype='fp32', warm_up=7, T=250)
     assert cfg.model.backbone.diffusion == dict(source='a/b', dtype='fp32')
     assert cfg.custom_hooks[0].warm_up == 7 and cfg.custom_hooks[0].creation['T'] == 250
-    cfg = switch("model['data_preprocessor']['size'] = None\ncrop_size = 64\n")
+    cfg = switch(NO_SIZE)
     assert cfg.custom_hooks[0].creation.scale == (512, 512)
     # what the model was made for, where its files say it
-    cfg = switch("model['data_preprocessor']['size'] = None\ncrop_size = 64\n", diffusion='diff2in1_mm/rooms')
+    cfg = switch(NO_SIZE, diffusion='diff2in1_mm/rooms')
     assert cfg.custom_hooks[0].creation.scale == (128, 128)
     cfg = switch(features_only=True)
     assert cfg.model.backbone.type == 'DiffusionBackbone'
     assert cfg.train_dataloader.dataset.type == 'ADE20KDataset' and 'custom_hooks' not in cfg
     with pytest.raises(ValueError, match='a warm-up of 100 iterations leaves none of the 100'):
         switch(warm_up=100)
+
+
+def test_a_backbone_that_stays(tmp_path):
+    """The model, its weights and its learning rates are the base's; the diffusion model is the creation's."""
+    base, out = tmp_path / 'base.py', tmp_path / 'mine.py'
+    base.write_text(
+        BASE.replace('in_channels=16', 'in_channels=64') + "load_from, resume = 'old.pth', True\n"
+        "optim_wrapper.update(paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.1)}))\n"
+    )
+    options = SwitchOptions(keep_backbone=True, diffusion='diff2in1_mm/rooms', dtype='fp32')
+    out.write_text(switch_in(str(base), str(out), options))
+    before, cfg = Config.fromfile(base), Config.fromfile(out)
+    assert cfg.model == before.model and cfg.optim_wrapper == before.optim_wrapper
+    assert (cfg.load_from, cfg.resume) == ('old.pth', False)
+    assert cfg.train_dataloader.dataset.dataset == before.train_dataloader.dataset
+    (hook,) = cfg.custom_hooks
+    assert hook.creation.diffusion == dict(source='diff2in1_mm/rooms', dtype='fp32') and hook.warm_up == 50
 
 
 def test_a_preprocessor_beside_the_model(switch):
@@ -148,6 +171,7 @@ def test_learning_rates_of_the_replaced_backbone(switch):
     [
         (BASE.replace("'ResNet'", "'DiffusionBackbone'"), 'already has a DiffusionBackbone'),
         (BASE.replace('backbone=', 'detector='), 'no backbone of its own'),
+        (BASE.replace("type='EncoderDecoder', ", ''), 'has no model'),
         (BASE.replace('train_dataloader', 'some_dataloader'), 'no train_dataloader'),
         (BASE.replace('dataset=', 'no_dataset='), 'no train_dataloader with a dataset'),
         (BASE.replace('backbone=dict(', 'backbone=None, old=dict('), 'no backbone of its own'),
@@ -174,6 +198,8 @@ def test_what_cannot_be_switched(switch, text, sentence):
         (dict(dtype='int8'), 'not one of'),
         (dict(features_only=True, T=300), 'give either'),
         (dict(maps=MAPS, side=64), 'give either'),
+        (dict(keep_backbone=True, features_only=True), 'nothing of Diff-2-in-1'),
+        (dict(keep_backbone=True, maps=MAPS), 'a backbone that is replaced'),
         (dict(diffusion='./absent'), 'neither an existing'),
         (dict(diffusion='absent.safetensors'), 'does not exist'),
     ],
@@ -199,7 +225,8 @@ def test_names_that_do_not_exist(tmp_path, name, sentence):
 def test_a_detector_of_its_library(tmp_path):
     pytest.importorskip('mmdet')
     out = tmp_path / 'out.py'
-    out.write_text(switch_in('mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py', str(out)))
+    options = SwitchOptions(side=128)
+    out.write_text(switch_in('mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py', str(out), options))
     cfg = Config.fromfile(out)
     assert cfg.model.backbone.out_channels == [None, 512, 1024, 2048]
     assert cfg.model.backbone.input_bgr and cfg.model.backbone.input_std == [1.0, 1.0, 1.0]
@@ -208,15 +235,12 @@ def test_a_detector_of_its_library(tmp_path):
     assert hook.creation.scale == (768, 512) and hook.creation.label_scale == (1333, 800)
 
 
-def test_a_detector_that_squeezes_images(tmp_path):
+def test_a_detector_that_squeezes_images():
     """It is shown stored images of the ratio that it knows, at the size that it knows."""
     pytest.importorskip('mmdet')
-    out = tmp_path / 'out.py'
-    options = SwitchOptions(maps=given_maps([512, 1024], [8, 16]))
-    out.write_text(switch_in('mmdet::ssd/ssd300_coco.py', str(out), options))
-    creation = Config.fromfile(out).custom_hooks[-1].creation
-    assert creation.scale == (512, 512) and creation.label_scale == (300, 300)
-    assert not creation.keep_ratio
+    text = ''.join(creation_stage(load('mmdet::yolact/yolact_r50_1xb8-55e_coco.py'), SwitchOptions(), 'instances'))
+    assert ' scale=(550, 550),' in text and 'label_scale=(550, 550)' in text
+    assert 'keep_ratio=False' in text
 
 
 def test_links_between_the_base_and_the_new_file(tmp_path):

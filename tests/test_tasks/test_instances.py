@@ -50,6 +50,33 @@ def of_head(head, features):
     return model
 
 
+class OneImageDetector(nn.Module):
+    """Finds a box as large as an image's first feature, as a head of guided anchoring one image at a time."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv_cls = type('MaskedConv2d', (nn.Module,), {})()  # MMCV's own needs a GPU
+        self.passes = 0
+
+    def extract_feat(self, inputs):
+        self.passes += 1
+        return (inputs[:, :1] * 2,)
+
+    def predict(self, inputs, samples, rescale):
+        (maps,) = self.extract_feat(inputs)
+        assert len(inputs) == len(samples) == len(maps) == 1
+        samples[0].pred_instances = boxes([0, 0, maps[0, 0, 0, 0], 4, 0.9, 0])
+        return samples
+
+
+def test_heads_that_take_one_image_at_a_time():
+    model, labeller = OneImageDetector(), DetectionLabeller(nn.Module())
+    images = torch.tensor([1.0, 3.0])[:, None, None, None].expand(2, 3, 9, 9)
+    found = labeller.predict(model, images, labeller.new_samples(2, (9, 9)))
+    assert [float(f.bboxes[0, 2]) for f in found] == [2, 6] and model.passes == 1
+    assert 'extract_feat' not in vars(model)
+
+
 class TestDetection:
     def test_a_box_of_the_minimum_size_is_kept(self):
         found = predicted(DetectionLabeller(nn.Module()), boxes([7, 2, 8, 9, 0.99, 2]))

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from mmengine.registry import MODELS
 from mmengine.runner import Runner
+from torch import nn
 
 from diff2in1_mm.store.store import SyntheticStore
 from tests.tiny_runs import config, make_images
@@ -52,6 +54,65 @@ def test_a_switched_config_trains(tool, own_config, tmp_path, pipeline_folder, c
     runner.train()
     assert runner.iter == 4
     assert len(SyntheticStore(tmp_path / 'work' / 'synthetic')) == 4
+
+
+def test_a_config_that_keeps_its_backbone_trains(tool, own_config, tmp_path, pipeline_folder):
+    out = tmp_path / 'mine.py'
+    tool.main(
+        [
+            str(own_config),
+            '--out',
+            str(out),
+            '--keep-backbone',
+            '--diffusion',
+            pipeline_folder,
+            '--dtype',
+            'fp32',
+            '--side',
+            '64',
+        ]
+    )
+    cfg = Config.fromfile(out)
+    cfg.work_dir = str(tmp_path / 'work')
+    cfg.custom_hooks[0].creation.update(steps=1, condition=None, scale=(32, 32))
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    assert type(runner.model.backbone).__name__ == 'ResNet' and runner.iter == 4
+    assert len(SyntheticStore(tmp_path / 'work' / 'synthetic')) == 4
+
+
+@MODELS.register_module(force=True)
+class TwoFacedBackbone(nn.Module):
+    """Gives one map more while it is trained, as those with auxiliary branches."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, 8, 1)
+
+    def forward(self, images):
+        maps = self.stem(images)
+        return (maps, maps) if self.training else (maps,)
+
+
+def test_what_works_instead_reaches_the_user(tool, own_config, tmp_path, capsys):
+    out = tmp_path / 'mine.py'
+    cfg = Config.fromfile(own_config)
+    cfg.model.backbone = dict(type='TwoFacedBackbone')
+    cfg.model.decode_head.in_index = 0
+    cfg.dump(own_config)
+    call = [str(own_config), '--out', str(out), '--diffusion', 'diff2in1_mm/rooms', '--side', '64']
+    with pytest.raises(SystemExit):
+        tool.main(call)
+    said = capsys.readouterr().err
+    assert 'TwoFacedBackbone gives other maps in training' in said and '--keep-backbone leaves it' in said
+    assert not out.exists()
+    tool.main([*call, '--keep-backbone'])
+    # its head takes maps of another width: its own backbone does not serve it either
+    cfg.model.decode_head.in_channels = 8
+    cfg.dump(own_config)
+    with pytest.raises(SystemExit):
+        tool.main([*call, '--overwrite'])
+    assert 'Nor does it work with --keep-backbone' in capsys.readouterr().err
 
 
 def test_nothing_is_overwritten_unasked(tool, own_config, tmp_path, capsys):

@@ -9,7 +9,7 @@ from diff2in1_mm.creation.settings import CreationSettings
 from diff2in1_mm.datasets.rooms.render import render_room
 from diff2in1_mm.diffusion.schedules import check_strength
 from diff2in1_mm.diffusion.stable_diffusion import LatentDiffusion
-from diff2in1_mm.utils.errors import has_no_option, options_of, told_in_a_sentence
+from diff2in1_mm.utils.errors import UserError, has_no_option, options_of, told_in_a_sentence
 
 
 def build_inside_a_registry():
@@ -31,6 +31,17 @@ def test_bad_input_is_one_line(capsys):
 
 def test_the_innermost_error_counts(capsys):
     assert said(capsys, build_inside_a_registry).startswith("tool.py: './nowhere' is neither")
+
+
+def add_a_mend():
+    try:
+        check_strength(2000, 1000)
+    except ValueError as error:
+        raise UserError(f'{error}; or take another model') from error
+
+
+def test_a_sentence_that_was_made_of_another_counts(capsys):
+    assert said(capsys, add_a_mend).endswith('; or take another model\n')
 
 
 def bug_after_a_handled_error():
