@@ -51,7 +51,8 @@ def configure_arm(cfg: Config, arm: Arm, seed: int, paste: Sequence[str] = ()) -
         Config: Its synthetic samples lie in its own work dir.
 
     Raises:
-        ValueError: The data set has no pipeline that loads annotations, so that the arm cannot be made.
+        ValueError: The data set has no pipeline that loads annotations, so that the arm cannot be made, or things are to
+            be pasted without label maps.
     """
     cfg = copy.deepcopy(cfg)
     cfg.merge_from_dict(arm.options)
@@ -89,6 +90,8 @@ def _regularise(cfg: Config, mixed: dict, paste: Sequence[str]) -> None:
 
 def _paste(part: dict, place: int, paste: Sequence[str]) -> None:
     """Puts the steps behind ``place`` into a wrapper that can paste between images."""
+    if any(step.get('with_bbox') or step.get('with_mask') for step in part['pipeline']):
+        raise UserError('--paste pastes with label maps, and this data set loads boxes: leave it out')
     inner = dict(part, pipeline=part['pipeline'][:place])
     things = dict(type='PasteThings', classes=list(paste), variants=COPIES)
     rest = [things, *part['pipeline'][place:]]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from ..utils.atomic_files import write_atomic
 from .runs import ArmRuns
-from .table import paired, scores_of, told
+from .table import METRICS, Metric, paired, scores_of, told
 
 __all__ = ['plot']
 
@@ -39,7 +39,8 @@ def plot(runs: ArmRuns, names: Sequence[str], base: str, seeds: Sequence[int], m
     axes.axvline(0, color='black', linewidth=0.8)
     axes.set_yticks(range(len(others)), list(reversed(others)))
     axes.set_ylim(-0.6, len(others) - 0.4)
-    axes.set_xlabel(f'{told(metric)} minus that of "{base}"; dots: seeds, bars: means')
+    better = 'right' if METRICS.get(metric, Metric()).more_is_better else 'left'
+    axes.set_xlabel(f'{told(metric)} minus that of "{base}" (better to the {better}); dots: seeds, bars: means')
     content = io.BytesIO()
     FigureCanvasAgg(figure).print_png(content)
     write_atomic(path, content.getvalue())

@@ -64,3 +64,10 @@ def test_data_without_a_loading_pipeline_are_refused_with_the_arms_that_can_be(c
     configure_arm(cfg, arms_of()['method'], 0)
     with pytest.raises(ValueError, match='leave out the regularised arms'):
         configure_arm(cfg, arms_of()['regularised'], 0)
+
+
+def test_boxes_cannot_be_pasted(cfg):
+    cfg.train_dataloader.dataset.dataset.pipeline[1] = dict(type='LoadAnnotations', with_bbox=True)
+    configure_arm(cfg, arms_of(['lamp'])['regularised'], 0)
+    with pytest.raises(ValueError, match='loads boxes: leave it out'):
+        configure_arm(cfg, arms_of(['lamp'])['pasted'], 0, ['lamp'])
