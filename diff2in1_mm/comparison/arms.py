@@ -51,8 +51,8 @@ def configure_arm(cfg: Config, arm: Arm, seed: int, paste: Sequence[str] = ()) -
         Config: Its synthetic samples lie in its own work dir.
 
     Raises:
-        ValueError: The data set has no pipeline that loads annotations, so that the arm cannot be made, or things are to
-            be pasted without label maps.
+        ValueError: The data set has no pipeline that loads annotations, so that the arm cannot be made, or things are
+            to be pasted without label maps.
     """
     cfg = copy.deepcopy(cfg)
     cfg.merge_from_dict(arm.options)
