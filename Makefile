@@ -31,9 +31,15 @@ lint: set-up
 test: lint
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile $(ARGS)
 
+# what the options are is told without a set-up: the script needs no library for it
+ifneq ($(filter -h --help,$(ARGS)),)
+train:
+	@PYTHONPATH=$(CURDIR) $(PYTHON) tools/train.py --help
+else
 train:
 	@OPS=$(ready) $(PYTHON) tools/set_up.py
 	$(PY) tools/train.py configs/$(CONFIG) $(ARGS)
+endif
 
 # The diffusion model of the package, again. Its first two stages are made for two processes on CPUs (two
 # hours of two cores with bfloat16 units, more without); the last takes minutes on a GPU, else 5 to 14 hours.

@@ -5,6 +5,7 @@ carries them as ``diff2in1_mm/.mim/``, where OpenMMLab's packages keep theirs; a
 reads them from the checkout (``diff2in1_mm.utils.resources`` knows both).
 """
 
+import runpy
 import shutil
 from pathlib import Path
 
@@ -66,22 +67,6 @@ EXTRAS = {
         'mypy>=2.4,<2.5',
     ],
 }
-COMMANDS = [
-    f'diff2in1-{name} = diff2in1_mm.launch.commands:{name.replace("-", "_")}'
-    for name in (
-        'train',
-        'test',
-        'create-data',
-        'does-it-help',
-        'train-diffusion',
-        'evaluate-synthetic',
-        'switch-in',
-        'convert-checkpoint',
-        'prepare-data',
-        'diffusion-info',
-        'demo',
-    )
-]
 
 
 class BuildWithFolders(build_py):
@@ -102,6 +87,12 @@ def version() -> str:
     scope = {}
     exec((ROOT / 'diff2in1_mm' / 'version.py').read_text(), scope)
     return scope['__version__']
+
+
+def commands() -> list[str]:
+    scope = runpy.run_path(str(ROOT / 'diff2in1_commands.py'))
+    names = [name.removeprefix('diff2in1-') for name in scope['SCRIPTS']]
+    return [f'diff2in1-{name} = diff2in1_commands:{name.replace("-", "_")}' for name in names]
 
 
 def long_description() -> str:
@@ -130,11 +121,12 @@ setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     python_requires='>=3.10',
+    py_modules=['diff2in1_commands'],
     packages=find_packages(include=['diff2in1_mm', 'diff2in1_mm.*']),
     package_data={'diff2in1_mm': ['assets/**/*']},  # the small diffusion model of Rooms
     install_requires=REQUIRED,
     extras_require=EXTRAS,
-    entry_points={'console_scripts': COMMANDS},
+    entry_points={'console_scripts': commands()},
     cmdclass={'build_py': BuildWithFolders},
     zip_safe=False,
 )

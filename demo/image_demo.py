@@ -8,30 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
-import torch
-from mmengine.config import Config, DictAction
-from tqdm import tqdm
-
-import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
-from diff2in1_mm.creation.create import diffusion_of
-from diff2in1_mm.creation.generator import DEFAULT_STEPS
-from diff2in1_mm.creation.settings import CreationSettings
-from diff2in1_mm.datasets.source_images import load_image
-from diff2in1_mm.diffusion.condition import Condition
-from diff2in1_mm.diffusion.conditions.path_table import IMAGE_SUFFIXES
-from diff2in1_mm.diffusion.conditions.source import Source
-from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, load_weights, read_checkpoint
-from diff2in1_mm.launch.config import creation_of, give_preprocessor
-from diff2in1_mm.preflight.machine import check_device, check_writable
-from diff2in1_mm.utils.configs import type_name
-from diff2in1_mm.utils.errors import MissingFileError, UserError, misspellings_named
-from diff2in1_mm.utils.image_values import to_bytes, to_unit_range
-from diff2in1_mm.utils.optional import scope_of
-from diff2in1_mm.utils.pictures import write_picture
-from diff2in1_mm.utils.randomness import stable_seed
-from diff2in1_mm.visualization.predictor import Predictor, predictor_for
-from diff2in1_mm.visualization.variants import Pair, variants_picture, with_legend
+from diff2in1_commands import SOLVERS, add_config_options, new_parser, stop
 
 EXAMPLES = """\
 examples:
@@ -42,9 +19,7 @@ examples:
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__, EXAMPLES)
     parser.add_argument('image', help='image file, folder, or glob (in quotes; ** looks deeper)')
     parser.add_argument('config', help='config file, or the name of one of ours')
     # Optional here, so that its absence is told with what to give.
@@ -56,12 +31,7 @@ def parse_args(argv=None) -> argparse.Namespace:
         '--no-legend', action='store_true', help='pictures of exactly the size of the image, without class names below'
     )
     parser.add_argument('--score-thr', type=float, help='detectors: boxes with lower scores are not drawn; default 0.3')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config: key=value, nested keys with dots, lists as key="[a,b]"',
-    )
+    add_config_options(parser)
     group = parser.add_argument_group(
         'variants', "What is not given here is taken from SelfImprovingHook's `creation` settings in the config."
     )
@@ -79,13 +49,41 @@ def parse_args(argv=None) -> argparse.Namespace:
     )
     group.add_argument('--copies', type=int, default=2, help='variants in a row; default 2')
     group.add_argument('--steps', type=int, help='U-Net passes per variant')
-    group.add_argument('--solver', choices=list(DEFAULT_STEPS), help='euler is for flow-matching models')
+    group.add_argument('--solver', choices=SOLVERS, help='euler is for flow-matching models')
     group.add_argument('--prompt', help='what the image shows, for the diffusion model')
     group.add_argument(
         '--guidance-scale', type=float, help='above 1: follow the prompt more closely, for twice the time'
     )
     group.add_argument('--seed', type=int, default=0, help='of the noise; default 0')
     return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # what is asked or misspelt is told before the libraries are imported
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from tqdm import tqdm
+
+import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
+from diff2in1_mm.creation.create import diffusion_of
+from diff2in1_mm.creation.settings import CreationSettings
+from diff2in1_mm.datasets.source_images import load_image
+from diff2in1_mm.diffusion.condition import Condition
+from diff2in1_mm.diffusion.conditions.path_table import IMAGE_SUFFIXES
+from diff2in1_mm.diffusion.conditions.source import Source
+from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, load_weights, read_checkpoint
+from diff2in1_mm.launch.config import creation_of, give_preprocessor
+from diff2in1_mm.preflight.machine import check_device, check_writable
+from diff2in1_mm.utils.configs import type_name
+from diff2in1_mm.utils.errors import MissingFileError, UserError, misspellings_named
+from diff2in1_mm.utils.image_values import to_bytes, to_unit_range
+from diff2in1_mm.utils.optional import scope_of
+from diff2in1_mm.utils.pictures import write_picture
+from diff2in1_mm.utils.randomness import stable_seed
+from diff2in1_mm.visualization.predictor import Predictor, predictor_for
+from diff2in1_mm.visualization.variants import Pair, variants_picture, with_legend
 
 
 def find_images(pattern: str) -> list[str]:
@@ -339,8 +337,7 @@ def main(argv=None) -> None:
         with misspellings_named():
             paths, predictor, maker = prepare(args)
     except (OSError, ImportError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        sys.exit(2)
+        stop(error)
     if not run(args, paths, predictor, maker):
         sys.exit(1)
 

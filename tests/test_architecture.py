@@ -148,4 +148,4 @@ def test_the_package_itself_uses_no_former_path():
                 assert node.module.removeprefix('diff2in1_mm.') not in former, path
     with warnings.catch_warnings():
         warnings.simplefilter('error', FutureWarning)
-        importlib.import_module('diff2in1_mm.launch.commands')
+        importlib.import_module('diff2in1_mm.launch.config')

@@ -15,6 +15,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+import diff2in1_commands
+from diff2in1_commands import SCRIPTS
 from diff2in1_mm.utils.operators import _StandIn
 from diff2in1_mm.utils.requirements import REQUIREMENTS
 
@@ -31,7 +33,7 @@ def source(tmp_path_factory):
     for name in ('diff2in1_mm', 'configs', 'tools', 'demo'):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, copy / name, ignore=junk)
-    for name in ('setup.py', 'MANIFEST.in', 'LICENSE', 'README.md'):
+    for name in ('setup.py', 'diff2in1_commands.py', 'MANIFEST.in', 'LICENSE', 'README.md'):
         shutil.copy(ROOT / name, copy)
     (copy / 'configs' / '_base_').mkdir(parents=True, exist_ok=True)
     (copy / 'configs' / '_base_' / 'probe.py').write_text('probe = dict(depth=3, width=1)\n')
@@ -173,15 +175,14 @@ def test_both_distributions_are_built_from_an_empty_folder_and_are_well_describe
     assert said.returncode == 0, said.stdout + said.stderr
 
 
-def test_every_command_runs_a_script_that_is_shipped():
-    from diff2in1_mm.launch import commands as cli
-
-    text = (ROOT / 'setup.py').read_text()
-    names = re.findall(r"'([a-z-]+)'", text.partition('for name in (')[2].partition(')]')[0])
-    assert {'train', 'convert-checkpoint'} <= set(names)
-    for name in names:
-        command = getattr(cli, name.replace('-', '_'))
-        assert (ROOT / command.args[0]).is_file(), name
+def test_every_command_runs_a_script_that_is_shipped(wheel):
+    archive = zipfile.ZipFile(wheel)
+    (listed,) = (name for name in archive.namelist() if name.endswith('entry_points.txt'))
+    asked = dict(re.findall(r'^([\w-]+) = diff2in1_commands:(\w+)', archive.read(listed).decode(), re.M))
+    assert set(asked) == set(SCRIPTS) and 'diff2in1_commands.py' in archive.namelist()
+    for command, name in asked.items():
+        assert getattr(diff2in1_commands, name).args == (command,)
+        assert f'diff2in1_mm/.mim/{SCRIPTS[command]}' in archive.namelist()
 
 
 def test_the_image_is_built_by_steps_that_are_there():
@@ -204,7 +205,7 @@ def test_the_image_is_built_by_steps_that_are_there():
     )
     assert set_up.returncode == 0, set_up.stderr
     entry = re.search(r'CMD \["([\w-]+)"', text)[1]
-    assert f"'{entry.removeprefix('diff2in1-')}'" in (ROOT / 'setup.py').read_text()
+    assert entry in SCRIPTS
 
 
 def test_the_citation_names_the_version():

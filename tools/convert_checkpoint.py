@@ -6,15 +6,7 @@ depth, MMSegmentation's VPD depth, and Stable Diffusion 1.x and 2.x in the origi
 import argparse
 import os.path as osp
 
-import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
-from diff2in1_mm.conversion.folder import check_target, write_folder
-from diff2in1_mm.conversion.report import summary
-from diff2in1_mm.conversion.sources import convert
-from diff2in1_mm.diffusion.loading.embedded import locate
-from diff2in1_mm.diffusion.loading.original_layout import read_tensors
-from diff2in1_mm.diffusion.loading.source import check_source
-from diff2in1_mm.preflight.machine import check_writable
-from diff2in1_mm.utils.errors import MissingFileError, UserError, told_in_a_sentence
+from diff2in1_commands import as_called, new_parser, program, stop
 
 EXAMPLES = """\
 examples:
@@ -32,10 +24,8 @@ source brings them, and report.json with the fate of every key. Of Stable Diffus
 diffusers folder. See docs/convert_checkpoint.md."""
 
 
-def parse_args(argv=None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = new_parser(__doc__, EXAMPLES)
     parser.add_argument(
         'inputs', nargs='+', metavar='IN', help='.safetensors, .pth, .pt or .ckpt; no code in them is run'
     )
@@ -52,7 +42,21 @@ def parse_args(argv=None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
         choices=['epsilon', 'v_prediction'],
         help='of Stable Diffusion 2.x, whose files do not say it',
     )
-    return parser, parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # what is asked or misspelt is told before the libraries are imported
+
+import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
+from diff2in1_mm.conversion.folder import check_target, write_folder
+from diff2in1_mm.conversion.report import summary
+from diff2in1_mm.conversion.sources import convert
+from diff2in1_mm.diffusion.loading.embedded import locate
+from diff2in1_mm.diffusion.loading.original_layout import read_tensors
+from diff2in1_mm.diffusion.loading.source import check_source
+from diff2in1_mm.preflight.machine import check_writable
+from diff2in1_mm.utils.errors import MissingFileError, UserError, told_in_a_sentence
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -86,17 +90,18 @@ def run(args: argparse.Namespace) -> dict:
 
 
 def main(argv=None) -> None:
-    parser, args = parse_args(argv)
+    args = parse_args(argv)
     try:
         prepare(args)
     except (OSError, ImportError, ValueError) as error:
-        parser.exit(2, f'{parser.prog}: {error}\n')
-    with told_in_a_sentence(parser.prog):
+        stop(error)
+    with told_in_a_sentence(program()):
         content = run(args)
     print(f'{summary(content)}\nEvery name is in {osp.join(args.out, "report.json")}.')
     if osp.isfile(osp.join(args.out, 'config.py')):
         print(
-            f'Evaluate: python tools/test.py {osp.join(args.out, "config.py")} {osp.join(args.out, "checkpoint.pth")}'
+            f'Evaluate: {as_called("python tools/test.py")} {osp.join(args.out, "config.py")} '
+            f'{osp.join(args.out, "checkpoint.pth")}'
         )
 
 

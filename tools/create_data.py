@@ -7,27 +7,7 @@ import argparse
 import os.path as osp
 from dataclasses import fields
 
-import torch
-from mmengine.config import Config
-from mmengine.dist import get_dist_info, init_dist
-from mmengine.logging import print_log
-from mmengine.registry import DATASETS, MODELS, init_default_scope
-
-import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
-from diff2in1_mm.creation.create import CreationReport, create
-from diff2in1_mm.creation.generator import DEFAULT_STEPS
-from diff2in1_mm.creation.settings import CreationSettings
-from diff2in1_mm.creation.stage import together
-from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, load_weights, read_checkpoint
-from diff2in1_mm.launch.config import add_common_options, creation_of, load_config
-from diff2in1_mm.launch.processes import prepare_processes
-from diff2in1_mm.preflight.boxes import check_annotation_files
-from diff2in1_mm.preflight.inputs import check_data
-from diff2in1_mm.preflight.machine import check_device, check_writable
-from diff2in1_mm.store.store import SyntheticStore
-from diff2in1_mm.utils.configs import type_name
-from diff2in1_mm.utils.errors import UserError, misspellings_named, told_in_a_sentence
-from diff2in1_mm.utils.optional import scope_of
+from diff2in1_commands import SOLVERS, add_common_options, new_parser, program, stop
 
 EXAMPLES = """\
 examples:
@@ -44,10 +24,8 @@ STORE holds images/, annotations/ (in the label values of your data set) and rec
 it, wrap the data set: dict(type='SyntheticMixDataset', store=STORE, round=0, dataset=...)."""
 
 
-def parse_args(argv=None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = new_parser(__doc__, EXAMPLES)
     parser.add_argument('config', help='config file, or the name of one of ours')
     parser.add_argument('checkpoint', help='of that config; its model labels the samples')
     parser.add_argument(
@@ -63,7 +41,7 @@ def parse_args(argv=None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser.add_argument('--steps', type=int, help='U-Net passes per sample')
     parser.add_argument(
         '--solver',
-        choices=list(DEFAULT_STEPS),
+        choices=SOLVERS,
         help='dpmsolver++ needs about 10 steps, ddim 50 (the released code); euler is for flow-matching models',
     )
     parser.add_argument(
@@ -84,7 +62,32 @@ def parse_args(argv=None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     args.work_dir = None
     if args.T is not None and len(args.T) == 1:
         (args.T,) = args.T
-    return parser, args
+    return args
+
+
+if __name__ == '__main__':
+    parse_args()  # what is asked or misspelt is told before the libraries are imported
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import get_dist_info, init_dist
+from mmengine.logging import print_log
+from mmengine.registry import DATASETS, MODELS, init_default_scope
+
+import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
+from diff2in1_mm.creation.create import CreationReport, create
+from diff2in1_mm.creation.settings import CreationSettings
+from diff2in1_mm.creation.stage import together
+from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, load_weights, read_checkpoint
+from diff2in1_mm.launch.config import creation_of, load_config
+from diff2in1_mm.launch.processes import prepare_processes
+from diff2in1_mm.preflight.boxes import check_annotation_files
+from diff2in1_mm.preflight.inputs import check_data
+from diff2in1_mm.preflight.machine import check_device, check_writable
+from diff2in1_mm.store.store import SyntheticStore
+from diff2in1_mm.utils.configs import type_name
+from diff2in1_mm.utils.errors import UserError, misspellings_named, told_in_a_sentence
+from diff2in1_mm.utils.optional import scope_of
 
 
 def creation_settings(cfg: Config, args: argparse.Namespace) -> dict:
@@ -173,13 +176,13 @@ def _tell(out: str, report: CreationReport) -> None:
 
 
 def main(argv=None) -> None:
-    parser, args = parse_args(argv)
+    args = parse_args(argv)
     try:
         with misspellings_named():
             cfg, settings = prepare(args)
     except (OSError, ImportError, ValueError) as error:
-        parser.exit(2, f'{parser.prog}: {error}\n')
-    with told_in_a_sentence(parser.prog):
+        stop(error)
+    with told_in_a_sentence(program()):
         run(cfg, settings, args)
 
 

@@ -4,6 +4,26 @@ With --image also a picture of its features: their three strongest principal com
 
 import argparse
 
+from diff2in1_commands import new_parser, program
+
+_SD_STEPS = (50, 200, 400, 600, 800)
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = new_parser(__doc__)
+    parser.add_argument('source', help='folder, hub id or file of a diffusion model, see docs/models.md')
+    parser.add_argument('--dtype', default='fp32', help='fp32, fp16 or bf16')
+    parser.add_argument('--image', help='whose features are drawn')
+    parser.add_argument('--out', default='features.png', help='that picture')
+    parser.add_argument('--taps', nargs='+', default=['decoder'], help="'decoder', 'all' or names; of the picture")
+    parser.add_argument('--timestep', type=int, default=1, help='level of the pass of the picture')
+    parser.add_argument('--device', help="default: 'cuda' where there is a GPU, else 'cpu'")
+    return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # what is asked or misspelt is told before the libraries are imported
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,20 +38,6 @@ from diff2in1_mm.models.backbones.diffusion_backbone import DiffusionBackbone
 from diff2in1_mm.preflight.machine import check_writable
 from diff2in1_mm.utils.errors import UserError, told_in_a_sentence
 from diff2in1_mm.utils.pictures import contact_sheet, write_picture
-
-_SD_STEPS = (50, 200, 400, 600, 800)
-
-
-def parse_args(argv=None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('source', help='folder, hub id or file of a diffusion model, see docs/models.md')
-    parser.add_argument('--dtype', default='fp32', help='fp32, fp16 or bf16')
-    parser.add_argument('--image', help='whose features are drawn')
-    parser.add_argument('--out', default='features.png', help='that picture')
-    parser.add_argument('--taps', nargs='+', default=['decoder'], help="'decoder', 'all' or names; of the picture")
-    parser.add_argument('--timestep', type=int, default=1, help='level of the pass of the picture')
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    return parser, parser.parse_args(argv)
 
 
 def describe(model: DiffusionModel, family: str) -> list[str]:
@@ -95,8 +101,8 @@ def draw(backbone: DiffusionBackbone, image: np.ndarray, title: str) -> np.ndarr
 
 
 def main(argv=None) -> None:
-    parser, args = parse_args(argv)
-    with told_in_a_sentence(parser.prog):
+    args = parse_args(argv)
+    with told_in_a_sentence(program()):
         if args.image:
             check_writable(args.out, '--out')
             image = load_image(args.image)
@@ -107,7 +113,11 @@ def main(argv=None) -> None:
         taps = args.taps[0] if args.taps[0] in ('decoder', 'all') else args.taps
         backbone = DiffusionBackbone(dict(source=args.source, dtype=args.dtype), taps=taps, timestep=args.timestep)
         print('\n'.join(describe(backbone.diffusion, family)))
-        picture = draw(backbone.eval().to(args.device), image, f'{args.source}, level {args.timestep}')
+        picture = draw(
+            backbone.eval().to(args.device or ('cuda' if torch.cuda.is_available() else 'cpu')),
+            image,
+            f'{args.source}, level {args.timestep}',
+        )
         write_picture(args.out, picture)
         print(f'{args.out} shows the features of {args.image}.')
 

@@ -8,20 +8,7 @@ import argparse
 import os
 import os.path as osp
 
-import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
-from diff2in1_mm.comparison.arms import arms_of, configure_arm
-from diff2in1_mm.comparison.lengths import shorten
-from diff2in1_mm.comparison.plot import plot
-from diff2in1_mm.comparison.runs import ArmRuns
-from diff2in1_mm.comparison.table import METRICS, best_control, table, verdict
-from diff2in1_mm.launch.config import add_common_options, load_config
-from diff2in1_mm.launch.processes import prepare_processes
-from diff2in1_mm.models.backbones.feature_cache import FeatureCache
-from diff2in1_mm.preflight.inputs import check_data, check_hook_data
-from diff2in1_mm.preflight.machine import check_writable
-from diff2in1_mm.utils.atomic_files import write_atomic
-from diff2in1_mm.utils.configs import find_hook, type_name
-from diff2in1_mm.utils.errors import UserError, told_in_a_sentence
+from diff2in1_commands import add_common_options, new_parser, program, stop
 
 EXAMPLES = """\
 examples:
@@ -37,10 +24,8 @@ examples:
 The config needs a SelfImprovingHook and a SyntheticMixDataset; tools/switch_in.py writes them into one without."""
 
 
-def parse_args(argv=None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = new_parser(__doc__, EXAMPLES)
     parser.add_argument('config', help='config file, or the name of one of ours')
     parser.add_argument('--out', help='folder of all runs; default work_dirs/CONFIG_NAME_helps')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='one run of every arm each')
@@ -58,7 +43,26 @@ def parse_args(argv=None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     add_common_options(parser)
     args = parser.parse_args(argv)
     args.work_dir = None
-    return parser, args
+    return args
+
+
+if __name__ == '__main__':
+    parse_args()  # what is asked or misspelt is told before the libraries are imported
+
+import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
+from diff2in1_mm.comparison.arms import arms_of, configure_arm
+from diff2in1_mm.comparison.lengths import shorten
+from diff2in1_mm.comparison.plot import plot
+from diff2in1_mm.comparison.runs import ArmRuns
+from diff2in1_mm.comparison.table import METRICS, best_control, table, verdict
+from diff2in1_mm.launch.config import load_config
+from diff2in1_mm.launch.processes import prepare_processes
+from diff2in1_mm.models.backbones.feature_cache import FeatureCache
+from diff2in1_mm.preflight.inputs import check_data, check_hook_data
+from diff2in1_mm.preflight.machine import check_writable
+from diff2in1_mm.utils.atomic_files import write_atomic
+from diff2in1_mm.utils.configs import find_hook, type_name
+from diff2in1_mm.utils.errors import UserError, told_in_a_sentence
 
 
 def prepare(args: argparse.Namespace) -> ArmRuns:
@@ -148,12 +152,12 @@ def report(runs: ArmRuns, args: argparse.Namespace) -> str:
 
 
 def main(argv=None) -> None:
-    parser, args = parse_args(argv)
+    args = parse_args(argv)
     try:
         runs = prepare(args)
     except (OSError, ImportError, ValueError) as error:
-        parser.exit(2, f'{parser.prog}: {error}\n')
-    with told_in_a_sentence(parser.prog, args.out):
+        stop(error)
+    with told_in_a_sentence(program(), args.out):
         if not args.table:
             runs.run(args.arms, args.seeds)
         print(f'\n{report(runs, args)}')

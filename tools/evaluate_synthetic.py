@@ -10,31 +10,7 @@ import os.path as osp
 import sys
 from collections.abc import Sequence
 
-import numpy as np
-import torch
-import torch.nn as nn
-from mmengine.utils import track_iter_progress
-from PIL import Image
-from torch import Tensor
-
-import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
-from diff2in1_mm.datasets.image_folder import find_images
-from diff2in1_mm.datasets.source_images import load_image
-from diff2in1_mm.evaluation.generated_images import (
-    DiffusionFeatures,
-    check_torchmetrics,
-    distances,
-    diversity,
-    inception_features,
-)
-from diff2in1_mm.preflight.machine import check_writable
-from diff2in1_mm.self_improving.student_views import strong_view
-from diff2in1_mm.store.records import SampleRecord
-from diff2in1_mm.store.store import SyntheticStore
-from diff2in1_mm.utils.atomic_files import write_atomic
-from diff2in1_mm.utils.errors import MissingFileError, UserError, told_in_a_sentence
-from diff2in1_mm.utils.pictures import contact_sheet, write_picture
-from diff2in1_mm.utils.randomness import seeded_generators
+from diff2in1_commands import new_parser, program, stop
 
 # Two halves of the real images are compared, and a distribution needs 4.
 LEAST = 8
@@ -54,9 +30,7 @@ a diversity of 0 is a copy of the source, 1 as different as another image."""
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__, EXAMPLES)
     parser.add_argument('store', help='folder of synthetic samples')
     parser.add_argument(
         '--real',
@@ -88,6 +62,36 @@ def parse_args(argv=None) -> argparse.Namespace:
     )
     parser.add_argument('--out', help='default: STORE/evaluation')
     return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # what is asked or misspelt is told before the libraries are imported
+
+import numpy as np
+import torch
+import torch.nn as nn
+from mmengine.utils import track_iter_progress
+from PIL import Image
+from torch import Tensor
+
+import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
+from diff2in1_mm.datasets.image_folder import find_images
+from diff2in1_mm.datasets.source_images import load_image
+from diff2in1_mm.evaluation.generated_images import (
+    DiffusionFeatures,
+    check_torchmetrics,
+    distances,
+    diversity,
+    inception_features,
+)
+from diff2in1_mm.preflight.machine import check_writable
+from diff2in1_mm.self_improving.student_views import strong_view
+from diff2in1_mm.store.records import SampleRecord
+from diff2in1_mm.store.store import SyntheticStore
+from diff2in1_mm.utils.atomic_files import write_atomic
+from diff2in1_mm.utils.errors import MissingFileError, UserError, told_in_a_sentence
+from diff2in1_mm.utils.pictures import contact_sheet, write_picture
+from diff2in1_mm.utils.randomness import seeded_generators
 
 
 def image_size(path: str) -> tuple[int, int] | None:
@@ -265,9 +269,8 @@ def main(argv=None) -> None:
     try:
         prepared = prepare(args)
     except (OSError, ImportError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        sys.exit(2)
-    with told_in_a_sentence('error'):
+        stop(error)
+    with told_in_a_sentence(program()):
         evaluate(args, *prepared)
 
 

@@ -12,12 +12,7 @@ from collections.abc import Callable, Iterator
 from glob import escape, glob
 from xml.etree import ElementTree
 
-import numpy as np
-from mmengine.utils import track_iter_progress
-from PIL import Image
-
-import diff2in1_mm  # noqa: F401  (checks versions)
-from diff2in1_mm.utils.errors import FileInTheWayError, MissingFileError, UserError, first_line, told_in_a_sentence
+from diff2in1_commands import new_parser, program
 
 EXAMPLES = """\
 examples:
@@ -26,19 +21,29 @@ examples:
   # JPEGImages/, Annotations/, ImageSets/Main/ (github.com/Shenggan/BCCD_Dataset)
   python tools/prepare_data.py bccd BCCD_Dataset/BCCD data/bccd"""
 
+NAMES = ('camvid', 'bccd')
 SPLITS = ('train', 'val')
 UNLABELLED, IGNORED = 11, 255  # of SegNet's copy of CamVid, and ours
 JPEG_QUALITY = 95
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('dataset', choices=list(DATASETS))
+    parser = new_parser(__doc__, EXAMPLES)
+    parser.add_argument('dataset', choices=NAMES)
     parser.add_argument('source', help='folder of the published copy')
     parser.add_argument('out', help='folder to write, which must not be there yet')
     return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # what is asked or misspelt is told before the libraries are imported
+
+import numpy as np
+from mmengine.utils import track_iter_progress
+from PIL import Image
+
+import diff2in1_mm  # noqa: F401  (checks versions)
+from diff2in1_mm.utils.errors import FileInTheWayError, MissingFileError, UserError, first_line, told_in_a_sentence
 
 
 def camvid(source: str, out: str) -> str:
@@ -152,7 +157,7 @@ def _voc_boxes(path: str, numbers: dict[str, int]) -> Iterator[tuple[int, list[i
             yield numbers[name], [left, top, right - left, bottom - top]
 
 
-DATASETS: dict[str, Callable[[str, str], str]] = dict(camvid=camvid, bccd=bccd)
+DATASETS: dict[str, Callable[[str, str], str]] = dict(zip(NAMES, (camvid, bccd)))
 
 
 def prepare(dataset: str, source: str, out: str) -> str:
@@ -176,7 +181,7 @@ def prepare(dataset: str, source: str, out: str) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    with told_in_a_sentence('prepare_data.py'):
+    with told_in_a_sentence(program()):
         counts = prepare(args.dataset, args.source, args.out)
     print(f'{args.out} holds {counts} images.')
 

@@ -13,14 +13,7 @@ import shlex
 import sys
 import tempfile
 
-from mmengine.config import Config
-
-import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
-from diff2in1_mm.switch_in.maps import given_maps
-from diff2in1_mm.switch_in.options import SwitchOptions
-from diff2in1_mm.switch_in.rewrite import switch_in
-from diff2in1_mm.utils.atomic_files import write_atomic
-from diff2in1_mm.utils.errors import FileInTheWayError, UserError, first_line, told_in_a_sentence
+from diff2in1_commands import as_called, new_parser, program
 
 EXAMPLES = """\
 examples:
@@ -36,9 +29,7 @@ examples:
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__, EXAMPLES)
     parser.add_argument(
         'config', help="config file, or 'mmseg::NAME' / 'mmdet::NAME' for one of those that come with the libraries"
     )
@@ -47,13 +38,13 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument(
         '--diffusion',
         metavar='SOURCE',
-        default=SwitchOptions.diffusion,
+        default='stable-diffusion-v1-5/stable-diffusion-v1-5',
         help='hub id, diffusers folder or single file (default: %(default)s)',
     )
     parser.add_argument(
         '--dtype',
         choices=['bf16', 'fp16', 'fp32'],
-        default=SwitchOptions.dtype,
+        default='bf16',
         help='of the frozen diffusion model (default: %(default)s)',
     )
     what = parser.add_mutually_exclusive_group()
@@ -87,6 +78,19 @@ def parse_args(argv=None) -> argparse.Namespace:
     )
     parser.add_argument('--out-strides', type=int, nargs='+', metavar='S')
     return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # what is asked or misspelt is told before the libraries are imported
+
+from mmengine.config import Config
+
+import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
+from diff2in1_mm.switch_in.maps import given_maps
+from diff2in1_mm.switch_in.options import SwitchOptions
+from diff2in1_mm.switch_in.rewrite import switch_in
+from diff2in1_mm.utils.atomic_files import write_atomic
+from diff2in1_mm.utils.errors import FileInTheWayError, UserError, first_line, told_in_a_sentence
 
 
 def check_out(args: argparse.Namespace) -> None:
@@ -140,12 +144,13 @@ def write(text: str, out: str) -> None:
 
 def main(argv=None) -> None:
     args = parse_args(argv)
-    with told_in_a_sentence('switch_in.py'):
+    with told_in_a_sentence(program()):
         check_out(args)
         text = switch_in(args.config, args.out, options(args))
         write(text, args.out)
     sys.stdout.write(
-        f'{text}\nWritten to {args.out}. Look it through, then:\n  python tools/train.py {shlex.quote(args.out)}\n'
+        f'{text}\nWritten to {args.out}. Look it through, then:\n'
+        f'  {as_called("python tools/train.py")} {shlex.quote(args.out)}\n'
     )
 
 

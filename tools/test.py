@@ -5,20 +5,7 @@ import os.path as osp
 from collections.abc import Sequence
 from typing import Any
 
-from mmengine.config import Config, ConfigDict
-from mmengine.runner import Runner
-
-import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
-from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, load_weights, read_checkpoint
-from diff2in1_mm.launch.config import add_common_options, load_config
-from diff2in1_mm.launch.processes import prepare_processes
-from diff2in1_mm.preflight.boxes import check_annotation_files
-from diff2in1_mm.preflight.findings import Findings, on_main_process
-from diff2in1_mm.preflight.inputs import check_data, check_evaluated, watch_inputs
-from diff2in1_mm.preflight.machine import check_writable
-from diff2in1_mm.utils.configs import type_name
-from diff2in1_mm.utils.errors import UserError, told_in_a_sentence
-from diff2in1_mm.utils.optional import scope_of
+from diff2in1_commands import add_common_options, new_parser, program, stop
 
 EXAMPLES = """\
 examples:
@@ -27,10 +14,8 @@ examples:
   python tools/test.py CONFIG CHECKPOINT --show-dir shown --out predictions"""
 
 
-def parse_args(argv=None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = new_parser(__doc__, EXAMPLES)
     parser.add_argument('config', help='config file, or the name of one of ours')
     parser.add_argument('checkpoint', help='checkpoint of that config')
     parser.add_argument('--work-dir', help='where metrics and logs are written; default work_dirs/CONFIG_NAME')
@@ -53,7 +38,26 @@ def parse_args(argv=None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
         'boxes without them: the image and its mirror image)',
     )
     add_common_options(parser)
-    return parser, parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # what is asked or misspelt is told before the libraries are imported
+
+from mmengine.config import Config, ConfigDict
+from mmengine.runner import Runner
+
+import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
+from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, load_weights, read_checkpoint
+from diff2in1_mm.launch.config import load_config
+from diff2in1_mm.launch.processes import prepare_processes
+from diff2in1_mm.preflight.boxes import check_annotation_files
+from diff2in1_mm.preflight.findings import Findings, on_main_process
+from diff2in1_mm.preflight.inputs import check_data, check_evaluated, watch_inputs
+from diff2in1_mm.preflight.machine import check_writable
+from diff2in1_mm.utils.configs import type_name
+from diff2in1_mm.utils.errors import UserError, told_in_a_sentence
+from diff2in1_mm.utils.optional import scope_of
 
 
 def prepare(args: argparse.Namespace) -> Config:
@@ -161,13 +165,13 @@ def _write_predictions(cfg: Config, out: str) -> None:
 
 
 def main(argv=None) -> None:
-    parser, args = parse_args(argv)
+    args = parse_args(argv)
     try:
         cfg = prepare(args)
         content = read_checkpoint(args.checkpoint)
     except (OSError, ImportError, ValueError) as error:
-        parser.exit(2, f'{parser.prog}: {error}\n')
-    with told_in_a_sentence(parser.prog, cfg.work_dir):
+        stop(error)
+    with told_in_a_sentence(program(), cfg.work_dir):
         prepare_processes(cfg)
         runner = Runner.from_cfg(cfg)
         check_annotation_files(cfg, 'test')

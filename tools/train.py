@@ -7,26 +7,14 @@ import argparse
 import logging
 import os.path as osp
 
-import torch
-from mmengine.config import Config, ConfigDict
-from mmengine.logging import print_log
-from mmengine.runner import Runner
-
-import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
-from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, check_resumable, load_weights, read_checkpoint
-from diff2in1_mm.launch.config import add_common_options, load_config
-from diff2in1_mm.launch.processes import cpu_takes_bf16, prepare_processes
-from diff2in1_mm.preflight.boxes import check_annotation_files
-from diff2in1_mm.preflight.inputs import check_data, check_hook_data
-from diff2in1_mm.preflight.machine import check_writable
-from diff2in1_mm.utils.configs import find_hook, type_name
-from diff2in1_mm.utils.errors import UserError, told_in_a_sentence
+from diff2in1_commands import add_common_options, new_parser, program, stop
 
 EXAMPLES = """\
 examples:
-  python tools/train.py configs/diff2in1_camvid.py
+  # the whole system on a rendered world, with the diffusion model that the package brings: minutes, no GPU
+  python tools/train.py configs/diff2in1_rooms.py
   # interrupted? The same command with --resume goes on where the last checkpoint was.
-  python tools/train.py configs/diff2in1_camvid.py --resume
+  python tools/train.py configs/diff2in1_rooms.py --resume
   # another length, another seed, another folder
   python tools/train.py configs/diff2in1_camvid.py --work-dir work_dirs/long \\
       --cfg-options train_cfg.max_iters=2000 train_cfg.val_interval=500 \\
@@ -37,10 +25,8 @@ examples:
   torchrun --nproc_per_node=2 tools/train.py configs/diff2in1_camvid.py --launcher pytorch"""
 
 
-def parse_args(argv=None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = new_parser(__doc__, EXAMPLES)
     parser.add_argument('config', help='config file, or the name of one of ours')
     parser.add_argument(
         '--work-dir', help='where checkpoints, logs and synthetic data are written; default work_dirs/CONFIG_NAME'
@@ -63,7 +49,26 @@ def parse_args(argv=None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
         help="scale the learning rate to the batch size (the config's auto_scale_lr)",
     )
     add_common_options(parser)
-    return parser, parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # what is asked or misspelt is told before the libraries are imported
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
+from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, check_resumable, load_weights, read_checkpoint
+from diff2in1_mm.launch.config import load_config
+from diff2in1_mm.launch.processes import cpu_takes_bf16, prepare_processes
+from diff2in1_mm.preflight.boxes import check_annotation_files
+from diff2in1_mm.preflight.inputs import check_data, check_hook_data
+from diff2in1_mm.preflight.machine import check_writable
+from diff2in1_mm.utils.configs import find_hook, type_name
+from diff2in1_mm.utils.errors import UserError, told_in_a_sentence
 
 
 def prepare(args: argparse.Namespace) -> Config:
@@ -144,12 +149,12 @@ def _look_at_resumed(runner: Runner, cfg: Config) -> None:
 
 
 def main(argv=None) -> None:
-    parser, args = parse_args(argv)
+    args = parse_args(argv)
     try:
         cfg = prepare(args)
     except (OSError, ImportError, ValueError) as error:
-        parser.exit(2, f'{parser.prog}: {error}\n')
-    with told_in_a_sentence(parser.prog, cfg.work_dir):
+        stop(error)
+    with told_in_a_sentence(program(), cfg.work_dir):
         prepare_processes(cfg)
         if 'runner_type' in cfg:
             from mmengine.registry import RUNNERS

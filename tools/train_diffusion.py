@@ -2,29 +2,8 @@
 
 import argparse
 import os.path as osp
-import sys
 
-import torch
-from mmengine.config import Config, ConfigDict
-from mmengine.dist import init_dist, is_distributed, is_main_process
-from mmengine.logging import print_log
-
-import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
-from diff2in1_mm.diffusion.precision import gpu_has_bf16
-from diff2in1_mm.launch.config import add_common_options, load_config
-from diff2in1_mm.launch.processes import check_launched, cpu_takes_bf16, join_gloo
-from diff2in1_mm.preflight.machine import check_writable
-from diff2in1_mm.pretraining.checks import (
-    check_crops,
-    check_fresh,
-    check_keys,
-    check_options,
-    mark_finished,
-    says_finished,
-    warn_if_nothing_to_resume,
-)
-from diff2in1_mm.pretraining.training import DiffusionTraining
-from diff2in1_mm.utils.errors import misspellings_named, told_in_a_sentence
+from diff2in1_commands import add_common_options, new_parser, program, stop
 
 EXAMPLES = """\
 examples:
@@ -44,9 +23,7 @@ progress are in WORK_DIR/autoencoder/samples and WORK_DIR/denoiser/samples."""
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__, EXAMPLES)
     parser.add_argument('config', help='config file, or the name of one of ours')
     parser.add_argument('--work-dir', help='where everything is written; default work_dirs/CONFIG_NAME')
     parser.add_argument(
@@ -62,6 +39,32 @@ def parse_args(argv=None) -> argparse.Namespace:
     )
     add_common_options(parser)
     return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # what is asked or misspelt is told before the libraries are imported
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.dist import init_dist, is_distributed, is_main_process
+from mmengine.logging import print_log
+
+import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
+from diff2in1_mm.diffusion.precision import gpu_has_bf16
+from diff2in1_mm.launch.config import load_config
+from diff2in1_mm.launch.processes import check_launched, cpu_takes_bf16, join_gloo
+from diff2in1_mm.preflight.machine import check_writable
+from diff2in1_mm.pretraining.checks import (
+    check_crops,
+    check_fresh,
+    check_keys,
+    check_options,
+    mark_finished,
+    says_finished,
+    warn_if_nothing_to_resume,
+)
+from diff2in1_mm.pretraining.training import DiffusionTraining
+from diff2in1_mm.utils.errors import misspellings_named, told_in_a_sentence
 
 
 def use_amp(optim_wrapper: ConfigDict) -> None:
@@ -114,9 +117,8 @@ def main(argv=None) -> None:
         with misspellings_named():
             training = prepare(args)
     except (OSError, ImportError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        sys.exit(2)
-    with told_in_a_sentence('error'):
+        stop(error)
+    with told_in_a_sentence(program()):
         if args.resume and says_finished(training):
             folder = osp.join(training.work_dir, 'pipeline')
             print_log(f'All is done already: the diffusion model is in {folder}', 'current')

@@ -1,11 +1,11 @@
-"""Options that the commands share, and the config that they work on."""
+"""The config that a command works on."""
 
 import argparse
 import os
 import os.path as osp
 from typing import Any
 
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, ConfigDict
 
 from ..creation.settings import CreationSettings, creation_of_hook
 from ..utils.configs import find_hook, type_name
@@ -13,25 +13,7 @@ from ..utils.errors import UserError
 from ..utils.optional import check_config
 from ..utils.resources import find_config
 
-__all__ = ['add_common_options', 'creation_of', 'give_preprocessor', 'load_config']
-
-
-def add_common_options(parser: argparse.ArgumentParser) -> None:
-    """The options that MMSegmentation's and MMDetection's own tools have in common."""
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings: key=value, nested keys with dots (optim_wrapper.optimizer.lr=1e-4), items of lists by '
-        'number (custom_hooks.0.warm_up=400), lists as key="[a,b]" without spaces',
-    )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='how the processes are started; with torchrun: pytorch',
-    )
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+__all__ = ['creation_of', 'give_preprocessor', 'load_config']
 
 
 def load_config(args: argparse.Namespace) -> Config:

@@ -225,7 +225,9 @@ def told_in_a_sentence(prog: str, folder: str | None = None) -> Iterator[None]:
             named = why_not_written(error, error.filename or folder)
         if named is None:
             raise
-        print(f'{prog}: {named}', file=sys.stderr)
+        from diff2in1_commands import as_called  # the other way round nothing is imported
+
+        print(as_called(f'{prog}: {named}'), file=sys.stderr)
         raise SystemExit(2) from error
 
 

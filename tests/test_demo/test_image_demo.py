@@ -11,6 +11,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
+from diff2in1_commands import program
 from diff2in1_mm.visualization.predictor import inference_pipeline
 
 from ..versions import before
@@ -53,7 +54,7 @@ def refused(demo, capsys):
         with pytest.raises(SystemExit) as stop:
             demo.main([str(argument) for argument in arguments])
         sentence = capsys.readouterr().err.strip().splitlines()[-1]
-        assert stop.value.code == 2 and sentence.startswith('error: ') and '\n' not in sentence
+        assert stop.value.code == 2 and sentence.startswith(f'{program()}: ') and '\n' not in sentence
         return sentence
 
     return refused

@@ -4,7 +4,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from diff2in1_mm.launch.config import add_common_options, creation_of, load_config
+from diff2in1_commands import add_common_options
+from diff2in1_mm.launch.config import creation_of, load_config
 from diff2in1_mm.launch.processes import cpu_takes_bf16, prepare_processes
 from diff2in1_mm.utils.configs import find_hook, type_name
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from diff2in1_commands import program
 from diff2in1_mm.store.records import SampleRecord
 from diff2in1_mm.store.store import SyntheticStore
 
@@ -160,7 +161,7 @@ def test_a_diffusion_model_that_is_none_is_one_sentence(tool, folders, capsys):
     with pytest.raises(SystemExit) as stop:
         tool.main([str(folders[0]), '--real', str(folders[1]), '--diffusion', './nowhere'])
     assert stop.value.code == 2
-    assert capsys.readouterr().err.splitlines()[-1].startswith("error: './nowhere' is neither")
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"{program()}: './nowhere' is neither")
 
 
 def test_a_bug_keeps_its_traceback(tool, folders, monkeypatch, pipeline_folder):
