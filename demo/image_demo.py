@@ -1,17 +1,23 @@
-"""Predicts images and writes the predictions as pictures; with --generate also variants of them."""
+"""Predicts images and writes the predictions as pictures; with --generate also variants of them.
+
+Without a config it shows what the diffusion model itself makes of an image: its features, as their principal
+components in colours, and variants from several noise steps."""
 
 import argparse
 import glob
 import os
 import os.path as osp
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from diff2in1_commands import SOLVERS, add_config_options, new_parser, stop
 
 EXAMPLES = """\
 examples:
+  # nothing trained yet: features and variants of the diffusion model that comes with the package, or of another
+  python demo/image_demo.py photo.jpg
+  python demo/image_demo.py photo.jpg --diffusion stable-diffusion-v1-5/stable-diffusion-v1-5 --prompt 'a street'
   python demo/image_demo.py photo.jpg configs/diff2in1_camvid.py work_dirs/diff2in1_camvid/iter_1200.pth
   python demo/image_demo.py 'photos/**/*.png' CONFIG CHECKPOINT --out-dir pictures --opacity 0.7
   # what the creation stage would make of this photograph, and how the model labels it
@@ -21,9 +27,15 @@ examples:
 def parse_args(argv=None) -> argparse.Namespace:
     parser = new_parser(__doc__, EXAMPLES)
     parser.add_argument('image', help='image file, folder, or glob (in quotes; ** looks deeper)')
-    parser.add_argument('config', help='config file, or the name of one of ours')
+    parser.add_argument('config', nargs='?', help='config file, or the name of one of ours')
     # Optional here, so that its absence is told with what to give.
     parser.add_argument('checkpoint', nargs='?', help='trained weights (.pth)')
+    parser.add_argument(
+        '--diffusion',
+        metavar='SOURCE',
+        default='diff2in1_mm/rooms',
+        help='without a config: the diffusion model; default %(default)s, which has seen rendered rooms only',
+    )
     parser.add_argument('--out-dir', default='outputs', help='folder of the pictures; default outputs')
     parser.add_argument('--device', help='for example cuda:1 or cpu; default: a GPU, if any')
     parser.add_argument('--opacity', type=float, default=0.5, help='of the classes over the image, 0 to 1; default 0.5')
@@ -44,8 +56,7 @@ def parse_args(argv=None) -> argparse.Namespace:
         '--T',
         type=int,
         nargs='+',
-        default=[200, 400, 600],
-        help='steps to which the image is noised, one row each; default 200 400 600',
+        help='steps to which the image is noised, one row each; default 200 400 600, without a config 100 200 400 600',
     )
     group.add_argument('--copies', type=int, default=2, help='variants in a row; default 2')
     group.add_argument('--steps', type=int, help='U-Net passes per variant')
@@ -61,6 +72,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 if __name__ == '__main__':
     parse_args()  # what is asked or misspelt is told before the libraries are imported
 
+import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -73,17 +85,25 @@ from diff2in1_mm.datasets.source_images import load_image
 from diff2in1_mm.diffusion.condition import Condition
 from diff2in1_mm.diffusion.conditions.path_table import IMAGE_SUFFIXES
 from diff2in1_mm.diffusion.conditions.source import Source
+from diff2in1_mm.diffusion.contract import DiffusionModel
+from diff2in1_mm.diffusion.loading.embedded import locate
+from diff2in1_mm.diffusion.loading.source import trained_side
 from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, load_weights, read_checkpoint
 from diff2in1_mm.launch.config import creation_of, give_preprocessor
+from diff2in1_mm.models.backbones.diffusion_backbone import DiffusionBackbone
 from diff2in1_mm.preflight.machine import check_device, check_writable
 from diff2in1_mm.utils.configs import type_name
 from diff2in1_mm.utils.errors import MissingFileError, UserError, misspellings_named
 from diff2in1_mm.utils.image_values import to_bytes, to_unit_range
 from diff2in1_mm.utils.optional import scope_of
-from diff2in1_mm.utils.pictures import write_picture
+from diff2in1_mm.utils.pictures import contact_sheet, write_picture
 from diff2in1_mm.utils.randomness import stable_seed
+from diff2in1_mm.visualization.features import feature_pictures
 from diff2in1_mm.visualization.predictor import Predictor, predictor_for
 from diff2in1_mm.visualization.variants import Pair, variants_picture, with_legend
+
+#: Writes the pictures of one image, given its path, its pixels (uint8 (H, W, 3), RGB) and a path without suffix.
+Writer = Callable[[str, np.ndarray, str], None]
 
 
 def find_images(pattern: str) -> list[str]:
@@ -170,7 +190,8 @@ def creation_settings(cfg: Config, args: argparse.Namespace) -> CreationSettings
             settings.update(guidance_scale=1.0, negative_prompt='')
     # one level a row, labelled by the model
     settings.update(T_margin=0, label_from='fresh')
-    return CreationSettings.from_dict(dict(settings, T=args.T, copies_per_source=args.copies))
+    T = args.T or ([200, 400, 600] if args.config else [100, 200, 400, 600])
+    return CreationSettings.from_dict(dict(settings, T=T, copies_per_source=args.copies if args.config else 1))
 
 
 class VariantMaker:
@@ -194,9 +215,13 @@ class VariantMaker:
                 prompt is missing or too long.
         """
         self.predictor = predictor
+        self.attach_model(diffusion_of(predictor.model, self.settings), paths)
+
+    def attach_model(self, diffusion: DiffusionModel, paths: Iterable[str]) -> None:
+        """Take the diffusion model alone, and look at all conditions; see :meth:`attach`."""
+        self.diffusion = diffusion
         try:
-            self.diffusion = diffusion_of(predictor.model, self.settings)
-            self.generator.check_model(self.diffusion)
+            self.generator.check_model(diffusion)
             condition = self.generator.condition
             if getattr(condition, 'wants_classes', False):
                 return  # of what the model will find
@@ -229,7 +254,7 @@ class VariantMaker:
         shown, rows = set(seen), []
         for T in self.settings.T:
             pairs = []
-            for variant in self._variants(start, source, T):
+            for variant in self.variants(start, source, T):
                 label = self.predictor.predict(variant)
                 shown.update(self.predictor.present(label))
                 pairs.append(Pair(variant, self.predictor.draw(variant, label)))
@@ -243,7 +268,7 @@ class VariantMaker:
             scale, keep_ratio = tuple(prediction.metainfo['img_shape'][1::-1]), False
         return load_image(path, scale, keep_ratio, self.predictor.turns)
 
-    def _variants(self, image: np.ndarray, source: Source, T: int) -> list[np.ndarray]:
+    def variants(self, image: np.ndarray, source: Source, T: int) -> list[np.ndarray]:
         """uint8 (H, W, 3) RGB images; how many fit into a batch changes nothing."""
         seeds = [stable_seed(self.seed, 'demo', copy) for copy in range(self.settings.copies_per_source)]
         pixels = torch.from_numpy(image).to(self.diffusion.device).permute(2, 0, 1).float()
@@ -273,10 +298,14 @@ class VariantMaker:
         return '' if scale == 1 else f'guidance {scale:g}, '
 
 
-def run(
-    args: argparse.Namespace, paths: dict[str, str], predictor: Predictor, maker: VariantMaker | None = None
-) -> int:
+def run(out_dir: str, paths: dict[str, str], write: Writer, turn: bool = True) -> int:
     """Write all pictures; an image that cannot be read is named and left out.
+
+    Args:
+        out_dir (str): Told at the end.
+        paths (dict[str, str]): Where each image's pictures go, without suffix.
+        write (Writer): Writes those of one image.
+        turn (bool): Apply the EXIF orientation.
 
     Returns:
         int: Number of images whose pictures were written.
@@ -284,11 +313,24 @@ def run(
     written, skipped = 0, []
     for path, target in tqdm(paths.items(), unit='image'):
         try:
-            image = load_image(path, turn=predictor.turns)
+            image = load_image(path, turn=turn)
         except Exception as error:  # whatever a decoder raises on a broken file
             skipped.append(path)
             tqdm.write(f'{path} cannot be read and is left out: {error}', file=sys.stderr)
             continue
+        write(path, image, target)
+        written += 1
+    print(
+        f'{written} of {len(paths)} images: pictures in {osp.abspath(out_dir)}'
+        + (f'; {len(skipped)} could not be read: {", ".join(skipped)}' if skipped else '')
+    )
+    return written
+
+
+def prediction_writer(args: argparse.Namespace, predictor: Predictor, maker: VariantMaker | None) -> Writer:
+    """Writes an image's prediction, and its variants where there is who makes them."""
+
+    def write(path: str, image: np.ndarray, target: str) -> None:
         prediction = predictor.predict(path)
         overlay = picture = predictor.draw(image, prediction)
         if not (args.no_legend or predictor.writes_names):
@@ -296,22 +338,50 @@ def run(
         write_picture(f'{target}.png', picture)
         if maker is not None:
             write_picture(f'{target}_variants.png', maker.picture(path, image, prediction, overlay))
-        written += 1
-    print(
-        f'{written} of {len(paths)} images: pictures in {osp.abspath(args.out_dir)}'
-        + (f'; {len(skipped)} could not be read: {", ".join(skipped)}' if skipped else '')
-    )
-    return written
+
+    return write
 
 
-def prepare(args: argparse.Namespace) -> tuple[dict[str, str], Predictor, VariantMaker | None]:
+def look_writer(args: argparse.Namespace, paths: Iterable[str]) -> Writer:
+    """Writes the features of an image and its variants, from a diffusion model alone."""
+    maker = VariantMaker(creation_settings(Config({}), args), args.seed)
+    backbone = DiffusionBackbone(args.diffusion).eval().to(default_device(args.device))
+    maker.attach_model(backbone.diffusion, paths)
+    side = trained_side(locate(args.diffusion))
+
+    def write(path: str, image: np.ndarray, target: str) -> None:
+        size = [max(1, round(edge * side / min(image.shape[:2]))) for edge in image.shape[1::-1]]
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        features = [image, *feature_pictures(backbone, image)]
+        variants = [maker.variants(image, Source(path), T)[0] for T in maker.settings.T]
+        titles = (
+            f'{osp.basename(path)}, features of {args.diffusion} at strides {_listed(backbone.tap_strides)} pixels',
+            f'variants from noise steps {_listed(maker.settings.T)}, prompt "{args.prompt or ""}"',
+        )
+        write_picture(f'{target}_look.png', contact_sheet([features, variants], titles))
+
+    return write
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return ', '.join(map(str, numbers))
+
+
+def default_device(device: str | None) -> str:
+    """The device that was given, or else a GPU, if any."""
+    return device or ('cuda:0' if torch.cuda.is_available() else 'cpu')
+
+
+def prepare(args: argparse.Namespace) -> tuple[dict[str, str], Writer, bool]:
     """What :func:`run` takes; whatever is cheap is checked before the model is built."""
     paths = output_paths(find_images(args.image), args.out_dir)
-    weights = given_checkpoint(args.checkpoint)
+    weights = given_checkpoint(args.checkpoint) if args.config else {}
     check_device(args.device)
     check_writable(args.out_dir, '--out-dir')
     if not 0 <= args.opacity <= 1:
         raise UserError(f'--opacity {args.opacity} must be between 0 and 1')
+    if not args.config:
+        return paths, look_writer(args, paths), True
     cfg = load_config(args)
     if 'meta' not in weights and scope_of(cfg) == 'mmseg':  # which asks for it
         raise UserError(
@@ -319,8 +389,7 @@ def prepare(args: argparse.Namespace) -> tuple[dict[str, str], Predictor, Varian
             '(`meta`): give the file that tools/train.py wrote'
         )
     maker = VariantMaker(creation_settings(cfg, args), args.seed) if args.generate else None
-    device = args.device or ('cuda:0' if torch.cuda.is_available() else 'cpu')
-    predictor = predictor_for(cfg, args.checkpoint, device, args.opacity, args.score_thr)
+    predictor = predictor_for(cfg, args.checkpoint, default_device(args.device), args.opacity, args.score_thr)
     load_weights(predictor.model, weights, args.checkpoint)  # the libraries would only warn
     if scope_of(cfg) == 'mmseg':
         from diff2in1_mm.models.segmentors.windows import batch_windows  # of MMSegmentation, which detectors do without
@@ -328,17 +397,17 @@ def prepare(args: argparse.Namespace) -> tuple[dict[str, str], Predictor, Varian
         batch_windows(predictor.model)
     if maker is not None:
         maker.attach(predictor, paths)
-    return paths, predictor, maker
+    return paths, prediction_writer(args, predictor, maker), predictor.turns
 
 
 def main(argv=None) -> None:
     args = parse_args(argv)
     try:
         with misspellings_named():
-            paths, predictor, maker = prepare(args)
+            paths, write, turn = prepare(args)
     except (OSError, ImportError, ValueError) as error:
         stop(error)
-    if not run(args, paths, predictor, maker):
+    if not run(args.out_dir, paths, write, turn):
         sys.exit(1)
 
 

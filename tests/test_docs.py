@@ -3,7 +3,13 @@
 import re
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+
+from diff2in1_mm.store.store import SyntheticStore
+
+from .test_store.samples import PURPOSE, make_record, make_sample
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
@@ -55,3 +61,20 @@ def test_folders_and_configs_that_a_page_names_are_there(page):
     named = re.findall(r'\b((?:diff2in1_mm|configs|tools|demo|benchmarks|tests)/[\w/]+(?:\.\w+)?)', text)
     gone = [name for name in named if not (ROOT / name).exists()]
     assert gone == []
+
+
+def test_the_python_page_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite('photo.jpg', np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8))
+    store = SyntheticStore.prepare('work_dirs/diff2in1_rooms/synthetic', **PURPOSE)
+    store.add(make_record(), *make_sample(0))
+    blocks = re.findall(r'^```python\n(.*?)^```', (ROOT / 'docs' / 'python.md').read_text(), re.M | re.S)
+    assert len(blocks) == 3 and all(len(block.strip().splitlines()) <= 10 for block in blocks)
+    scope: dict = {}
+    for block in blocks:
+        exec(block, scope)
+    said = capsys.readouterr().out.splitlines()
+    assert len([line for line in said if 'one vector for' in line]) == len(scope['backbone'].strides) == 4
+    assert 'samples=1' in said[-2] and '0.jpg 400 a photo (12, 16, 3) (12, 16)' == said[-1]
+    variants = [cv2.imread(f'variant_{number}.png') for number in (0, 1)]
+    assert variants[0].shape == (64, 96, 3) and (variants[0] != variants[1]).any()

@@ -26,7 +26,6 @@ if __name__ == '__main__':
 
 import numpy as np
 import torch
-from torch import Tensor
 
 import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 from diff2in1_mm.datasets.source_images import load_image
@@ -38,6 +37,7 @@ from diff2in1_mm.models.backbones.diffusion_backbone import DiffusionBackbone
 from diff2in1_mm.preflight.machine import check_writable
 from diff2in1_mm.utils.errors import UserError, told_in_a_sentence
 from diff2in1_mm.utils.pictures import contact_sheet, write_picture
+from diff2in1_mm.visualization.features import feature_pictures
 
 
 def describe(model: DiffusionModel, family: str) -> list[str]:
@@ -74,29 +74,9 @@ def _told(model: DiffusionModel) -> str:
     return f'texts; the empty one as {tokens} tokens of {channels} channels{pooled}'
 
 
-def components(feature: Tensor) -> np.ndarray:
-    """The three strongest principal components of a map as a picture.
-
-    Args:
-        feature (Tensor): Shape (C, h, w), at least 3 channels.
-
-    Returns:
-        np.ndarray: uint8 (h, w, 3); each colour from the 1st to the 99th percentile of its component.
-    """
-    pixels = feature.flatten(1).T.double()
-    _, _, axes = torch.linalg.svd(pixels - pixels.mean(0), full_matrices=False)
-    found = ((pixels - pixels.mean(0)) @ axes[:3].T).numpy()
-    found = np.pad(found, ((0, 0), (0, 3 - found.shape[1])))  # fewer pixels than colours
-    low, high = np.percentile(found, (1, 99), axis=0)
-    colours = ((found - low) / np.maximum(high - low, 1e-12) * 255).clip(0, 255).round().astype(np.uint8)
-    return colours.reshape(*feature.shape[1:], 3)
-
-
 def draw(backbone: DiffusionBackbone, image: np.ndarray, title: str) -> np.ndarray:
     """The image and its features, one picture per stride."""
-    pixels = torch.from_numpy(image).to(backbone.input_mean.device).permute(2, 0, 1)[None].float()
-    maps = backbone.features(pixels / 127.5 - 1)
-    pictures = [image, *(components(feature[0].float().cpu()) for feature in maps)]
+    pictures = [image, *feature_pictures(backbone, image)]
     return contact_sheet([pictures], [f'{title}, strides {", ".join(map(str, backbone.tap_strides))}'])
 
 

@@ -51,6 +51,7 @@ import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, load_weights, read_checkpoint
 from diff2in1_mm.launch.config import load_config
 from diff2in1_mm.launch.processes import prepare_processes
+from diff2in1_mm.launch.quiet_start import quiet_start
 from diff2in1_mm.preflight.boxes import check_annotation_files
 from diff2in1_mm.preflight.findings import Findings, on_main_process
 from diff2in1_mm.preflight.inputs import check_data, check_evaluated, watch_inputs
@@ -171,14 +172,16 @@ def main(argv=None) -> None:
         content = read_checkpoint(args.checkpoint)
     except (OSError, ImportError, ValueError) as error:
         stop(error)
-    with told_in_a_sentence(program(), cfg.work_dir):
+    with quiet_start(cfg.work_dir) as start, told_in_a_sentence(program(), cfg.work_dir):
         prepare_processes(cfg)
-        runner = Runner.from_cfg(cfg)
+        with start.building():
+            runner = Runner.from_cfg(cfg)
         check_annotation_files(cfg, 'test')
         findings = Findings.of_config(cfg)
         on_main_process(lambda: check_evaluated(runner.test_loop, 'test_evaluator', findings))
         watch_inputs(runner)
         load_weights(runner.model, content, args.checkpoint)  # the Runner would only warn
+        start.begin()
         runner.test()
 
 

@@ -58,12 +58,14 @@ if __name__ == '__main__':
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, check_resumable, load_weights, read_checkpoint
 from diff2in1_mm.launch.config import load_config
 from diff2in1_mm.launch.processes import cpu_takes_bf16, prepare_processes
+from diff2in1_mm.launch.quiet_start import quiet_start
 from diff2in1_mm.preflight.boxes import check_annotation_files
 from diff2in1_mm.preflight.inputs import check_data, check_hook_data
 from diff2in1_mm.preflight.machine import check_writable
@@ -154,16 +156,13 @@ def main(argv=None) -> None:
         cfg = prepare(args)
     except (OSError, ImportError, ValueError) as error:
         stop(error)
-    with told_in_a_sentence(program(), cfg.work_dir):
+    with quiet_start(cfg.work_dir) as start, told_in_a_sentence(program(), cfg.work_dir):
         prepare_processes(cfg)
-        if 'runner_type' in cfg:
-            from mmengine.registry import RUNNERS
-
-            runner = RUNNERS.build(cfg)
-        else:
-            runner = Runner.from_cfg(cfg)
+        with start.building():
+            runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         check_annotation_files(cfg, 'train', 'val')
         _look_at_resumed(runner, cfg)
+        start.begin_with(runner)
         runner.train()
 
 

@@ -132,6 +132,12 @@ class SyntheticStore:
     def __len__(self) -> int:
         return len(self._records)
 
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}({str(self.root)!r}, tasks={self.tasks}, samples={len(self)}, '
+            f'damaged={len(self.damaged)})'
+        )
+
     def image_path(self, record: SampleRecord) -> str:
         """Path of the sample's image."""
         return str(self.root / record.image)

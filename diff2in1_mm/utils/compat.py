@@ -14,14 +14,14 @@ import pickle
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.config import ConfigDict
-from mmengine.logging import HistoryBuffer
+from mmengine.logging import HistoryBuffer, MMLogger
 from packaging.version import Version
 
 from .errors import NotInstalledError
@@ -65,6 +65,24 @@ def import_optimizers_alone() -> None:
         del sys.modules['transformers']
     if 'Adafactor' not in optim.OPTIMIZERS:
         optim.OPTIMIZERS.register_module(name='Adafactor', module=_adafactor)
+
+
+@contextlib.contextmanager
+def mismatches_untold() -> Iterator[None]:
+    """MMEngine does not list, over dozens of lines, which weights of a checkpoint have no place in a model.
+
+    For who says it in a sentence afterwards, as :func:`diff2in1_mm.hooks.read_checkpoint.load_weights` does.
+    """
+    logger = MMLogger.get_current_instance()
+
+    def others(record: logging.LogRecord) -> bool:
+        return 'do not match exactly' not in record.getMessage()
+
+    logger.addFilter(others)
+    try:
+        yield
+    finally:
+        logger.removeFilter(others)
 
 
 def default_store() -> torch.distributed.Store:

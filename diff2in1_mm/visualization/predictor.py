@@ -11,6 +11,7 @@ from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from mmengine.visualization import Visualizer
 
+from ..utils.compat import mismatches_untold
 from ..utils.errors import UserError
 from ..utils.optional import check_config, scope_of
 from ..utils.pictures import label_colours
@@ -42,7 +43,8 @@ class Predictor(ABC):
         cfg = copy.deepcopy(cfg)
         # What tools/test.py evaluates with, also where a config's `test_pipeline` was left behind.
         cfg.test_pipeline = inference_pipeline(cfg)
-        self.model = self._load(cfg, checkpoint, device)
+        with mismatches_untold():
+            self.model = self._load(cfg, checkpoint, device)
         self.opacity = opacity
         loader = cfg.test_pipeline[0] if cfg.test_pipeline else {}
         self.turns = not str(loader.get('color_type', '')).endswith('ignore_orientation')

@@ -114,6 +114,21 @@ def test_generate(run, tmp_path):
     assert (cv2.imread(str(out / 'photo_variants.png')) != first).any()
 
 
+def test_a_diffusion_model_alone(demo, pipeline_folder, tmp_path, capsys):
+    photo = tiny.write_photo(tmp_path / 'photo.png')
+    asked = [photo, '--diffusion', pipeline_folder, '--out-dir', str(tmp_path / 'out'), '--steps', '1']
+    demo.main(asked)
+    (drawn,) = (tmp_path / 'out').iterdir()
+    first = cv2.imread(str(drawn))
+    assert drawn.name == 'photo_look.png' and 'pictures in' in capsys.readouterr().out
+    # image and features of three strides above, four variants below, all 3 to 2
+    assert first.shape[1] == 4 * (288 + 4) and first.shape[0] > 2 * 192
+    assert all(first[-196:-4, 292 * i : 292 * i + 288].std() > 10 for i in range(4))
+    demo.main([*asked, '--seed', '1'])
+    other = cv2.imread(str(drawn))
+    assert (other[:200] == first[:200]).all() and (other[-196:] != first[-196:]).any()
+
+
 def test_settings_of_the_config_are_the_defaults(demo, segmentor):
     def settings(*options):
         args = demo.parse_args(['x', segmentor.config, 'x', *options])

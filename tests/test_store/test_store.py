@@ -36,6 +36,8 @@ def test_round_trip(store):
     reopened = SyntheticStore(store.root, classes=list(CLASSES), tasks=['segmentation'])
     (read,) = reopened.records()
     assert (read.seed, read.caption, read.source_path) == (record.seed, 'a photo', '5.jpg')
+    assert len(reopened) == 1
+    assert repr(reopened) == f"SyntheticStore('{store.root}', tasks=('segmentation',), samples=1, damaged=0)"
     assert read.quality['confidence'] == 0.5 and np.isnan(read.quality['undefined'])
     for stored, given in zip(read_one(reopened, read), (image, annotations['segmentation'])):
         np.testing.assert_array_equal(stored, given)

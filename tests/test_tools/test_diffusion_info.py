@@ -4,7 +4,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from ..family_models import save
 
@@ -45,13 +44,6 @@ def test_a_model_without_text_and_one_without_encoders(tool, tmp_path, capsys):
     (tmp_path / 'xl' / 'text_encoder' / 'model.safetensors').unlink()
     tool.main([folder, '--device', 'cpu'])
     assert 'told: texts, but the text_encoder of' in capsys.readouterr().out
-
-
-def test_components_follow_what_differs(tool):
-    feature = torch.zeros(4, 6, 6)
-    feature[2, :, 3:] = 5
-    picture = tool.components(feature)
-    assert picture.shape == (6, 6, 3) and abs(int(picture[0, 0, 0]) - int(picture[0, 5, 0])) == 255
 
 
 def test_what_is_no_model_is_told_in_a_sentence(tool, tmp_path, capsys):

@@ -159,8 +159,10 @@ class TestBadInput:
         with pytest.raises(SystemExit) as end:
             tool(script).main(list(argv))
         assert end.value.code == 2
-        error = capsys.readouterr().err
+        said = capsys.readouterr()
+        error = said.err
         assert 'Traceback' not in error  # libraries may have warned before
+        assert ' - INFO - ' not in said.out and 'Config:' not in said.out
         return error.splitlines()[-1]
 
     def test_config(self, tmp_path, capsys):
@@ -171,6 +173,7 @@ class TestBadInput:
         assert "SelfImprovingHook has no option 'warmup'; did you mean 'warm_up'?" in self.said(
             capsys, 'train', path, '--work-dir', str(tmp_path / 'run'), '--cfg-options', 'custom_hooks.0.warmup=3'
         )
+        assert not (tmp_path / 'run').exists()
 
     def test_the_last_checkpoint_is_gone(self, images, tmp_path, capsys):  # noqa: F811
         path = write(config(images, tmp_path), tmp_path)
@@ -234,7 +237,7 @@ class TestBadInput:
         for argv in (['test', path, str(other)], ['train', path, '--resume', str(other)]):
             said = self.said(capsys, *argv, '--work-dir', str(tmp_path / 'work'))
             assert 'other.pth does not fit the model of the config (Missing key(s): ' in said
-            assert said.endswith('give the config that it was trained with')
+            assert said.endswith('give the config that it was trained with') and not (tmp_path / 'work').exists()
 
     def test_options_that_the_config_cannot_follow(self, images, tmp_path, capsys):  # noqa: F811
         path = write(config(images, tmp_path), tmp_path)
@@ -264,8 +267,9 @@ class TestBadInput:
         subprocess.run(['cp', '-r', str(images), str(folder)], check=True)
         annotation = next((folder / 'ann' / split).iterdir())
         cv2.imwrite(str(annotation), np.full((32, 32), 9, np.uint8))
-        path = write(config(folder, tmp_path, hook=hook, mix=False), tmp_path)
-        assert f'{annotation.name} holds the label values 9' in self.said(capsys, 'train', path)
+        path, work = write(config(folder, tmp_path, hook=hook, mix=False), tmp_path), tmp_path / 'new' / 'run'
+        said = self.said(capsys, 'train', path, '--work-dir', str(work))
+        assert f'{annotation.name} holds the label values 9' in said and not work.parent.exists()
 
     def test_a_model_that_cannot_be_built(self, images, tmp_path, capsys):  # noqa: F811
         cfg = config(images, tmp_path)

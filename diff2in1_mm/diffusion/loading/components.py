@@ -15,7 +15,7 @@ from ...utils.compat import dtype_option
 from ...utils.errors import UserError, first_line
 from ...utils.values import check_choice
 from ..precision import DTYPES, warn_if_slow
-from .embedded import FOLDER, NAME
+from .embedded import FOLDER, is_embedded
 from .folder import load_whole
 from .refusals import refuse_unnamed_variant
 
@@ -33,9 +33,13 @@ def model_index(source: str, revision: str | None = None, download: bool = True)
 
     Returns:
         dict: Empty where there is none, which the family itself is asked about then.
+
+    Raises:
+        ValueError: It names a model of the package, which has none of that name.
     """
+    embedded = is_embedded(source)
     try:
-        if source == NAME and not osp.isdir(source):
+        if embedded:
             path = FOLDER / 'model_index.json'
         elif osp.exists(source) or source.count('/') != 1 or source.startswith(('.', '/', '~')):
             path = Path(source, 'model_index.json')

@@ -9,8 +9,22 @@ from ...utils.errors import UserError
 
 #: What configs write as the ``diffusion`` of a backbone.
 NAME = 'diff2in1_mm/rooms'
+OWNER = 'diff2in1_mm'
 FOLDER = Path(__file__).resolve().parents[2] / 'assets' / 'rooms'
 CHECKSUMS = 'checksums.json'  # SHA-256 of every file of the model, by its path in the folder
+
+
+def is_embedded(source: str) -> bool:
+    """Whether a source names the model of the package, rather than a folder, hub id or file.
+
+    Raises:
+        ValueError: It names one that the package has not; no hub is asked for it.
+    """
+    if source.partition('/')[0] != OWNER or osp.exists(source):
+        return False
+    if source != NAME:
+        raise UserError(f'there is no diffusion model {source!r}: the one that comes with the package is {NAME!r}')
+    return True
 
 
 def locate(source: str) -> str:
@@ -20,9 +34,9 @@ def locate(source: str) -> str:
         source (str): Folder, hub id or file that a user wrote.
 
     Raises:
-        ValueError: A file of the embedded model is missing or damaged.
+        ValueError: The package brings no model of this name, or a file of it is missing or damaged.
     """
-    if source != NAME or osp.isdir(source):
+    if not is_embedded(source):
         return source
     try:
         sums = json.loads((FOLDER / CHECKSUMS).read_text())

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from diff2in1_mm.diffusion.families import check_source, load_diffusion
 from diff2in1_mm.diffusion.loading import embedded
 from diff2in1_mm.diffusion.stable_diffusion import LatentDiffusion
 from diff2in1_mm.pretraining import embed as embed_module
@@ -34,6 +35,14 @@ def test_it_answers_to_its_name(folder, pipeline_folder):
     assert model.unet.config.block_out_channels == other.unet.config.block_out_channels
     assert embedded.locate('some/hub-id') == 'some/hub-id'
     assert not any(pipeline_folder in path.read_text() for path in folder.rglob('*.json'))
+
+
+@pytest.mark.parametrize('name', ['diff2in1_mm/room', 'diff2in1_mm/rooms/unet'])
+def test_a_name_that_is_none_asks_no_hub(name, monkeypatch):
+    monkeypatch.setattr('huggingface_hub.hf_hub_download', Mock(side_effect=AssertionError('asked')))
+    for look in (load_diffusion, check_source):
+        with pytest.raises(ValueError, match=f"no diffusion model '{name}': the one .* is 'diff2in1_mm/rooms'"):
+            look(name)
 
 
 def test_damage_is_named_with_the_mend(folder):
