@@ -4,11 +4,9 @@ Without a config it shows what the diffusion model itself makes of an image: its
 components in colours, and variants from several noise steps."""
 
 import argparse
-import glob
-import os
 import os.path as osp
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from diff2in1_commands import SOLVERS, add_config_options, new_parser, stop
@@ -83,7 +81,6 @@ from diff2in1_mm.creation.create import diffusion_of
 from diff2in1_mm.creation.settings import CreationSettings
 from diff2in1_mm.datasets.source_images import load_image
 from diff2in1_mm.diffusion.condition import Condition
-from diff2in1_mm.diffusion.conditions.path_table import IMAGE_SUFFIXES
 from diff2in1_mm.diffusion.conditions.source import Source
 from diff2in1_mm.diffusion.contract import DiffusionModel
 from diff2in1_mm.diffusion.loading.embedded import locate
@@ -93,68 +90,18 @@ from diff2in1_mm.launch.config import creation_of, give_preprocessor
 from diff2in1_mm.models.backbones.diffusion_backbone import DiffusionBackbone
 from diff2in1_mm.preflight.machine import check_device, check_writable
 from diff2in1_mm.utils.configs import type_name
-from diff2in1_mm.utils.errors import MissingFileError, UserError, misspellings_named
+from diff2in1_mm.utils.errors import UserError, misspellings_named
 from diff2in1_mm.utils.image_values import to_bytes, to_unit_range
 from diff2in1_mm.utils.optional import scope_of
 from diff2in1_mm.utils.pictures import contact_sheet, write_picture
 from diff2in1_mm.utils.randomness import stable_seed
 from diff2in1_mm.visualization.features import feature_pictures
+from diff2in1_mm.visualization.files import find_images, output_paths
 from diff2in1_mm.visualization.predictor import Predictor, predictor_for
 from diff2in1_mm.visualization.variants import Pair, variants_picture, with_legend
 
 #: Writes the pictures of one image, given its path, its pixels (uint8 (H, W, 3), RGB) and a path without suffix.
 Writer = Callable[[str, np.ndarray, str], None]
-
-
-def find_images(pattern: str) -> list[str]:
-    """Image files that a file, folder or glob names, sorted.
-
-    Raises:
-        FileNotFoundError: There are none.
-    """
-    if osp.isfile(pattern):
-        return [pattern]
-    if osp.isdir(pattern):
-        names = sorted(name for name in os.listdir(pattern) if _is_image(name))
-        if not names:
-            raise MissingFileError(
-                f'the folder {pattern} holds no images '
-                f'({", ".join(IMAGE_SUFFIXES)}); for folders inside it give a '
-                f"glob such as '{osp.join(pattern, '**', '*.jpg')}'"
-            )
-        return [osp.join(pattern, name) for name in names]
-    found = sorted(path for path in glob.glob(pattern, recursive=True) if osp.isfile(path) and _is_image(path))
-    if not found:
-        raise MissingFileError(
-            f'there is no image, folder or match of a glob at {pattern!r}: '
-            'give the path of an image file or of a folder of images'
-        )
-    return found
-
-
-def _is_image(path: str) -> bool:
-    return path.lower().endswith(IMAGE_SUFFIXES) and not osp.basename(path).startswith('.')
-
-
-def output_paths(images: Sequence[str], folder: str) -> dict[str, str]:
-    """Where each image's picture goes, without suffix: no two at the same place.
-
-    Raises:
-        ValueError: A picture would replace one of the images.
-    """
-    root = osp.commonpath([osp.dirname(osp.abspath(path)) for path in images])
-    relative = {path: osp.relpath(osp.abspath(path), root) for path in images}
-    stems = [osp.splitext(name)[0] for name in relative.values()]
-    paths = {
-        path: osp.join(folder, stem if stems.count(stem) == 1 else relative[path]) for path, stem in zip(images, stems)
-    }
-    inputs = {osp.realpath(path) for path in images}
-    for path in paths.values():
-        if osp.realpath(f'{path}.png') in inputs:
-            raise UserError(
-                f'{path}.png is one of the images and would be replaced by its picture: give another --out-dir'
-            )
-    return paths
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -215,21 +162,21 @@ class VariantMaker:
                 prompt is missing or too long.
         """
         self.predictor = predictor
-        self.attach_model(diffusion_of(predictor.model, self.settings), paths)
+        try:
+            self.attach_model(diffusion_of(predictor.model, self.settings), paths)
+        except ValueError as error:
+            raise UserError(f'--generate: {error}') from error
 
     def attach_model(self, diffusion: DiffusionModel, paths: Iterable[str]) -> None:
         """Take the diffusion model alone, and look at all conditions; see :meth:`attach`."""
         self.diffusion = diffusion
-        try:
-            self.generator.check_model(diffusion)
-            condition = self.generator.condition
-            if getattr(condition, 'wants_classes', False):
-                return  # of what the model will find
-            with self.diffusion.text.kept():
-                for path in paths if condition.per_image else ['']:
-                    self._embed(Source(path))
-        except ValueError as error:
-            raise UserError(f'--generate: {error}') from error
+        self.generator.check_model(diffusion)
+        condition = self.generator.condition
+        if getattr(condition, 'wants_classes', False):
+            return  # of what the model will find
+        with self.diffusion.text.kept():
+            for path in paths if condition.per_image else ['']:
+                self._embed(Source(path))
 
     def _embed(self, source: Source) -> Condition:
         condition = self.generator.condition.embed(self.diffusion.text, [source])
