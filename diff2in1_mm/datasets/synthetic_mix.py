@@ -19,6 +19,7 @@ from ..store.store import SyntheticStore
 from ..tasks.coco import masks_to_polygons
 from ..utils.errors import UnfitError, UserError
 from ..utils.values import is_number
+from .fixed_views import FixedViews
 from .folders import build_checked
 from .readable import NoSample, ReadableView, unreadable_file
 from .shared_state import NamedOnce, SharedRound, SharedTensor, SharedText
@@ -60,7 +61,11 @@ class SyntheticMixDataset:
         round: Round of ``store`` that is served from the start, for a store that is there already
             (0 for one by ``tools/create_data.py``) and a run without creation. None: real samples
             until :meth:`serve` is called, as ``SelfImprovingHook`` does.
+        views: Of each image, see :class:`FixedViews`; for ``feature_cache`` of the backbone. None: any.
         lazy_init: As in MMEngine's wrappers.
+
+    Attributes:
+        views (FixedViews): What that says.
 
     Raises:
         ValueError: ``ratio`` is not a number >= 0; see also :meth:`serve`, :func:`build_checked`.
@@ -74,6 +79,7 @@ class SyntheticMixDataset:
         ratio: float = 1.0,
         round: int | None = None,
         lazy_init: bool = False,
+        views: int | dict | None = None,
     ) -> None:
         if not is_number(ratio, 0):
             raise UserError(
@@ -86,7 +92,8 @@ class SyntheticMixDataset:
             raise UnfitError(
                 f"dataset should be a config or a data set of MMEngine's kind, but is {type(dataset).__name__}."
             )
-        self.dataset = dataset
+        self.dataset, self.views = dataset, FixedViews(views)
+        self.views.check(dataset)
         # Shared: an iteration-based loop starts the workers before any hook can name the folder.
         self._store_root = SharedText('' if store is None else str(store))
         self.ratio, self._first_round = ratio, round
@@ -306,7 +313,8 @@ class SyntheticMixDataset:
         return self._turns
 
     def _real(self, index: int) -> dict:
-        return _mark(self._view_of_real(self.dataset)[index], synthetic=False, sample_id='')
+        with self.views.of_entry(self.dataset, index):
+            return _mark(self._view_of_real(self.dataset)[index], synthetic=False, sample_id='')
 
     def _view_of_real(self, dataset: Any, first: int | None = None) -> ReadableView:
         return ReadableView('real', lambda i: self._load_real(dataset, i), len(dataset), first, dataset)
@@ -323,7 +331,8 @@ class SyntheticMixDataset:
             raise NoSample(path) from error
 
     def _synthetic(self, first: int, samples: list[SampleRecord]) -> dict:
-        index, results = self._view_of_synthetic(samples).read(first)
+        with self.views.of(samples[first % len(samples)].id):
+            index, results = self._view_of_synthetic(samples).read(first)
         return _mark(results, synthetic=True, sample_id=samples[index].id)
 
     def _name_unreadable(self, error: Exception, info: dict, backend_args: dict | None = None) -> str:

@@ -259,17 +259,25 @@ class DiffusionModel(nn.Module, ABC):
         Returns:
             Tensor: float32 on the CPU, shape (values,).
         """
-        picks = []
-        for _, tensor in sorted(self.state_dict().items()):
-            flat = tensor.detach().reshape(-1)
-            count = min(_FINGERPRINT_VALUES_PER_TENSOR, flat.numel())
-            index = torch.linspace(0, flat.numel() - 1, count, dtype=torch.float64).long()
-            picks.append(flat[index.to(flat.device)].float())
-        return torch.cat(picks).cpu()
+        return _values_of(self)
 
-    def digest(self) -> str:
-        """str: Hash of :meth:`fingerprint`, for records of generated data."""
-        return hashlib.sha256(self.fingerprint().numpy().tobytes()).hexdigest()[:16]
+    def digest(self, part: nn.Module | None = None) -> str:
+        """Hash of :meth:`fingerprint`, for records of generated data.
+
+        Args:
+            part (nn.Module | None): Of that part alone. Default None: of all.
+        """
+        return hashlib.sha256(_values_of(part or self).numpy().tobytes()).hexdigest()[:16]
+
+
+def _values_of(module: nn.Module) -> Tensor:
+    picks = []
+    for _, tensor in sorted(module.state_dict().items()):
+        flat = tensor.detach().reshape(-1)
+        count = min(_FINGERPRINT_VALUES_PER_TENSOR, flat.numel())
+        index = torch.linspace(0, flat.numel() - 1, count, dtype=torch.float64).long()
+        picks.append(flat[index.to(flat.device)].float())
+    return torch.cat(picks).cpu()
 
 
 def same_weights(a: Tensor, b: Tensor, tolerance: float = 2**-7) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from diffusers.utils.torch_utils import randn_tensor
 from mmengine.device import get_device
 from torch import Tensor, nn
 
@@ -90,16 +91,42 @@ class LatentModel(DiffusionModel):
         Returns:
             Tensor: Shape (N, c, h, w) of the padded images, in :attr:`dtype`.
         """
-        images = pad_to_stride(images, self.stride)
-        images = self._prepare(images, self.image_dtype)
-        with torch.autocast(images.device.type, enabled=False):
-            latents = self._encoded(images, generators)
-        return (self.scaled(latents) if scaled else latents).to(self.dtype)
+        return self.drawn(*self.moments(images), generators, scaled)
 
-    def _encoded(self, images: Tensor, generators: Sequence[torch.Generator] | None) -> Tensor:
-        """Unscaled latents of images that fit, in the autoencoder's dtype."""
+    @torch.no_grad()
+    def moments(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The first step of :meth:`encode`: what the autoencoder gives.
+
+        Args:
+            images (Tensor): RGB in [-1, 1], shape (N, 3, H, W).
+
+        Returns:
+            tuple[Tensor, Tensor | None]: Mean and deviation of the latents' posterior, (N, c, h, w) of the padded
+            images, unscaled, in :attr:`image_dtype`; no deviation where latents are the same every time.
+        """
+        images = self._prepare(pad_to_stride(images, self.stride), self.image_dtype)
+        with torch.autocast(images.device.type, enabled=False):
+            return self._moments(images)
+
+    @torch.no_grad()
+    def drawn(
+        self,
+        mean: Tensor,
+        deviation: Tensor | None = None,
+        generators: Sequence[torch.Generator] | None = None,
+        scaled: bool = True,
+    ) -> Tensor:
+        """The second step of :meth:`encode`: latents of :meth:`moments`, sampled where there are generators."""
+        if generators is not None and deviation is not None:
+            # as the posterior of diffusers draws, from CPU generators for any device
+            noise = randn_tensor(mean.shape, generator=list(generators), device=mean.device, dtype=mean.dtype)
+            mean = mean + deviation * noise
+        return (self.scaled(mean) if scaled else mean).to(self.dtype)
+
+    def _moments(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Of images that fit, in the autoencoder's dtype."""
         posterior = self.vae.encode(images).latent_dist
-        return posterior.mean if generators is None else posterior.sample(list(generators))
+        return posterior.mean, posterior.std
 
     def scaled(self, latents: Tensor) -> Tensor:
         """Latents of the autoencoder, as the denoiser knows them.

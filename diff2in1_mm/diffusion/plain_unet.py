@@ -58,12 +58,12 @@ class PlainUNet(FromFolder, UNetModel):
         """torch.dtype: In which images are encoded."""
         return super().image_dtype if self.vae is not None else self.dtype
 
-    def _encoded(self, images: Tensor, generators: Sequence[torch.Generator] | None) -> Tensor:
+    def _moments(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         if self.vae is None:
-            return images.mean(1, keepdim=True) if self.unet.config.in_channels == 1 else images
+            return (images.mean(1, keepdim=True) if self.unet.config.in_channels == 1 else images), None
         if hasattr(self.vae, 'quantize'):
-            return self.vae.encode(images).latents
-        return super()._encoded(images, generators)
+            return self.vae.encode(images).latents, None
+        return super()._moments(images)
 
     def scaled(self, latents: Tensor) -> Tensor:
         """See :meth:`LatentModel.scaled`; pixels stay as they are."""

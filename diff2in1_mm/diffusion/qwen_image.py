@@ -38,8 +38,9 @@ class QwenImage(FlowModel):
         names = [f'transformer_blocks.{i}.attn' for i in range(len(self.transformer.transformer_blocks))]
         return block_taps(names, self.stride, self.width, InputTap)
 
-    def _encoded(self, images: Tensor, generators: Sequence[torch.Generator] | None) -> Tensor:
-        return super()._encoded(images[:, :, None], generators)[:, :, 0]
+    def _moments(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        mean, deviation = super()._moments(images[:, :, None])
+        return mean[:, :, 0], None if deviation is None else deviation[:, :, 0]
 
     def scaled(self, latents: Tensor) -> Tensor:
         """See :meth:`LatentModel.scaled`; per channel."""

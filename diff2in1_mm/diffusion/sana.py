@@ -43,8 +43,8 @@ class Sana(FlowModel):
         names = [f'transformer_blocks.{i}.attn1' for i in range(len(self.transformer.transformer_blocks))]
         return block_taps(names, self.stride, self.width, InputTap)
 
-    def _encoded(self, images: Tensor, generators: Sequence[torch.Generator] | None) -> Tensor:
-        return self.vae.encode(images).latent
+    def _moments(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        return self.vae.encode(images).latent, None
 
     def text_limits(self, pipeline: Any) -> list[tuple[Any, int]]:
         """list[tuple]: As :meth:`TransformerModel.text_limits`; one token less, which is the instruction's last."""

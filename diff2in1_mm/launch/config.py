@@ -37,6 +37,7 @@ def load_config(args: argparse.Namespace) -> Config:
     check_config(cfg)
     give_preprocessor(cfg)
     _batch_windows(cfg)
+    _fix_views(cfg)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
@@ -89,6 +90,19 @@ def _batch_windows(cfg: Config) -> None:
     ours = slides and type_name(model.get('backbone') or {}) == 'DiffusionBackbone'
     if ours and find_hook(cfg, 'BatchedWindowsHook') is None:
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), ConfigDict(type='BatchedWindowsHook')]
+
+
+def _fix_views(cfg: Config) -> None:
+    """Gives the training data the views that the backbone's ``feature_cache`` keeps features of."""
+    cache = (cfg.get('model') or {}).get('backbone', {}).get('feature_cache')
+    dataset = (cfg.get('train_dataloader') or {}).get('dataset')
+    views = (cache or {}).get('views', 8)
+    if not cache or not views or not isinstance(dataset, dict):
+        return
+    if type_name(dataset) != 'SyntheticMixDataset':
+        dataset = ConfigDict(type='SyntheticMixDataset', ratio=0.0, dataset=dataset)
+        cfg.train_dataloader.dataset = dataset
+    dataset.setdefault('views', views)
 
 
 def creation_of(cfg: Config, **given: Any) -> dict:

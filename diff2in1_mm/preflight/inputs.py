@@ -17,6 +17,7 @@ from ..utils.errors import UserError
 from ..utils.models import unwrapped
 from .batches import name_unreadable_files, watch_batches
 from .boxes import check_boxes
+from .features import check_feature_cache
 from .findings import Findings, on_main_process
 from .image_headers import HeaderIndex
 from .label_maps import check_labels
@@ -63,6 +64,7 @@ def _check_data_sets(runner, model: BaseModel, num_samples: int) -> None:
     check_pictures(dataset, findings, _index_of(runner))
     check_labels(dataset, num_samples, _ignored_by_heads(model), findings)
     check_boxes(dataset, findings=findings)
+    check_feature_cache(model, dataset)
     if runner.val_loop is not None:
         check_evaluated(runner.val_loop, 'val_evaluator', findings, num_samples)
 

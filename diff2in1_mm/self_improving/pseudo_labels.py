@@ -172,7 +172,9 @@ class BatchPass:
         strong = strong_view(inputs[index], mean, std, generators)
         inputs = inputs.index_copy(0, index, strong)
         if features is not None:
-            changed = self.model.backbone.features(strong)
+            cache = getattr(self.model.backbone, 'feature_cache', None)
+            with nullcontext() if cache is None else cache.paused():  # such a view does not come again
+                changed = self.model.backbone.features(strong)
             features = [f.index_copy(0, index, c) for f, c in zip(features, changed)]
         return inputs, features
 

@@ -126,3 +126,40 @@ def test_steps_are_for_their_solver(own, given, steps):
     settings = creation_of(cfg, **given)
     assert settings.get('steps') == steps and settings['T'] == 300
     assert settings.get('solver') == (given.get('solver') or own.get('solver'))
+
+
+def _loaded(tmp_path, text):
+    path = tmp_path / 'config.py'
+    path.write_text(text)
+    parser = argparse.ArgumentParser()
+    add_common_options(parser)
+    args = parser.parse_args([])
+    args.config, args.work_dir = str(path), None
+    return load_config(args)
+
+
+_MODEL = "model = dict(type='EncoderDecoder', backbone=dict(type='DiffusionBackbone', {}), test_cfg=dict(mode='{}'))\n"
+
+
+def test_windows_of_segmentors_on_our_backbone_are_run_in_batches(tmp_path):
+    assert find_hook(_loaded(tmp_path, _MODEL.format('', 'slide')), 'BatchedWindowsHook')
+    assert not _loaded(tmp_path, _MODEL.format('', 'whole')).get('custom_hooks')
+    other = _MODEL.format('', 'slide').replace('DiffusionBackbone', 'ResNet')
+    assert not _loaded(tmp_path, other).get('custom_hooks')
+
+
+@pytest.mark.parametrize(
+    'cache, views',
+    [('', None), ('feature_cache=dict(folder="f"),', 8), ('feature_cache=dict(folder="f", views=0),', None)],
+)
+def test_the_training_data_get_the_views_that_are_kept(tmp_path, cache, views):
+    data = "train_dataloader = dict(dataset=dict(type='{}', dataset=dict(type='CamVidDataset')))\n"
+    model = _MODEL.format(cache, 'whole')
+    mixed = _loaded(tmp_path, model + data.format('SyntheticMixDataset')).train_dataloader.dataset
+    assert mixed.get('views') == views
+    plain = _loaded(tmp_path, model + data.format('RepeatDataset')).train_dataloader.dataset
+    if views is None:
+        assert plain.type == 'RepeatDataset'
+    else:
+        assert (plain.type, plain.ratio, plain.views) == ('SyntheticMixDataset', 0.0, 8)
+        assert plain.dataset.dataset.type == 'CamVidDataset'

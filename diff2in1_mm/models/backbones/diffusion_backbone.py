@@ -23,6 +23,7 @@ from ...utils.image_values import size_of
 from ...utils.randomness import channel_dropout, sample_noise, seeded_generators
 from .backbone_options import check_options, dtype_for_heads, finer_strides, match_strides, static_condition
 from .feature_cache import FeatureCache
+from .kept_features import KeptFeatures, encoded, maps_by
 from .levels import join_levels, predict_levels
 from .normalised import Normalised, check_range
 from .pyramid import fitted, output_layer
@@ -74,6 +75,8 @@ class DiffusionBackbone(Normalised):
         feature_dropout (float): Share of feature channels dropped in training. Default 0.
         cached_images (int): Keep the frozen maps of so many images in memory, see
             :class:`FeatureCache`; for small data sets without photometric augmentation. Default 0.
+        feature_cache (dict | None): Keep frozen maps or latents on disk, in training; arguments of
+            :class:`KeptFeatures`. Default None.
         save_frozen (bool): Write the frozen weights into checkpoints. Default False.
         pretrained (str | None): What MMSeg passes down from a stock config; ignored with a warning.
         init_cfg (dict | None): Of the projections.
@@ -104,6 +107,7 @@ class DiffusionBackbone(Normalised):
         out_strides: Sequence[int] | None = None,
         feature_dropout: float = 0.0,
         cached_images: int = 0,
+        feature_cache: dict | None = None,
         save_frozen: bool = False,
         pretrained: str | None = None,
         init_cfg: dict | None = None,
@@ -135,6 +139,7 @@ class DiffusionBackbone(Normalised):
                 'backbone.cached_images keeps features that are the same every time: '
                 'switch `noise` and `sample_posterior` off, or the cache'
             )
+        self.feature_cache = KeptFeatures.of(self, feature_cache)
         self.register_buffer('frozen_fingerprint', model.fingerprint())
         self._init_outputs(out_channels, out_strides)
 
@@ -149,11 +154,11 @@ class DiffusionBackbone(Normalised):
             )
         tokens = self._condition.sequence.shape[1]
         repeats = len(self.levels) if self.join_levels == 'concat' else 1
-        totals = [
+        self.tap_channels = [
             repeats * (sum(tap.channels for tap in group) + tokens * (stride in self.attention_layers))
             for group, stride in zip(self.groups, self.tap_strides)
         ]
-        raw = [totals[i] for i in self.output_maps]
+        raw = [self.tap_channels[i] for i in self.output_maps]
         wanted = tuple(out_channels or raw)
         if len(wanted) != len(self.strides):
             raise UserError(f'out_channels {wanted} and the strides {self.strides} must have the same length')
@@ -219,9 +224,8 @@ class DiffusionBackbone(Normalised):
             tuple[Tensor]: One map per stride of the taps, finest first, without gradient,
             contiguous; in the dtype of ``images``, under autocast see :func:`dtype_for_heads`.
         """
-        if self._cache is not None:
-            return self._cache.get(images, self._run)
-        return self._run(images)
+        run = maps_by(self, self._run)
+        return run(images) if self._cache is None else self._cache.get(images, run)
 
     def share_features(self, cache: FeatureCache) -> None:
         """Keep maps in a cache that other backbones of the same model and options share, where this one keeps any."""
@@ -241,6 +245,15 @@ class DiffusionBackbone(Normalised):
         Returns:
             Tensor: Clean latents of the padded images, N rows, in the diffusion model's dtype.
         """
+        generators = None
+        if self.sample_posterior:
+            generators = seeded_generators(*self._draw('posterior'), samples=self._tell_apart(len(images)))
+        latents = encoded(self, images, generators)
+        self._once('latents', self.diffusion.check_finite, 'latents', [latents])
+        return latents
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """What the autoencoder is given of images."""
         pixels = self.to_unit_range(images)
         self._once('pixels', check_range, pixels)
         if self.image_scale > 1:
@@ -249,12 +262,7 @@ class DiffusionBackbone(Normalised):
         if self.keep_padding:
             height, width = self._covered(size_of(pixels))
             pixels = F.pad(pixels, (0, width - pixels.shape[-1], 0, height - pixels.shape[-2]))
-        generators = None
-        if self.sample_posterior:
-            generators = seeded_generators(*self._draw('posterior'), samples=self._tell_apart(len(images)))
-        latents = self.diffusion.encode(pixels, generators, scaled=self.scale_latents)
-        self._once('latents', self.diffusion.check_finite, 'latents', [latents])
-        return latents
+        return pixels
 
     @torch.no_grad()
     def maps(self, latents: Tensor, size: tuple[int, int], dtype: torch.dtype = torch.float32) -> tuple[Tensor, ...]:
@@ -372,6 +380,7 @@ class DiffusionBackbone(Normalised):
             weights = {key[len(prefix) + len('diffusion.') :]: state_dict.pop(key) for key in stored}
             self.diffusion.load_state_dict(weights)
             self.frozen_fingerprint.copy_(self.diffusion.fingerprint())
+            KeptFeatures.forget(self)
         key = f'{prefix}frozen_fingerprint'
         theirs = state_dict.get(key)
         if theirs is not None and not same_weights(theirs.cpu(), self.frozen_fingerprint.cpu()):

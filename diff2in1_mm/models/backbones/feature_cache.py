@@ -43,9 +43,9 @@ class FeatureCache:
         Returns:
             tuple[Tensor]: Maps (N, C_k, h_k, w_k) on the device of ``images``.
         """
-        keys = [_key(image) for image in images]
+        keys = [pixel_key(image) for image in images]
 
-        def make(missing: list[bytes]) -> list[Maps]:
+        def make(missing: list[str]) -> list[Maps]:
             made = [feature.cpu() for feature in compute(images[[keys.index(key) for key in missing]])]
             # Copies, so that a kept row does not keep its whole batch.
             return [tuple(feature[i].clone() for feature in made) for i in range(len(missing))]
@@ -54,8 +54,9 @@ class FeatureCache:
         return tuple(torch.stack(feature).to(images.device) for feature in zip(*rows))
 
 
-def _key(image: Tensor) -> bytes:
+def pixel_key(image: Tensor) -> str:
+    """What tells an image (3, H, W) from others: a hash of its pixels, hexadecimal."""
     pixels = image.detach().cpu().contiguous()
     digest = hashlib.blake2b(repr((tuple(pixels.shape), pixels.dtype)).encode(), digest_size=16)
     digest.update(pixels.view(torch.uint8).numpy().data)
-    return digest.digest()
+    return digest.hexdigest()

@@ -1,0 +1,288 @@
+"""Frozen features of images that come again, kept on disk for later epochs, processes and runs."""
+
+import hashlib
+import json
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.logging import MessageHub, print_log
+from torch import Tensor
+
+from ...diffusion.condition import Condition
+from ...diffusion.precision import DTYPES
+from ...utils.atomic_files import write_atomic
+from ...utils.errors import UserError
+from ...utils.kept_on_disk import KeptOnDisk, Tensors
+from ...utils.values import check_choice, check_whole, is_number
+from .backbone_options import dtype_for_heads
+from .feature_cache import Maps, pixel_key
+
+_VERSION = 1  # of what is kept
+_ENOUGH = 1000  # images after which a cache that finds nothing again says so
+
+
+class KeptFeatures:
+    """What ``feature_cache`` of :class:`DiffusionBackbone` says, and the files behind it.
+
+    An image is recognised by its pixels as the backbone sees them, so that whatever crops, flips or colours it gives
+    what belongs to it. In training only: what a model is tested or generates with comes once. What is found is what was
+    kept, rounded to its dtype; an image that is not there yet is given the same rounding, so that a run does not depend
+    on who came first.
+
+    Args:
+        folder (str): Shared by processes and runs. Each model with each choice of features has a subfolder, whose
+            ``about.json`` says what it is of.
+        views (int | dict): Views of each image, see :class:`diff2in1_mm.datasets.fixed_views.FixedViews`; 0: the
+            pipeline of the data set draws nothing. For the data set, which ``tools/train.py`` tells. Default 8.
+        dtype (str): 'fp16', 'bf16' or 'fp32', on disk. Default 'fp16'.
+        keep (str): 'maps', which leaves nothing of the diffusion model to do; or 'latents', mean and deviation of the
+            autoencoder's posterior, which also serve noise, posterior sampling and a trained denoiser. Default 'maps'.
+        limit (float): Gigabytes at most, of 1e9 bytes. Default 100.
+
+    Raises:
+        ValueError: A value is out of range.
+    """
+
+    def __init__(
+        self, folder: str, views: int | dict = 8, dtype: str = 'fp16', keep: str = 'maps', limit: float = 100.0
+    ) -> None:
+        check_choice('feature_cache.dtype', dtype, DTYPES)
+        check_choice('feature_cache.keep', keep, ('maps', 'latents'))
+        if not isinstance(views, dict):
+            check_whole('feature_cache.views', views, 0)
+        if not is_number(limit) or limit <= 0:
+            raise UserError(f'feature_cache.limit = {limit!r} must be a number of gigabytes above 0')
+        self.folder, self.views, self.dtype, self.limit = Path(folder).expanduser(), views, DTYPES[dtype], limit
+        self.keep = keep
+        self._kept: KeptOnDisk | None = None
+        self._told = self._paused = False
+
+    def __deepcopy__(self, memo: dict) -> 'KeptFeatures':
+        """Shared, as the frozen model is whose features these are."""
+        return self
+
+    def check(self, backbone: Any) -> None:
+        """Refuses a backbone whose features are others every time.
+
+        Raises:
+            ValueError: One sentence with what to change.
+        """
+        changing = [name for name in ('noise', 'sample_posterior') if getattr(backbone, name)]
+        if self.keep == 'maps' and changing:
+            raise UserError(
+                f'backbone.feature_cache keeps maps that are the same every time, but {" and ".join(changing)} '
+                "changes them: set feature_cache.keep='latents', or switch it off"
+            )
+        model = backbone.diffusion
+        if self.keep == 'latents' and (getattr(model, 'vae', None) is None or not hasattr(model, 'moments')):
+            raise UserError(
+                f"feature_cache.keep='latents' keeps what an autoencoder gives, and {model.source!r} has "
+                "none: set feature_cache.keep='maps'"
+            )
+
+    @classmethod
+    def of(cls, backbone: Any, options: dict | None) -> 'KeptFeatures | None':
+        """What ``feature_cache`` of a backbone says, checked; None: there is none."""
+        if options is None:
+            return None
+        if 'folder' not in options:
+            raise UserError("backbone.feature_cache needs a folder: feature_cache=dict(folder='...')")
+        cache = cls(**options)
+        cache.check(backbone)
+        return cache
+
+    @staticmethod
+    def forget(backbone: Any) -> None:
+        """To be called when the weights of a backbone have become others."""
+        if backbone.feature_cache is not None:
+            backbone.feature_cache._kept = None
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """While active, nothing is kept nor found: for images that will not come again."""
+        before, self._paused = self._paused, True
+        try:
+            yield
+        finally:
+            self._paused = before
+
+    def serves(self, backbone: Any, what: str) -> bool:
+        """Whether these features of a backbone, 'maps' or 'latents', are looked for at present."""
+        return self.keep == what and backbone.training and not self._paused
+
+    def maps(self, backbone: Any, images: Tensor, compute: Callable[[Tensor], Maps]) -> Maps:
+        """The maps of a batch, of which those that are not kept are computed together.
+
+        Args:
+            backbone (DiffusionBackbone): Whose maps they are.
+            images (Tensor): Shape (N, 3, H, W), as it takes them.
+            compute (Callable): From images (n, 3, H, W) to maps, each (n, C_k, h_k, w_k).
+
+        Returns:
+            tuple[Tensor]: Each (N, C_k, h_k, w_k), as ``compute`` gives them.
+
+        Raises:
+            ValueError: The denoiser is trained, or a map has values beyond the range of the dtype.
+        """
+        if not backbone.frozen:
+            raise UserError(
+                'backbone.feature_cache keeps maps of a frozen diffusion model, but parts of this one are trained: set '
+                "feature_cache.keep='latents', or leave feature_cache out"
+            )
+
+        def make(missing: Tensor) -> list[Tensor]:
+            return list(compute(missing))
+
+        dtype = dtype_for_heads(backbone.diffusion.dtype, images.dtype, images.device.type)
+        return tuple(found.to(images.device, dtype) for found in self._get(backbone, images, make))
+
+    def latents(self, backbone: Any, images: Tensor, moments: Callable[[Tensor], Any]) -> list[Tensor]:
+        """Mean and, where it is needed, deviation of the posterior of a batch.
+
+        Args:
+            backbone (DiffusionBackbone): Whose autoencoder it is.
+            images (Tensor): Shape (N, 3, H, W), as it takes them.
+            moments (Callable): From images (n, 3, H, W) to :meth:`LatentModel.moments`.
+
+        Returns:
+            list[Tensor]: (N, c, h, w) each, in the autoencoder's dtype; the second only for ``sample_posterior``.
+        """
+
+        def make(missing: Tensor) -> list[Tensor]:
+            mean, deviation = moments(missing)
+            return [mean, deviation] if backbone.sample_posterior and deviation is not None else [mean]
+
+        found = self._get(backbone, images, make)
+        return [tensor.to(images.device, backbone.diffusion.image_dtype) for tensor in found]
+
+    def bytes_of(self, backbone: Any, size: tuple[int, int]) -> int:
+        """What an image takes on disk.
+
+        Args:
+            backbone (DiffusionBackbone): Whose features are kept.
+            size (tuple[int, int]): Height and width as it sees images, in pixels.
+        """
+        if self.keep == 'latents':
+            stride = backbone.diffusion.latent_stride / backbone.image_scale
+            channels = [backbone.diffusion.vae.config.latent_channels * (1 + backbone.sample_posterior)]
+            strides = [stride]
+        else:
+            channels, strides = backbone.tap_channels, backbone.tap_strides
+        values = sum(c * math.ceil(size[0] / s) * math.ceil(size[1] / s) for c, s in zip(channels, strides))
+        return int(values * self.dtype.itemsize)
+
+    def open(self, backbone: Any) -> KeptOnDisk:
+        """The files of this backbone's features."""
+        if self._kept is None:
+            self.check(backbone)
+            about = json.dumps(_described(backbone, self.keep) | dict(dtype=str(self.dtype)), indent=1)
+            folder = self.folder / hashlib.sha256(about.encode()).hexdigest()[:16]
+            if not (folder / 'about.json').is_file():
+                write_atomic(folder / 'about.json', about.encode())
+            self._kept = KeptOnDisk(folder, self.limit * 1e9, 'features')
+        return self._kept
+
+    def _get(self, backbone: Any, images: Tensor, compute: Callable[[Tensor], list[Tensor]]) -> list[Tensor]:
+        """Tensors of N rows on the CPU, in the dtype on disk."""
+        kept, keys = self.open(backbone), [pixel_key(image) for image in images.detach().cpu()]
+
+        def make(missing: list[str]) -> list[Tensors]:
+            made = [self._rounded(tensor) for tensor in compute(images[[keys.index(key) for key in missing]])]
+            # Copies, so that a row does not keep its whole batch.
+            return [{str(n): tensor[i].clone() for n, tensor in enumerate(made)} for i in range(len(missing))]
+
+        made = kept.made
+        found = kept.get(keys, make)
+        self._tell(kept, 1 - (kept.made - made) / len(keys))
+        return [torch.stack([tensors[str(n)] for tensors in found]) for n in range(len(found[0]))]
+
+    def _rounded(self, tensor: Tensor) -> Tensor:
+        rounded = tensor.to(self.dtype).cpu()
+        if not rounded.isfinite().all():
+            raise UserError(
+                f'features of this diffusion model reach {float(tensor.abs().max()):.3g}, beyond what '
+                f"{self.dtype} holds: set backbone.feature_cache.dtype='bf16'"
+            )
+        return rounded
+
+    def _tell(self, kept: KeptOnDisk, share: float) -> None:
+        """How many of a batch were there, for the log; and once, that nothing comes again."""
+        MessageHub.get_current_instance().update_scalar('train/cache_hits', share)
+        if kept.asked >= _ENOUGH and not self._told:
+            self._told = True
+            if kept.asked - kept.made < max(_ENOUGH // 100, 1):
+                print_log(
+                    f'feature_cache found {kept.asked - kept.made} of the first {kept.asked} images again. So it is '
+                    'in the first passes over the data; where it stays so (`cache_hits` in the log), the pipeline '
+                    'draws new views every time: give the training data set `views`, as tools/train.py does.',
+                    'current',
+                    level=logging.WARNING,
+                )
+
+
+def maps_by(backbone: Any, compute: Callable[[Tensor], Maps]) -> Callable[[Tensor], Maps]:
+    """What gives the maps of a batch: ``compute``, or what is kept of them on disk."""
+    cache = backbone.feature_cache
+    if cache is None or not cache.serves(backbone, 'maps'):
+        return compute
+    return partial(cache.maps, backbone, compute=compute)
+
+
+def encoded(backbone: Any, images: Tensor, generators: Sequence[torch.Generator] | None) -> Tensor:
+    """Latents of a batch, of which mean and deviation may be kept on disk.
+
+    Args:
+        backbone (DiffusionBackbone): Whose autoencoder it is.
+        images (Tensor): Shape (N, 3, H, W), as it takes them.
+        generators (Sequence[torch.Generator] | None): One per image, to sample the posterior.
+    """
+    model, cache = backbone.diffusion, backbone.feature_cache
+    if cache is None or not cache.serves(backbone, 'latents'):
+        return model.encode(backbone.pixels(images), generators, scaled=backbone.scale_latents)
+    moments = cache.latents(backbone, images, lambda new: model.moments(backbone.pixels(new)))
+    return model.drawn(*moments, generators=generators, scaled=backbone.scale_latents)
+
+
+def _described(backbone: Any, keep: str) -> dict[str, Any]:
+    """All that features depend on beside the pixels."""
+    model = backbone.diffusion
+    found = dict(
+        version=_VERSION,
+        keep=keep,
+        family=type(model).__name__,
+        computed_in=str(model.dtype),
+        input_mean=backbone.input_mean.flatten().tolist(),
+        input_std=backbone.input_std.flatten().tolist(),
+        input_bgr=backbone.input_bgr,
+        image_scale=backbone.image_scale,
+        keep_padding=backbone.keep_padding,
+    )
+    if keep == 'latents':
+        return found | dict(autoencoder=model.digest(model.vae), deviation=backbone.sample_posterior)
+    return found | dict(
+        weights=model.digest(),
+        taps=backbone.tap_names,
+        levels=list(backbone.levels),
+        join_levels=backbone.join_levels,
+        scale_latents=backbone.scale_latents,
+        attention_maps=backbone.attention_maps,
+        condition=_digest(backbone._condition),
+    )
+
+
+def _digest(condition: Condition) -> str:
+    digest = hashlib.sha256()
+
+    def add(tensor: Tensor) -> Tensor:
+        digest.update(repr(tuple(tensor.shape)).encode())
+        digest.update(tensor.detach().double().cpu().numpy().tobytes())
+        return tensor
+
+    condition.apply(add)
+    return digest.hexdigest()[:16]
