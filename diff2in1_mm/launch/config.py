@@ -87,7 +87,7 @@ def _batch_windows(cfg: Config) -> None:
     """Gives a segmentor on our backbone that is tested by windows the hook that runs these in batches."""
     model = cfg.get('model') or {}
     slides = (model.get('test_cfg') or {}).get('mode') == 'slide'
-    ours = slides and type_name(model.get('backbone') or {}) == 'DiffusionBackbone'
+    ours = slides and type_name(model.get('backbone') or {}) in ('DiffusionBackbone', 'JoinedBackbone')
     if ours and find_hook(cfg, 'BatchedWindowsHook') is None:
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), ConfigDict(type='BatchedWindowsHook')]
 
