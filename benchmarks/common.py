@@ -152,13 +152,16 @@ def segmentor(name: str, folder: str, device: str, num_classes: int = 19, dtype:
     return model.to(device)
 
 
-def alternate(sides: dict[str, Callable], rounds: int, device: str) -> dict[str, float]:
+def alternate(
+    sides: dict[str, Callable], rounds: int, device: str, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
     """Time the sides in turn, so that what disturbs the machine disturbs them alike.
 
     Args:
         sides (dict[str, Callable]): What to time, by name.
         rounds (int): How often each; two more rounds warm up.
         device (str): Waited for before a clock is read.
+        clock (Callable): In seconds; ``time.process_time`` on a CPU that others use too.
 
     Returns:
         dict[str, float]: Median seconds of each side.
@@ -167,12 +170,17 @@ def alternate(sides: dict[str, Callable], rounds: int, device: str) -> dict[str,
     for round in range(rounds + 2):
         for name, run in sides.items():
             wait(device)
-            start = time.perf_counter()
+            start = clock()
             run()
             wait(device)
             if round >= 2:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(clock() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def clock_of(device: str) -> Callable[[], float]:
+    """Processor time of this process on a CPU, which others may use too; else the time of day."""
+    return time.process_time if device == 'cpu' else time.perf_counter
 
 
 def wait(device: str) -> None:

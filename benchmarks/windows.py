@@ -3,11 +3,11 @@
     python benchmarks/windows.py                      # the small model, CPU
     python benchmarks/windows.py --model sd15         # Stable Diffusion 1.5's size, GPU
 
-Six windows for each of the two, as `mode='slide'` and `--tta` have them.
+Six windows for each of the two, as `mode='slide'` and `--tta` have them. On a CPU seconds are processor time.
 """
 
 import torch
-from common import ARCHITECTURES, alternate, arguments, random_pipeline, report, segmentor
+from common import ARCHITECTURES, alternate, arguments, clock_of, random_pipeline, report, segmentor
 from mmengine.config import ConfigDict
 
 from diff2in1_mm.models.segmentors.windows import batch_windows
@@ -50,7 +50,7 @@ def main() -> None:
     passes.clear()
     difference = (with_batches() - expected).abs().max() / expected.abs().max()
     own_passes = len(passes)
-    seconds = alternate(dict(loop=one_by_one, batches=with_batches), args.rounds, args.device)
+    seconds = alternate(dict(loop=one_by_one, batches=with_batches), args.rounds, args.device, clock_of(args.device))
     rows = [
         (f"MMSegmentation's loop, {loop_passes} passes of the backbone", seconds['loop'], 's'),
         (f'in batches, {own_passes} passes: ratio to it', seconds['batches'] / seconds['loop'], 'x'),

@@ -94,7 +94,7 @@ def _batch_windows(cfg: Config) -> None:
 
 def _fix_views(cfg: Config) -> None:
     """Gives the training data the views that the backbone's ``feature_cache`` keeps features of."""
-    cache = (cfg.get('model') or {}).get('backbone', {}).get('feature_cache')
+    cache = ((cfg.get('model') or {}).get('backbone') or {}).get('feature_cache')
     dataset = (cfg.get('train_dataloader') or {}).get('dataset')
     views = (cache or {}).get('views', 8)
     if not cache or not views or not isinstance(dataset, dict):
