@@ -53,7 +53,9 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--batch-size', type=int, help='samples that are made together')
     parser.add_argument('--limit', type=int, help='only the first so many images')
     parser.add_argument(
-        '--diffusion', metavar='SOURCE', help='diffusion model, where the backbone of the config is none'
+        '--diffusion',
+        metavar='SOURCE',
+        help='diffusion model, such as diff2in1_mm/rooms, where the backbone of the config is none',
     )
     parser.add_argument('--seed', type=int, help="default: the config's randomness.seed, or 0")
     parser.add_argument('--device', help="default: 'cuda' where there is a GPU, else 'cpu'")

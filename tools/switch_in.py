@@ -39,7 +39,8 @@ def parse_args(argv=None) -> argparse.Namespace:
         '--diffusion',
         metavar='SOURCE',
         default='stable-diffusion-v1-5/stable-diffusion-v1-5',
-        help='hub id, diffusers folder or single file (default: %(default)s)',
+        help='hub id, diffusers folder or single file, or diff2in1_mm/rooms, which comes with the package '
+        '(default: %(default)s)',
     )
     parser.add_argument(
         '--dtype',
