@@ -12,8 +12,7 @@ _SD_STEPS = (50, 200, 400, 600, 800)
 def parse_args(argv=None) -> argparse.Namespace:
     parser = new_parser(__doc__)
     parser.add_argument(
-        'source',
-        help='folder, hub id or file of a diffusion model, see docs/models.md; diff2in1_mm/rooms comes with the package',
+        'source', help='folder, hub id or file of a diffusion model, see docs/models.md; one is diff2in1_mm/rooms'
     )
     parser.add_argument('--dtype', default='fp32', help='fp32, fp16 or bf16')
     parser.add_argument('--image', help='whose features are drawn')
