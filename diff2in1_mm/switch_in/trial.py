@@ -45,7 +45,8 @@ def try_model(model: BaseModel, sides: Sequence[int], labels: bool = True) -> No
     """Does with a model once what a run will do with it: on noise, with weights that are drawn.
 
     Args:
-        model (BaseModel): Of one of the tasks that are switched, SyncBN as BN; its weights change.
+        model (BaseModel): Of one of the tasks that are switched, SyncBN as BN; its weights and its data preprocessor
+            change.
         sides (Sequence[int]): Of the images, in pixels; the first on which it can be run counts.
         labels (bool): Whether it is to make labels and to learn from them. Default True.
 
@@ -79,9 +80,17 @@ class _Trial:
     def __init__(self, model: BaseModel, side: int) -> None:
         self.model, self.side = model, side
         self.labeller = labeller_for(model, 0.0)  # nothing is sure before training
+        self._fit_preprocessor()
         hub = MessageHub.get_current_instance()  # where losses and augmentations read how far a run is
         for name, value in dict(iter=0, epoch=0, max_iters=2, max_epochs=2).items():
             hub.update_info(name, value)
+
+    def _fit_preprocessor(self) -> None:
+        """Batches are not padded to the size of the training's crops, which takes longer and shows no more."""
+        preprocessor = self.model.data_preprocessor
+        for part in (preprocessor, *(getattr(preprocessor, 'batch_augments', None) or ())):
+            if getattr(part, 'size', None) is not None:
+                part.size = (self.side, self.side)
 
     def run(self, labels: bool) -> None:
         with self._step('a training step', TrialError):

@@ -23,7 +23,7 @@ pytest.importorskip('mmseg')
 def segmentor(pipeline_folder):
     cfg = model_config(pipeline_folder)
     cfg['backbone'] = dict(type=nn.Identity)
-    cfg['data_preprocessor']['size'] = (64, 64)
+    cfg['data_preprocessor']['size'] = (512, 512)
     model = MODELS.build(ConfigDict(cfg))
     put_maps(model, given_maps([16, 24, 32], [4, 8, 16]))
     return model
@@ -43,11 +43,13 @@ def fail_in(model, name, error, when=lambda model: True):
 
 def test_a_segmentor_passes(segmentor):
     calls, backbone = [], segmentor.backbone
-    backbone.register_forward_hook(lambda *_: calls.append(backbone.training))
+    backbone.register_forward_hook(lambda _, images, maps: calls.append(backbone.training) or sizes.add(maps[0].shape))
+    sizes = set()
     try_model(segmentor, [64])
     # learning; predicting, labelling new images and a batch; learning from these
     assert calls == [True, False, False, False, True]
     assert all(p.grad is None for p in segmentor.parameters())
+    assert sizes == {(1, 16, 16, 16), (2, 16, 16, 16)}  # of 64 pixels at stride 4, not of the crops
     calls.clear()
     try_model(segmentor, [64], labels=False)
     assert calls == [True, False]
