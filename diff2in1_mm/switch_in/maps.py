@@ -13,7 +13,10 @@ from ..utils.errors import UserError, first_line
 from ..utils.optional import is_a
 from .refusals import BackboneError, TrialError
 
-__all__ = ['BackboneMaps', 'given_maps', 'measure_maps']
+__all__ = ['NOT_FOR_CPUS', 'BackboneMaps', 'given_maps', 'measure_maps']
+
+#: MMCV's words for an operator that it has for GPUs alone.
+NOT_FOR_CPUS = 'implementation for device cpu'
 
 
 @dataclass(frozen=True)
@@ -89,9 +92,9 @@ def _trial(what: str, side: int, mend: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        another = '' if NOT_FOR_CPUS in str(error) else 'give another --side, or '
         raise TrialError(
-            f'{what} cannot be run on images of {side} x {side} pixels '
-            f'({first_line(error)}): give another --side, or {mend}.'
+            f'{what} cannot be run on images of {side} x {side} pixels ({first_line(error)}): {another}{mend}.'
         ) from error
 
 

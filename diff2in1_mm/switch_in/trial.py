@@ -16,15 +16,13 @@ from ..creation.batch_labels import BatchLabels
 from ..tasks import labeller_for
 from ..utils.errors import NotInstalledError, UserError, first_line
 from ..utils.models import evaluating
-from .maps import BackboneMaps
+from .maps import NOT_FOR_CPUS, BackboneMaps
 from .refusals import LabelsError, TrialError
 from .trial_batches import new_batch, with_targets
 
 __all__ = ['first_that_works', 'put_maps', 'try_model']
 
 _Result = TypeVar('_Result')
-# mmcv's words for an operator that it has for GPUs alone
-_NOT_FOR_CPUS = 'implementation for device cpu'
 
 
 def first_that_works(sides: Sequence[int], work: Callable[[int], _Result]) -> _Result:
@@ -130,7 +128,7 @@ class _Trial:
                 f'{what} of {type(self.model).__name__} needs what is not installed ({first_line(error)}): install it.'
             ) from error
         except Exception as error:
-            if _NOT_FOR_CPUS in str(error):
+            if NOT_FOR_CPUS in str(error):
                 raise _MissingOnCpuError(first_line(error)) from error
             raise kind(
                 f'{what} of {type(self.model).__name__} fails on images of {self.side} x {self.side} pixels '

@@ -62,6 +62,10 @@ def test_backbones_that_a_diffusion_model_cannot_replace():
         measure_maps(model_on([torch.zeros(2, 3, 64, 64), one]), side=64)
 
 
+def only_on_gpus(maps):
+    raise RuntimeError('carafe_forward_impl: implementation for device cpu not found.')
+
+
 def test_what_fails_is_named():
     model = nn.Module()
     model.backbone = nn.Linear(7, 7)
@@ -69,7 +73,10 @@ def test_what_fails_is_named():
         measure_maps(model, side=64)
     model = model_on([torch.zeros(2, 8, 16, 16)])
     model.with_neck, model.neck = True, nn.Linear(7, 7)
-    with pytest.raises(ValueError, match='what follows _Backbone .*fits the backbone'):
+    with pytest.raises(ValueError, match='what follows _Backbone .*another --side, or .*out-strides'):
+        measure_maps(model, side=64)
+    model.neck.forward = only_on_gpus
+    with pytest.raises(ValueError, match='carafe.* not found.: say with --out-channels'):
         measure_maps(model, side=64)
 
 
