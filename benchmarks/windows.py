@@ -3,7 +3,7 @@
     python benchmarks/windows.py                      # the small model, CPU
     python benchmarks/windows.py --model sd15         # Stable Diffusion 1.5's size, GPU
 
-Six windows for each of the two, as `mode='slide'` and `--tta` have them. On a CPU seconds are processor time.
+Eight windows for each of the two, as `mode='slide'` and `--tta` have them. On a CPU seconds are processor time.
 """
 
 import torch
