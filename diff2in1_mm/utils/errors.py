@@ -57,9 +57,9 @@ class UnfitError(UserError, TypeError):
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of a library says, short enough to be part of a sentence."""
+    """What an error of a library says, short enough to be part of a sentence; one of ours whole, as its end mends."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200].rstrip('. ')
+    return lines[0][: None if isinstance(error, UserError) else 200].rstrip('. ')
 
 
 def some(names: Iterable[Any], most: int = 3) -> str:
