@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -150,5 +149,7 @@ def depth_picture(depth: np.ndarray, max_depth: float | None = None, scale: bool
 
 def _colours(share: np.ndarray) -> np.ndarray:
     """Shares in [0, 1] to uint8 RGB, (..., 3)."""
+    import matplotlib  # half a second, which importing the package does without
+
     # the map's last tenth is as good as black, which is for what is invalid
     return matplotlib.colormaps['magma_r'](np.clip(share, 0, 1) * 0.9, bytes=True)[..., :3]

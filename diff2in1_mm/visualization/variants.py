@@ -6,7 +6,6 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -156,4 +155,6 @@ def _legend(entries: Sequence[tuple[str, Sequence[int]]], width: int, top: int) 
 @lru_cache(maxsize=1)
 def _font() -> ImageFont.FreeTypeFont:
     """The font that MMEngine's visualizers write with too; it knows more than Latin letters."""
+    import matplotlib  # half a second, which importing the package does without
+
     return ImageFont.truetype(osp.join(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf'), _TEXT)
