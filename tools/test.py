@@ -173,8 +173,8 @@ def main(argv=None) -> None:
     except (OSError, ImportError, ValueError) as error:
         stop(error)
     with quiet_start(cfg.work_dir) as start, told_in_a_sentence(program(), cfg.work_dir):
-        prepare_processes(cfg)
         with start.building():
+            prepare_processes(cfg)
             runner = Runner.from_cfg(cfg)
         check_annotation_files(cfg, 'test')
         findings = Findings.of_config(cfg)

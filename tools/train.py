@@ -157,8 +157,8 @@ def main(argv=None) -> None:
     except (OSError, ImportError, ValueError) as error:
         stop(error)
     with quiet_start(cfg.work_dir) as start, told_in_a_sentence(program(), cfg.work_dir):
-        prepare_processes(cfg)
         with start.building():
+            prepare_processes(cfg)
             runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         check_annotation_files(cfg, 'train', 'val')
         _look_at_resumed(runner, cfg)
