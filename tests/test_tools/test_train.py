@@ -14,6 +14,7 @@ import torch
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS, init_default_scope
+from mmengine.visualization import Visualizer
 
 from diff2in1_mm.store.store import SyntheticStore
 from diff2in1_mm.utils.compat import load_weights_only
@@ -156,6 +157,8 @@ def test_a_run_without_the_hook_has_a_summary_too(images, tmp_path):  # noqa: F8
 
 class TestBadInput:
     def said(self, capsys, script, *argv):
+        # runs begun within a second have one name, and would share a visualizer whose folder is gone
+        Visualizer._instance_dict.clear()
         with pytest.raises(SystemExit) as end:
             tool(script).main(list(argv))
         assert end.value.code == 2
