@@ -52,7 +52,7 @@ EXTRAS = {
         OPENCV,
         'pycocotools',
     ],
-    'lora': ['peft>=0.13'],  # diffusers reads LoRA weights by it
+    'lora': ['peft>=0.13'],  # backbone.train=dict(type='lora'); diffusers reads LoRA weights by it
     'demo': ['matplotlib'],
     'eval': ['torchmetrics>=1.4'],  # FID and KID of tools/evaluate_synthetic.py
     'dev': [

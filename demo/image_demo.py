@@ -163,7 +163,9 @@ class VariantMaker:
         """
         self.predictor = predictor
         try:
-            self.attach_model(diffusion_of(predictor.model, self.settings), paths)
+            diffusion = diffusion_of(predictor.model, self.settings)
+            diffusion.to(next(predictor.model.parameters()).device)  # a pretrained one waits beside one that is trained
+            self.attach_model(diffusion, paths)
         except ValueError as error:
             raise UserError(f'--generate: {error}') from error
 

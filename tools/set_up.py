@@ -22,8 +22,8 @@ from build_mmcv import SetUpError, build_wheel, cache_folder, cached_wheel, choo
 ROOT = Path(__file__).resolve().parent.parent
 MINIMUM_PYTHON = (3, 10)
 STACKS = ('default', 'oldest', 'newest', 'onedl')  # files of the folder requirements
-EXTRAS = {'onedl': 'onedl,demo,eval,dev'}
-STOCK_EXTRAS = 'seg,det,demo,eval,dev'
+EXTRAS = {'onedl': 'onedl,demo,eval,lora,dev'}
+STOCK_EXTRAS = 'seg,det,demo,eval,lora,dev'
 STAMP = 'diff2in1_mm.stamp'
 BUILD_TOOLS = ['pip', 'setuptools>=77.0.3', 'wheel', 'ninja', 'psutil', 'packaging']
 

@@ -56,6 +56,11 @@ def parse_args(argv=None) -> argparse.Namespace:
         help="only synthetic images and theta_C: the config's own backbone stays, with its weights",
     )
     parser.add_argument(
+        '--train',
+        choices=['lora', 'full'],
+        help='train the denoiser along: by LoRA (pip install peft), or all of it, as VPD does (default: frozen)',
+    )
+    parser.add_argument(
         '--warm-up',
         type=int,
         metavar='N',
@@ -118,7 +123,15 @@ def options(args: argparse.Namespace) -> SwitchOptions:
     if args.out_channels or args.out_strides:
         maps = given_maps(args.out_channels or [], args.out_strides or [])
     return SwitchOptions(
-        args.diffusion, args.dtype, args.features_only, args.warm_up, args.T, maps, args.side, args.keep_backbone
+        args.diffusion,
+        args.dtype,
+        args.features_only,
+        args.warm_up,
+        args.T,
+        maps,
+        args.side,
+        args.keep_backbone,
+        args.train,
     )
 
 

@@ -63,9 +63,9 @@ class BatchLabels:
         self.check_pipeline(transforms)
         if self.last_step and not getattr(self.backbone, 'frozen', False):
             raise UserError(
-                "creation.label_from='last_step' takes the features of the denoising "
-                f'pass, which {type(own).__name__} does not use: set it to '
-                "'fresh'"
+                "creation.label_from='last_step' takes the features of the denoising pass of a frozen diffusion model, "
+                f'which {type(own).__name__} does not use (with backbone.train or text_adapter it has its '
+                "own): set it to 'fresh'"
             )
         if self.last_step and getattr(self.backbone, 'attention_maps', False):
             raise UserError(

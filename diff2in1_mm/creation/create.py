@@ -95,10 +95,30 @@ def _make(
     plan = make_plan(dataset, generator, settings, seed, round)
     checkpoint = parameters_digest(model)
     store = open_store(store, dataset, labels, diffusion, settings, seed, round, checkpoint)
-    control = control_of(settings, labels, dataset, diffusion)
-    job = CreationJob(dataset, store, generator, diffusion, labels, settings, round, checkpoint, progress, control)
-    job.run(plan, plan.share(rank, world_size), world_size)
+    with brought_to(next(model.parameters()).device, diffusion):
+        control = control_of(settings, labels, dataset, diffusion)
+        job = CreationJob(dataset, store, generator, diffusion, labels, settings, round, checkpoint, progress, control)
+        job.run(plan, plan.share(rank, world_size), world_size)
     return job.report
+
+
+@contextmanager
+def brought_to(device: torch.device, diffusion: Any) -> Iterator[None]:
+    """While active, a model whose pretrained denoiser waits on the CPU (``backbone.train='full'``) is on a device.
+
+    Args:
+        device (torch.device): Where images are generated.
+        diffusion (DiffusionModel): What generates.
+    """
+    home = diffusion.device
+    if home == device:
+        yield
+        return
+    diffusion.to(device)
+    try:
+        yield
+    finally:
+        diffusion.denoiser.to(home)
 
 
 def labels_of(model: BaseModel, settings: CreationSettings, dataset: Any) -> BatchLabels:

@@ -1,7 +1,9 @@
 """What families have in common that work on the latents of an image autoencoder."""
 
+import copy
 from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -26,10 +28,39 @@ class LatentModel(DiffusionModel):
     Attributes:
         vae (nn.Module): Image autoencoder.
         level_dtype (torch.dtype): What the denoiser is told levels of noise in.
+        passes_gradients (bool): Whether :meth:`predict` gives maps with a gradient, see :meth:`with_denoiser`.
     """
 
     vae: Any
     level_dtype = torch.int64
+    passes_gradients = False
+
+    def with_denoiser(self, denoiser: nn.Module) -> 'LatentModel':
+        """The same model around another denoiser, through which gradients pass; all other parts are shared.
+
+        Args:
+            denoiser (nn.Module): Of the same architecture; what is to be trained of it has ``requires_grad``. In
+                float32 it follows the autocast around it.
+        """
+        name = next(name for name, part in self._modules.items() if part is self.denoiser)
+        other = copy.copy(self)
+        other._modules = {**self._modules, name: denoiser}
+        other.passes_gradients = True
+        return other
+
+    def __deepcopy__(self, memo: dict) -> 'LatentModel':
+        """Shared where all is frozen.
+
+        Raises:
+            ValueError: A part is trained.
+        """
+        if any(parameter.requires_grad for parameter in self.parameters()):
+            raise UserError(
+                'a model whose denoiser is trained (backbone.train) is not to be copied, as EMAHook does: take '
+                'SelfImprovingHook(warm_up=..., creation=None) in its place, whose theta_C is a moving average of all '
+                'that is trained'
+            )
+        return self
 
     def _apply(self, fn, recurse=True):
         super()._apply(fn, recurse)
@@ -146,7 +177,6 @@ class LatentModel(DiffusionModel):
         shift = self.vae.config.get('shift_factor')
         return latents + shift if shift else latents
 
-    @torch.no_grad()
     def predict(
         self, latents: Tensor, timestep: int | Sequence[int], condition: Condition, taps: Sequence[str] = ()
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -162,13 +192,25 @@ class LatentModel(DiffusionModel):
             tuple[Tensor, dict[str, Tensor]]: What it predicts (epsilon, v or the flow), shape (N, c, h, w), and the
             kept maps by name.
         """
-        condition = condition.to(latents.device, self.dtype).expand(len(latents))
+        with torch.set_grad_enabled(self.passes_gradients and torch.is_grad_enabled()):
+            return self._predict(latents, timestep, condition.to(latents.device, self.dtype), taps)
+
+    def _predict(
+        self, latents: Tensor, timestep: int | Sequence[int], condition: Condition, taps: Sequence[str]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        condition = condition.expand(len(latents))
         latents = self._prepare(latents)
         size = (latents.shape[-2] * self.latent_stride, latents.shape[-1] * self.latent_stride)
-        with torch.autocast(latents.device.type, enabled=False), self._watch(taps, size) as maps:
+        with self._own_precision(latents), self._watch(taps, size) as maps:
             level = level_tensor(timestep, latents.device, self.level_dtype).expand(len(latents))
             output = self._pass(latents, level, condition)
         return output, maps
+
+    def _own_precision(self, latents: Tensor) -> AbstractContextManager:
+        """Autocast is for weights in float32 that are trained."""
+        if self.passes_gradients and self.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(latents.device.type, enabled=False)
 
     @abstractmethod
     def _watch(self, taps: Sequence[str], size: tuple[int, int]) -> FeatureTaps:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.hooks import RemovableHandle
 
 from ..utils.errors import UserError
@@ -208,6 +209,10 @@ def level_tensor(level: int | Sequence[int], device: torch.device, dtype: torch.
     return torch.tensor(level, device=device, dtype=dtype)
 
 
+def _as_it_is(tensor: Tensor) -> Tensor:
+    return tensor
+
+
 class FeatureTaps:
     """Context manager that keeps the outputs of named modules during a forward pass.
 
@@ -236,7 +241,9 @@ class FeatureTaps:
             def hook(module, inputs, options, output):
                 # diffusers' own processor stays, which never holds the probabilities: it is asked
                 # for the same layers' projections once more, at the coarse strides only.
-                maps[name] = attention_probabilities(module, inputs[0], options['encoder_hidden_states'])
+                # Gradient checkpointing must not count what is computed here, as it does not run this again.
+                with saved_tensors_hooks(_as_it_is, _as_it_is):
+                    maps[name] = attention_probabilities(module, inputs[0], options['encoder_hidden_states'])
 
             return hook
 

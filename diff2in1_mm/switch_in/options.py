@@ -25,6 +25,7 @@ class SwitchOptions:
         maps (BackboneMaps | None): What the replaced backbone gave. None: it is built and tried.
         side (int | None): Height and width of the images to try it on, in pixels. None: what a
             backbone of one size says, or 256.
+        train (str | None): Train the denoiser along: 'lora', or 'full' at a tenth of the config's rate. None: frozen.
 
     Raises:
         ValueError: One of them is out of range, or without effect.
@@ -38,11 +39,16 @@ class SwitchOptions:
     maps: BackboneMaps | None = None
     side: int | None = None
     keep_backbone: bool = False
+    train: str | None = None
 
     def __post_init__(self) -> None:
         check_source(self.diffusion)
         if self.dtype not in DTYPES:
             raise UserError(f'dtype={self.dtype!r} is not one of {", ".join(sorted(DTYPES))}.')
+        if self.train not in (None, 'lora', 'full'):
+            raise UserError(f'train={self.train!r} is neither lora nor full.')
+        if self.train and self.dtype == 'fp16':
+            raise UserError(f'train={self.train!r} passes gradients, which vanish in fp16: take dtype bf16 or fp32.')
         if self.T is not None and not 1 <= self.T <= 999:
             raise UserError(f'T={self.T} is out of range: 1 to 999.')
         if self.warm_up is not None and self.warm_up < 0:
@@ -55,6 +61,8 @@ class SwitchOptions:
             )
         if self.keep_backbone and self.features_only:
             raise UserError('features_only and keep_backbone leave nothing of Diff-2-in-1: give either.')
+        if self.keep_backbone and self.train is not None:
+            raise UserError('train is of the diffusion backbone, which keep_backbone leaves out: give either.')
         if self.keep_backbone and self.maps is not None:
             raise UserError(
                 'channels and strides are those of a backbone that is replaced: leave them or keep_backbone.'

@@ -84,7 +84,7 @@ def _with_diffusion_backbone(cfg: Config, options: SwitchOptions) -> list[str]:
     if not options.features_only or _has_labels(model):
         put_maps(model, maps)
         try_model(model, sides, labels=not options.features_only)
-    return [_model(cfg, options, maps), *_run(cfg, weights_fit=False), *_optimizer(cfg), *stages]
+    return [_model(cfg, options, maps), *_run(cfg, weights_fit=False), *_optimizer(cfg, options.train), *stages]
 
 
 def _task(model: BaseModel) -> str:
@@ -166,6 +166,8 @@ def _model(cfg: Config, options: SwitchOptions, maps: BackboneMaps) -> str:
     ]
     if not (processor.get('bgr_to_rgb') or processor.get('rgb_to_bgr')):  # both exchange them
         lines.append('input_bgr=True')
+    if options.train:
+        lines.append(f'train={options.train!r}')
     lines += [
         f'# what {cfg.model.backbone.type} gave' + ('; None: nothing reads that map' if None in maps.channels else ''),
         f'out_channels={list(maps.channels)}',
@@ -194,24 +196,31 @@ def _run(cfg: Config, weights_fit: bool) -> list[str]:
     return ['\n'.join(lines)] if lines else []
 
 
-def _optimizer(cfg: Config) -> list[str]:
-    """Learning rates that were for the weights of the replaced backbone."""
+def _optimizer(cfg: Config, train: str | None) -> list[str]:
+    """Learning rates that were for the weights of the replaced backbone, and that of a trained denoiser."""
     wrapper = part(cfg, 'optim_wrapper')
     paramwise = part(wrapper, 'paramwise_cfg')
+    reasons, keys = [], {}
+    if _slows_projections(paramwise):
+        reasons.append('the projections are new, unlike the backbone that learned slowly')
+        keys['backbone.projections'] = dict(lr_mult=1.0)
+    if train == 'full':
+        reasons.append('the pretrained denoiser learns slowly, as in VPD; 0.01 for depth')
+        keys['backbone.denoiser'] = dict(lr_mult=0.1)
     if wrapper.get('constructor') in _LAYER_DECAY:
         kept = {key: value for key, value in paramwise.items() if key not in ('num_layers', 'decay_rate', 'decay_type')}
+        if train == 'full':
+            kept['custom_keys'] = {**part(kept, 'custom_keys'), 'backbone.denoiser': dict(lr_mult=0.1)}
         return [
             '# learning rates by layer were for the backbone that is replaced\n'
             "optim_wrapper = dict(\n    constructor='DefaultOptimWrapperConstructor',\n"
             f'    paramwise_cfg={as_dict(_delete_=True, **kept)})'
         ]
-    if _slows_projections(paramwise):
-        return [
-            '# the projections are new, unlike the backbone that learned slowly\n'
-            'optim_wrapper = dict(paramwise_cfg=dict(custom_keys={\n'
-            "    'backbone.projections': dict(lr_mult=1.0)}))"
-        ]
-    return []
+    if not keys:
+        return []
+    listed = ',\n'.join(f'    {key!r}: {as_dict(**value)}' for key, value in keys.items())
+    comment = ''.join(f'# {reason}\n' for reason in reasons)
+    return [f'{comment}optim_wrapper = dict(paramwise_cfg=dict(custom_keys={{\n{listed}}}))']
 
 
 def _slows_projections(paramwise: Mapping) -> bool:

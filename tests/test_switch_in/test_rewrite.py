@@ -166,6 +166,24 @@ def test_learning_rates_of_the_replaced_backbone(switch):
     }
 
 
+def test_a_denoiser_that_is_trained(switch):
+    cfg = switch(train='lora')
+    assert cfg.model.backbone.train == 'lora' and 'paramwise_cfg' not in cfg.optim_wrapper
+    slow = dict(lr_mult=0.1)
+    cfg = switch(train='full')
+    assert cfg.model.backbone.train == 'full'
+    assert cfg.optim_wrapper.paramwise_cfg.custom_keys == {'backbone.denoiser': slow}
+    keys = "{'backbone': dict(lr_mult=0.5)}"
+    cfg = switch(f'optim_wrapper.update(paramwise_cfg=dict(custom_keys={keys}))\n', train='full')
+    assert cfg.optim_wrapper.paramwise_cfg.custom_keys == {
+        'backbone': dict(lr_mult=0.5),
+        'backbone.projections': dict(lr_mult=1.0),
+        'backbone.denoiser': slow,
+    }
+    cfg = switch("optim_wrapper.update(constructor='LearningRateDecayOptimizerConstructor')\n", train='full')
+    assert cfg.optim_wrapper.paramwise_cfg == dict(custom_keys={'backbone.denoiser': slow})
+
+
 @pytest.mark.parametrize(
     'text, sentence',
     [
@@ -196,6 +214,8 @@ def test_what_cannot_be_switched(switch, text, sentence):
         (dict(warm_up=-1), '0 or more'),
         (dict(side=0), '32 pixels'),
         (dict(dtype='int8'), 'not one of'),
+        (dict(train='head'), 'neither lora nor full'),
+        (dict(train='lora', dtype='fp16'), 'vanish in fp16'),
         (dict(features_only=True, T=300), 'give either'),
         (dict(maps=MAPS, side=64), 'give either'),
         (dict(keep_backbone=True, features_only=True), 'nothing of Diff-2-in-1'),

@@ -1,8 +1,8 @@
-"""A frozen diffusion model as the backbone of any MMSeg or MMDet model."""
+"""A diffusion model as the backbone of any MMSeg or MMDet model."""
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,6 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ...diffusion.attention_maps import mean_attention
-from ...diffusion.contract import same_weights
 from ...diffusion.families import load_diffusion
 from ...diffusion.padding import crop_to_stride
 from ...diffusion.taps import Tap, select_taps
@@ -22,23 +21,23 @@ from ...utils.errors import UserError
 from ...utils.image_values import size_of
 from ...utils.randomness import channel_dropout, sample_noise, seeded_generators
 from .backbone_options import check_options, dtype_for_heads, finer_strides, match_strides, static_condition
+from .diffusion_holder import DiffusionHolder
 from .feature_cache import FeatureCache
 from .kept_features import KeptFeatures, encoded, maps_by
 from .levels import join_levels, predict_levels
-from .normalised import Normalised, check_range
+from .normalised import check_range
 from .pyramid import fitted, output_layer
 
 
 @MODELS.register_module()
-class DiffusionBackbone(Normalised):
+class DiffusionBackbone(DiffusionHolder):
     """Inner features of one denoising pass (Diff-2-in-1, sec. 3.1; VPD, sec. 3.2).
 
     An image is encoded to a latent, optionally noised to a small timestep, and the U-Net runs once;
     its inner maps are the features, one per stride, finest first.
 
-    The diffusion model is held *outside* the module tree: it is no parameter, no buffer, not in the
-    ``state_dict`` (a fingerprint of it is), not seen by DDP, and in eval mode whatever
-    ``model.train()`` says. ``.to()`` moves it along. Deep copies of the backbone share it.
+    The diffusion model is frozen unless ``train`` or ``text_adapter`` say otherwise, and held outside the module tree,
+    see :class:`DiffusionHolder`.
 
     Args:
         diffusion (str | dict): Source of the model, or the arguments of :func:`load_diffusion` (``source``, ``dtype``,
@@ -78,6 +77,12 @@ class DiffusionBackbone(Normalised):
         feature_cache (dict | None): Keep frozen maps or latents on disk, in training; arguments of
             :class:`KeptFeatures`. Default None.
         save_frozen (bool): Write the frozen weights into checkpoints. Default False.
+        train (str | dict | None): Train the denoiser along: 'full' (VPD, at a lower rate than the head), or
+            ``dict(type='lora', rank=16, alpha=rank, targets=...)``, see :func:`with_gradients`. Images are generated
+            with the pretrained weights. Default None.
+        text_adapter (bool): Train VPD's adapter of the condition, see :class:`TextAdapter`. Default False.
+        with_cp (bool): Gradient checkpointing: compute inner values of the denoiser again in the backward pass rather
+            than keep them. Default False.
         pretrained (str | None): What MMSeg passes down from a stock config; ignored with a warning.
         init_cfg (dict | None): Of the projections.
 
@@ -109,6 +114,9 @@ class DiffusionBackbone(Normalised):
         cached_images: int = 0,
         feature_cache: dict | None = None,
         save_frozen: bool = False,
+        train: str | dict | None = None,
+        text_adapter: bool = False,
+        with_cp: bool = False,
         pretrained: str | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -121,12 +129,9 @@ class DiffusionBackbone(Normalised):
         options = dict(source=diffusion) if isinstance(diffusion, str) else dict(diffusion)
         model = load_diffusion(**options)
         self.levels = check_options(model, timestep, join_levels, feature_dropout, input_std)
-        # Past nn.Module's own __setattr__: see the class's docstring.
-        object.__setattr__(self, 'diffusion', model)
-        object.__setattr__(self, '_condition', static_condition(model, condition))
+        self._hold(model, static_condition(model, condition), save_frozen)
         self.join_levels, self.noise, self.sample_posterior = join_levels, noise, sample_posterior
         self.scale_latents, self.feature_dropout = scale_latents, feature_dropout
-        self.save_frozen = save_frozen
         self.attention_maps, self.image_scale, self.keep_padding = attention_maps, image_scale, keep_padding
         self.groups = select_taps(model.taps(), taps)
         self.attention_layers = model.attention_layers() if attention_maps else {}
@@ -134,14 +139,15 @@ class DiffusionBackbone(Normalised):
         self._served: tuple[Tensor, ...] | None = None
         self._unchecked = {'pixels', 'latents', 'maps'}  # looked at in the first batch only
         self._cache = FeatureCache(cached_images) if cached_images else None
-        if cached_images and (noise or sample_posterior):
+        if cached_images and (noise or sample_posterior or train or text_adapter):
             raise UserError(
                 'backbone.cached_images keeps features that are the same every time: '
-                'switch `noise` and `sample_posterior` off, or the cache'
+                'switch `noise`, `sample_posterior`, `train` and `text_adapter` off, or the cache'
             )
-        self.feature_cache = KeptFeatures.of(self, feature_cache)
-        self.register_buffer('frozen_fingerprint', model.fingerprint())
         self._init_outputs(out_channels, out_strides)
+        read = {i for output, i in enumerate(self.output_maps) if output not in self.unread}
+        self._train_along(train, text_adapter, with_cp, self.levels[0], self._names_of(read))
+        self.feature_cache = KeptFeatures.of(self, feature_cache)
 
     def _init_outputs(self, out_channels, out_strides) -> None:
         """Decide which map feeds which output, and make the projections."""
@@ -169,18 +175,6 @@ class DiffusionBackbone(Normalised):
             pyramid = out_strides is not None and len({tap.stride for tap in self.diffusion.taps()}) == 1
             strides = [self.tap_strides[0] if pyramid else s for s in self.strides]
             self.projections = nn.ModuleList(map(output_layer, raw, wanted, strides, self.strides))
-
-    def _apply(self, fn, recurse=True):
-        """Move the frozen model along, although it is no submodule."""
-        super()._apply(fn, recurse)
-        self.diffusion._apply(fn)
-        object.__setattr__(self, '_condition', self._condition.apply(fn))
-        return self
-
-    @property
-    def frozen(self) -> bool:
-        """bool: No gradient passes through the diffusion model, so that one pass serves both parameter sets."""
-        return not any(parameter.requires_grad for parameter in self.diffusion.parameters())
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Feature maps of a batch.
@@ -213,15 +207,14 @@ class DiffusionBackbone(Normalised):
         ]
         return tuple(feature.contiguous() for feature in outputs)
 
-    @torch.no_grad()
     def features(self, images: Tensor) -> tuple[Tensor, ...]:
-        """The frozen maps of a batch: :meth:`maps` of its :meth:`latents`, or kept ones.
+        """The maps of a batch as the diffusion model gives them: :meth:`maps` of its :meth:`latents`, or kept ones.
 
         Args:
             images (Tensor): As :meth:`forward` takes them.
 
         Returns:
-            tuple[Tensor]: One map per stride of the taps, finest first, without gradient,
+            tuple[Tensor]: One map per stride of the taps, finest first, without gradient where it is frozen,
             contiguous; in the dtype of ``images``, under autocast see :func:`dtype_for_heads`.
         """
         run = maps_by(self, self._run)
@@ -264,7 +257,6 @@ class DiffusionBackbone(Normalised):
             pixels = F.pad(pixels, (0, width - pixels.shape[-1], 0, height - pixels.shape[-2]))
         return pixels
 
-    @torch.no_grad()
     def maps(self, latents: Tensor, size: tuple[int, int], dtype: torch.dtype = torch.float32) -> tuple[Tensor, ...]:
         """The second step of :meth:`features`: noise, if there is to be any, and one pass of the denoiser.
 
@@ -281,7 +273,7 @@ class DiffusionBackbone(Normalised):
             generators = seeded_generators(*self._draw('noise'), samples=self._tell_apart(len(latents)))
             noise = sample_noise(generators, latents)
             noised = [self.diffusion.add_noise(latents, noise, level) for level in self.levels]
-        taps = predict_levels(self.diffusion, noised, self.levels, self._condition, self.tap_names)
+        taps = predict_levels(self.perception, noised, self.levels, self.told, self.tap_names)
         maps = join_levels(self.from_taps(taps, size, dtype), len(self.levels), self.join_levels)
         self._once('maps', self.diffusion.check_finite, 'maps', maps)
         return maps
@@ -332,9 +324,14 @@ class DiffusionBackbone(Normalised):
     @property
     def tap_names(self) -> list[str]:
         """list[str]: Modules of the U-Net whose outputs (or attention) are needed."""
-        names = [tap.name for group in self.groups for tap in group]
-        for stride in self.tap_strides:
-            names += self.attention_layers.get(stride, [])
+        return self._names_of(range(len(self.groups)))
+
+    def _names_of(self, chosen: Iterable[int]) -> list[str]:
+        """Of the maps with these numbers: taps, then attention layers."""
+        chosen = sorted(chosen)
+        names = [tap.name for i in chosen for tap in self.groups[i]]
+        for i in chosen:
+            names += self.attention_layers.get(self.tap_strides[i], [])
         return names
 
     @contextmanager
@@ -367,28 +364,3 @@ class DiffusionBackbone(Normalised):
     def _tell_apart(self, count: int) -> Sequence[int]:
         """Outside training every image gets the same noise, so that batches do not matter."""
         return range(count) if self.training else [0] * count
-
-    def _save_to_state_dict(self, destination, prefix, keep_vars) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        if self.save_frozen:
-            self.diffusion.state_dict(destination=destination, prefix=f'{prefix}diffusion.')
-
-    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
-        """Check that the checkpoint belongs to this diffusion model, or take the weights in it."""
-        stored = [key for key in state_dict if key.startswith(f'{prefix}diffusion.')]
-        if stored:
-            weights = {key[len(prefix) + len('diffusion.') :]: state_dict.pop(key) for key in stored}
-            self.diffusion.load_state_dict(weights)
-            self.frozen_fingerprint.copy_(self.diffusion.fingerprint())
-            KeptFeatures.forget(self)
-        key = f'{prefix}frozen_fingerprint'
-        theirs = state_dict.get(key)
-        if theirs is not None and not same_weights(theirs.cpu(), self.frozen_fingerprint.cpu()):
-            raise UserError(
-                'the checkpoint was trained on the features of another diffusion model than '
-                f'{self.diffusion.source!r}: set `model.backbone.diffusion` to the model that the '
-                "checkpoint's own config names"
-            )
-        # Ours stays: the same weights in another dtype differ in the last bits.
-        state_dict[key] = self.frozen_fingerprint
-        super()._load_from_state_dict(state_dict, prefix, *args)

@@ -86,6 +86,18 @@ class KeptFeatures:
                 "none: set feature_cache.keep='maps'"
             )
 
+    def check_frozen(self, backbone: Any) -> None:
+        """Refuses maps that change with every step.
+
+        Raises:
+            ValueError: The denoiser is trained, or what it is told is.
+        """
+        if self.keep == 'maps' and not backbone.frozen:
+            raise UserError(
+                'backbone.feature_cache keeps maps of a frozen diffusion model, but parts of this one are trained: set '
+                "feature_cache.keep='latents', or leave feature_cache out"
+            )
+
     @classmethod
     def of(cls, backbone: Any, options: dict | None) -> 'KeptFeatures | None':
         """What ``feature_cache`` of a backbone says, checked; None: there is none."""
@@ -95,6 +107,7 @@ class KeptFeatures:
             raise UserError("backbone.feature_cache needs a folder: feature_cache=dict(folder='...')")
         cache = cls(**options)
         cache.check(backbone)
+        cache.check_frozen(backbone)
         return cache
 
     @staticmethod
@@ -130,11 +143,7 @@ class KeptFeatures:
         Raises:
             ValueError: The denoiser is trained, or a map has values beyond the range of the dtype.
         """
-        if not backbone.frozen:
-            raise UserError(
-                'backbone.feature_cache keeps maps of a frozen diffusion model, but parts of this one are trained: set '
-                "feature_cache.keep='latents', or leave feature_cache out"
-            )
+        self.check_frozen(backbone)
 
         def make(missing: Tensor) -> list[Tensor]:
             return list(compute(missing))
@@ -242,7 +251,7 @@ def encoded(backbone: Any, images: Tensor, generators: Sequence[torch.Generator]
         images (Tensor): Shape (N, 3, H, W), as it takes them.
         generators (Sequence[torch.Generator] | None): One per image, to sample the posterior.
     """
-    model, cache = backbone.diffusion, backbone.feature_cache
+    model, cache = backbone.perception, backbone.feature_cache
     if cache is None or not cache.serves(backbone, 'latents'):
         return model.encode(backbone.pixels(images), generators, scaled=backbone.scale_latents)
     moments = cache.latents(backbone, images, lambda new: model.moments(backbone.pixels(new)))

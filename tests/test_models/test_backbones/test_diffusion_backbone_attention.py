@@ -45,8 +45,9 @@ def images(height, width, count=1):
     return torch.rand(count, 3, height, width, generator=generator) * 2 - 1
 
 
-def test_it_equals_the_vpd_code(golden, tmp_path, monkeypatch):
-    """The whole chain behind the encoder: one pass, the features, the maps, their order."""
+@pytest.mark.parametrize('train', [None, 'full'])
+def test_it_equals_the_vpd_code(golden, tmp_path, monkeypatch, train):
+    """The whole chain behind the encoder: one pass, the features, the maps, their order; also trained."""
     values = Golden(golden, 'vpd_unet')
     options = json.loads((golden / 'unet_taps.json').read_text())['diffusers']
     unet = UNet2DConditionModel(**options['UNet2DConditionModel_kwargs'])
@@ -71,10 +72,11 @@ def test_it_equals_the_vpd_code(golden, tmp_path, monkeypatch):
             diffusion=str(tmp_path),
             attention_maps=True,
             scale_latents=False,
+            train=train,
             condition=dict(type='PrecomputedEmbeddings', path=str(tmp_path / 'context.safetensors')),
         )
     )
-    monkeypatch.setattr(backbone.diffusion, 'encode', lambda pixels, *_, scaled: values.input('latents'))
+    monkeypatch.setattr(backbone.perception, 'encode', lambda pixels, *_, scaled: values.input('latents'))
     features = backbone(images(512, 512))
     for i, feature in enumerate(features):
         parts = dict(features=feature)

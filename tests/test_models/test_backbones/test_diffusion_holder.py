@@ -1,0 +1,212 @@
+"""What of a diffusion model a model holds, trains, moves and saves."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.dist import is_main_process
+from mmengine.model import MMDistributedDataParallel
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS
+from torch import nn
+
+import diff2in1_mm  # noqa: F401
+
+from ...family_models import save
+from ...small_models import assert_same, save_tiny_pipeline
+
+pytest.importorskip('peft')
+
+LORA = dict(type='lora', rank=2)
+
+
+@pytest.fixture
+def build(pipeline_folder):
+    def make(**options):
+        torch.manual_seed(0)
+        return MODELS.build(dict(type='DiffusionBackbone', **{'diffusion': pipeline_folder, **options}))
+
+    return make
+
+
+def images(count=2):
+    return torch.rand(count, 3, 32, 48, generator=torch.Generator().manual_seed(3)) * 2 - 1
+
+
+def step(backbone, rate=0.01):
+    """One step of gradient descent on what is trained."""
+    sum(feature.square().mean() for feature in backbone(images())).backward()
+    with torch.no_grad():
+        for parameter in backbone.parameters():
+            parameter -= rate * parameter.grad
+
+
+@pytest.mark.parametrize('train', [LORA, 'full'])
+def test_the_module_tree_has_what_is_trained_alone(build, train):
+    frozen, backbone = build(), build(train=train)
+    assert frozen.frozen and not backbone.frozen
+    names = {name for name, _ in backbone.named_parameters()}
+    assert names and all(name.startswith('denoiser.') for name in names)
+    assert set(backbone.state_dict()) == {*names, 'frozen_fingerprint'}
+    assert any('lora_A' in name for name in names) == (train == LORA)
+    for mine, theirs in zip(backbone(images()), frozen(images())):
+        assert torch.equal(mine, theirs)
+    step(backbone)
+    assert any(not torch.allclose(mine, theirs) for mine, theirs in zip(backbone(images()), frozen(images())))
+    # what generates is as it was
+    assert torch.equal(backbone.diffusion.fingerprint(), frozen.frozen_fingerprint)
+    assert torch.equal(backbone.frozen_fingerprint, frozen.frozen_fingerprint)
+
+
+def test_settings_of_optimizers_find_it(build):
+    """As VPD rates it, and with norms told from other layers."""
+    model = nn.ModuleDict(dict(backbone=build(train='full', text_adapter=True, out_channels=[4] * 3)))
+    wrapper = build_optim_wrapper(
+        model,
+        dict(
+            optimizer=dict(type='AdamW', lr=1.0, weight_decay=0.5),
+            paramwise_cfg=dict(custom_keys={'backbone.denoiser': dict(lr_mult=0.1)}, norm_decay_mult=0.0),
+        ),
+    )
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    found = {names[id(group['params'][0])]: group for group in wrapper.optimizer.param_groups}
+    assert len(found) == len(names)
+    for name, group in found.items():
+        assert group['lr'] == (0.1 if name.startswith('backbone.denoiser.') else 1.0)
+    assert found['backbone.projections.0.weight']['weight_decay'] == 0.5
+
+
+def test_maps_that_nobody_reads_train_nothing(build):
+    """DDP waits for a gradient of all that is trained."""
+    all_maps, some = build(train='full'), build(train='full', out_channels=[None, 4, 4])
+    extra = {n for n, _ in all_maps.named_parameters()} - {n for n, _ in some.named_parameters()}
+    assert extra and all(name.startswith('denoiser.up_blocks.') for name in extra)
+    sum(feature.mean() for feature in some(images())[1:]).backward()
+    assert all(parameter.grad is not None for parameter in some.parameters())
+
+
+@pytest.mark.parametrize('train', [None, LORA])
+def test_the_text_adapter_is_trained_through_the_denoiser(build, train):
+    condition = dict(type='Prompt', text='a room')
+    backbone, plain = build(text_adapter=True, train=train, condition=condition), build(condition=condition)
+    assert not backbone.frozen
+    for mine, theirs in zip(backbone(images()), plain(images())):
+        assert_same(mine, theirs, 1e-3)  # gamma is small
+    step(backbone)
+    adapter = dict(backbone.text_adapter.named_parameters())
+    assert set(adapter) == {'gamma', 'fc.0.weight', 'fc.0.bias', 'fc.2.weight', 'fc.2.bias'}
+    assert adapter['gamma'].grad.abs().sum() > 0
+    assert torch.equal(backbone.told.sequence, backbone.text_adapter(plain._condition.sequence))
+
+
+def test_a_full_copy_leaves_the_pretrained_denoiser_where_it_is(build):
+    """A move shows as a change of dtype on a machine without another device."""
+    full, lora = build(train='full').double(), build(train=LORA).double()
+    assert full.perception.dtype == torch.float64 and full.diffusion.dtype == torch.float32
+    assert full.diffusion.vae is full.perception.vae and full.diffusion.image_dtype == torch.float64
+    assert lora.perception.dtype == lora.diffusion.dtype == torch.float64
+    assert lora.perception.unet.conv_in.weight is lora.diffusion.unet.conv_in.weight
+
+
+def test_what_is_trained_begins_as_the_pretrained(build):
+    backbone = build(train='full', init_cfg=dict(type='Normal', layer=['Conv2d', 'Linear'], std=1.0))
+    backbone.init_weights()
+    for mine, theirs in zip(backbone(images()), build()(images())):
+        assert torch.equal(mine, theirs)
+
+
+def test_checkpoints_of_lora_hold_the_adapter_and_fit_their_base_alone(build, tmp_path):
+    backbone = build(train=LORA)
+    step(backbone)
+    state = backbone.state_dict()
+    other = build(train=LORA)
+    other.load_state_dict(state)
+    for mine, theirs in zip(other(images()), backbone(images())):
+        assert torch.equal(mine, theirs)
+    elsewhere = build(train=LORA, diffusion=save_tiny_pipeline(tmp_path, seed=1))
+    with pytest.raises(ValueError, match='features of another diffusion model than'):
+        elsewhere.load_state_dict(state)
+    kept = build(train=LORA, save_frozen=True).state_dict()
+    assert 'diffusion.unet.conv_in.weight' in kept and not any('base_layer' in name for name in kept)
+
+
+@pytest.mark.parametrize(
+    'options, words',
+    [
+        (dict(train='full', cached_images=2), '`train` and `text_adapter` off, or the cache'),
+        (dict(text_adapter=True, cached_images=2), '`train` and `text_adapter` off, or the cache'),
+        (dict(train='full', feature_cache=dict(folder='f')), "keep='latents', or leave feature_cache out"),
+        (dict(with_cp=True), 'with_cp=True saves memory where gradients pass the denoiser, and it is frozen'),
+    ],
+)
+def test_what_does_not_go_together_is_named(build, options, words):
+    with pytest.raises(ValueError, match=words):
+        build(**options)
+
+
+def test_an_adapter_without_texts_is_named(build, tmp_path):
+    with pytest.raises(ValueError, match='is told no text that backbone.text_adapter could adapt'):
+        build(diffusion=save('ddpm', tmp_path), text_adapter=True)
+
+
+def test_a_copy_is_refused_where_the_denoiser_is_trained(build):
+    """EMAHook would average a denoiser that its copy does not use."""
+    with pytest.raises(ValueError, match='is not to be copied, as EMAHook does: take SelfImprovingHook'):
+        copy.deepcopy(build(train=LORA))
+    model = build(text_adapter=True)
+    ours = copy.deepcopy(model)
+    assert ours.perception is model.perception and ours.text_adapter.gamma is not model.text_adapter.gamma
+
+
+class Trained(nn.Module):
+    """A backbone and what its maps are worth."""
+
+    def __init__(self, backbone):
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, batch):
+        return torch.stack([feature.square().mean() for feature in self.backbone(batch)]).sum()
+
+
+def _train_one_of_two(rank, folder, meeting, queue):
+    import torch.distributed as dist
+
+    torch.set_num_threads(1)
+    dist.init_process_group('gloo', init_method=f'file://{meeting}', rank=rank, world_size=2)
+    assert is_main_process() == (rank == 0)
+    torch.manual_seed(0)
+    options = dict(train=LORA, text_adapter=True, with_cp=True, condition=dict(type='Prompt', text='a room'))
+    model = Trained(MODELS.build(dict(type='DiffusionBackbone', diffusion=folder, **options)))
+    model.backbone.text_adapter.gamma.data += rank  # the first process's values count
+    parallel = MMDistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=False)
+    optimizer = torch.optim.SGD(parallel.parameters(), 0.1)
+    for _ in range(2):  # the second tells of parameters without a gradient
+        optimizer.zero_grad()
+        parallel(images()[rank : rank + 1]).backward()
+        optimizer.step()
+    queue.put((rank, {name: p.detach().numpy() for name, p in model.named_parameters()}))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def test_two_processes_train_as_one_does_on_both_images(build, pipeline_folder, tmp_path):
+    context = torch.multiprocessing.get_context('fork')  # spawned ones would import all again
+    queue = context.Queue()
+    arguments = (pipeline_folder, str(tmp_path / 'meeting'), queue)
+    workers = [context.Process(target=_train_one_of_two, args=(rank, *arguments)) for rank in (0, 1)]
+    for worker in workers:
+        worker.start()
+    found = dict(queue.get(timeout=120) for _ in workers)
+    for worker in workers:
+        worker.join(60)
+    alone = Trained(build(train=LORA, text_adapter=True, condition=dict(type='Prompt', text='a room')))
+    optimizer = torch.optim.SGD(alone.parameters(), 0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        alone(images()).backward()
+        optimizer.step()
+    assert set(found[0]) == set(found[1]) == {name for name, _ in alone.named_parameters()}
+    for name, parameter in alone.named_parameters():
+        assert (found[0][name] == found[1][name]).all()
+        torch.testing.assert_close(torch.from_numpy(found[0][name]), parameter.detach(), rtol=1e-3, atol=1e-5)
