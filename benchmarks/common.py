@@ -122,10 +122,11 @@ def random_pipeline(name: str):
         yield folder
 
 
-def segmentor(name: str, folder: str, device: str, num_classes: int = 19, dtype: str | None = None):
-    """EncoderDecoder with DiffusionBackbone, FPN and FPNHead, as in the shipped configs."""
+def segmentor(name: str, folder: str, device: str, num_classes: int = 19, dtype: str | None = None, **options):
+    """EncoderDecoder with DiffusionBackbone (which gets the options), FPN and FPNHead, as in the shipped configs."""
     spec = ARCHITECTURES[name]
-    backbone = dict(type='DiffusionBackbone', diffusion=dict(source=folder, dtype=dtype or spec['dtype']))
+    diffusion = dict(source=folder, dtype=dtype or spec['dtype'])
+    backbone = dict(type='DiffusionBackbone', diffusion=diffusion, **options)
     channels = spec['head_channels']
     widths = list(spec['unet']['block_out_channels'])
     norm = dict(type='BN', requires_grad=True)

@@ -2,12 +2,14 @@
 
     python benchmarks/self_improving.py                     # the small model, CPU
     python benchmarks/self_improving.py --model sd15        # Stable Diffusion 1.5, GPU
+    python benchmarks/self_improving.py --train lora --with-cp
 
-Both train the same FPN head on the same images with a frozen backbone. In the self-improving
-iteration half of the images are synthetic: theta_C labels them, and theta_E trains on the mix.
+Both train the same FPN head on the same images with a frozen backbone, or with one whose denoiser is trained along. In
+the self-improving iteration half of the images are synthetic: theta_C labels them, and theta_E trains on the mix.
 """
 
 import copy
+import resource
 
 import torch
 from common import ARCHITECTURES, alternate, arguments, random_pipeline, report, segmentor
@@ -44,10 +46,13 @@ def iteration(model, data: dict, optimizer: OptimWrapper) -> None:
 
 
 def main() -> None:
-    args = arguments(__doc__.split('\n')[0]).parse_args()
+    parser = arguments(__doc__.split('\n')[0])
+    parser.add_argument('--train', choices=['lora', 'full'], help='train the denoiser along')
+    parser.add_argument('--with-cp', action='store_true', help='gradient checkpointing of the denoiser')
+    args = parser.parse_args()
     size = ARCHITECTURES[args.model]['size']
     with random_pipeline(args.model) as folder:
-        model = segmentor(args.model, folder, args.device).train()
+        model = segmentor(args.model, folder, args.device, train=args.train, with_cp=args.with_cp).train()
     optimizer = OptimWrapper(torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5))
     real = batch(size, args.batch_size, args.device, synthetic=False)
     mixed = batch(size, args.batch_size, args.device, synthetic=True)
@@ -56,7 +61,7 @@ def main() -> None:
     memory = _allocated(args.device) - before
     passes = {
         view: BatchPass(model, labeller_for(model), ViewSettings(student_view=view), seed=0)
-        for view in ('same', 'feature_dropout', 'strong')
+        for view in ('same', 'strong' if args.train else 'feature_dropout', 'strong')
     }
 
     def self_improving(view):
@@ -84,6 +89,8 @@ def main() -> None:
             ('theta_C: memory taken on the device', memory / 2**20, 'MiB'),
             ('peak memory', torch.cuda.max_memory_allocated() / 2**30, 'GiB'),
         ]
+    else:
+        rows.append(('peak memory of the process', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 'GiB'))
     saved = sum(t.numel() * t.element_size() for t in model.state_dict().values())
     rows.append(('weights in a checkpoint (theta_C and theta_E)', 2 * saved / 2**20, 'MiB'))
     report(f'Self-improving iteration, {args.model}', rows, args)

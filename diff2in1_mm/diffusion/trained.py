@@ -98,7 +98,7 @@ def _add_lora(denoiser: nn.Module, options: Mapping[str, Any]) -> None:
         raise UserError(has_no_option(_LoRA, unknown[0], "backbone.train=dict(type='lora')"))
     if not is_installed('peft'):
         raise NotInstalledError(
-            "backbone.train=dict(type='lora') needs peft, which is not installed: `pip install peft`"
+            "backbone.train=dict(type='lora') needs peft, which is not installed: run `pip install peft`"
         )
     from peft import LoraConfig, inject_adapter_in_model
 

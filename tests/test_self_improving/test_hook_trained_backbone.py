@@ -24,6 +24,7 @@ def run_config(images, work_dir, folder, how, iters=6, resume=False, creation=No
     cfg.model.backbone = dict(
         type='DiffusionBackbone', diffusion=str(folder), out_channels=[8], out_strides=[8], train=how
     )
+    cfg.model.decode_head.dropout_ratio = 0.0  # whose random state a resumed run does not have
     cfg.optim_wrapper.paramwise_cfg = dict(custom_keys={'backbone.denoiser': dict(lr_mult=0.1)})
     cfg.default_hooks.logger.interval = 100  # figures take passes of their own
     return cfg

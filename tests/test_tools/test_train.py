@@ -316,6 +316,7 @@ def test_two_processes_on_the_cpu(images, tmp_path, pipeline_folder):  # noqa: F
         pipeline_folder, images, tmp_path, iters=7, batch=2, workers=1, hook=dict(student_view='strong', interval=2)
     )
     cfg.model.decode_head.norm_cfg.type = 'SyncBN'
+    cfg.model.backbone.update(train='full', text_adapter=True, with_cp=True)  # DDP waits for each gradient
     cfg.randomness = dict(seed=5, diff_rank_seed=True)  # of augmentations, not of the method
     path = write(cfg, tmp_path)
     train_in_two_processes(path, tmp_path)
@@ -326,6 +327,8 @@ def test_two_processes_on_the_cpu(images, tmp_path, pipeline_folder):  # noqa: F
     assert summary['synthetic']['samples'] == 8
     checkpoint = load_weights_only(tmp_path / 'run' / 'iter_7.pth')
     assert checkpoint['self_improving']['stage'] == 'self_improving'
+    for name in ('backbone.denoiser.conv_in.weight', 'backbone.text_adapter.gamma'):
+        assert not torch.equal(checkpoint['theta_E'][name], checkpoint['state_dict'][name])
 
 
 def test_a_store_made_beforehand_serves_the_run(images, tmp_path, pipeline_folder):  # noqa: F811

@@ -4,8 +4,6 @@ import copy
 
 import pytest
 import torch
-from mmengine.dist import is_main_process
-from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 from torch import nn
@@ -156,57 +154,3 @@ def test_a_copy_is_refused_where_the_denoiser_is_trained(build):
     model = build(text_adapter=True)
     ours = copy.deepcopy(model)
     assert ours.perception is model.perception and ours.text_adapter.gamma is not model.text_adapter.gamma
-
-
-class Trained(nn.Module):
-    """A backbone and what its maps are worth."""
-
-    def __init__(self, backbone):
-        super().__init__()
-        self.backbone = backbone
-
-    def forward(self, batch):
-        return torch.stack([feature.square().mean() for feature in self.backbone(batch)]).sum()
-
-
-def _train_one_of_two(rank, folder, meeting, queue):
-    import torch.distributed as dist
-
-    torch.set_num_threads(1)
-    dist.init_process_group('gloo', init_method=f'file://{meeting}', rank=rank, world_size=2)
-    assert is_main_process() == (rank == 0)
-    torch.manual_seed(0)
-    options = dict(train=LORA, text_adapter=True, with_cp=True, condition=dict(type='Prompt', text='a room'))
-    model = Trained(MODELS.build(dict(type='DiffusionBackbone', diffusion=folder, **options)))
-    model.backbone.text_adapter.gamma.data += rank  # the first process's values count
-    parallel = MMDistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=False)
-    optimizer = torch.optim.SGD(parallel.parameters(), 0.1)
-    for _ in range(2):  # the second tells of parameters without a gradient
-        optimizer.zero_grad()
-        parallel(images()[rank : rank + 1]).backward()
-        optimizer.step()
-    queue.put((rank, {name: p.detach().numpy() for name, p in model.named_parameters()}))
-    dist.barrier()
-    dist.destroy_process_group()
-
-
-def test_two_processes_train_as_one_does_on_both_images(build, pipeline_folder, tmp_path):
-    context = torch.multiprocessing.get_context('fork')  # spawned ones would import all again
-    queue = context.Queue()
-    arguments = (pipeline_folder, str(tmp_path / 'meeting'), queue)
-    workers = [context.Process(target=_train_one_of_two, args=(rank, *arguments)) for rank in (0, 1)]
-    for worker in workers:
-        worker.start()
-    found = dict(queue.get(timeout=120) for _ in workers)
-    for worker in workers:
-        worker.join(60)
-    alone = Trained(build(train=LORA, text_adapter=True, condition=dict(type='Prompt', text='a room')))
-    optimizer = torch.optim.SGD(alone.parameters(), 0.1)
-    for _ in range(2):
-        optimizer.zero_grad()
-        alone(images()).backward()
-        optimizer.step()
-    assert set(found[0]) == set(found[1]) == {name for name, _ in alone.named_parameters()}
-    for name, parameter in alone.named_parameters():
-        assert (found[0][name] == found[1][name]).all()
-        torch.testing.assert_close(torch.from_numpy(found[0][name]), parameter.detach(), rtol=1e-3, atol=1e-5)
