@@ -214,7 +214,7 @@ def _optimizer(cfg: Config, train: str | None) -> list[str]:
         return [
             '# learning rates by layer were for the backbone that is replaced\n'
             "optim_wrapper = dict(\n    constructor='DefaultOptimWrapperConstructor',\n"
-            f'    paramwise_cfg={as_dict(_delete_=True, **kept)})'
+            f'    paramwise_cfg={as_dict(**(dict(_delete_=True) if paramwise else {}), **kept)})'
         ]
     if not keys:
         return []
