@@ -140,7 +140,8 @@ def check_views(model: BaseModel, student_view: str, target_mode: str) -> None:
     if student_view == 'feature_dropout' and not shares_features(model):
         raise UserError(
             "student_view='feature_dropout' drops channels of a frozen DiffusionBackbone's features, which theta_C and "
-            f"theta_E share, and {type(backbone_of(model)).__name__} has none, or trains its own: use 'same' or 'strong'."
+            f"theta_E share, and {type(backbone_of(model)).__name__} has none, or trains its own: use 'same' or "
+            "'strong'."
         )
     if target_mode == 'train' and hasattr(model, 'dn_query_generator'):
         raise UserError(
