@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import torch
@@ -59,7 +59,8 @@ def try_model(model: BaseModel, sides: Sequence[int], labels: bool = True) -> No
         with _quiet(), torch.random.fork_rng():
             torch.manual_seed(0)
             model.requires_grad_(True)
-            model.init_weights()
+            with suppress(Exception):  # SAN's text encoder can only load weights; torch has drawn some already
+                model.init_weights()
             model.to('cuda' if torch.cuda.is_available() else 'cpu')
             first_that_works(sides, lambda side: _Trial(model, side).run(labels))
     except _MissingOnCpuError as error:

@@ -245,7 +245,7 @@ def test_names_that_do_not_exist(tmp_path, name, sentence):
 def test_a_detector_of_its_library(tmp_path):
     pytest.importorskip('mmdet')
     out = tmp_path / 'out.py'
-    options = SwitchOptions(side=128)
+    options = SwitchOptions(side=64)
     out.write_text(switch_in('mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py', str(out), options))
     cfg = Config.fromfile(out)
     assert cfg.model.backbone.out_channels == [None, 512, 1024, 2048]

@@ -55,6 +55,11 @@ def test_a_segmentor_passes(segmentor):
     assert calls == [True, False]
 
 
+def test_weights_that_can_only_be_loaded(segmentor):
+    fail_in(segmentor, 'init_weights', AttributeError("'super' object has no attribute 'init_weights'"))
+    try_model(segmentor, [64], labels=False)
+
+
 def test_the_step_that_fails_is_named(segmentor):
     fail_in(segmentor, 'loss', RuntimeError('no such thing\nand more'))
     with pytest.raises(
