@@ -86,6 +86,26 @@ ARMS = {
             **_THINGS_STAY,
         },
     ),
+    'composed, 8 copies': Arm(
+        'pasted',
+        dict(targets='creation', student_view='same'),
+        "'composed', eight of each room",
+        {
+            'custom_hooks.0.creation.label_from': 'source',
+            'custom_hooks.0.creation.compose': dict(classes=list(THINGS)),
+            'custom_hooks.0.creation.copies_per_source': 8,
+            **_THINGS_STAY,
+        },
+    ),
+    'pasted, more real': Arm(
+        'pasted', dict(creation=None), "'pasted', batches as large as with synthetic samples", _TWICE
+    ),
+    'pasted, 8 variants': Arm(
+        'pasted, 8 variants',
+        dict(creation=None),
+        "'pasted' with twice as many compositions of each room",
+        {'train_dataloader.dataset.dataset.pipeline.0.variants': 8},
+    ),
     'things kept, by class': Arm(
         'strong',
         dict(targets='creation', student_view='same'),
@@ -120,7 +140,8 @@ BASELINE = 'regularised'
 # Their thresholds are those of class maps.
 SEGMENTATION_ONLY = (
     *('fresh real, sure', 'sure', 'filtered', 'rare first'),
-    *('pasted', 'composed', 'things kept', 'things kept, by class'),
+    *('pasted', 'pasted, more real', 'pasted, 8 variants', 'composed', 'composed, 8 copies'),
+    *('things kept', 'things kept, by class'),
 )
 # Config, figures and their scale for each task; the first one is plotted. Errors: less is better.
 TASKS = dict(
@@ -159,10 +180,10 @@ def configure(args: argparse.Namespace, arm: Arm, seed: int) -> Config:
         options['model.decode_head.norm_cfg'] = dict(type='GN', num_groups=16, requires_grad=True)
     if args.no_class_weights:
         options['model.decode_head.loss_decode.class_weight'] = None
-    if arm.family in ('strong', 'pasted'):
+    if arm.family != 'plain' and arm.family != 'ceiling':
         options['model.backbone.feature_dropout'] = args.dropout
         data.dataset.pipeline.insert(2, dict(type='PhotometricCopies', copies=args.copies))
-    if arm.family == 'pasted':
+    if arm.family.startswith('pasted'):
         things = dict(type='PasteThings', classes=list(THINGS), variants=args.copies)
         load, rest = data.dataset.pipeline[:2], [things, *data.dataset.pipeline[2:]]
         data.dataset.pipeline = load
