@@ -13,6 +13,7 @@ __all__ = ['arms_of', 'configure_arm']
 
 DROPOUT = 0.2  # of feature channels
 COPIES = 4  # photometric ones of an image
+VARIANTS = 8  # compositions of an image; with half of them the control is weaker (docs/rooms.md)
 
 _CONTROL = dict(creation=None)
 
@@ -93,7 +94,7 @@ def _paste(part: dict, place: int, paste: Sequence[str]) -> None:
     if any(step.get('with_bbox') or step.get('with_mask') for step in part['pipeline']):
         raise UserError('--paste pastes with label maps, and this data set loads boxes: leave it out')
     inner = dict(part, pipeline=part['pipeline'][:place])
-    things = dict(type='PasteThings', classes=list(paste), variants=COPIES)
+    things = dict(type='PasteThings', classes=list(paste), variants=VARIANTS)
     rest = [things, *part['pipeline'][place:]]
     part.clear()
     part.update(type='MultiImageMixDataset', dataset=inner, pipeline=rest)

@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from diffusers.utils.torch_utils import randn_tensor
 from mmengine.device import get_device
 from torch import Tensor, nn
 
@@ -149,6 +148,8 @@ class LatentModel(DiffusionModel):
     ) -> Tensor:
         """The second step of :meth:`encode`: latents of :meth:`moments`, sampled where there are generators."""
         if generators is not None and deviation is not None:
+            from diffusers.utils.torch_utils import randn_tensor
+
             # as the posterior of diffusers draws, from CPU generators for any device
             noise = randn_tensor(mean.shape, generator=list(generators), device=mean.device, dtype=mean.dtype)
             mean = mean + deviation * noise

@@ -73,7 +73,7 @@ def test_the_nearest_is_white_and_what_is_not_known_black():
         (dict(source='a', picture='depth'), "shows labels of the source images, .* set it to 'edges'"),
         (dict(source='a', palette=[[0, 0, 0]]), 'palette does not fit: creation.control shows 3 classes'),
         (dict(source='a', picture='edges', palette=[]), 'leave it out'),
-        (dict(source='a/b'), 'could not be loaded'),
+        (dict(source='/not/there'), 'could not be loaded'),
     ],
 )
 def test_bad_settings_are_told_before_the_warm_up(model, dataset, control, words):

@@ -97,7 +97,8 @@ class TestPasteThings:
         mixed = dataset(variants=3, count=(2, 2))
         seen = {mixed[0]['img'].tobytes() for _ in range(40)}
         assert len(seen) == 3
-        assert {dataset(variants=3, count=(2, 2))[0]['img'].tobytes() for _ in range(40)} == seen
+        again = dataset(variants=3, count=(2, 2))
+        assert {again[0]['img'].tobytes() for _ in range(40)} == seen
         assert seen.isdisjoint({mixed[1]['img'].tobytes() for _ in range(10)})
 
     def test_the_donor_is_left_as_it_is(self, dataset):
