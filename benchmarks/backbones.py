@@ -1,6 +1,5 @@
 """What do frozen features of a diffusion model give over the backbones that a user has? Rooms, equal steps and heads.
 
-    python benchmarks/backbones.py --pretrain                      # SimSiam on the unlabelled rooms, once
     python benchmarks/backbones.py --seeds 0 1 2                   # every backbone with 10, 50 and all 200 labels
     python benchmarks/backbones.py --seeds 0 1 2 --table           # the tables again
 

@@ -51,11 +51,11 @@ class ClassLossFilter:
         for index in chosen:
             try:
                 image = read_source(dataset, index, settings)
-            except Exception:  # whatever a decoder raises on a broken file; it is named as a source
+            except OSError:  # the job names it as a source that cannot be read
                 continue
-            losses, targets = _judged(
-                labels, torch.from_numpy(image.copy()).permute(2, 0, 1)[None], [source_entry(dataset, index)]
-            )
+            pixels, entries = torch.from_numpy(image.copy()).permute(2, 0, 1)[None], [source_entry(dataset, index)]
+            found = labels.labeller.source_labels(image.shape[:2], entries)
+            losses, targets = _judged(labels, pixels, found, entries)
             known = targets < classes
             sums.index_add_(0, targets[known].cpu(), losses[known].double().cpu())
             counts.index_add_(0, targets[known].cpu(), torch.ones(int(known.sum()), dtype=torch.float64))
@@ -71,15 +71,13 @@ class ClassLossFilter:
             found (Sequence[Label | None]): The labels of their sources.
             entries (Sequence[Mapping]): Annotation entries of these.
         """
-        losses, targets = _judged(self._labels, pixels, entries)
+        losses, targets = _judged(self._labels, pixels, found, entries)
         limits = self._limits.to(losses.device)
         classes = len(limits)
         odd = (losses > limits[targets.clamp_max(classes - 1)]) & (targets < classes)
         return [self._ignoring(*one) for one in zip(found, odd.cpu().numpy(), entries)]
 
-    def _ignoring(self, label: Label | None, odd: np.ndarray, entry: Mapping[str, Any]) -> Label | None:
-        if label is None:
-            return None
+    def _ignoring(self, label: Any, odd: np.ndarray, entry: Mapping[str, Any]) -> Label:
         raw = label.annotation['segmentation']
         ignored = self._labeller.to_raw(np.full(raw.shape, self._labeller.ignore_index), entry)
         raw = np.where(odd, ignored, raw)
@@ -88,12 +86,11 @@ class ClassLossFilter:
 
 
 def _judged(
-    labels: BatchLabels, pixels: torch.Tensor, entries: Sequence[Mapping[str, Any]]
+    labels: BatchLabels, pixels: torch.Tensor, found: Sequence[Label | None], entries: Sequence[Mapping[str, Any]]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The model's loss at each pixel (N, H, W) and what the sources' label maps say there."""
-    size = tuple(pixels.shape[-2:])
     labeller: Any = labels.labeller.labellers['segmentation']
-    maps = [read_as(e)[label.annotation] for e, label in zip(entries, labeller.source_labels(size, entries))]
+    maps = [read_as(e)[label.annotation['segmentation']] for e, label in zip(entries, found) if label is not None]
     device = next(labels.model.parameters()).device
     targets = torch.from_numpy(np.stack(maps).astype(np.int64)).to(device)
     return labeller.losses(labels.model, labels.preprocessed(pixels.to(device)), targets), targets

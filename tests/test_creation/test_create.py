@@ -12,14 +12,14 @@ from mmengine.registry import DATASETS
 from diff2in1_mm.creation.batch_labels import BatchLabels
 from diff2in1_mm.creation.create import create
 from diff2in1_mm.creation.job import CreationJob
-from diff2in1_mm.creation.plan import make_plan, source_indices
+from diff2in1_mm.creation.plan import source_indices
 from diff2in1_mm.creation.settings import CreationSettings
 from diff2in1_mm.preflight.creation import check_creation
 from diff2in1_mm.store.store import StoreMismatch, SyntheticStore
 
 from ..small_models import write_json
 from ..stores import read_one
-from ..tiny_segmentation import CLASSES, FAST, build_dataset, build_model, dataset_config, make_images
+from ..tiny_segmentation import CLASSES, FAST, build_dataset, build_model, dataset_config
 
 
 def contents(store):
@@ -96,29 +96,6 @@ def test_shares_of_processes_make_the_same_samples(model, dataset, tmp_path):
     reports = [create(model, dataset, tmp_path / 'two', rank=rank, world_size=2, **FAST) for rank in (1, 0)]
     whole, parts = (contents(SyntheticStore(tmp_path / name)) for name in ('one', 'two'))
     assert whole == parts and sum(report.samples for report in reports) == 7
-
-
-def test_the_shares_are_the_plan(dataset):
-    settings = CreationSettings(batch_size=2, copies_per_source=5, T=[100, 300])
-    plan = make_plan(dataset, settings.build_generator(), settings, 0, 0)
-    assert len({sample.id for sample in plan.samples}) == len(plan.samples) == 35
-    assert all(len({sample.T for sample in batch}) == 1 for batch in plan.preview + plan.rest)
-    shares = [plan.share(rank, 3) for rank in range(3)]
-    assert sorted(s for share in shares for s in share.samples) == sorted(plan.samples)
-    sizes = [len(share.samples) for share in shares]
-    assert max(sizes) - min(sizes) <= 2 and shares[0].preview == plan.preview
-    assert not shares[1].preview
-
-
-def test_images_that_become_one_size_share_batches(tmp_path):
-    root = make_images(tmp_path)
-    for index, path in enumerate(sorted((root / 'img').iterdir())):
-        height, width = [(64, 96), (32, 48), (40, 60), (96, 64)][index % 4]
-        cv2.imwrite(str(path), np.zeros((height, width, 3), np.uint8))
-    dataset = build_dataset(root)
-    settings = CreationSettings(batch_size=8, T=100, scale=(48, 48))
-    plan = make_plan(dataset, settings.build_generator(), settings, 0, 0)
-    assert len(plan.preview) == 2  # upright ones, and the others
 
 
 def test_an_interrupted_creation_continues(model, dataset, tmp_path, monkeypatch):

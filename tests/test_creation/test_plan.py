@@ -1,4 +1,4 @@
-"""How many samples each source image gets."""
+"""Which samples are made, how many of each source image, and in which batches."""
 
 from collections import Counter
 
@@ -10,7 +10,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from diff2in1_mm.creation.plan import copies_of, make_plan, source_indices
 from diff2in1_mm.creation.settings import CreationSettings
 
-from ..tiny_segmentation import dataset_config
+from ..tiny_segmentation import build_dataset, dataset_config, make_images
 
 
 @pytest.fixture
@@ -65,3 +65,26 @@ def test_images_without_any_class_are_told(world, tmp_path):
         copies(dataset, sources='by_class_frequency')
     with pytest.raises(ValueError, match='creation.sources'):
         CreationSettings(sources='rarest')
+
+
+def test_the_shares_are_the_plan(dataset):
+    settings = CreationSettings(batch_size=2, copies_per_source=5, T=[100, 300])
+    plan = make_plan(dataset, settings.build_generator(), settings, 0, 0)
+    assert len({sample.id for sample in plan.samples}) == len(plan.samples) == 35
+    assert all(len({sample.T for sample in batch}) == 1 for batch in plan.preview + plan.rest)
+    shares = [plan.share(rank, 3) for rank in range(3)]
+    assert sorted(s for share in shares for s in share.samples) == sorted(plan.samples)
+    sizes = [len(share.samples) for share in shares]
+    assert max(sizes) - min(sizes) <= 2 and shares[0].preview == plan.preview
+    assert not shares[1].preview
+
+
+def test_images_that_become_one_size_share_batches(tmp_path):
+    root = make_images(tmp_path)
+    for index, path in enumerate(sorted((root / 'img').iterdir())):
+        height, width = [(64, 96), (32, 48), (40, 60), (96, 64)][index % 4]
+        cv2.imwrite(str(path), np.zeros((height, width, 3), np.uint8))
+    dataset = build_dataset(root)
+    settings = CreationSettings(batch_size=8, T=100, scale=(48, 48))
+    plan = make_plan(dataset, settings.build_generator(), settings, 0, 0)
+    assert len(plan.preview) == 2  # upright ones, and the others
