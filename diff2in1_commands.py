@@ -28,6 +28,7 @@ SCRIPTS = {
     'diff2in1-convert-checkpoint': 'tools/convert_checkpoint.py',
     'diff2in1-prepare-data': 'tools/prepare_data.py',
     'diff2in1-diffusion-info': 'tools/diffusion_info.py',
+    'diff2in1-store': 'tools/store.py',
     'diff2in1-demo': 'demo/image_demo.py',
 }
 #: of ``PartialNoiseGenerator``

@@ -1,0 +1,51 @@
+"""Looking after a store: what it holds, and whether its files are as they were written."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from .store import SyntheticStore
+
+__all__ = ['stats', 'verify']
+
+
+def stats(store: SyntheticStore) -> dict[str, Any]:
+    """What a store holds.
+
+    Returns:
+        dict: ``samples``, ``damaged`` and ``bytes`` (of images and labels); ``rounds``, ``T`` and ``checkpoints``,
+        each as value -> number of samples; ``quality``, name -> mean over the samples that have that figure.
+    """
+    counts: dict[str, Counter] = dict(rounds=Counter(), T=Counter(), checkpoints=Counter())
+    sums: dict[str, float] = defaultdict(float)
+    known, size = Counter[str](), 0
+    for record in store.records():
+        counts['rounds'][record.round] += 1
+        counts['T'][record.T] += 1
+        counts['checkpoints'][record.checkpoint] += 1
+        size += sum(record.bytes.values())
+        figures = {name: value for name, value in record.quality.items() if value == value}  # not NaN
+        known.update(figures.keys())
+        for name, value in figures.items():
+            sums[name] += value
+    return dict(
+        samples=len(store),
+        damaged=len(store.damaged),
+        bytes=size,
+        **{name: dict(sorted(found.items())) for name, found in counts.items()},
+        quality={name: sums[name] / known[name] for name in sorted(known)},
+    )
+
+
+def verify(store: SyntheticStore) -> Iterator[tuple[str, str]]:
+    """Reads all files of all samples.
+
+    Yields:
+        tuple: Id of a sample that is damaged, and what is wrong with it.
+    """
+    yield from sorted(store.damaged.items())
+    for record in store.records():
+        try:
+            store.read(record)
+        except (OSError, ValueError) as error:
+            yield record.id, str(error)

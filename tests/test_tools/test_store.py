@@ -1,0 +1,58 @@
+"""tools/store.py: each subcommand as users call it, in this process."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from diff2in1_mm.store.store import SyntheticStore
+
+from ..test_store.samples import PURPOSE, fill
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope='module')
+def tool():
+    spec = importlib.util.spec_from_file_location('store_tool', ROOT / 'tools' / 'store.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def call(tool, *words):
+    """The exit status."""
+    with pytest.raises(SystemExit) as ended:
+        tool.main([str(word) for word in words])
+    return ended.value.code
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = SyntheticStore.prepare(tmp_path / 's', **PURPOSE)
+    fill(store, [1, 2], round=0)
+    fill(store, [1], round=1)
+    return store
+
+
+def test_stats(tool, store, capsys):
+    assert call(tool, 'stats', store.root, '--json') == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found['samples'] == 3 and found['rounds'] == {'0': 2, '1': 1} and found['T'] == {'400': 3}
+    files = [*store.root.glob('images/**/*.png'), *store.root.glob('annotations/**/*.png')]
+    assert found['bytes'] == sum(path.stat().st_size for path in files)
+    assert found['quality'] == {'confidence': pytest.approx(0.9)}
+    assert call(tool, 'stats', store.root) == 0
+    assert '3 samples, 0 damaged' in capsys.readouterr().out
+    assert call(tool, 'stats', store.root / 'gone') == 2
+    assert 'is not a synthetic store' in capsys.readouterr().err
+
+
+def test_verify_names_what_is_damaged(tool, store, capsys):
+    assert call(tool, 'verify', store.root) == 0
+    path = Path(store.image_path(store.records()[0]))
+    path.write_bytes(bytes(path.stat().st_size))  # its size is right
+    assert call(tool, 'verify', store.root) == 1
+    said = capsys.readouterr().out
+    assert store.records()[0].id in said and '3 samples read, 1 damaged' in said

@@ -1,0 +1,86 @@
+"""Looks after folders of synthetic samples: what they hold, whether it is whole.
+
+A subcommand is a pair of functions here: ADD_... names its options, and what `run` is set to does the work; that one
+imports what it needs, and stands in the package."""
+
+import argparse
+
+from diff2in1_commands import new_parser, program
+
+EXAMPLES = """\
+examples:
+  python tools/store.py stats work_dirs/rooms/synthetic
+  # reads every file; status 1 if one is not as it was written
+  python tools/store.py verify work_dirs/rooms/synthetic"""
+
+
+def add_stats(commands) -> None:
+    parser = commands.add_parser('stats', help='what a store holds: samples by round, strength and checkpoint; bytes')
+    parser.add_argument('store', help='folder that tools/create_data.py or a training run wrote')
+    parser.add_argument('--json', action='store_true', help='the same as JSON')
+    parser.set_defaults(run=run_stats)
+
+
+def run_stats(args: argparse.Namespace) -> int:
+    import json
+
+    from diff2in1_mm.store.store import SyntheticStore
+    from diff2in1_mm.store.upkeep import stats
+
+    found = stats(SyntheticStore(args.store))
+    if args.json:
+        print(json.dumps(found))
+        return 0
+    print(f'{args.store}: {found["samples"]} samples, {found["damaged"]} damaged, {found["bytes"] / 1e6:.1f} MB')
+    for name in ('rounds', 'T', 'checkpoints', 'quality'):
+        values = ', '.join(
+            f'{key}: {value:.4g}' if name == 'quality' else f'{key}: {value}' for key, value in found[name].items()
+        )
+        print(f'{name}: {values}')
+    return 0
+
+
+def add_verify(commands) -> None:
+    parser = commands.add_parser('verify', help='read every file, and name what is not as it was written')
+    parser.add_argument('store', help='folder that tools/create_data.py or a training run wrote')
+    parser.set_defaults(run=run_verify)
+
+
+def run_verify(args: argparse.Namespace) -> int:
+    from diff2in1_mm.store.store import SyntheticStore
+    from diff2in1_mm.store.upkeep import verify
+
+    store, wrong = SyntheticStore(args.store, warn=False), 0
+    for id, why in verify(store):
+        print(f'{id}: {why}')
+        wrong += 1
+    print(
+        f'{args.store}: {len(store)} samples read, {wrong} damaged'
+        + ('; create again, and they are made anew' if wrong else '')
+    )
+    return int(wrong > 0)
+
+
+#: subcommand -> what adds its parser
+SUBCOMMANDS = dict(stats=add_stats, verify=add_verify)
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = new_parser(__doc__, EXAMPLES)
+    commands = parser.add_subparsers(required=True, metavar='COMMAND')
+    for add in SUBCOMMANDS.values():
+        add(commands)
+    return parser.parse_args(argv)
+
+
+def main(argv=None) -> None:
+    args = parse_args(argv)
+
+    from diff2in1_mm.utils.errors import told_in_a_sentence
+
+    with told_in_a_sentence(program()):
+        raise SystemExit(args.run(args))
+
+
+if __name__ == '__main__':
+    main()
