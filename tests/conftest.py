@@ -1,5 +1,6 @@
 """Shared by all tests: where the golden values and the photographs are."""
 
+import gc
 import importlib.util
 import logging
 import os
@@ -31,6 +32,12 @@ def pytest_addoption(parser) -> None:
         help='leave GPUs visible: what is trained in tests is trained on one. Tests fail '
         'there that compare two runs to the bit',
     )
+
+
+def pytest_collection_finish() -> None:
+    """MMEngine collects garbage whenever a data set is built: libraries that stay are left out, 0.2 s each time."""
+    gc.collect()
+    gc.freeze()
 
 
 # Neither this user's caches nor those of another test; a test that is about one names a folder.

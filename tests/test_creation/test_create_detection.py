@@ -2,7 +2,6 @@
 
 import copy
 import json
-import signal
 import time
 
 import cv2
@@ -20,9 +19,9 @@ from diff2in1_mm.store.store import SyntheticStore  # noqa: E402
 from diff2in1_mm.utils.resources import tool_path  # noqa: E402
 
 from ..detectors import CLASSES, STUFF, make_coco, run_config  # noqa: E402
+from ..processes import Script  # noqa: E402
 from ..stores import read_one
 from ..test_self_improving.test_hook_detectors import check_coco  # noqa: E402
-from ..test_tools.test_train import start  # noqa: E402
 
 SETTINGS = dict(T=300, steps=1, batch_size=2, confidence=0.0, labelling=dict(allow_empty=True))
 
@@ -60,13 +59,12 @@ def test_killed_and_continued_by_two_processes(parts, tmp_path):
     cfg.dump(str(tmp_path / 'c.py'))
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'w.pth')
     store = tmp_path / 's'
-    process = start([tool_path('tools/create_data.py'), 'c.py', 'w.pth', '--out', 's'], tmp_path)
+    process = Script([tool_path('tools/create_data.py'), 'c.py', 'w.pth', '--out', 's'], tmp_path)
     deadline = time.monotonic() + 120
     while len(list(store.glob('records/r*.json'))) < 4:
-        assert process.poll() is None and time.monotonic() < deadline, (tmp_path / 'out.txt').read_text()[-3000:]
+        assert process.poll() is None and time.monotonic() < deadline, process.said()
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
     assert 4 <= len(SyntheticStore(store)) < 24
     for rank in (1, 0):
         create(model, dataset, str(store), seed=0, rank=rank, world_size=2, **cfg.custom_hooks[0].creation)

@@ -16,6 +16,7 @@ from diff2in1_mm.preflight.label_maps import check_labels
 from diff2in1_mm.store.store import StoreMismatch
 from diff2in1_mm.tasks.label_values import to_raw_labels
 
+from .. import processes
 from .folders import CLASSES, LOADING, add_samples, base_config, grey, label, make_folder, open_store
 
 mmseg_datasets = pytest.importorskip('mmseg.datasets')
@@ -346,7 +347,7 @@ def collate(batch):
     return pseudo_collate(batch)
 
 
-@pytest.mark.parametrize('method', ['fork', pytest.param('spawn', marks=pytest.mark.slow)])
+@pytest.mark.parametrize('method', ['fork', processes.context])
 def test_persistent_workers_follow(tmp_path, method):
     """The same worker processes serve real samples, round 0 and round 1."""
     mix = SyntheticMixDataset(base_config(make_folder(tmp_path / 'real', 4)))

@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 import torch.distributed as dist
 from mmengine.registry import METRICS
 
+from ..processes import context
 from . import test_depth_metric as depth, test_normal_metric as normals
 
 
@@ -40,7 +40,6 @@ def _work(rank, folder, queue):
 def done(tmp_path_factory):
     """``figures`` of each metric, and the ``folder`` of its predictions."""
     folder = tmp_path_factory.mktemp('two')
-    context = torch.multiprocessing.get_context('spawn')
     queue = context.Queue()
     workers = [context.Process(target=_work, args=(rank, folder, queue)) for rank in (0, 1)]
     for worker in workers:

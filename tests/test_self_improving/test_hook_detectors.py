@@ -9,8 +9,10 @@ from mmengine.runner import Runner
 pytest.importorskip('mmdet')
 
 from diff2in1_mm.store.store import SyntheticStore  # noqa: E402
+from diff2in1_mm.utils.resources import tool_path  # noqa: E402
 
 from ..detectors import DETECTORS, make_coco, run_config  # noqa: E402
+from ..processes import run_in_two_processes  # noqa: E402
 from ..stores import read_one
 from ..tiny_runs import hook_of, train  # noqa: E402
 from ..watched_runs import train_watched  # noqa: E402
@@ -143,13 +145,13 @@ def test_two_stage_detectors_without_bfloat16(coco, tmp_path, pipeline_folder):
 
 
 def test_two_processes_with_parameters_that_are_not_used(coco, tmp_path, pipeline_folder):
-    from ..test_tools.test_train import train_in_two_processes, write
+    from ..test_tools.test_train import write
 
     cfg = run_config('mask_rcnn', coco, tmp_path / 'run', pipeline_folder)
     cfg.find_unused_parameters = True
     cfg.custom_imports = dict(imports=['diff2in1_mm'], allow_failed_imports=False)
     cfg.train_dataloader.batch_size = 2
-    train_in_two_processes(write(cfg, tmp_path), tmp_path)
+    run_in_two_processes([tool_path('tools/train.py'), write(cfg, tmp_path), '--work-dir', 'run'], tmp_path)
     store = SyntheticStore(tmp_path / 'run' / 'store')
     assert len(store) == 4
     check_coco(tmp_path / 'run' / 'store', store)

@@ -2,11 +2,7 @@
 
 import importlib.util
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,6 +12,7 @@ import torch
 from mmengine.config import Config
 
 from diff2in1_mm.store.store import SyntheticStore
+from tests.processes import Script, run_in_two_processes
 from tests.tiny_segmentation import build_model, dataset_config, make_images, model_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,10 +71,6 @@ def files(folder):
     }
 
 
-def environment():
-    return dict(os.environ, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='', PYTHONPATH=str(ROOT))
-
-
 def test_killed_and_continued_on_two_processes(tool, run_folder, tmp_path, one_thread):
     common = [
         str(run_folder / 'c.py'),
@@ -89,17 +82,14 @@ def test_killed_and_continued_on_two_processes(tool, run_folder, tmp_path, one_t
         '--out',
     ]
     killed, whole = tmp_path / 'killed', tmp_path / 'whole'
-    process = subprocess.Popen(
-        [sys.executable, str(SCRIPT), *common, str(killed)], env=environment(), stderr=subprocess.PIPE
-    )
+    command = [SCRIPT, *common, killed]
+    process = Script(command, tmp_path)
     records = killed / 'records'
     deadline = time.monotonic() + 240
     while len(list(records.glob('r*.json'))) < 10:
-        assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
+        assert process.poll() is None and time.monotonic() < deadline, process.said()
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stderr.close()
+    process.kill()
     half = SyntheticStore(killed)
     assert 10 <= len(half) < 7 * COPIES and not half.damaged
     stamps = {
@@ -107,31 +97,12 @@ def test_killed_and_continued_on_two_processes(tool, run_folder, tmp_path, one_t
         for record in half.records()
         for path in (killed / record.image, records / f'{record.id}.json')
     }
-    result = subprocess.run(
-        [
-            sys.executable,
-            '-m',
-            'torch.distributed.run',
-            '--nproc_per_node=2',
-            '--master_port=29617',
-            str(SCRIPT),
-            *common,
-            str(killed),
-            '--launcher',
-            'pytorch',
-        ],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    assert f'holds {7 * COPIES} samples' in result.stdout + result.stderr
+    assert f'holds {7 * COPIES} samples' in run_in_two_processes(command, tmp_path)
     # nothing twice: what was there is untouched
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
     tool.main([*common, str(whole)])
     assert files(killed) == files(whole)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ['killed', 'whole']
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ['killed', 'whole']
 
 
 def test_settings_come_from_the_hook_and_the_command_line(tool, arguments, tmp_path):

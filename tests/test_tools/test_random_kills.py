@@ -7,7 +7,6 @@ import json
 import os
 import random
 import re
-import signal
 import time
 
 import pytest
@@ -16,10 +15,11 @@ from diff2in1_mm.store.store import SyntheticStore
 from diff2in1_mm.utils.compat import load_weights_only
 from diff2in1_mm.utils.resources import tool_path
 
+from ..processes import Script
 from ..stores import read_one
 from ..test_self_improving.test_hook_whole_run import with_diffusion
 from ..tiny_runs import make_images
-from .test_train import start, write
+from .test_train import write
 
 KILLS = int(os.environ.get('DIFF2IN1_KILLS', 3))
 ITERATIONS, SOURCES, COPIES = 60, 12, 3
@@ -70,23 +70,22 @@ def test_random_kills(tmp_path, pipeline_folder):
     command = [tool_path('tools/train.py'), path, '--work-dir', 'run', '--resume']
     dice, before, moments = random.Random(KILLS), 0, []
     for kill in range(KILLS):
-        process = start(command, tmp_path)
+        process = Script(command, tmp_path)
         # Aimed so that the kills spread over the whole run.
         aim = min(STEPS - 1, (kill + 1) * STEPS // (KILLS + 1))
         end = time.monotonic() + 180
         while progress(run) < aim and process.poll() is None and time.monotonic() < end:
             time.sleep(0.005)
         time.sleep(dice.uniform(0, 0.15))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
         moments.append(progress(run))
         check_store(tmp_path / 'store')
         now = iterations(run)
         assert now >= before, 'a checkpoint was lost'
         before = now
     print(f'killed after {moments} of {STEPS} steps')
-    last = start(command, tmp_path)
-    assert last.wait(timeout=300) == 0, (tmp_path / 'out.txt').read_text()[-3000:]
+    last = Script(command, tmp_path)
+    assert last.wait() == 0, last.said()
     check_store(tmp_path / 'store')
     summary = json.loads((run / 'summary.json').read_text())
     assert list(summary['stages']) == ['warm_up', 'self_improving']

@@ -1,8 +1,6 @@
 import importlib.util
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,7 +18,7 @@ from diff2in1_mm.store.store import SyntheticStore
 from diff2in1_mm.utils.compat import load_weights_only
 from diff2in1_mm.utils.resources import tool_path
 
-from ..conftest import ROOT
+from ..processes import Script, environment, free_port
 from ..test_self_improving.test_hook_whole_run import with_diffusion
 from ..tiny_runs import config, make_images
 
@@ -42,37 +40,12 @@ def write(cfg, folder):
     return str(path)
 
 
-def start(command, folder, **env):
-    return subprocess.Popen(
-        [sys.executable, *command],
-        cwd=folder,
-        stdout=open(folder / 'out.txt', 'w'),
-        stderr=subprocess.STDOUT,
-        env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='', **env),
-    )
-
-
-def train_in_two_processes(path, folder):
-    """tools/train.py under torchrun, into ``folder / 'run'``."""
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    run = start(
-        [
-            '-m',
-            'torch.distributed.run',
-            '--nproc_per_node=2',
-            f'--master_port={port}',
-            tool_path('tools/train.py'),
-            path,
-            '--work-dir',
-            'run',
-            '--launcher',
-            'pytorch',
-        ],
-        folder,
-    )
-    assert run.wait(timeout=300) == 0, (folder / 'out.txt').read_text()[-4000:]
+def train_under_torchrun(path, folder):
+    """tools/train.py in two new interpreters, into ``folder / 'run'``."""
+    torchrun = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', f'--master_port={free_port()}']
+    command = [*torchrun, tool_path('tools/train.py'), path, '--work-dir', 'run', '--launcher', 'pytorch']
+    run = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr[-4000:]
 
 
 @pytest.mark.usefixtures('tiny_create')
@@ -293,11 +266,10 @@ def test_killed_in_creation(images, tmp_path, tiny_create):  # noqa: F811
     """Nothing is made twice, and the run that goes on has the same theta_C."""
     path = write(config(images, tmp_path, iters=6, hook={}), tmp_path)
     options = [path, '--work-dir', str(tmp_path / 'run')]
-    killed = start([tool_path('tools/train.py'), *options], tmp_path, TINY_CREATE_SECONDS='0.5')
+    killed = Script([tool_path('tools/train.py'), *options], tmp_path, TINY_CREATE_SECONDS='0.5')
     path_of_store = tmp_path / 'store'
     until(lambda: len(list(path_of_store.glob('records/*.json'))) >= 2, killed)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
+    killed.kill()
     made = {p: p.stat().st_mtime_ns for p in path_of_store.glob('records/*.json')}
     assert 2 <= len(made) < 8
     last = (tmp_path / 'run' / 'last_checkpoint').read_text()
@@ -319,7 +291,7 @@ def test_two_processes_on_the_cpu(images, tmp_path, pipeline_folder):  # noqa: F
     cfg.model.backbone.update(train='full', text_adapter=True, with_cp=True)  # DDP waits for each gradient
     cfg.randomness = dict(seed=5, diff_rank_seed=True)  # of augmentations, not of the method
     path = write(cfg, tmp_path)
-    train_in_two_processes(path, tmp_path)
+    train_under_torchrun(path, tmp_path)
     store = SyntheticStore(tmp_path / 'store')
     assert store.settings['seed'] == 5
     assert [record.source for record in store.records(0)] == list(range(8))

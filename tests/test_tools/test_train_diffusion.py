@@ -4,7 +4,6 @@ import contextlib
 import io
 import os
 import runpy
-import subprocess
 import sys
 import threading
 import time
@@ -23,6 +22,7 @@ from diff2in1_mm.diffusion.stable_diffusion import LatentDiffusion
 from diff2in1_mm.hooks.checkpoint import AtomicCheckpointHook
 from diff2in1_mm.pretraining import training as diffusion_training
 
+from ..processes import run_in_two_processes
 from ..small_models import save_tiny_pipeline, tiny_pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -228,30 +228,9 @@ def test_a_finished_model_is_not_replaced(place, logged, capfd):
 
 @pytest.mark.slow
 def test_two_processes(place):
-    command = [
-        sys.executable,
-        '-m',
-        'torch.distributed.run',
-        '--nproc_per_node=2',
-        '--master_port=29641',
-        TOOL,
-        str(place / 'config.py'),
-        '--launcher',
-        'pytorch',
-        '--work-dir',
-        str(place / 'work'),
-        '--cfg-options',
-        f'data_root={place}',
-    ]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=ROOT,
-        env=dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT)),
+    run_in_two_processes(
+        [TOOL, place / 'config.py', '--work-dir', place / 'work', '--cfg-options', f'data_root={place}'], place
     )
-    assert done.returncode == 0, done.stderr[-3000:]
     assert (place / 'work' / 'pipeline' / 'model_index.json').is_file()
 
 
