@@ -5,6 +5,7 @@ interpreter. What must be seen with a fresh one (imports themselves, torchrun, a
 MMSegmentation and MMDetection) still starts one.
 """
 
+import gc
 import multiprocessing
 import os
 import runpy
@@ -34,6 +35,7 @@ def _run(argv: list, folder: str, out: str, env: dict) -> None:
         for descriptor in (1, 2):
             os.dup2(file.fileno(), descriptor)
     torch.set_num_threads(1)
+    gc.freeze()  # see conftest.py
     sys.argv = argv
     sys.path.insert(0, os.path.dirname(argv[0]))
     runpy.run_path(argv[0], run_name='__main__')
