@@ -81,6 +81,11 @@ def check_whole_model(model):
 
 
 def shrink_segmentor(model):
+    if 'cross_task' in model:
+        model.cross_task.update(in_channels=[16, 24, 32], channels=16, width=16)
+        for head in model.heads.values():
+            head.update(in_channels=[16])
+        return
     if 'heads' in model:
         model.neck.update(in_channels=[16, 24, 32], num_outs=3)
         for head in model.heads.values():

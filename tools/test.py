@@ -48,6 +48,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
 import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
+from diff2in1_mm.evaluation.multi_task_evaluator import metrics_of
 from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, load_weights, read_checkpoint
 from diff2in1_mm.launch.config import load_config
 from diff2in1_mm.launch.processes import prepare_processes
@@ -157,8 +158,7 @@ def _write_predictions(cfg: Config, out: str) -> None:
         cfg.test_evaluator = [*metrics, dict(type='DumpDetResults', out_file_path=out)]
         return
     check_writable(out, '--out')
-    metrics = cfg.test_evaluator
-    metrics = metrics if isinstance(metrics, (list, tuple)) else [metrics]
+    metrics = metrics_of(cfg.test_evaluator)
     for metric in metrics:
         # those of several tasks name their files alike
         own = osp.join(out, metric.get('prefix') or type_name(metric)) if len(metrics) > 1 else out

@@ -10,6 +10,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from ..tasks import JointLabeller, Label, labeller_for
+from ..tasks.consistency import is_consistent
 from ..utils.errors import UserError
 from ..utils.image_values import size_of, swaps_channels, to_unit_range
 from ..utils.models import backbone_of
@@ -20,10 +21,12 @@ class BatchLabels:
 
     Args:
         model (BaseModel): A segmentor or detector, with the values that are to label, in eval mode.
-        label_from (str): 'fresh', 'last_step', 'source' or 'by_class', see :class:`CreationSettings`.
+        label_from (str | Mapping): 'fresh', 'last_step', 'source' or 'by_class', or 'fresh' or 'source' by task, see
+            :class:`CreationSettings`.
         confidence, labelling, label_scale: See :class:`CreationSettings`.
         transforms (Sequence): Of the data set's pipeline, for 'source', and to see whether it reads
             a store's depth. Default: none, nothing is looked at.
+        consistency (Mapping | None): See :class:`CreationSettings`.
 
     Raises:
         TypeError: No labeller knows this kind of model.
@@ -35,11 +38,12 @@ class BatchLabels:
     def __init__(
         self,
         model: BaseModel,
-        label_from: str = 'fresh',
+        label_from: str | Mapping[str, str] = 'fresh',
         confidence: Any = None,
         labelling: Mapping[str, Any] | None = None,
         label_scale: tuple[int, int] | None = None,
         transforms: Sequence[Any] = (),
+        consistency: Mapping[str, float] | None = None,
     ) -> None:
         self.model, self.scale = model, label_scale
         self.labeller = JointLabeller.of(labeller_for(model, confidence, labelling))
@@ -47,14 +51,18 @@ class BatchLabels:
         own = backbone_of(model)
         self.backbone: Any = own if hasattr(own, 'from_taps') else None
         self.last_step, self.by_class = (label_from == name for name in ('last_step', 'by_class'))
-        self.of_source = label_from in ('source', 'by_class')
+        self.from_sources = self._from_sources(label_from)
+        self.of_source = len(self.from_sources) == len(self.tasks)
+        self.labeller.from_sources = self.from_sources if isinstance(label_from, Mapping) else frozenset()
+        self.consistency = dict(consistency or {})
+        self.labeller.focal = self.consistency.get('focal', 1.0)
         if self.by_class and self.tasks != ('segmentation',):
             raise UserError(
                 "creation.label_from='by_class' joins label maps of source images and model, but "
                 f"{type(model).__name__} needs {self.labeller.task} labels: set it to 'source' or 'fresh'"
             )
-        for labeller in self.labeller.labellers.values():
-            if self.of_source and not hasattr(labeller, 'source_labels'):
+        for task, labeller in self.labeller.labellers.items():
+            if task in self.from_sources and not hasattr(labeller, 'source_labels'):
                 raise UserError(
                     "creation.label_from='source' takes boxes, label maps, depth or "
                     f'normals of the source images, but {type(model).__name__} needs '
@@ -93,19 +101,32 @@ class BatchLabels:
             )
         self._check_scale(label_from)
 
+    def _from_sources(self, label_from: str | Mapping[str, str]) -> frozenset[str]:
+        """Tasks, as the model calls them, whose stored labels are those of the source images, wholly or by class."""
+        tasks = self.labeller.labellers
+        if not isinstance(label_from, Mapping):
+            return frozenset(tasks if label_from in ('source', 'by_class') else ())
+        unknown = [task for task in label_from if task not in tasks]
+        if unknown:
+            raise UserError(
+                f'creation.label_from names the task {unknown[0]!r}, but {type(self.model).__name__} has '
+                f'{", ".join(tasks)}: correct it'
+            )
+        return frozenset(task for task, source in label_from.items() if source == 'source')
+
     def check_pipeline(self, transforms: Sequence[Any]) -> None:
         """Whether a data set's pipeline reads what is stored, and loads what 'source' needs; of joined ones, each.
 
         Raises:
             ValueError: It does not, or otherwise than one before.
         """
-        for labeller in self.labeller.labellers.values():
-            if self.of_source and hasattr(labeller, 'read_sources'):
+        for task, labeller in self.labeller.labellers.items():
+            if task in self.from_sources and hasattr(labeller, 'read_sources'):
                 labeller.read_sources(transforms)
             if hasattr(labeller, 'check_loader'):
                 labeller.check_loader(transforms)
 
-    def _check_scale(self, label_from: str) -> None:
+    def _check_scale(self, label_from: str | Mapping[str, str]) -> None:
         if self.scale is None:
             return
         if not all(hasattr(labeller, 'resized') for labeller in self.labeller.labellers.values()):
@@ -164,8 +185,12 @@ class BatchLabels:
         if self.by_class:
             return self._joined(self._predicted(pixels, taps, entries), size, entries, kept)
         if self.of_source:
-            return self.labeller.source_labels(size, entries)
-        return self._predicted(pixels, taps, entries)
+            return self._agreeing(self.labeller.source_labels(size, entries))
+        return self._agreeing(self._predicted(pixels, taps, entries))
+
+    def _agreeing(self, labels: Sequence[Label | None]) -> list[Label | None]:
+        """None for those whose tasks contradict one another by more than the settings allow."""
+        return [label if label and is_consistent(label.quality, self.consistency) else None for label in labels]
 
     def _joined(
         self, fresh: Sequence[Any], size: tuple[int, int], entries: Sequence[Mapping[str, Any]], kept: Any

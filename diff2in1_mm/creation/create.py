@@ -130,6 +130,7 @@ def labels_of(model: BaseModel, settings: CreationSettings, dataset: Any) -> Bat
         settings.labelling,
         settings.label_scale,
         transforms_of(dataset),
+        settings.consistency,
     )
     for base in base_datasets(dataset):
         labels.check_pipeline(transforms_of(base))

@@ -126,10 +126,10 @@ def check_read_back(labels: BatchLabels, dataset: Any) -> None:
             label of the kind that is stored.
     """
     for index in _few_of_each(dataset, 1):
-        if labels.of_source:
+        for task in labels.from_sources:
             with suppress(OSError):  # of a broken file, which creation names and leaves out
-                labels.labeller.source_labels(_ANY_SIZE, [source_entry(dataset, index)])
-        if 'segmentation' in labels.tasks and (labels.by_class or not labels.of_source):
+                labels.labeller.labellers[task].source_labels(_ANY_SIZE, [source_entry(dataset, index)])
+        if 'segmentation' in labels.tasks and (labels.by_class or 'segmentation' not in labels.from_sources):
             _check_maps(labels, dataset, index)
 
 

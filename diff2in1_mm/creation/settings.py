@@ -8,6 +8,7 @@ from mmengine.registry import MODELS
 
 from ..store.records import MAX_COPIES
 from ..tasks.base import check_confidence
+from ..tasks.consistency import check_consistency
 from ..utils.errors import UserError
 from ..utils.values import check_choice, check_whole, is_whole
 from .generator import PartialNoiseGenerator
@@ -52,12 +53,16 @@ class CreationSettings:
             'source': boxes, masks, label map, depth or normals of the source image stay, for a
             ``T`` at which things keep their places; train with ``targets='creation'``. 'by_class', for label maps
             and a ``T`` by class: the source's labels where a pixel's level is below 'default', the model's elsewhere.
+            Of a model with several tasks a mapping from tasks to 'source' or 'fresh'; the default is 'fresh'.
         confidence: Pixels that the model is less sure of are stored as ignored, boxes are left out;
             for boxes also one number per class. None: the task's default (0, none, for
             segmentation; 0.9 for boxes).
         filter_above: With ``label_from='source'`` and label maps: pixels whose loss exceeds so many times their class's
             mean on the source images are ignored, see :class:`~diff2in1_mm.creation.label_filter.ClassLossFilter`.
             None: none is.
+        consistency: Of several tasks: samples whose labels agree less are not stored.
+            ``dict(depth_normals=30, segmentation_boundaries=0.3, focal=1.0)``, each as in
+            :func:`~diff2in1_mm.tasks.consistency.consistency`. None: the figures are stored, and all samples.
         labelling: Other arguments of the task's labeller, see :mod:`diff2in1_mm.tasks`.
         scale: (w, h) to which source images are resized; None: they keep their size.
         label_scale: (w, h) within which a detector looks at the stored images, their ratio kept, as
@@ -86,10 +91,11 @@ class CreationSettings:
     copies_per_source: int = 1
     sources: str = 'uniform'
     batch_size: int = 4
-    label_from: str = 'fresh'
+    label_from: str | Mapping[str, str] = 'fresh'
     confidence: None | float | Sequence[float] | Mapping = None
     labelling: dict | None = None
     filter_above: float | None = None
+    consistency: dict | None = None
     scale: tuple[int, int] | None = None
     label_scale: tuple[int, int] | None = None
     keep_ratio: bool = True
@@ -115,7 +121,13 @@ class CreationSettings:
                 f'{MAX_COPIES}, for which the numbers of the samples have room'
             )
         check_choice('creation.sources', self.sources, ('uniform', 'by_class_frequency'))
-        check_choice('creation.label_from', self.label_from, LABEL_SOURCES)
+        if isinstance(self.label_from, Mapping):
+            for task, source in self.label_from.items():
+                check_choice(f'creation.label_from[{task!r}]', source, ('fresh', 'source'))
+        else:
+            check_choice('creation.label_from', self.label_from, LABEL_SOURCES)
+        if self.consistency is not None:
+            check_consistency(self.consistency)
         if self.label_from == 'by_class' and not isinstance(self.T, Mapping):
             raise UserError(
                 f"creation.label_from='by_class' needs levels by class, such as T=dict(default=600, person=0), and "

@@ -16,27 +16,56 @@ __all__ += ['ImageFolder', 'make_rooms', 'render_room']
 
 if is_installed('mmseg'):
     from .camvid import CamVidDataset  # noqa: F401
+    from .multi_task import NYUDMTDataset, PASCALContextMTDataset  # noqa: F401
     from .nyu import NYUNormalsDataset  # noqa: F401
-    from .transforms.loading import LoadDepth, LoadNormals
+    from .transforms.loading import (
+        LoadBoundaries,
+        LoadDepth,
+        LoadNormals,
+        LoadParts,
+        LoadSaliency,
+        LoadSceneAnnotations,
+    )
     from .transforms.packing import PackSceneInputs
     from .transforms.pasting import PasteThings
     from .transforms.preprocessor import SceneDataPreProcessor
     from .transforms.rotation import RotateScene
+    from .transforms.scaling import ScaleScene
 
     __all__ += [
         'CamVidDataset',
+        'LoadBoundaries',
         'LoadDepth',
         'LoadNormals',
+        'LoadParts',
+        'LoadSaliency',
+        'LoadSceneAnnotations',
+        'NYUDMTDataset',
         'NYUNormalsDataset',
+        'PASCALContextMTDataset',
         'PackSceneInputs',
         'PasteThings',
         'RotateScene',
+        'ScaleScene',
         'SceneDataPreProcessor',
     ]
 else:
-    register_placeholders(DATASETS, 'mmseg', 'CamVidDataset', 'NYUNormalsDataset')
     register_placeholders(
-        TRANSFORMS, 'mmseg', 'LoadDepth', 'LoadNormals', 'PackSceneInputs', 'PasteThings', 'RotateScene'
+        DATASETS, 'mmseg', 'CamVidDataset', 'NYUDMTDataset', 'NYUNormalsDataset', 'PASCALContextMTDataset'
+    )
+    register_placeholders(
+        TRANSFORMS,
+        'mmseg',
+        'LoadBoundaries',
+        'LoadDepth',
+        'LoadNormals',
+        'LoadParts',
+        'LoadSaliency',
+        'LoadSceneAnnotations',
+        'PackSceneInputs',
+        'PasteThings',
+        'RotateScene',
+        'ScaleScene',
     )
     register_placeholders(MODELS, 'mmseg', 'SceneDataPreProcessor')
 if is_installed('mmdet'):

@@ -105,7 +105,15 @@ class ReadableView:
 
 
 #: Keys of an annotation entry under which the paths of a sample's files are.
-FILE_KEYS = ('img_path', 'seg_map_path', 'depth_map_path', 'normal_map_path')
+FILE_KEYS = (
+    'img_path',
+    'seg_map_path',
+    'depth_map_path',
+    'normal_map_path',
+    'part_map_path',
+    'boundary_map_path',
+    'saliency_map_path',
+)
 
 
 def replaces_unreadable(dataset: Any) -> bool:

@@ -14,7 +14,17 @@ from ..utils.errors import UserError
 from ..utils.image_values import size_of
 from .base import Label, Labeller
 
-__all__ = ['DenseLabeller', 'MapLabeller', 'first_transform', 'inside', 'inside_mask', 'scene_loader', 'source_scene']
+__all__ = [
+    'DenseLabeller',
+    'MapLabeller',
+    'ReadsSources',
+    'first_transform',
+    'inside',
+    'inside_mask',
+    'read_source',
+    'scene_loader',
+    'source_scene',
+]
 
 
 class DenseLabeller(Labeller):
@@ -43,27 +53,12 @@ class DenseLabeller(Labeller):
         return [SegDataSample(metainfo=dict(img_shape=size, ori_shape=size, pad_shape=size)) for _ in range(count)]
 
 
-class MapLabeller(DenseLabeller):
-    """What labellers of continuous maps share."""
+class ReadsSources(Labeller):
+    """What labellers share that let a transform of the data set's pipeline read the source images' own maps."""
 
-    _instead = ''
     # What reads such maps of a data set, and the field that it adds.
     _loader, _field = '', ''
     _read: Callable[[dict], dict]
-
-    def __init__(self, model: BaseModel, confidence: float | None = None) -> None:
-        self.confidence = None
-        if confidence is not None:
-            raise UserError(f'{type(self).__name__} knows no probability: leave confidence out{self._instead}')
-
-    @torch.no_grad()
-    def predict(self, model: BaseModel, inputs: Tensor, data_samples: Sequence) -> list[Any]:
-        """Predict whole images in batch coordinates; see :meth:`Labeller.predict`."""
-        return list(self.encode_decode(model, inputs))
-
-    def count_classes(self, model: BaseModel) -> int | None:
-        """None: there are no classes."""
-        return None
 
     def read_sources(self, transforms: Sequence[Any]) -> None:
         """Let :meth:`source_labels` read as a data set with this pipeline does.
@@ -81,8 +76,28 @@ class MapLabeller(DenseLabeller):
             )
         self._read = found
 
+
+class MapLabeller(ReadsSources, DenseLabeller):
+    """What labellers of continuous maps share."""
+
+    _instead = ''
+
+    def __init__(self, model: BaseModel, confidence: float | None = None) -> None:
+        self.confidence = None
+        if confidence is not None:
+            raise UserError(f'{type(self).__name__} knows no probability: leave confidence out{self._instead}')
+
+    @torch.no_grad()
+    def predict(self, model: BaseModel, inputs: Tensor, data_samples: Sequence) -> list[Any]:
+        """Predict whole images in batch coordinates; see :meth:`Labeller.predict`."""
+        return list(self.encode_decode(model, inputs))
+
+    def count_classes(self, model: BaseModel) -> int | None:
+        """None: there are no classes."""
+        return None
+
     def source_labels(self, size: tuple[int, int], entries: Sequence[Mapping[str, Any]]) -> list[Label | None]:
-        """The source images' own maps, for pictures of ``size`` (height, width)."""
+        """The source images' own maps, for pictures of ``size`` (height, width); None for an image without."""
         return [source_scene(entry, size, self._read, self._field) for entry in entries]
 
 
@@ -101,11 +116,11 @@ def inside_mask(sample: Any, maps: Tensor) -> Tensor:
 
 
 def scene_loader(transforms: Sequence[Any], name: str) -> Callable[[dict], dict]:
-    """What reads the depth or normals of a data set: only its pipeline knows unit and frame.
+    """What reads such maps of a data set: only its pipeline knows unit, frame and values.
 
     Args:
         transforms (Sequence): Of the data set's pipeline.
-        name (str): 'LoadDepth' or 'LoadNormals'.
+        name (str): Such as 'LoadDepth'.
 
     Raises:
         ValueError: There is none among them.
@@ -119,7 +134,15 @@ def scene_loader(transforms: Sequence[Any], name: str) -> Callable[[dict], dict]
     return found
 
 
-def source_scene(entry: Mapping[str, Any], size: tuple[int, int], loader: Callable[[dict], dict], field: str) -> Label:
+def read_source(entry: Mapping[str, Any], loader: Callable[[dict], dict], field: str) -> np.ndarray | None:
+    """What a loader makes of an annotation entry, (H, W) or (H, W, 3); None where the image has no such map."""
+    # a loader writes into what it is given
+    return loader(dict(copy.deepcopy(dict(entry)), seg_fields=[])).get(field)
+
+
+def source_scene(
+    entry: Mapping[str, Any], size: tuple[int, int], loader: Callable[[dict], dict], field: str
+) -> Label | None:
     """What a data set says of an image's pixels, for a picture of another size that shows the same.
 
     Args:
@@ -129,12 +152,13 @@ def source_scene(entry: Mapping[str, Any], size: tuple[int, int], loader: Callab
         field (str): What it adds, 'gt_depth_map' or 'gt_normal_map'.
 
     Returns:
-        Label: Float32 (H, W) metres or (H, W, 3) unit vectors in the camera's frame, of the nearest
-            pixel; 0 where the data set has no label.
+        Label | None: Float32 (H, W) metres or (H, W, 3) unit vectors in the camera's frame, of the nearest
+            pixel; 0 where the data set has no label. None for an image without such a map.
     """
-    # a loader writes into what it is given
-    maps = loader(dict(copy.deepcopy(dict(entry)), seg_fields=[]))[field].astype(np.float32)
-    maps = cv2.resize(maps, size[::-1], interpolation=cv2.INTER_NEAREST)
+    maps = read_source(entry, loader, field)
+    if maps is None:
+        return None
+    maps = cv2.resize(maps.astype(np.float32), size[::-1], interpolation=cv2.INTER_NEAREST)
     invalid = maps == 0 if maps.ndim == 2 else (maps == 0).all(2)
     return Label(maps, dict(ignored=float(invalid.mean())))
 

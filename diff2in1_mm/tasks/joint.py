@@ -9,6 +9,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from .base import Label, Labeller
+from .consistency import consistency
 
 __all__ = ['JointLabeller', 'model_of']
 
@@ -39,6 +40,10 @@ class JointLabeller(Labeller):
         self.tasks = tuple(labeller.task for labeller in self.labellers.values())
         self.task = '+'.join(self.tasks)
         thresholds = {task: labeller.confidence for task, labeller in self.labellers.items()}
+        #: Tasks whose stored labels are the source images' own.
+        self.from_sources: frozenset[str] = frozenset()
+        #: Focal length of the camera, for comparing depth with normals, as a share of the longer side.
+        self.focal = 1.0
         self.confidence: Any = thresholds if len(thresholds) > 1 else next(iter(thresholds.values()))
 
     @classmethod
@@ -89,11 +94,14 @@ class JointLabeller(Labeller):
         self, predictions: Sequence[dict[str, Any]], size: tuple[int, int], entries: Sequence[Mapping[str, Any]]
     ) -> list[Label | None]:
         """One label an image: ``annotation`` is a dict by task; ``quality`` has the figures of a single
-        task as they are, those of several as ``TASK.figure`` beside the mean of their ``ignored``.
-        None where the label of one task shall not be stored."""
+        task as they are, those of several as ``TASK.figure`` beside the mean of their ``ignored`` and how far they
+        agree (:func:`~diff2in1_mm.tasks.consistency.consistency`). None where the label of one task shall not be
+        stored. Tasks in ``from_sources`` take the source images' own labels."""
         return self._joined(
             [
-                labeller.labels([p[task] for p in predictions], size, entries)
+                labeller.source_labels(size, entries)
+                if task in self.from_sources
+                else labeller.labels([p[task] for p in predictions], size, entries)
                 for task, labeller in self.labellers.items()
             ]
         )
@@ -113,7 +121,13 @@ class JointLabeller(Labeller):
         return [dict(zip(found, own)) for own in zip(*found.values())]
 
     def _joined(self, labels: Sequence[Sequence[Label | None]]) -> list[Label | None]:
-        return [None if None in own else _together(dict(zip(self.tasks, own))) for own in zip(*labels)]
+        return [self._together(dict(zip(self.tasks, own))) for own in zip(*labels)]
+
+    def _together(self, labels: dict[str, Any]) -> Label | None:
+        if None in labels.values():
+            return None
+        label = _together(labels)
+        return label._replace(quality=dict(label.quality, **consistency(label.annotation, self.focal)))
 
 
 def _together(labels: dict[str, Label]) -> Label:

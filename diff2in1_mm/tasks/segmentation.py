@@ -1,7 +1,6 @@
 """Label maps: one class for each pixel."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +8,15 @@ import cv2
 import mmcv
 import numpy as np
 import torch
-import torch.nn.functional as F
 from mmengine import fileio
-from mmengine.model import BaseModel, BaseModule
-from mmengine.structures import PixelData
-from torch import Tensor, nn
+from mmengine.model import BaseModel
+from torch import Tensor
 
 from ..utils.errors import UserError
 from ..utils.optional import is_a
 from ..utils.pictures import overlay
-from .base import Label, Named, Task, one_confidence
-from .dense import DenseLabeller, inside
+from .base import Label, Named, Task
+from .class_maps import ClassMapLabeller, SegmentationPrediction, last_head, log_probabilities
 from .label_values import loaded_labels, to_raw_labels
 from .png import decode_png, encode_png
 from .registry import register_task
@@ -27,20 +24,7 @@ from .registry import register_task
 __all__ = ['SegmentationLabeller', 'SegmentationPrediction', 'SegmentationTask', 'read_as', 'source_map']
 
 
-@dataclass
-class SegmentationPrediction:
-    """What a segmentor says of one image.
-
-    Attributes:
-        labels (Tensor): Class indices (H, W), int64.
-        confidence (Tensor): Probability of that class (H, W), float32 in [0, 1].
-    """
-
-    labels: Tensor
-    confidence: Tensor
-
-
-class SegmentationLabeller(DenseLabeller):
+class SegmentationLabeller(ClassMapLabeller):
     """Label maps for MMSegmentation's segmentors.
 
     Args:
@@ -48,24 +32,7 @@ class SegmentationLabeller(DenseLabeller):
         confidence (float, optional): Pixels less sure than this are ignored. Defaults to 0: none.
     """
 
-    task = 'segmentation'
-    default_confidence = 0.0
-
-    def __init__(self, model: BaseModel, confidence: float | None = None) -> None:
-        self.confidence: float = one_confidence(confidence, self.default_confidence, self.task)
-        self.ignore_index = _last_head(model).ignore_index
-
-    @torch.no_grad()
-    def predict(self, model: BaseModel, inputs: Tensor, data_samples: Sequence) -> list[SegmentationPrediction]:
-        """Predicts whole images in batch coordinates.
-
-        Args:
-            inputs (Tensor): Preprocessed images (N, 3, H, W).
-            data_samples (Sequence): Their samples; neither read nor changed here, a map is as large
-                as the batch.
-        """
-        labels, confidence = _decide(self.encode_decode(model, inputs), _last_head(model))
-        return [SegmentationPrediction(*pair) for pair in zip(labels, confidence)]
+    task, field = 'segmentation', 'gt_sem_seg'
 
     @torch.no_grad()
     def losses(self, model: BaseModel, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -81,63 +48,12 @@ class SegmentationLabeller(DenseLabeller):
         height, width = targets.shape[-2:]
         scores = self.encode_decode(model, inputs)[..., :height, :width].float()
         known = targets < self.count_classes(model)
-        logarithms = _log_probabilities(scores, _last_head(model))
+        logarithms = log_probabilities(scores, last_head(model))
         found = logarithms.gather(1, torch.where(known, targets, 0)[:, None])[:, 0]
         return torch.where(known, -found, 0)
 
-    def assign(self, data_samples: Sequence, predictions: Sequence[SegmentationPrediction]) -> dict[str, Tensor]:
-        """Writes predictions into ``gt_sem_seg``; unsure pixels and padding become ignored.
-
-        Args:
-            data_samples (Sequence[SegDataSample]): Changed in place.
-            predictions (Sequence[SegmentationPrediction]): One for each.
-
-        Returns:
-            dict[str, Tensor]: ``ignored``, the share of ignored pixels outside the padding (0-dim).
-        """
-        for sample, prediction in zip(data_samples, predictions):
-            labels = prediction.labels
-            if self.confidence > 0:
-                labels = torch.where(prediction.confidence < self.confidence, self.ignore_index, labels)
-            target = torch.full_like(labels, self.ignore_index)
-            part = inside(sample, labels)
-            target[part] = labels[part]
-            sample.gt_sem_seg = PixelData(data=target[None])
-        return dict(ignored=self.ignored(data_samples))
-
-    def ignored(self, data_samples: Sequence) -> Tensor:
-        """Share of the pixels outside the padding whose target is to be ignored (0-dim)."""
-        targets = []
-        for sample in data_samples:
-            target = sample.gt_sem_seg.data[0]
-            targets.append(target[inside(sample, target)].flatten())
-        return (torch.cat(targets) == self.ignore_index).float().mean()
-
-    @staticmethod
-    def agreement(
-        predictions_a: Sequence[SegmentationPrediction], predictions_b: Sequence[SegmentationPrediction]
-    ) -> Tensor:
-        """Share of pixels for which two predictions name the same class (0-dim)."""
-        return torch.stack([(a.labels == b.labels).float().mean() for a, b in zip(predictions_a, predictions_b)]).mean()
-
     def count_classes(self, model: BaseModel) -> int:
-        return _last_head(model).num_classes
-
-    def labels(
-        self, predictions: Sequence[SegmentationPrediction], size: tuple[int, int], entries: Sequence[Mapping[str, Any]]
-    ) -> list[Label | None]:
-        height, width = size  # padding is at the bottom and right
-        labels = torch.stack([p.labels[:height, :width] for p in predictions])
-        confidence = torch.stack([p.confidence[:height, :width] for p in predictions])
-        if self.confidence > 0:
-            labels = torch.where(confidence < self.confidence, self.ignore_index, labels)
-        ignored = (labels == self.ignore_index).float().mean((1, 2))
-        figures = torch.stack([confidence.mean((1, 2)), ignored], 1).tolist()
-        # int16 holds every class and common ignore indices, in a quarter of the bytes.
-        return [
-            Label(self.to_raw(label, entry), dict(confidence=c, ignored=i))
-            for label, entry, (c, i) in zip(labels.to(torch.int16).cpu(), entries, figures)
-        ]
+        return last_head(model).num_classes
 
     def source_labels(self, size: tuple[int, int], entries: Sequence[Mapping[str, Any]]) -> list[Label | None]:
         """The source images' own label maps, for pictures of ``size`` (height, width)."""
@@ -269,36 +185,3 @@ def _raw_map(entry: Mapping[str, Any]) -> np.ndarray:
 def read_as(entry: Mapping[str, Any]) -> np.ndarray:
     """What the data set makes of each file value, see :func:`loaded_labels`."""
     return loaded_labels(bool(entry.get('reduce_zero_label')), entry.get('label_map'))
-
-
-def _last_head(model: BaseModel) -> BaseModule:
-    """The head that decides: cascades keep a list."""
-    head = model.decode_head
-    return head[-1] if isinstance(head, nn.ModuleList) else head
-
-
-def _decide(scores: Tensor, head: BaseModule) -> tuple[Tensor, Tensor]:
-    """Scores (N, C, H, W) -> class (N, H, W) int64 and its probability (N, H, W)."""
-    if scores.shape[1] == 1:  # binary head
-        probability = scores[:, 0].sigmoid()
-        labels = probability > head.threshold
-        return labels.long(), torch.where(labels, probability, 1 - probability)
-    best, labels = scores.max(dim=1)
-    if _gives_masks(head):
-        return labels, best / scores.sum(dim=1).clamp_min(1e-6)
-    # the softmax of the best class, without keeping the others
-    return labels, (best - scores.logsumexp(dim=1)).exp()
-
-
-def _log_probabilities(scores: Tensor, head: BaseModule) -> Tensor:
-    """Of every class, from scores (N, C, H, W); both classes of a binary head."""
-    if scores.shape[1] == 1:
-        return torch.cat([F.logsigmoid(-scores), F.logsigmoid(scores)], 1)
-    if _gives_masks(head):
-        return (scores / scores.sum(dim=1, keepdim=True).clamp_min(1e-6)).clamp_min(1e-6).log()
-    return scores.log_softmax(dim=1)
-
-
-def _gives_masks(head: BaseModule) -> bool:
-    """Whether scores are sums of mask x class, and no logits."""
-    return is_a(head, 'mmseg', 'MaskFormerHead', 'Mask2FormerHead', 'SideAdapterCLIPHead')

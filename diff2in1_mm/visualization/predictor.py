@@ -220,7 +220,7 @@ def _own_palette(cfg: Config) -> dict:
 
 
 #: Transforms that load truth and are not called annotation.
-_SCENE_LOADERS = ('LoadDepth', 'LoadNormals')
+_SCENE_LOADERS = ('LoadBoundaries', 'LoadDepth', 'LoadNormals', 'LoadParts', 'LoadSaliency')
 
 #: Scope of a config -> what predicts for it.
 _PREDICTORS = dict(mmseg=Segmentor, mmdet=Detector)

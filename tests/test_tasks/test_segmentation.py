@@ -110,10 +110,10 @@ class TestSegmentation:
         pytest.importorskip('mmdet')
         from mmseg.models.decode_heads import Mask2FormerHead
 
-        from diff2in1_mm.tasks.segmentation import _decide, _log_probabilities
+        from diff2in1_mm.tasks.class_maps import decide, log_probabilities
 
         scores = torch.tensor([0.9, 0.1, 0.0])[None, :, None, None].expand(1, 3, 2, 2)
         head = Mask2FormerHead.__new__(Mask2FormerHead)
-        torch.testing.assert_close(_log_probabilities(2 * scores, head)[0, :2, 0, 0].exp(), torch.tensor([0.9, 0.1]))
-        labels, confidence = _decide(scores, head)
+        torch.testing.assert_close(log_probabilities(2 * scores, head)[0, :2, 0, 0].exp(), torch.tensor([0.9, 0.1]))
+        labels, confidence = decide(scores, head)
         assert (labels == 0).all() and torch.allclose(confidence, torch.tensor(0.9))

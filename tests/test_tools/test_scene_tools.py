@@ -166,5 +166,7 @@ def test_predictions_of_several_tasks_lie_apart(tmp_path):
     """Their files have the same names."""
     cfg = Config.fromfile(diff2in1_mm.config_path('diff2in1_rooms_multitask.py'))
     tool('test')._write_predictions(cfg, str(tmp_path / 'out'))
-    folders = [Path(metric['output_dir']).relative_to(tmp_path / 'out').as_posix() for metric in cfg.test_evaluator]
-    assert folders == ['segmentation', 'depth', 'normals']
+    folders = [
+        Path(metric['output_dir']).relative_to(tmp_path / 'out').as_posix() for metric in cfg.test_evaluator.metrics
+    ]
+    assert folders == ['segmentation', 'depth', 'normals', 'boundaries', 'saliency']

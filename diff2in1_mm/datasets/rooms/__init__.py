@@ -10,11 +10,11 @@ from .render import Room, render_room
 __all__ = ['CLASSES', 'THINGS', 'Room', 'make_rooms', 'render_room']
 
 if is_installed('mmseg'):
-    from .segmentation import RoomsDataset  # noqa: F401
+    from .segmentation import RoomsDataset, RoomsMultiTaskDataset  # noqa: F401
 
-    __all__ += ['RoomsDataset']
+    __all__ += ['RoomsDataset', 'RoomsMultiTaskDataset']
 else:
-    register_placeholders(DATASETS, 'mmseg', 'RoomsDataset')
+    register_placeholders(DATASETS, 'mmseg', 'RoomsDataset', 'RoomsMultiTaskDataset')
 if is_installed('mmdet'):
     from .detection import RoomsDetDataset  # noqa: F401
 

@@ -5,7 +5,7 @@ import os.path as osp
 from mmengine.registry import DATASETS
 from mmseg.datasets import BaseSegDataset
 
-from .furniture import CLASSES
+from .furniture import CLASSES, THINGS
 from .on_disk import PALETTE, RoomsOnDisk
 
 
@@ -34,4 +34,24 @@ class RoomsDataset(RoomsOnDisk, BaseSegDataset):
             name = osp.basename(info['img_path'])
             info['depth_map_path'] = osp.join(self.data_root, 'depth', self.split, name)
             info['normal_map_path'] = osp.join(self.data_root, 'normals', self.split, name)
+        return data
+
+
+@DATASETS.register_module()
+class RoomsMultiTaskDataset(RoomsDataset):
+    """Rooms with everything the renderer knows of a pixel: label map, depth, normals, boundaries and saliency.
+
+    A sample of :class:`RoomsDataset` with ``boundary_map_path`` (255 on either side of an edge between
+    objects or surfaces) and ``saliency_map_path``: the label map, whose things stand out of the room
+    (``saliency_from``, the first of their values). Options: :class:`RoomsOnDisk`.
+    """
+
+    def load_data_list(self) -> list[dict]:
+        """All rooms of the split, or the part that is drawn."""
+        data = super().load_data_list()
+        for info in data:
+            info['boundary_map_path'] = osp.join(
+                self.data_root, 'boundaries', self.split, osp.basename(info['img_path'])
+            )
+            info.update(saliency_map_path=info['seg_map_path'], saliency_from=len(CLASSES) - len(THINGS))
         return data

@@ -1,18 +1,24 @@
-"""Loading, changing and packing of depth and normals; pasting of labelled things; photometric copies."""
+"""Loading, changing and packing of several kinds of labels; pasting of labelled things; photometric copies."""
 
-from .loading import LoadDepth, LoadNormals
+from .loading import LoadBoundaries, LoadDepth, LoadNormals, LoadParts, LoadSaliency, LoadSceneAnnotations
 from .packing import PackSceneInputs
 from .pasting import PasteThings
 from .photometric import PhotometricCopies
 from .preprocessor import SceneDataPreProcessor
 from .rotation import RotateScene
+from .scaling import ScaleScene
 
 __all__ = [
+    'LoadBoundaries',
     'LoadDepth',
     'LoadNormals',
+    'LoadParts',
+    'LoadSaliency',
+    'LoadSceneAnnotations',
     'PackSceneInputs',
     'PasteThings',
     'PhotometricCopies',
     'RotateScene',
+    'ScaleScene',
     'SceneDataPreProcessor',
 ]

@@ -1,4 +1,4 @@
-"""Depth and normals from files."""
+"""Depth, normals, parts, boundaries and saliency from files."""
 
 import io
 
@@ -6,13 +6,15 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.fileio import get
 from mmengine.registry import TRANSFORMS
+from mmseg.datasets.transforms import LoadAnnotations
 
 from ...tasks.normals import decode_normals
 from ...tasks.png import decode_png
 from ...utils.errors import UnusableFileError, UserError
+from ..matlab_maps import changes, human_parts, label_map
 from .rotation import flip_done
 
-__all__ = ['LoadDepth', 'LoadNormals']
+__all__ = ['LoadBoundaries', 'LoadDepth', 'LoadNormals', 'LoadParts', 'LoadSaliency', 'LoadSceneAnnotations']
 
 
 def read_picture(path: str, backend_args: dict | None = None) -> np.ndarray:
@@ -28,12 +30,13 @@ def read_picture(path: str, backend_args: dict | None = None) -> np.ndarray:
 
 
 def _without_annotation(results: dict, key: str) -> bool:
-    """Whether this is a single image, as MMSegmentation's inferencers hand it to a test pipeline.
+    """Whether this is a single image, as MMSegmentation's inferencers hand it to a test pipeline, or one of which
+    a data set of several kinds of labels says that it has none of this kind: None in place of a path.
 
     What comes from a data set has a ``sample_idx``, and must name its file.
     """
     if key in results:
-        return False
+        return results[key] is None
     if 'sample_idx' in results:
         raise UserError(
             f'sample {results["sample_idx"]} ({results.get("img_path", "without img_path")}) of the data set has no '
@@ -86,6 +89,11 @@ class LoadNormals(BaseTransform):
                 'normals has three channels of 8 or 16 bits'
             )
         _check_size(path, picture.shape[:2], results)
+        if results.get('normals_classes') is not None:  # of PASCAL-Context, where normals count on some classes alone
+            labels_path = results['normals_label_map_path']
+            labels = label_map(io.BytesIO(get(labels_path, self.backend_args)), labels_path)
+            _check_size(labels_path, labels.shape, results)
+            picture = np.where(np.isin(labels, results['normals_classes'])[..., None], picture, 0).astype(picture.dtype)
         # a store's files are in our frame, whatever the data set's are in
         signs = 1 if results.get('normals_in_camera_frame') else self.signs
         results['gt_normal_map'] = decode_normals(picture) * signs
@@ -146,3 +154,117 @@ class LoadDepth(BaseTransform):
         results['largest_depth'] = float(results['gt_depth_map'].max(initial=0))
         results.setdefault('seg_fields', []).append('gt_depth_map')
         return results
+
+
+@TRANSFORMS.register_module()
+class LoadSceneAnnotations(LoadAnnotations):
+    """MMSegmentation's ``LoadAnnotations`` for data sets some of whose samples have no label map, but other labels.
+
+    Args:
+        **kwargs: As in the original.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Adds ``gt_seg_map``; an image without one passes as it is."""
+        return results if _without_annotation(results, 'seg_map_path') else super().transform(results)
+
+
+class _LoadIndices(BaseTransform):
+    """Reads a map of one channel as class indices."""
+
+    #: As in an annotation entry, ``NAME_map_path``, and in results, ``gt_NAME_map``.
+    _name = ''
+
+    def __init__(self, backend_args: dict | None = None) -> None:
+        self.backend_args = backend_args
+
+    def transform(self, results: dict) -> dict:
+        """Adds the map, uint8 (H, W); an image without one passes as it is."""
+        key = f'{self._name}_map_path'
+        if _without_annotation(results, key):
+            return results
+        path = results[key]
+        values = self._read(path, results)
+        if values.ndim != 2 or values.dtype != np.uint8:
+            raise UserError(f'{path} is {values.dtype} of shape {values.shape}: a map has one channel of 8 bits')
+        _check_size(path, values.shape, results)
+        field = f'gt_{self._name}_map'
+        # a store's files hold indices, whatever the data set's hold
+        results[field] = values if results.get(f'{self._name}_map_indexed') else self._indices(values, results)
+        results.setdefault('seg_fields', []).append(field)
+        return results
+
+    def _read(self, path: str, results: dict) -> np.ndarray:
+        if not path.endswith('.mat'):
+            return read_picture(path, self.backend_args)
+        return self._read_mat(io.BytesIO(get(path, self.backend_args)), path)
+
+    def _read_mat(self, file: io.BytesIO, path: str) -> np.ndarray:
+        raise UserError(f'{path} is a MATLAB file, which {type(self).__name__} does not read: give pictures')
+
+    def _indices(self, values: np.ndarray, results: dict) -> np.ndarray:
+        return values
+
+
+@TRANSFORMS.register_module()
+class LoadParts(_LoadIndices):
+    """Reads ``part_map_path``: indices of parts, 0 for none, 255 for what does not count; or a ``.mat`` of PASCAL-Part
+    (Chen et al., CVPR 2014), of which :func:`human_parts` makes the parts of persons.
+
+    ``gt_part_map`` becomes uint8 (H, W).
+
+    Args:
+        backend_args (dict | None): As in MMCV's loaders.
+
+    Raises:
+        ValueError: More than one channel, not 8 bits, or not as large as the image.
+        OSError: The file is missing or cannot be read.
+    """
+
+    _name = 'part'
+
+    def _read_mat(self, file: io.BytesIO, path: str) -> np.ndarray:
+        return human_parts(file, path)
+
+
+class _LoadBinary(_LoadIndices):
+    def _indices(self, values: np.ndarray, results: dict) -> np.ndarray:
+        least = results.get(f'{self._name}_from', 128)
+        return (values >= least).astype(np.uint8)
+
+
+@TRANSFORMS.register_module()
+class LoadBoundaries(_LoadBinary):
+    """Reads ``boundary_map_path``: a picture that is bright (128 and above, or ``boundary_from`` of the entry) on
+    boundaries; or a ``.mat`` of PASCAL-Context, whose boundaries are where its ``LabelMap`` changes.
+
+    ``gt_boundary_map`` becomes uint8 (H, W): 1, 0, and 255 where a store's label does not count.
+
+    Args:
+        backend_args (dict | None): As in MMCV's loaders.
+
+    Raises:
+        ValueError, OSError: As :class:`LoadParts`.
+    """
+
+    _name = 'boundary'
+
+    def _read_mat(self, file: io.BytesIO, path: str) -> np.ndarray:
+        return np.where(changes(label_map(file, path)), np.uint8(255), np.uint8(0))
+
+
+@TRANSFORMS.register_module()
+class LoadSaliency(_LoadBinary):
+    """Reads ``saliency_map_path``: a picture that is bright (128 and above, or ``saliency_from`` of the entry) where
+    something is salient.
+
+    ``gt_saliency_map`` becomes uint8 (H, W): 1, 0, and 255 where a store's label does not count.
+
+    Args:
+        backend_args (dict | None): As in MMCV's loaders.
+
+    Raises:
+        ValueError, OSError: As :class:`LoadParts`.
+    """
+
+    _name = 'saliency'

@@ -1,4 +1,4 @@
-"""The end of a pipeline with depth or normals."""
+"""The end of a pipeline with several kinds of labels."""
 
 import numpy as np
 import torch
@@ -9,12 +9,15 @@ from mmseg.datasets.transforms import PackSegInputs
 from ...utils.errors import UserError
 from .rotation import settle_flips
 
+#: Maps of class indices beside that of segmentation, 255 where a pixel does not count.
+INDEX_FIELDS = ('gt_part_map', 'gt_boundary_map', 'gt_saliency_map')
 _FILL = 255
 
 
 @TRANSFORMS.register_module()
 class PackSceneInputs(PackSegInputs):
-    """``PackSegInputs`` that also packs ``gt_normal_map``, (3, H, W) float32 of unit length or 0.
+    """``PackSegInputs`` that also packs ``gt_normal_map``, (3, H, W) float32 of unit length or 0, and the indices of
+    ``gt_part_map``, ``gt_boundary_map`` and ``gt_saliency_map``, (1, H, W) int64.
 
     Vectors follow the one ``RandomFlip`` that a pipeline may have (a second one overwrites what the
     first has noted down; for several directions give it a list of them).
@@ -32,6 +35,10 @@ class PackSceneInputs(PackSegInputs):
         settle_flips(results)
         _check_depth(results)
         packed = super().transform(results)
+        for name in INDEX_FIELDS:
+            if name in results:
+                data = torch.from_numpy(results[name].astype(np.int64))[None]
+                packed['data_samples'].set_data({name: PixelData(data=data)})
         if 'gt_normal_map' in results:
             vectors = results['gt_normal_map']
             length = np.linalg.norm(vectors, axis=2)

@@ -1,4 +1,4 @@
-"""Batches of images with depth or normals."""
+"""Batches of images with several kinds of labels."""
 
 from typing import Any
 
@@ -7,13 +7,19 @@ from mmengine.registry import MODELS
 from mmseg.models import SegDataPreProcessor
 
 from ...utils.errors import UserError
+from .packing import INDEX_FIELDS
 
-_FIELDS = ('gt_depth_map', 'gt_normal_map', 'gt_normal_weight')
+#: Field -> what is no truth in it.
+_FIELDS = {
+    **dict.fromkeys(('gt_depth_map', 'gt_normal_map', 'gt_normal_weight'), 0),
+    **dict.fromkeys(INDEX_FIELDS, 255),
+}
 
 
 @MODELS.register_module()
 class SceneDataPreProcessor(SegDataPreProcessor):
-    """``SegDataPreProcessor`` whose padding is invalid depth and no normal (0).
+    """``SegDataPreProcessor`` whose padding is invalid depth and no normal (0), and does not count (255) in parts,
+    boundaries and saliency.
 
     MMSegmentation's pads depth with ``seg_pad_val`` (255), a valid number of metres, and leaves
     normals as they are.
@@ -34,12 +40,12 @@ class SceneDataPreProcessor(SegDataPreProcessor):
         size = tuple(data['inputs'].shape[-2:])
         for sample in data.get('data_samples') or ():
             height, width = sample.metainfo['img_shape'][:2]
-            for name in _FIELDS:
+            for name, outside in _FIELDS.items():
                 if name in sample:
                     field = sample.get(name)
                     inside = field.data[..., :height, :width]
                     del field.data  # its setter wants the size that was
-                    field.data = F.pad(inside, (0, size[1] - width, 0, size[0] - height))
+                    field.data = F.pad(inside, (0, size[1] - width, 0, size[0] - height), value=outside)
             sample.set_metainfo(dict(pad_shape=size))  # normals alone leave it None
         return data
 

@@ -9,6 +9,16 @@ if is_installed('mmseg'):
     from .depth_head import DepthHead
     from .fpn_heads import FPNDepthHead, FPNNormalHead
     from .idisc_head import IDiscHead
+    from .invpt_head import InvPTHead
     from .normal_head import NormalHead
+    from .taskprompter_head import TaskPrompterHead
 
-    __all__ += ['DepthHead', 'FPNDepthHead', 'FPNNormalHead', 'IDiscHead', 'NormalHead']
+    __all__ += [
+        'DepthHead',
+        'FPNDepthHead',
+        'FPNNormalHead',
+        'IDiscHead',
+        'InvPTHead',
+        'NormalHead',
+        'TaskPrompterHead',
+    ]

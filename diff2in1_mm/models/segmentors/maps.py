@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ...utils.kappa import expected_angular_error
 
-__all__ = ['FLIPPED_AXES', 'DepthMaps', 'Maps', 'NormalMaps', 'SegmentationMaps']
+__all__ = ['FLIPPED_AXES', 'BinaryMaps', 'DepthMaps', 'Maps', 'NormalMaps', 'PartMaps', 'SegmentationMaps']
 
 # Axes of maps (..., H, W) that a flip of MMCV's RandomFlip mirrors.
 FLIPPED_AXES = dict(horizontal=(-1,), vertical=(-2,), diagonal=(-2, -1))
@@ -47,6 +47,29 @@ class SegmentationMaps(Maps):
         """``seg_logits`` and ``pred_sem_seg``, class indices (1, H, W), as MMSegmentation's segmentors give them."""
         labels = maps.argmax(0, keepdim=True) if len(maps) > 1 else (maps.sigmoid() > self.threshold).long()
         return dict(seg_logits=maps, pred_sem_seg=labels)
+
+
+class PartMaps(Maps):
+    """Scores of parts."""
+
+    def fields(self, maps: Tensor) -> dict[str, Tensor]:
+        """``pred_part_map``, indices (1, H, W)."""
+        return dict(pred_part_map=maps.argmax(0, keepdim=True))
+
+
+class BinaryMaps(Maps):
+    """Logits of boundaries, or of what is salient.
+
+    Args:
+        name (str): Of the field.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def fields(self, maps: Tensor) -> dict[str, Tensor]:
+        """The field, probabilities (1, H, W)."""
+        return {self.name: maps.float().sigmoid()}
 
 
 class DepthMaps(Maps):

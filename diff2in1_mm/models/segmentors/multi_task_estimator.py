@@ -1,6 +1,5 @@
 """Several kinds of maps from one set of features."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,17 +11,12 @@ from torch import Tensor, nn
 
 from ...utils.errors import UserError
 from ...utils.values import check_choice
+from ..decode_heads.cross_task import CrossTaskHead, TaskMaps
 from .dense_estimator import DenseEstimator
-from .maps import DepthMaps, Maps, NormalMaps, SegmentationMaps
+from .task_kinds import KINDS
+from .task_weights import build_weights
 
 __all__ = ['MultiTaskEstimator', 'TaskView']
-
-#: Task -> its kind of map, and the field of a sample that it learns from.
-_KINDS: dict[str, tuple[type[Maps], str]] = dict(
-    segmentation=(SegmentationMaps, 'gt_sem_seg'),
-    normals=(NormalMaps, 'gt_normal_map'),
-    depth=(DepthMaps, 'gt_depth_map'),
-)
 
 
 @MODELS.register_module()
@@ -34,43 +28,53 @@ class MultiTaskEstimator(DenseEstimator):
     :class:`diff2in1_mm.tasks.JointLabeller`.
 
     Args:
-        heads (dict): 'segmentation', 'normals', 'depth' -> the head's config, as for an
-            ``EncoderDecoder``, a ``NormalEstimator`` or a ``DepthMapEstimator``.
+        heads (dict): 'segmentation', 'parts', 'boundaries', 'saliency', 'normals', 'depth' -> the head's config, as
+            for an ``EncoderDecoder``, a ``NormalEstimator`` or a ``DepthMapEstimator``. Those of boundaries and
+            saliency are heads of MMSegmentation with ``num_classes=2, out_channels=1`` and a ``threshold``.
         weights (dict | str): Task -> factor of its losses, 1 where it is not named; or
             'uncertainty', which learns them (Kendall, Gal and Cipolla, CVPR 2018, equation 7 and its
             form for classification, equation 10): ``L exp(-s) + s / 2`` with a learned ``s`` for classes,
-            ``L exp(-s) / 2 + s / 2`` for continuous maps. Default: all 1.
+            ``L exp(-s) / 2 + s / 2`` for continuous maps; or 'gradnorm' (Chen et al., ICML 2018), which lets the
+            tasks' gradients in the shared maps fall alike. Default: all 1.
+        cross_task (dict | None): A decoder between the maps and the heads in which tasks learn from one another,
+            such as ``dict(type='InvPTHead', ...)``; heads then take one map. Default None.
         **kwargs: See :class:`DenseEstimator`; without ``decode_head`` and ``auxiliary_head``.
 
     Raises:
-        ValueError: No head, an unknown task, or weights of no task.
+        ValueError: No head, an unknown task, weights of no task, or a head of boundaries or saliency with more than
+            one channel.
 
     Attributes:
         label_tasks (tuple[str, ...]): The heads' tasks.
     """
 
-    def __init__(self, heads: dict, weights: Mapping[str, float] | str | None = None, **kwargs) -> None:
+    def __init__(
+        self, heads: dict, weights: Mapping[str, float] | str | None = None, cross_task: dict | None = None, **kwargs
+    ) -> None:
         for task in heads:
-            check_choice('A task in `heads` of MultiTaskEstimator', task, tuple(_KINDS))
+            check_choice('A task in `heads` of MultiTaskEstimator', task, tuple(KINDS))
         if not heads or kwargs.get('auxiliary_head') or kwargs.pop('decode_head', None):
             raise UserError('MultiTaskEstimator takes heads by task in `heads`, without decode_head or auxiliary_head')
         super().__init__(decode_head=heads, **kwargs)
         self._shared: tuple[Tensor, Any] | None = None
         self._sharing = False
         self.label_tasks = tuple(heads)
-        self.log_variances = None
-        if weights == 'uncertainty':
-            self.log_variances = nn.ParameterDict({task: nn.Parameter(torch.zeros(())) for task in heads})
-            weights = None
-        self.weights = _checked_weights(weights or {}, heads)
+        self.weights = build_weights(weights, self.label_tasks)
+        self.cross_task: CrossTaskHead | None = None
+        if cross_task is not None:
+            channels = {task: head.out_channels for task, head in self.heads.items()}
+            self.cross_task = MODELS.build(dict(cross_task, out_channels=channels))
 
     def _init_decode_head(self, decode_head: dict) -> None:
         heads: dict[str, Any] = {task: MODELS.build(head) for task, head in decode_head.items()}
+        for task in ('boundaries', 'saliency'):
+            if task in heads and heads[task].out_channels != 1:
+                raise UserError(
+                    f'the head of {task} has {heads[task].out_channels} channels: give it num_classes=2, '
+                    "out_channels=1, threshold=0.5 and loss_decode=dict(type='BalancedBCELoss')"
+                )
         self.heads: Any = nn.ModuleDict(heads)
-        self._maps = {
-            task: SegmentationMaps(head.threshold or 0.3) if task == 'segmentation' else _KINDS[task][0]()
-            for task, head in heads.items()
-        }
+        self._maps = {task: KINDS[task].maps(head) for task, head in heads.items()}
         self.align_corners = False
         self.out_channels = sum(head.out_channels for head in heads.values())
 
@@ -90,13 +94,22 @@ class MultiTaskEstimator(DenseEstimator):
         finally:
             self._sharing, self._shared = False, None
 
-    def extract_feat(self, inputs: Tensor) -> Any:
-        """Maps of backbone and neck, of preprocessed images (N, 3, H, W)."""
-        if not self._sharing:
-            return super().extract_feat(inputs)
-        if self._shared is None or self._shared[0] is not inputs:
-            self._shared = inputs, super().extract_feat(inputs)
-        return self._shared[1]
+    def task_maps(self, inputs: Tensor) -> dict[str, Any]:
+        """What each task's head takes, of preprocessed images (N, 3, H, W)."""
+        if self._sharing and self._shared is not None and self._shared[0] is inputs:
+            return self._shared[1]
+        found = self._for_heads(self._crossed(self.extract_feat(inputs)))
+        if self._sharing:
+            self._shared = inputs, found
+        return found
+
+    def _crossed(self, features: Any) -> TaskMaps:
+        if self.cross_task is None:
+            return TaskMaps(dict.fromkeys(self.heads, features), {})
+        return self.cross_task(features)
+
+    def _for_heads(self, maps: TaskMaps) -> dict[str, Any]:
+        return {task: own if self.cross_task is None else [own] for task, own in maps.features.items()}
 
     def of_task(self, task: str) -> 'TaskView':
         """What predicts one task, as a labeller of that task alone takes it."""
@@ -105,42 +118,45 @@ class MultiTaskEstimator(DenseEstimator):
     # --- training -------------------------------------------------------------------------------
 
     def loss(self, inputs: Tensor, data_samples: Sequence) -> dict[str, Tensor]:
-        """Losses of all tasks, as ``TASK.loss_NAME``.
+        """Losses of all tasks, as ``TASK.loss_NAME``; ``TASK.early.loss_NAME`` of preliminary predictions.
 
         Args:
             inputs (Tensor): Preprocessed images (N, 3, H, W).
             data_samples (Sequence): Their samples, each with the labels that it has.
         """
         features = self.extract_feat(inputs)
+        maps = self._crossed(features)
+        own = self._for_heads(maps)
+        found = {task: self._task_loss(task, own[task], maps.early.get(task), data_samples) for task in self.heads}
         losses: dict[str, Tensor] = {}
-        for task, head in self.heads.items():
-            rows = [i for i, sample in enumerate(data_samples) if _KINDS[task][1] in sample]
-            if rows:
-                own = features if len(rows) == len(data_samples) else [feature[rows] for feature in features]
-                found = head.loss(own, [data_samples[i] for i in rows], self.train_cfg)
-            else:  # processes of a distributed run expect a gradient of every parameter
-                found = dict(loss_absent=0 * sum(parameter.sum() for parameter in head.parameters()))
-            losses.update(add_prefix(self._weighted(task, found), task))
+        for task, values in self.weights(found, features).items():
+            losses.update(add_prefix(values, task))
         return losses
 
-    def _weighted(self, task: str, losses: dict[str, Tensor]) -> dict[str, Tensor]:
-        weight: float | Tensor = self.weights.get(task, 1.0)
-        if self.log_variances is not None:
-            log_variance = self.log_variances[task]
-            weight = (-log_variance).exp() * (1.0 if task == 'segmentation' else 0.5)
-            losses = dict(losses)
-        weighted = {name: value * weight if 'loss' in name else value for name, value in losses.items()}
-        if self.log_variances is not None:
-            weighted['loss_uncertainty'] = log_variance / 2
-        return weighted
+    def _task_loss(self, task: str, maps: Any, early: Tensor | None, samples: Sequence) -> dict[str, Tensor]:
+        head, kind = self.heads[task], KINDS[task]
+        rows = [i for i, sample in enumerate(samples) if kind.has(sample)]
+        if not rows:  # processes of a distributed run expect a gradient of every parameter
+            used = [parameter.sum() for parameter in head.parameters()] + ([] if early is None else [early.sum()])
+            used += [] if self.cross_task is None else [one.sum() for one in maps]
+            return dict(loss_absent=0 * sum(used))
+        all_of_them = len(rows) == len(samples)
+        seen = kind.seen([samples[i] for i in rows])
+        found = head.loss(maps if all_of_them else [one[rows] for one in maps], seen, self.train_cfg)
+        if early is not None:
+            values = head.loss_by_feat(early if all_of_them else early[rows], seen)
+            found.update({f'early.{name}': value for name, value in values.items() if 'loss' in name})
+        if head.out_channels == 1 and kind.classes:  # an accuracy by the best of several channels says nothing
+            found.pop('acc_seg', None)
+        return found
 
     # --- inference: DenseEstimator's, on the tasks' maps behind one another ---------------------
 
     def encode_decode(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
         """Maps (N, C, H, W) of all tasks, one behind the other along C."""
-        features = self.extract_feat(inputs)
+        maps = self.task_maps(inputs)
         return torch.cat(
-            [head.predict(features, batch_img_metas, self.test_cfg).float() for head in self.heads.values()], 1
+            [head.predict(maps[task], batch_img_metas, self.test_cfg).float() for task, head in self.heads.items()], 1
         )
 
     def _by_task(self, maps: Tensor, dim: int) -> dict[str, Tensor]:
@@ -169,20 +185,12 @@ class TaskView:
     """
 
     def __init__(self, model: MultiTaskEstimator, task: str) -> None:
-        self._model = model
+        self._model, self._task = model, task
         self.backbone, self.decode_head = model.backbone, model.heads[task]
         self.out_channels = self.decode_head.out_channels
 
     def encode_decode(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
         """The task's maps (N, C, H, W) of preprocessed images (N, 3, H, W)."""
-        return self.decode_head.predict(self._model.extract_feat(inputs), batch_img_metas, self._model.test_cfg)
-
-
-def _checked_weights(weights: Any, heads: Mapping[str, Any]) -> dict[str, float]:
-    fits = isinstance(weights, Mapping) and set(weights) <= set(heads)
-    if not fits or not all(isinstance(w, (int, float)) and math.isfinite(w) and w >= 0 for w in weights.values()):
-        raise UserError(
-            f"weights of MultiTaskEstimator is 'uncertainty', or a number >= 0 for each of {', '.join(heads)}, "
-            f'not {weights!r}'
+        return self.decode_head.predict(
+            self._model.task_maps(inputs)[self._task], batch_img_metas, self._model.test_cfg
         )
-    return dict(weights)

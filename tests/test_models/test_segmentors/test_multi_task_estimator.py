@@ -96,14 +96,14 @@ def test_learned_weights_begin_as_the_formula_says(pipeline_folder):
     model = build(pipeline_folder, heads=HEADS, weights='uncertainty').train()
     plain = build(pipeline_folder, heads=HEADS).train().loss(images(), samples())
     with torch.no_grad():
-        model.log_variances['segmentation'].fill_(math.log(4))
+        model.weights.log_variances['segmentation'].fill_(math.log(4))
     losses = model.loss(images(), samples())
     torch.testing.assert_close(losses['segmentation.loss_ce'], plain['segmentation.loss_ce'] / 4)
     torch.testing.assert_close(losses['segmentation.loss_uncertainty'], torch.tensor(math.log(2)))
     torch.testing.assert_close(losses['depth.loss_silog'], plain['depth.loss_silog'] / 2)
     torch.testing.assert_close(losses['segmentation.acc_seg'], plain['segmentation.acc_seg'])
     model.parse_losses(losses)[0].backward()
-    assert all(p.grad is not None for p in model.log_variances.values())
+    assert all(p.grad is not None for p in model.weights.log_variances.values())
 
 
 def test_a_sample_counts_for_the_labels_that_it_has(pipeline_folder):
@@ -156,15 +156,112 @@ def test_features_are_shared_within_the_block_only(pipeline_folder, counted):
     torch.testing.assert_close(torch.cat(list(maps.values()), 1), whole)
 
 
+BINARY = dict(
+    type='FPNHead', num_classes=2, out_channels=1, threshold=0.5, loss_decode=dict(type='BalancedBCELoss'), **FPN
+)
+SIX = dict(HEADS, parts=dict(type='FPNHead', num_classes=4, **FPN), boundaries=BINARY, saliency=BINARY)
+INDICES = dict(gt_part_map=4, gt_boundary_map=2, gt_saliency_map=2)
+ONE_MAP = dict(FPN, in_channels=[16], in_index=[0], feature_strides=[4])
+CROSSED = {task: dict(head, **ONE_MAP) for task, head in SIX.items()}
+
+
+def six_labels(count=2, without=()):
+    """Samples with all six labels, a corner of which does not count."""
+    generator = torch.Generator().manual_seed(3)
+    found = samples(count, without)
+    for row, sample in enumerate(found):
+        for name, classes in INDICES.items():
+            data = torch.randint(0, classes, (1, *SIZE), generator=generator)
+            data[:, :4, :4] = 255
+            if (row, name) not in without:
+                sample.set_data({name: PixelData(data=data)})
+    return found
+
+
+def test_parts_boundaries_and_saliency_are_learned_with_stock_heads(pipeline_folder):
+    model = build(pipeline_folder, heads=SIX).train()
+    labels = six_labels()
+    losses = model.loss(images(), labels)
+    assert 'parts.acc_seg' in losses and 'boundaries.acc_seg' not in losses
+    for task, field, kind in (('parts', 'gt_part_map', 'loss_ce'), ('saliency', 'gt_saliency_map', 'loss_bce')):
+        single = build(pipeline_folder, 'EncoderDecoder', decode_head=SIX[task]).train()
+        single.neck.load_state_dict(model.neck.state_dict())
+        single.decode_head.load_state_dict(model.heads[task].state_dict())
+        for sample in labels:
+            sample.gt_sem_seg = sample.get(field)
+        torch.testing.assert_close(losses[f'{task}.{kind}'], single.loss(images(), labels)[f'decode.{kind}'])
+    model.parse_losses(losses)[0].backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+    (found, _) = model.eval().predict(images(), samples())
+    assert found.pred_part_map.data.max() < 4
+    for name in ('pred_boundary_map', 'pred_saliency_map'):
+        data = found.get(name).data
+        assert data.shape == (1, *SIZE) and 0 <= data.min() and data.max() <= 1
+
+
+@pytest.mark.parametrize(
+    'cross',
+    [
+        dict(type='InvPTHead', channels=8, width=16),
+        dict(type='TaskPrompterHead', channels=16, width=16, layers=1, num_heads=4, level=1),
+    ],
+    ids=lambda cross: cross['type'],
+)
+def test_tasks_learn_and_predict_over_a_cross_task_decoder(cross, pipeline_folder, counted):
+    cross = dict(cross, in_channels=[8, 8, 8])
+    model = build(pipeline_folder, heads=CROSSED, cross_task=cross).train()
+    losses = model.loss(images(), six_labels(without=[(0, 'gt_depth_map'), (1, 'gt_depth_map')]))
+    assert tuple(counted.values()) == (2, 2)
+    early = {name for name in losses if '.early.' in name}
+    assert (early == set()) == (cross['type'] == 'TaskPrompterHead')
+    assert 'depth.loss_absent' in losses and ('parts.early.loss_ce' in early) == bool(early)
+    model.parse_losses(losses)[0].backward()
+    assert [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+    model.eval()
+    inputs = images()
+    with torch.no_grad(), model.features_shared():
+        alone = [model.of_task(task).encode_decode(inputs, [dict(img_shape=SIZE)] * 2) for task in CROSSED]
+    assert tuple(counted.values()) == (4, 4)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.cat(alone, 1), model.encode_decode(inputs, [dict(img_shape=SIZE)] * 2))
+
+
+def test_gradnorm_lets_the_largest_gradient_count_less(pipeline_folder):
+    model = build(pipeline_folder, heads=SIX, weights='gradnorm').train()
+    optimizer = torch.optim.Adam(model.weights.parameters(), lr=0.1)
+    labels = six_labels()
+
+    def step():
+        losses = model.loss(images(), labels)
+        optimizer.zero_grad()
+        model.parse_losses(losses)[0].backward()
+        optimizer.step()
+        return float(losses['segmentation.loss_gradnorm'])
+
+    first = step()
+    assert (model.weights.first_losses > 0).all()
+    assert min(step() for _ in range(12)) < 0.7 * first
+    weights = len(SIX) * model.weights.logits.softmax(0)
+    assert weights.max() > 1.05 and weights.min() < 0.95
+    with torch.no_grad():  # as losses are measured beside the training
+        assert 'segmentation.loss_gradnorm' not in model.loss(images(), labels)
+    with pytest.raises(ValueError, match='give the model a neck'):
+        model.weights({task: dict(loss=torch.ones(())) for task in SIX}, [torch.ones(1)])
+
+
 @pytest.mark.parametrize(
     'options, words',
     [
         (dict(heads={}), 'heads by task'),
         (dict(heads=HEADS, decode_head=HEADS['depth']), 'without decode_head'),
-        (dict(heads=dict(pose=HEADS['depth'])), "must be one of .'segmentation', 'normals', 'depth'., not 'pose'"),
-        (dict(heads=HEADS, weights=dict(pose=1.0)), "'uncertainty', or a number >= 0 for each of segmentation, depth"),
+        (dict(heads=dict(pose=HEADS['depth'])), "must be one of .'segmentation', 'normals', 'depth'.*, not 'pose'"),
+        (
+            dict(heads=HEADS, weights=dict(pose=1.0)),
+            "'uncertainty' or 'gradnorm', or a number >= 0 for each of segmentation, depth",
+        ),
         (dict(heads=HEADS, weights=dict(depth=-1)), 'a number >= 0'),
         (dict(heads=HEADS, weights='learned'), "not 'learned'"),
+        (dict(heads=dict(boundaries=dict(type='FPNHead', num_classes=2, **FPN))), 'boundaries has 2 channels'),
     ],
 )
 def test_bad_options(pipeline_folder, options, words):
