@@ -53,7 +53,9 @@ def labeller_for(model: BaseModel, confidence: Any = None, options: Mapping[str,
     """
     tasks = tasks_of(model)
     if len(tasks) == 1:
-        return _labeller(tasks[0].labeller, model, confidence, options)
+        (task,) = tasks
+        own = _labeller(task.labeller, model_of(model, task.name), confidence, options)
+        return JointLabeller({task.name: own}) if hasattr(model, 'of_task') else own
     names = [task.name for task in tasks]
     for argument, value in (('confidence', confidence), ('labelling', options)):
         if value is not None and not (isinstance(value, Mapping) and set(value) <= set(names)):

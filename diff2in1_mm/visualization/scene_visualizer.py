@@ -1,5 +1,6 @@
-"""MMSegmentation's visualizer, for normals and depth."""
+"""MMSegmentation's visualizer, for all kinds of labels."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import mmcv
@@ -8,13 +9,17 @@ from mmengine.dist import master_only
 from mmengine.registry import VISUALIZERS
 from mmseg.visualization import SegLocalVisualizer
 
-from ..utils.pictures import depth_picture, normals_picture
+from ..utils.pictures import depth_picture, label_colours, normals_picture, overlay
+
+# What comes after 'gt_' or 'pred_' in a sample, in the order of rows.
+_FIELDS = ('sem_seg', 'part_map', 'depth_map', 'normal_map', 'boundary_map', 'saliency_map')
 
 
 @VISUALIZERS.register_module()
 class SceneLocalVisualizer(SegLocalVisualizer):
-    """Draws true and predicted normals (as colours) or depth (in a perceptual map, one scale for
-    both) beside each other; label maps are drawn as ``SegLocalVisualizer`` does.
+    """Draws truth and prediction beside each other, a row for each kind of label: normals as colours, depth in a
+    perceptual map (one scale for both), boundaries and saliency in grey, classes and parts over the image. Label maps
+    alone are drawn as ``SegLocalVisualizer`` does.
 
     Args:
         **kwargs: As in ``SegLocalVisualizer``.
@@ -36,14 +41,16 @@ class SceneLocalVisualizer(SegLocalVisualizer):
     ) -> None:
         """Draw and write one sample; arguments as in ``SegLocalVisualizer``."""
         wanted = [kind for kind, draw in (('gt', draw_gt), ('pred', draw_pred)) if draw]
-        pictures = [self._picture(kind, data_sample) for kind in wanted]
-        parts = [picture for picture in pictures if picture is not None]
-        if not parts:
+        rows = [] if data_sample is None else self._rows(image, data_sample, wanted)
+        if not rows:
             super().add_datasample(
                 name, image, data_sample, draw_gt, draw_pred, show, wait_time, out_file, step, **kwargs
             )
             return
-        drawn: np.ndarray = np.concatenate(parts, axis=1)
+        width = max(row.shape[1] for row in rows)
+        drawn: np.ndarray = np.concatenate(
+            [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
+        )
         self.set_image(drawn)
         if show:
             self.show(drawn, win_name=name, wait_time=wait_time)
@@ -52,15 +59,29 @@ class SceneLocalVisualizer(SegLocalVisualizer):
         else:
             self.add_image(name, drawn, step)
 
-    @staticmethod
-    def _picture(kind: str, sample: Any) -> np.ndarray | None:
-        if sample is None:
-            return None
-        if f'{kind}_normal_map' in sample:
-            return normals_picture(sample.get(f'{kind}_normal_map').data.cpu().numpy())
-        if f'{kind}_depth_map' in sample:
+    def _rows(self, image: np.ndarray, sample: Any, wanted: Sequence[str]) -> list[np.ndarray]:
+        """A row for each kind of label, uint8 (H, W, 3); none where ``SegLocalVisualizer`` draws all there is."""
+        there = [field for field in _FIELDS if any(f'{kind}_{field}' in sample for kind in wanted)]
+        if not set(there) - {'sem_seg'}:
+            return []
+        return [
+            np.concatenate(
+                [self._picture(kind, field, image, sample) for kind in wanted if f'{kind}_{field}' in sample], axis=1
+            )
+            for field in there
+        ]
+
+    def _picture(self, kind: str, field: str, image: np.ndarray, sample: Any) -> np.ndarray:
+        data = sample.get(f'{kind}_{field}').data.cpu().numpy()
+        if field == 'normal_map':
+            return normals_picture(data)
+        if field == 'depth_map':
             known = [sample.get(f'{k}_depth_map').data.max() for k in ('gt', 'pred') if f'{k}_depth_map' in sample]
-            depth = sample.get(f'{kind}_depth_map').data.cpu().numpy()
             # the truth may have no valid pixel
-            return depth_picture(depth, next((float(top) for top in known if top > 0), 0.0))
-        return None
+            return depth_picture(data, next((float(top) for top in known if top > 0), 0.0))
+        if field in ('boundary_map', 'saliency_map'):  # probabilities, or 0 and 1
+            shown = np.where(data[0] == 255, 0, data[0]) * 255
+            return np.repeat(shown.round().astype(np.uint8)[..., None], 3, 2)
+        meta = (self.dataset_meta or {}) if field == 'sem_seg' else {}
+        classes = len(meta.get('classes') or ()) or int(np.where(data == 255, 0, data).max(initial=0)) + 1
+        return overlay(image, data[0].astype(np.int64), label_colours(classes, meta.get('palette')), self.alpha)

@@ -1,7 +1,8 @@
-"""Whole runs on labels, depth and normals at once: every synthetic sample has all three."""
+"""Whole runs on five kinds of labels at once: every synthetic sample has them all."""
 
 import json
 
+import cv2
 import pytest
 import torch
 from mmengine.runner import Runner
@@ -12,7 +13,8 @@ from ..tiny_runs import hook_of, train
 from ..tiny_scenes import FPN, LOADERS, METRICS, SIZE, scene_config
 from ..watched_runs import CountHook
 
-TASKS = ('segmentation', 'depth', 'normals')
+TASKS = ('segmentation', 'depth', 'normals', 'boundaries', 'saliency')
+FIELDS = {'gt_sem_seg', 'gt_depth_map', 'gt_normal_map', 'gt_boundary_map', 'gt_saliency_map'}
 
 
 def multi_task_config(root, work_dir, pipeline_folder, **kwargs):
@@ -23,17 +25,36 @@ def multi_task_config(root, work_dir, pipeline_folder, **kwargs):
         segmentation=dict(type='FPNHead', num_classes=12, **FPN),
         depth=dict(type='FPNDepthHead', max_depth=20.0, **FPN),
         normals=dict(type='FPNNormalHead', **FPN),
+        **{
+            task: dict(
+                type='FPNHead',
+                num_classes=2,
+                out_channels=1,
+                threshold=0.5,
+                loss_decode=dict(type='BalancedBCELoss'),
+                **FPN,
+            )
+            for task in TASKS[3:]
+        },
     )
     labels = [dict(type='LoadAnnotations'), LOADERS['depth'], LOADERS['normals']]
+    labels += [dict(type='LoadBoundaries'), dict(type='LoadSaliency')]
     for dataset in (cfg.train_dataloader.dataset.dataset, cfg.val_dataloader.dataset, cfg.test_dataloader.dataset):
+        dataset.type = 'RoomsMultiTaskDataset'
         dataset.pipeline[1:2] = labels
     metrics = [dict(type='IoUMetric', iou_metrics=['mIoU']), METRICS['depth'], METRICS['normals']]
-    cfg.val_evaluator = cfg.test_evaluator = [dict(m, prefix=task) for m, task in zip(metrics, TASKS)]
+    metrics += [dict(type='BoundaryF', thresholds=3), dict(type='SaliencyF')]
+    cfg.val_evaluator = cfg.test_evaluator = dict(
+        type='MultiTaskEvaluator',
+        metrics=[dict(m, prefix=task) for m, task in zip(metrics, TASKS)],
+        alone={'depth/rmse': 1.0, 'saliency/maxF': 50.0},
+    )
     return cfg
 
 
 def test_from_rooms_to_summary(tmp_path, pipeline_folder, counted):
-    hook = dict(student_view='feature_dropout', confidence=dict(segmentation=0.1))
+    creation = dict(T=300, steps=2, batch_size=4, label_from=dict(saliency='source'))
+    hook = dict(student_view='feature_dropout', confidence=dict(segmentation=0.1), creation=creation)
     cfg = multi_task_config(tmp_path / 'rooms', tmp_path / 'work', pipeline_folder, iters=8, hook=hook)
     cfg.custom_hooks.append(dict(type='GalleryHook', count=2))
     per_iteration = []
@@ -44,7 +65,14 @@ def test_from_rooms_to_summary(tmp_path, pipeline_folder, counted):
     assert per_iteration[4:] == [(4, 4)] * 4 and per_iteration[:3] == [(4, 4)] * 3
     summary = json.loads((tmp_path / 'work/summary.json').read_text())
     for stage in ('warm_up', 'self_improving'):
-        assert {'segmentation/mIoU', 'depth/rmse', 'normals/rmse'} <= set(summary['stages'][stage])
+        assert {
+            'segmentation/mIoU',
+            'depth/rmse',
+            'normals/rmse',
+            'boundaries/odsF',
+            'saliency/maxF',
+            'delta_m',
+        } <= set(summary['stages'][stage])
     hub = runner.message_hub
     assert 0 <= hub.get_scalar('train/ignored_segmentation').current() < 1
     assert hub.get_scalar('train/ignored_depth').current() == 0
@@ -52,9 +80,13 @@ def test_from_rooms_to_summary(tmp_path, pipeline_folder, counted):
     assert len(store) == 6
     image, annotations = store.read(store.records()[0])
     assert {a.shape[:2] for a in annotations.values()} == {SIZE} == {image.shape[:2]}
+    record = store.records()[0]
+    assert {'consistency.depth_normals', 'consistency.segmentation_boundaries'} <= set(record.quality)
+    classes = cv2.imread(record.source_path.replace('/images/', '/annotations/'), cv2.IMREAD_UNCHANGED)
+    assert ((annotations['saliency'] == 1) == (classes >= 3)).all()  # the source image's own
     data = runner.train_dataloader.dataset
     sample = data[len(data.real)]['data_samples']
-    assert sample.synthetic and {'gt_sem_seg', 'gt_depth_map', 'gt_normal_map'} <= set(sample.keys())
+    assert sample.synthetic and FIELDS <= set(sample.keys())
     assert (tmp_path / 'work/gallery.png').exists() and (tmp_path / 'work/store/preview.png').exists()
     figures = runner.test()
     assert figures['depth/rmse'] == pytest.approx(summary['stages']['self_improving']['depth/rmse'], rel=1e-4)

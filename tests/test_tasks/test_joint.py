@@ -111,3 +111,13 @@ def test_one_task_is_stored_by_its_name():
     labeller = JointLabeller.of(labeller_for(model))
     (label,) = labeller.labels(labeller.predict(model, torch.ones(1, 1, *SIZE), []), SIZE, [{}])
     assert list(label.annotation) == ['depth'] and label.quality == dict(ignored=0.0)
+
+
+def test_a_model_of_several_tasks_may_have_one():
+    model = TwoTasks()
+    model.label_tasks = ('depth',)
+    labeller = labeller_for(model)
+    images = torch.rand(1, 3, *SIZE) + 0.5
+    (prediction,) = labeller.predict(model, images, [])
+    assert labeller.tasks == ('depth',)
+    torch.testing.assert_close(prediction['depth'], images[0, :1])

@@ -99,3 +99,27 @@ def test_label_maps_are_drawn_as_before(tmp_path):
     path = str(tmp_path / 'labels.png')
     visualizer.add_datasample('x', IMAGE, sample, draw_gt=False, out_file=path, with_labels=False)
     assert (cv2.imread(path)[..., ::-1] == (0, 0, 255)).all()
+
+
+def test_several_kinds_of_labels_have_a_row_each(tmp_path):
+    sample = SegDataSample()
+    here = torch.zeros(1, 120, 160)
+    here[..., :80] = 1
+    sample.set_data(
+        dict(
+            gt_sem_seg=PixelData(data=here.long()),
+            pred_sem_seg=PixelData(data=1 - here.long()),
+            pred_part_map=PixelData(data=here.long()),
+            gt_boundary_map=PixelData(data=here.long()),
+            pred_boundary_map=PixelData(data=0.5 * here),
+            pred_depth_map=PixelData(data=1 + here),
+        )
+    )
+    picture = drawn(tmp_path, sample)
+    assert picture.shape == (4 * 120, 320, 3)
+    labels, parts, depth, boundaries = np.split(picture, 4)
+    assert np.array_equal(labels[:, :80], labels[:, 240:]) and not np.array_equal(labels[:, :80], labels[:, 80:160])
+    assert (parts[:, 160:] == 255).all() and (depth[:, 160:] == 255).all()  # without truth
+    assert boundaries[0, 0].tolist() == [255] * 3 and boundaries[0, 160].tolist() == [128] * 3
+    assert boundaries[:, 80:160].max() == 0
+    assert drawn(tmp_path, sample, draw_pred=False).shape == (2 * 120, 160, 3)
