@@ -168,7 +168,8 @@ def tell_sizes() -> None:
     ):
         for name, decoder in decoders.items():
             if decoder is not None:
-                built = MODELS.build(dict(decoder, out_channels=outputs))
+                with torch.device('meta'):
+                    built = MODELS.build(dict(decoder, out_channels=outputs))
                 print(f'{name} {title}: {sum(p.numel() for p in built.parameters()) / 1e6:.2f} M parameters')
 
 

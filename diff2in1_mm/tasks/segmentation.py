@@ -15,7 +15,7 @@ from torch import Tensor
 from ..utils.errors import UserError
 from ..utils.optional import is_a
 from ..utils.pictures import overlay
-from .base import Label, Named, Task
+from .base import Label, Labeller, Named, Task
 from .class_maps import ClassMapLabeller, SegmentationPrediction, last_head, log_probabilities
 from .label_values import loaded_labels, to_raw_labels
 from .png import decode_png, encode_png
@@ -102,7 +102,8 @@ class SegmentationLabeller(ClassMapLabeller):
 class SegmentationTask(Task):
     """Label maps as one-channel uint8 PNG, holding raw file values (see ``to_raw_labels``)."""
 
-    name, labeller = 'segmentation', SegmentationLabeller
+    name = 'segmentation'
+    labeller: type[Labeller] = SegmentationLabeller
     suffix = '.png'
 
     @classmethod

@@ -36,7 +36,7 @@ def nyud(root, names=('0004', '0001', '0002')):
     (root / 'depth').mkdir()
     for name in names:
         for kind in ('images', 'normals'):
-            write(root / kind / f'{name}.png', RNG.integers(1, 256, (*SIZE, 3), dtype=np.uint8))
+            write(root / kind / f'{name}.png', RNG.integers(140, 256, (*SIZE, 3), dtype=np.uint8))
         write(root / 'segmentation' / f'{name}.png', RNG.integers(0, 41, SIZE, dtype=np.uint8))
         write(root / 'edge' / f'{name}.png', RNG.choice(np.array([0, 255], np.uint8), SIZE))
         np.save(root / 'depth' / f'{name}.npy', RNG.uniform(1, 9, SIZE).astype(np.float32))
@@ -106,7 +106,9 @@ def test_what_an_image_lacks_is_counted_and_left_out(tmp_path, monkeypatch):
     assert data.missing == dict(seg_map_path=['0001'], depth_map_path=['0001'], boundary_map_path=['0002'])
     assert any(text.startswith('1 of 3 images have no depth_map (0001)') for text in said)
     fields = [set(data[i]['data_samples'].keys()) for i in range(3)]
-    assert fields[1] == {'gt_normal_map'} and 'gt_boundary_map' not in fields[2] and len(fields[0]) == 4
+    assert (
+        fields[1] == {'gt_normal_map', 'gt_boundary_map'} and 'gt_boundary_map' not in fields[2] and len(fields[0]) == 4
+    )
     (tmp_path / 'normals/0004.png').write_bytes(b'no picture')
     with pytest.raises(OSError, match='normals/0004.png cannot be read'):
         data[0]

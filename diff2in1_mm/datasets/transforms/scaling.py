@@ -30,11 +30,12 @@ class ScaleScene(BaseTransform):
     def __init__(self, ratio_range: Sequence[float] = (0.5, 2.0), divide_depth: bool = True) -> None:
         if len(ratio_range) != 2 or not all(is_number(r, 1e-3) for r in ratio_range) or ratio_range[0] > ratio_range[1]:
             raise UserError(f'ratio_range of ScaleScene is (least, largest), two numbers above 0, not {ratio_range!r}')
-        self.ratio_range, self.divide_depth = tuple(ratio_range), divide_depth
+        self.least, self.largest = ratio_range
+        self.divide_depth = divide_depth
 
     def transform(self, results: dict) -> dict:
         """Resizes what is there."""
-        factor = float(np.random.uniform(*self.ratio_range))
+        factor = float(np.random.uniform(self.least, self.largest))
         results = TRANSFORMS.build(dict(type='mmseg.Resize', scale_factor=factor, keep_ratio=True))(results)
         if self.divide_depth and 'gt_depth_map' in results:
             results['gt_depth_map'] = results['gt_depth_map'] / np.float32(factor)

