@@ -120,7 +120,7 @@ class NormalsTask(Task):
 
     def point_at(self, info: dict[str, Any], path: Path) -> None:
         """For ``LoadNormals``."""
-        info.update(normal_map_path=str(path), normals_in_camera_frame=True, normals_classes=None)
+        info.update(normal_map_path=str(path), normals_in_camera_frame=True)
 
     def draw(
         self, image: np.ndarray, annotation: np.ndarray, colours: np.ndarray, entry: Mapping, opacity: float = 0.6

@@ -53,7 +53,7 @@ class Model(torch.nn.Module):
 
 
 def test_edges_are_labelled_stored_read_back_and_drawn(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="names the label task 'edges', but only depth, .* are registered"):
+    with pytest.raises(ValueError, match="names the label task 'edges', but only boundaries, depth, .* are registered"):
         labeller_for(Model())
     monkeypatch.setitem(TASKS, 'edges', Edges)  # taken out afterwards
     assert register_task(Edges) is Edges
@@ -87,7 +87,7 @@ def test_a_model_names_a_task_of_ones_own(tmp_path, pipeline_folder, monkeypatch
 def test_a_model_may_name_known_tasks_only(monkeypatch):
     for tasks, words in (
         (('depth', 'normals'), 'Model names the label tasks depth, normals: a model of several tasks has a method'),
-        (('depth', 'edges'), "Model names the label task 'edges', but only depth, .* are registered"),
+        (('depth', 'edges'), "Model names the label task 'edges', but only boundaries, depth, .* are registered"),
     ):
         monkeypatch.setattr(Model, 'label_tasks', tasks)
         with pytest.raises(UserError, match=words):

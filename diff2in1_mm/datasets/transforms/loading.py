@@ -89,13 +89,14 @@ class LoadNormals(BaseTransform):
                 'normals has three channels of 8 or 16 bits'
             )
         _check_size(path, picture.shape[:2], results)
-        if results.get('normals_classes') is not None:  # of PASCAL-Context, where normals count on some classes alone
+        of_store = results.get('normals_in_camera_frame')
+        if results.get('normals_classes') is not None and not of_store:  # PASCAL-Context's count on some alone
             labels_path = results['normals_label_map_path']
             labels = label_map(io.BytesIO(get(labels_path, self.backend_args)), labels_path)
             _check_size(labels_path, labels.shape, results)
             picture = np.where(np.isin(labels, results['normals_classes'])[..., None], picture, 0).astype(picture.dtype)
         # a store's files are in our frame, whatever the data set's are in
-        signs = 1 if results.get('normals_in_camera_frame') else self.signs
+        signs = 1 if of_store else self.signs
         results['gt_normal_map'] = decode_normals(picture) * signs
         # a flip before (of the image alone, at test time) did not mirror what is loaded now
         results['flipped_vectors'] = flip_done(results)
