@@ -243,6 +243,12 @@ class CreationJob:
             caption=caption,
             checkpoint=self.checkpoint,
             quality=label.quality,
+            classes={
+                name: share
+                for task, codec in self.store.codecs.items()
+                for name, share in codec.shown(label.annotation[task], entry).items()
+            },
+            reading=_reading(entry),
         )
 
     def _loaded(self, batches: Sequence[Batch]) -> Iterator[list['_Loaded']]:
@@ -309,6 +315,14 @@ class CreationJob:
                 f'{self.store.root / "preview.png"} for the first ones.',
                 'current',
             )
+
+
+def _reading(entry: dict[str, Any]) -> dict[str, Any]:
+    """How the data set reads label maps, where that changes values; JSON types."""
+    changes: dict[str, Any] = dict(reduce_zero_label=True) if entry.get('reduce_zero_label') else {}
+    if entry.get('label_map'):
+        changes['label_map'] = {str(old): int(new) for old, new in entry['label_map'].items()}
+    return changes
 
 
 def _parts(batches: Sequence[Batch], samples: int) -> Iterator[list[Batch]]:

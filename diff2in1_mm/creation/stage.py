@@ -74,7 +74,7 @@ def create_round(runner, model: BaseModel, theta_c: Any, settings: Mapping, roun
     if is_main_process():
         store.prune(keep_round=round)
         store.merge(round)
-    return dict(samples=len(store.records(round)), unreadable=int(skipped))
+    return dict(samples=len(store.accepted(round)), unreadable=int(skipped))
 
 
 def _create(model: BaseModel, dataset: Any, settings: Mapping, round: int, seed: int) -> int:

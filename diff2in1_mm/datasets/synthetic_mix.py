@@ -3,7 +3,6 @@
 import copy
 import logging
 import math
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,13 +14,13 @@ from mmengine.registry import DATASETS
 from torch import Tensor
 
 from ..store.records import SampleRecord
-from ..store.store import SyntheticStore
 from ..tasks.coco import masks_to_polygons
 from ..utils.errors import UnfitError, UserError
 from ..utils.values import is_number
 from .fixed_views import FixedViews
 from .folders import build_checked
 from .readable import NoSample, ReadableView, unreadable_file
+from .served_samples import ServedSamples
 from .shared_state import NamedOnce, SharedRound, SharedTensor, SharedText
 from .slot_order import Turns, upright_images
 from .synthetic_pipelines import SyntheticPipelines, wants_polygons
@@ -48,7 +47,9 @@ class SyntheticMixDataset:
     remember those of the two kinds apart.
 
     After the pipeline every ``data_samples`` has the metainfo ``synthetic`` (bool) and
-    ``sample_id`` (str, '' for a real one).
+    ``sample_id`` (str, '' for a real one), and where people have reviewed the store what
+    :class:`ServedSamples` says. Samples that they rejected are not served; a review counts from the next start (or
+    round) on.
 
     A file that cannot be read is named once in a warning, counted in :attr:`unreadable`, and
     replaced by the next readable sample of the same kind; errors of the pipeline itself are raised.
@@ -102,7 +103,7 @@ class SyntheticMixDataset:
         self._named = NamedOnce()
         self._seen_changes = 0
         self._turns: Turns | None = None
-        self._store: SyntheticStore | None = None
+        self._samples = ServedSamples()
         self._pipelines = SyntheticPipelines()
         self._fully_initialized = False
         if not lazy_init:
@@ -236,8 +237,9 @@ class SyntheticMixDataset:
         if round is not None:
             if round < 0:
                 raise UserError(f'round {round} is not a creation round: they count from 0.')
-            samples = self._read_store(round, warn=True)
-            self._check_samples(samples, round)
+            if self.store_root is not None:
+                self._samples.look_at_reviews(self.store_root)
+            self._samples.check(self._read_store(round, warn=True), round, self._n_real)
             self._look_for_upright()
         self._since.tensor.copy_(self.visits if since is None else since)
         self._round.set(-1 if round is None else round)
@@ -270,30 +272,8 @@ class SyntheticMixDataset:
         return (idx - first_of_rest) * self._n_real // rest
 
     def _read_store(self, round: int, warn: bool) -> list[SampleRecord]:
-        root = self.store_root
-        if root is None:
-            raise UserError('SyntheticMixDataset has no store: give `store=` a folder.')
-        if self._store is None or self._store.root != Path(root):
-            classes = self._metainfo.get('classes') if isinstance(self._metainfo, dict) else None
-            self._store = SyntheticStore(root, classes=classes, warn=warn)
-        else:
-            self._store.refresh(warn)
-        return self._store.records(round)
-
-    def _check_samples(self, samples: list[SampleRecord], round: int) -> None:
-        if not samples:
-            raise UserError(
-                f'the store {self.store_root} has no samples of round {round}: create '
-                'them first; if the creation found none worth storing, its warnings '
-                'say why.'
-            )
-        last = max(sample.source for sample in samples)
-        if last >= self._n_real:
-            raise UserError(
-                f'the store {self.store_root} was made from a data set with at least {last + 1} '
-                f'images, but the wrapped one has {self._n_real}: wrap the data set that the store '
-                'was made from, or create a new store.'
-            )
+        classes = self._metainfo.get('classes') if isinstance(self._metainfo, dict) else None
+        return self._samples.read(self.store_root, classes, round, warn)
 
     def _look_for_upright(self) -> None:
         """Once, for all workers: it reads all annotation entries."""
@@ -333,7 +313,9 @@ class SyntheticMixDataset:
     def _synthetic(self, first: int, samples: list[SampleRecord]) -> dict:
         with self.views.of(samples[first % len(samples)].id):
             index, results = self._view_of_synthetic(samples).read(first)
-        return _mark(results, synthetic=True, sample_id=samples[index].id)
+        results = _mark(results, synthetic=True, sample_id=samples[index].id, **self._samples.metainfo(samples[index]))
+        self._samples.ignore_rejected(results['data_samples'])
+        return results
 
     def _name_unreadable(self, error: Exception, info: dict, backend_args: dict | None = None) -> str:
         """Path of the file that could not be read; raises ``error`` if it is no such case."""
@@ -352,8 +334,7 @@ class SyntheticMixDataset:
         """The source image's entry, pointed at the synthetic files."""
         _, base, index = resolve(self.dataset, record.source)
         info = base.get_data_info(index)  # a copy, made anew by every call
-        assert self._store is not None  # the record is of it
-        self._store.point_at(info, record)
+        self._samples.point_at(info, record)
         if wants_polygons(base.pipeline):
             masks_to_polygons(info)
         return info

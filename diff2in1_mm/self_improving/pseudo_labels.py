@@ -18,6 +18,9 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
+from ..tasks.base import assign_model_labels
+from ..tasks.joint import JointLabeller
+from ..tasks.registry import TASKS
 from ..utils.errors import UserError, some
 from ..utils.models import modes_kept, shares_features
 from ..utils.randomness import channel_dropout, seeded_generators, stable_seed
@@ -144,9 +147,17 @@ class BatchPass:
                 own = self.labeller.predict(self.model, images, chosen)
                 self.figures['agreement'] = self.labeller.agreement(predictions, own)
         if per_iteration:
-            self.figures.update(self.labeller.assign(chosen, predictions))
+            self.figures.update(assign_model_labels(self.labeller, chosen, predictions))
+            self._ignore_rejected(chosen)
         else:
             self.figures['ignored'] = self.labeller.ignored(chosen)
+
+    def _ignore_rejected(self, samples: Sequence) -> None:
+        """theta_C may well name again what a person said is wrong."""
+        for sample in samples:
+            rejected = sample.metainfo.get('rejected_classes', ())
+            for labeller in JointLabeller.of(self.labeller).labellers.values() if rejected else ():
+                TASKS[labeller.task].ignore_classes(sample, rejected, getattr(labeller, 'ignore_index', 255))
 
     def _set_modes(self, strict: bool) -> None:
         """Eval mode for theta_C; with ``strict`` only of what comes before the heads, as the

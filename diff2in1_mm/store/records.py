@@ -14,8 +14,9 @@ _SAFE_ID = re.compile(r'[A-Za-z0-9][A-Za-z0-9_-]*')
 
 _KINDS = dict(str=str, int=int, dict=dict)
 _INSIDE: dict[str, Any] = dict(
-    quality=(int, float, type(None)), annotations=str, bytes=int
+    quality=(int, float, type(None)), annotations=str, bytes=int, label_from=str, classes=(int, float), reading=object
 )  # the values of these dicts
+_LATER = ('label_from', 'classes', 'reading')  # records of older versions lack them
 
 #: Samples of one image in a round: the numbers in COCO files leave room for so many.
 MAX_COPIES = 100
@@ -43,6 +44,11 @@ class SampleRecord:
         image: File name relative to the store, set by the store.
         annotations: Kind of label -> file name relative to the store, set by the store.
         bytes: File name -> size in bytes, set by the store; tells damage without decoding.
+        label_from: Kind of label -> 'human', where a person has corrected it (see :meth:`Verdicts.applied`); others
+            are as the store's settings say.
+        classes: Name of a class that the label shows -> share of the pixels, of boxes the number of objects.
+        reading: How the data set reads the values of the label map's file, where it changes any:
+            ``reduce_zero_label`` and ``label_map``; see :attr:`entry`.
     """
 
     id: str
@@ -60,6 +66,9 @@ class SampleRecord:
     image: str = ''
     annotations: dict[str, str] = field(default_factory=dict)
     bytes: dict[str, int] = field(default_factory=dict)
+    label_from: dict[str, str] = field(default_factory=dict)
+    classes: dict[str, float] = field(default_factory=dict)
+    reading: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not _SAFE_ID.fullmatch(self.id):
@@ -69,6 +78,18 @@ class SampleRecord:
     def number(self) -> int:
         """int: Image id in COCO files, which no other sample of the store has, whatever process made it and when."""
         return (self.round * 10_000_000 + self.source) * MAX_COPIES + self.copy + 1
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """dict: As much of the source image's annotation entry as reading the label takes, see :meth:`Task.draw`."""
+        label_map = self.reading.get('label_map')
+        pairs = None if label_map is None else {int(old): int(new) for old, new in label_map.items()}
+        return dict(reduce_zero_label=bool(self.reading.get('reduce_zero_label')), label_map=pairs)
+
+    @property
+    def by_hand(self) -> tuple[str, ...]:
+        """tuple[str, ...]: Kinds of its labels that a person has corrected."""
+        return tuple(task for task, maker in self.label_from.items() if maker == 'human')
 
     def to_json(self) -> builtins.bytes:
         """UTF-8 JSON that any tool reads (NaN and infinity, which JSON lacks, become null)."""
@@ -94,6 +115,8 @@ class SampleRecord:
             raise ValueError('not a JSON object')
         if 'annotation' in values:
             values['annotations'] = dict.fromkeys(tasks[:1], values.pop('annotation'))
+        for name in _LATER:
+            values.setdefault(name, {})
         try:
             record = cls(**{f.name: _of_kind(f.name, f.type, values[f.name]) for f in fields(cls)})
         except (KeyError, TypeError) as error:

@@ -9,6 +9,8 @@
       instances.json          for boxes also all samples in one file; panoptic.json for panoptic maps
       records/ID.json         one :class:`SampleRecord`; written last: without it there is no sample
       empty/ID.json           instead of all these: the model found nothing, so nothing is stored
+      reviews.jsonl           what people said of samples, see :mod:`.reviews`
+      human/TASK/ID-*.*       labels that people have corrected, see :mod:`.corrections`
 
 Stores of version 1, with one task and its files right under ``annotations/``, are read and continued.
 
@@ -36,6 +38,7 @@ from ..utils.atomic_files import is_leftover, write_atomic, writing
 from ..utils.errors import UnusableFileError, UserError, some
 from .purpose import StoreMismatch, begin_or_continue, check_tasks_and_classes, read_purpose, refuse_other_content
 from .records import SampleRecord
+from .reviews import FILE as REVIEWS, Reviews
 
 _IMAGES, _ANNOTATIONS, _RECORDS, _EMPTY = 'images', 'annotations', 'records', 'empty'
 _NAMED_AT_MOST = 20
@@ -113,6 +116,7 @@ class SyntheticStore:
                     # Other settings may find something where those of before found nothing.
                     for note in _listing(root / _EMPTY):
                         (root / _EMPTY / note).unlink()
+                    (root / REVIEWS).unlink(missing_ok=True)  # of samples that are gone
                 for folder in (_IMAGES, _RECORDS, *(f'{_ANNOTATIONS}/{task}' for task in tasks)):
                     (root / folder).mkdir(parents=True, exist_ok=True)
                 _remove_leftovers(root)
@@ -128,6 +132,12 @@ class SyntheticStore:
         return [
             self._records[name] for name in sorted(self._records) if round is None or self._records[name].round == round
         ]
+
+    def accepted(self, round: int | None = None) -> list[SampleRecord]:
+        """:meth:`records` as people have changed them: without those that they rejected, and with the labels that they
+        corrected, see :mod:`.reviews`."""
+        verdicts = Reviews(self.root).verdicts()
+        return [verdicts.applied(record) for record in self.records(round) if record.id not in verdicts.rejected]
 
     def __len__(self) -> int:
         return len(self._records)
@@ -226,10 +236,10 @@ class SyntheticStore:
         return {path.stem for path in (self.root / _EMPTY).glob('*.json') if _try_read_note(path) == wanted}
 
     def merge(self, round: int | None = None) -> list[str]:
-        """Writes the files that hold all samples of a round (None: of all), for tasks whose tools
+        """Writes the files that hold all accepted samples of a round (None: of all), for tasks whose tools
         want such files; returns their paths."""
         written = []
-        paths = [self.annotation_paths(record) for record in self.records(round)]
+        paths = [self.annotation_paths(record) for record in self.accepted(round)]
         for task, codec in self.codecs.items():
             for name, content in codec.merge([path[task] for path in paths]).items():
                 write_atomic(self.root / name, json.dumps(content).encode())

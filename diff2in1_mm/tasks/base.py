@@ -12,7 +12,17 @@ from torch import Tensor
 from ..utils.errors import UserError
 from ..utils.values import is_number
 
-__all__ = ['Label', 'Labeller', 'Named', 'Task', 'check_confidence', 'checked_confidence', 'one_confidence']
+__all__ = [
+    'Label',
+    'Labeller',
+    'Named',
+    'Task',
+    'assign_model_labels',
+    'check_confidence',
+    'checked_confidence',
+    'one_confidence',
+    'share_of_pixels',
+]
 
 
 class Named(Protocol):
@@ -91,6 +101,27 @@ class Task(ABC):
             uint8 (H, W, 3), RGB.
         """
 
+    def shown(self, annotation: Any, entry: Mapping[str, Any]) -> dict[str, float]:
+        """What classes an annotation shows: name -> share of the image's pixels, of boxes the number of objects.
+
+        Empty where a kind of label knows no classes.
+
+        Args:
+            annotation: As :meth:`decode` gives it.
+            entry: As in :meth:`draw`.
+        """
+        return {}
+
+    @staticmethod
+    def ignore_classes(data_sample: Any, classes: Sequence[int], ignore_index: int = 255) -> None:
+        """Take what a target says of these classes out of the loss, in place; no change where it knows no classes.
+
+        Args:
+            data_sample: Of the training pipeline, or with the target that ``theta_C`` gave it.
+            classes (Sequence[int]): Their indices.
+            ignore_index (int): What stands for ignored pixels. Default 255.
+        """
+
     def merge(self, paths: Sequence[Path]) -> dict[str, Any]:
         """One JSON content for all samples of a round; empty where tools want separate files."""
         return {}
@@ -102,6 +133,12 @@ class Task(ABC):
             raise UserError(
                 f'the annotation has shape {array.shape} but its image {tuple(image_shape)}: give one label per pixel.'
             )
+
+
+def share_of_pixels(labels: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
+    """Name of each class in a map of class indices (H, W) -> its share of the pixels."""
+    counts = np.bincount(labels.ravel(), minlength=len(classes))[: len(classes)] / max(labels.size, 1)
+    return {name: round(float(count), 6) for name, count in zip(classes, counts) if count}
 
 
 class Label(NamedTuple):
@@ -204,6 +241,20 @@ class Labeller(ABC):
         Returns:
             list[Label | None]: One per image; None where the sample shall not be stored.
         """
+
+
+def assign_model_labels(labeller: Labeller, data_samples: Sequence, predictions: Sequence) -> dict[str, Tensor]:
+    """:meth:`Labeller.assign`, but for samples whose label of this kind a person has corrected.
+
+    Args:
+        labeller (Labeller): Of one kind of label, or joint.
+        data_samples (Sequence): With ``by_hand`` (kinds of labels) in their metainfo where there are such.
+        predictions (Sequence): One for each.
+    """
+    free = [i for i, sample in enumerate(data_samples) if labeller.task not in sample.metainfo.get('by_hand', ())]
+    if not free:
+        return dict(ignored=labeller.ignored(data_samples))
+    return labeller.assign([data_samples[i] for i in free], [predictions[i] for i in free])
 
 
 def check_confidence(confidence: Any) -> None:

@@ -300,6 +300,20 @@ class InstancesTask(Task):
             picture = cv2.rectangle(picture.copy(), (x1, y1), (x2 - 1, y2 - 1), colour, width)
         return picture
 
+    def shown(self, annotation: Instances, entry: Mapping[str, Any]) -> dict[str, float]:
+        counts = np.bincount(annotation.labels[~annotation.ignored], minlength=len(self.classes))
+        return {name: float(count) for name, count in zip(self.classes, counts) if count}
+
+    @staticmethod
+    def ignore_classes(data_sample: Any, classes: Sequence[int], ignore_index: int = 255) -> None:
+        """Objects of the classes become ignored ones, which detectors leave alone whose assigners read these."""
+        found = data_sample.gt_instances
+        wrong = torch.isin(found.labels, found.labels.new_tensor(list(classes)))
+        if wrong.any():
+            before = data_sample.get('ignored_instances')
+            ignored = [before, found[wrong]] if before is not None and len(before) else [found[wrong]]
+            data_sample.gt_instances, data_sample.ignored_instances = found[~wrong], InstanceData.cat(ignored)
+
     def _entry(
         self, annotation: Instances, place: int, record: Named, image_shape: tuple[int, int]
     ) -> dict[str, Any] | None:

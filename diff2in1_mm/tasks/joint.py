@@ -8,7 +8,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from .base import Label, Labeller
+from .base import Label, Labeller, assign_model_labels
 from .consistency import consistency
 
 __all__ = ['JointLabeller', 'model_of']
@@ -62,7 +62,7 @@ class JointLabeller(Labeller):
     def assign(self, data_samples: Sequence, predictions: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         """Write all tasks' targets; ``ignored`` is the mean of theirs, ``ignored_TASK`` each one's."""
         shares = {
-            task: labeller.assign(data_samples, [p[task] for p in predictions])['ignored']
+            task: assign_model_labels(labeller, data_samples, [p[task] for p in predictions])['ignored']
             for task, labeller in self.labellers.items()
         }
         return dict(

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..utils.errors import UserError
 from ..utils.optional import is_a
 from ..utils.pictures import overlay
-from .base import Label, Labeller, Named, Task, one_confidence
+from .base import Label, Labeller, Named, Task, one_confidence, share_of_pixels
 from .coco import check_labels, image_entry, merged, read_coco
 from .detectors import class_count, new_detection_samples, padded_masks, predict_samples, predicts_panoptic
 from .png import decode_png, encode_png
@@ -280,6 +280,18 @@ class PanopticTask(Task):
         labels = np.append(255, annotation.labels)[annotation.ids]
         edges = _edges(annotation.ids)
         return np.where(edges[..., None], np.uint8(255), overlay(image, labels, colours, opacity))
+
+    def shown(self, annotation: PanopticMap, entry: Mapping[str, Any]) -> dict[str, float]:
+        return share_of_pixels(np.append(_IGNORED, annotation.labels)[annotation.ids], self.classes)
+
+    @staticmethod
+    def ignore_classes(data_sample: Any, classes: Sequence[int], ignore_index: int = 255) -> None:
+        """Their segments go; mask transformers, which cannot ignore pixels, see nothing there."""
+        found = data_sample.gt_instances
+        data_sample.gt_instances = found[~torch.isin(found.labels, found.labels.new_tensor(list(classes)))]
+        labels = data_sample.gt_sem_seg.sem_seg
+        for one in classes:
+            labels[labels == one] = ignore_index
 
     @staticmethod
     def _segments(path: Path) -> list[dict[str, Any]]:

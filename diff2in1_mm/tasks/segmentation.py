@@ -15,7 +15,7 @@ from torch import Tensor
 from ..utils.errors import UserError
 from ..utils.optional import is_a
 from ..utils.pictures import overlay
-from .base import Label, Labeller, Named, Task
+from .base import Label, Labeller, Named, Task, share_of_pixels
 from .class_maps import ClassMapLabeller, SegmentationPrediction, last_head, log_probabilities
 from .label_values import loaded_labels, to_raw_labels
 from .png import decode_png, encode_png
@@ -141,6 +141,15 @@ class SegmentationTask(Task):
     ) -> np.ndarray:
         """Colours of the classes over the image."""
         return overlay(image, read_as(entry)[annotation], colours, opacity)
+
+    def shown(self, annotation: np.ndarray, entry: Mapping[str, Any]) -> dict[str, float]:
+        return share_of_pixels(read_as(entry)[annotation], self.classes)
+
+    @staticmethod
+    def ignore_classes(data_sample: Any, classes: Sequence[int], ignore_index: int = 255) -> None:
+        labels = data_sample.gt_sem_seg.data
+        for one in classes:
+            labels[labels == one] = ignore_index
 
 
 def source_map(entry: Mapping[str, Any], size: tuple[int, int]) -> Label:
