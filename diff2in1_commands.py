@@ -23,6 +23,7 @@ SCRIPTS = {
     'diff2in1-create-data': 'tools/create_data.py',
     'diff2in1-does-it-help': 'tools/does_it_help.py',
     'diff2in1-train-diffusion': 'tools/train_diffusion.py',
+    'diff2in1-browse': 'tools/browse.py',
     'diff2in1-evaluate-synthetic': 'tools/evaluate_synthetic.py',
     'diff2in1-switch-in': 'tools/switch_in.py',
     'diff2in1-convert-checkpoint': 'tools/convert_checkpoint.py',

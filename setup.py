@@ -123,7 +123,8 @@ setup(
     python_requires='>=3.10',
     py_modules=['diff2in1_commands'],
     packages=find_packages(include=['diff2in1_mm', 'diff2in1_mm.*']),
-    package_data={'diff2in1_mm': ['assets/**/*']},  # the small diffusion model of Rooms
+    # the small diffusion model of Rooms, and the page of diff2in1-browse
+    package_data={'diff2in1_mm': ['assets/**/*', 'browse/page/*']},
     install_requires=REQUIRED,
     extras_require=EXTRAS,
     entry_points={'console_scripts': commands()},

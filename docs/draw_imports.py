@@ -19,6 +19,8 @@ ORDER = (
     'store',
     'models',
     'datasets',
+    'formats',
+    'browse',
     'evaluation',
     'creation',
     'hooks',

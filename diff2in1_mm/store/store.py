@@ -133,6 +133,10 @@ class SyntheticStore:
             self._records[name] for name in sorted(self._records) if round is None or self._records[name].round == round
         ]
 
+    def find(self, id: str) -> SampleRecord | None:
+        """The record of an intact sample, as of the last refresh."""
+        return self._records.get(id)
+
     def accepted(self, round: int | None = None) -> list[SampleRecord]:
         """:meth:`records` as people have changed them: without those that they rejected, and with the labels that they
         corrected, see :mod:`.reviews`."""
