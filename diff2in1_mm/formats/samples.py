@@ -1,0 +1,168 @@
+"""What all formats take of a sample: its picture, and its label as regions or as one map."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ..store.records import SampleRecord
+from ..store.store import SyntheticStore
+from ..tasks.instances import Instances
+from ..tasks.label_values import to_raw_labels
+from ..tasks.panoptic import PanopticMap
+from ..tasks.segmentation import read_as
+from ..utils.errors import UserError
+
+__all__ = ['IGNORED', 'KINDS', 'Region', 'Sample', 'annotation_of', 'box_around', 'samples_of']
+
+#: Kinds of labels that formats hold; of a store with several the first of these.
+KINDS = ('panoptic', 'instances', 'segmentation')
+IGNORED = 255  # of maps
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of an image that has one class.
+
+    Attributes:
+        label: Index of the class.
+        box: x1 y1 x2 y2 in pixels, the far edges outside.
+        mask: bool (H, W); None of a plain box.
+        score: Confidence in [0, 1]; 1 of what a person drew.
+        ignored: Whether the loss is to leave it alone.
+    """
+
+    label: int
+    box: tuple[float, float, float, float]
+    mask: np.ndarray | None = None
+    score: float = 1.0
+    ignored: bool = False
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One accepted sample.
+
+    Attributes:
+        record: As people have changed it.
+        image: Its file.
+        size: Height and width.
+        kind: One of :data:`KINDS`.
+        annotation: As the task decodes it.
+        classes: Names.
+    """
+
+    record: SampleRecord
+    image: Path
+    size: tuple[int, int]
+    kind: str
+    annotation: Any
+    classes: tuple[str, ...]
+
+    @property
+    def id(self) -> str:
+        """str: Name of its files."""
+        return self.record.id
+
+    def copy_image(self, to: Path) -> Path:
+        """Its picture as it is, under another name; returns that."""
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(self.image, to)
+        return to
+
+    def regions(self) -> list[Region]:
+        """Objects; of panoptic maps segments; of label maps one region for each class that is there."""
+        if self.kind == 'instances':
+            found: Instances = self.annotation
+            masks = [None] * len(found.labels) if found.masks is None else list(found.masks)
+            rows = zip(found.labels, found.bboxes, masks, found.scores, found.ignored)
+            return [
+                Region(int(label), tuple(map(float, box)), mask, float(score), bool(ignored))  # type: ignore[arg-type]
+                for label, box, mask, score, ignored in rows
+            ]
+        if self.kind == 'panoptic':
+            segments: PanopticMap = self.annotation
+            pairs = [(int(label), segments.ids == place + 1) for place, label in enumerate(segments.labels)]
+        else:
+            labels = self.map()
+            pairs = [(label, labels == label) for label in range(len(self.classes))]
+        return [Region(label, box_around(mask), mask) for label, mask in pairs if mask.any()]
+
+    def map(self) -> np.ndarray:
+        """Class indices, uint8 (H, W); :data:`IGNORED` where there is none.
+
+        Raises:
+            UserError: The store holds boxes.
+        """
+        if self.kind == 'instances':
+            raise UserError(
+                'this format holds a class for each pixel, and the store has objects, which may lie over each other: '
+                'choose coco, voc, yolo, cvat, label-studio, fiftyone, hf-datasets or webdataset'
+            )
+        if self.kind == 'panoptic':
+            return np.append(IGNORED, self.annotation.labels).astype(np.uint8)[self.annotation.ids]
+        return read_as(self.record.entry)[self.annotation]
+
+
+def samples_of(store: SyntheticStore, round: int | None = None) -> Iterator[Sample]:
+    """The accepted samples of a round (None: of all), one after the other.
+
+    Raises:
+        UserError: The store's labels are of no kind that formats hold.
+    """
+    kind = next((kind for kind in KINDS if kind in store.tasks), None)
+    if kind is None:
+        raise UserError(
+            f'{store.root} holds {", ".join(store.tasks)}, which none of these formats has: its own files are PNG and NPY'
+        )
+    for record in store.accepted(round):
+        annotation = store.codecs[kind].decode(store.annotation_paths(record)[kind])
+        path = Path(store.image_path(record))
+        height, width = cv2.imread(str(path)).shape[:2]
+        yield Sample(record, path, (height, width), kind, annotation, store.classes)
+
+
+def box_around(mask: np.ndarray) -> tuple[float, float, float, float]:
+    """x1 y1 x2 y2, the far edges outside, of a bool mask (H, W) that is not empty."""
+    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    return float(x), float(y), float(x + width), float(y + height)
+
+
+def annotation_of(
+    regions: Sequence[Region], kind: str, size: tuple[int, int], record: SampleRecord, num_things: int = 0
+) -> Any:
+    """Regions as a task takes its annotation; the later ones lie over the earlier.
+
+    Args:
+        regions (Sequence[Region]): Of one image.
+        kind (str): Of the task.
+        size (tuple[int, int]): Height and width.
+        record (SampleRecord): Of the sample: how the values of a label map are read.
+        num_things (int): For panoptic maps.
+
+    Raises:
+        UserError: Boxes where a label map takes outlines, or a label that no file value stands for.
+    """
+    if kind == 'instances':
+        masks = [region.mask for region in regions]
+        return Instances(
+            np.array([region.box for region in regions], float).reshape(-1, 4),
+            np.array([region.label for region in regions], int),
+            np.array([region.score for region in regions], float),
+            np.array([region.ignored for region in regions], bool),
+            np.stack(masks) if masks and all(mask is not None for mask in masks) else None,  # type: ignore[arg-type]
+        )
+    if any(region.mask is None for region in regions):
+        raise UserError(f'{record.id} has a box, and the store holds a class for each pixel: draw its outline')
+    ids = np.zeros(size, int)
+    for number, region in enumerate(regions):
+        ids[region.mask] = number + 1
+    labels = np.array([region.label for region in regions], int)
+    if kind == 'panoptic':
+        return PanopticMap(ids, labels, num_things)
+    entry = record.entry
+    return to_raw_labels(np.append(IGNORED, labels)[ids], entry['reduce_zero_label'], entry['label_map'])

@@ -1,0 +1,140 @@
+"""Which format is which file here, and what is done with it."""
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..store.corrections import correct
+from ..store.records import SampleRecord
+from ..store.store import SyntheticStore
+from ..utils.errors import FileInTheWayError, MissingFileError, UserError, did_you_mean, some
+from .samples import KINDS, Region, annotation_of, samples_of
+
+__all__ = ['FORMATS', 'READERS', 'export', 'import_labels']
+
+#: What ``tools/store.py export --to`` takes -> module here.
+FORMATS = {
+    'coco': 'coco',
+    'voc': 'voc',
+    'yolo': 'yolo',
+    'cityscapes': 'cityscapes',
+    'masks': 'masks',
+    'cvat': 'cvat',
+    'label-studio': 'label_studio',
+    'fiftyone': 'fiftyone',
+    'hf-datasets': 'hf_datasets',
+    'webdataset': 'webdataset',
+}
+#: What ``tools/store.py import --from`` takes.
+READERS = ('coco', 'masks', 'cvat')
+
+
+def export(store: SyntheticStore, to: str, folder: str | Path, round: int | None = None) -> int:
+    """Write the accepted samples of a round (None: of all) in another format.
+
+    Args:
+        store (SyntheticStore): To read.
+        to (str): One of :data:`FORMATS`.
+        folder (str | Path): New or empty.
+        round (int | None): Number of a round.
+
+    Returns:
+        int: How many samples were written.
+
+    Raises:
+        UserError: The format cannot hold such labels, or there are no samples.
+        ImportError: It takes a library that is not installed.
+    """
+    module = _module(to, tuple(FORMATS))
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileInTheWayError(f'{folder} is not empty: give a new folder')
+    written = 0
+
+    def counted() -> Iterator[Any]:
+        nonlocal written
+        for sample in samples_of(store, round):
+            yield sample
+            written += 1
+
+    if not store.accepted(round):
+        raise UserError(f'{store.root} has no accepted samples to export: create some, or take back rejections')
+    module.write(counted(), folder, store.classes)
+    return written
+
+
+def import_labels(store: SyntheticStore, source: str, path: str | Path, by: str | None = None) -> tuple[int, int]:
+    """Take labels that people have corrected into a store, see :func:`correct`. Those that say what is there already are
+    left out, so that only what a person has changed becomes theirs.
+
+    Args:
+        store (SyntheticStore): To change.
+        source (str): One of :data:`READERS`.
+        path (str | Path): The file or folder.
+        by (str | None): Who; None: the user of this process.
+
+    Returns:
+        tuple[int, int]: How many labels were taken, and how many said what was there.
+
+    Raises:
+        UserError: The file is of another kind, or names samples or classes that the store has not. Nothing is taken then.
+    """
+    module, path = _module(source, READERS), Path(path)
+    if not path.exists():
+        raise MissingFileError(f'there is no {path}: give what the tool has exported')
+    kind = next((kind for kind in KINDS if kind in store.tasks), None)
+    if kind is None:
+        raise UserError(f'{store.root} holds {", ".join(store.tasks)}, which {source} has not')
+    records = {record.id: record for record in store.accepted()}
+    found = [(id, size, regions) for id, size, regions in module.read(path, store.classes)]
+    strangers = [id for id, _, _ in found if id not in records]
+    if strangers:
+        raise UserError(
+            f'{path} has images that the store has no accepted samples of: {some(strangers)}; leave them out'
+        )
+    changed = [(records[id], new) for id, new in _changed(store, kind, records, found)]
+    for record, annotation in changed:
+        correct(store, record, kind, annotation, by)
+    return len(changed), len(found) - len(changed)
+
+
+def _changed(
+    store: SyntheticStore,
+    kind: str,
+    records: dict[str, SampleRecord],
+    found: list[tuple[str, tuple[int, int], list[Region]]],
+) -> Iterator[tuple[str, Any]]:
+    codec = store.codecs[kind]
+    for id, size, regions in found:
+        record = records[id]
+        present = codec.decode(store.annotation_paths(record)[kind])
+        annotation = annotation_of(regions, kind, size, record, getattr(present, 'num_things', 0))
+        codec.encode(annotation, record, size)  # what does not fit is told before anything is written
+        if not _same(present, annotation, kind, record):
+            yield id, annotation
+
+
+def _same(present: Any, annotation: Any, kind: str, record: SampleRecord) -> bool:
+    if kind == 'segmentation':
+        return np.array_equal(present, annotation)
+    if kind == 'panoptic':
+        labels = [np.append(255, one.labels)[one.ids] for one in (present, annotation)]
+        pairs = {(int(a), int(b)) for a, b in zip(present.ids.ravel(), annotation.ids.ravel())}
+        one_to_one = len({a for a, _ in pairs}) == len({b for _, b in pairs}) == len(pairs)
+        return one_to_one and np.array_equal(*labels)
+    masks = [one.masks if one.masks is not None and len(one.labels) else None for one in (present, annotation)]
+    return (
+        np.array_equal(present.labels, annotation.labels)
+        and np.array_equal(present.ignored, annotation.ignored)
+        and np.allclose(present.bboxes, annotation.bboxes, atol=0.01)
+        and (masks[0] is masks[1] is None or (masks[0] is not None and np.array_equal(*masks)))
+    )
+
+
+def _module(name: str, known: tuple[str, ...]) -> Any:
+    if name not in known:
+        raise UserError(f'{name!r} is no format' + did_you_mean(name, known))
+    return importlib.import_module(f'{__package__}.{FORMATS[name]}')
