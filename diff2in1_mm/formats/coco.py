@@ -87,9 +87,7 @@ def read(path: Path, classes: tuple[str, ...]) -> Iterator[tuple[str, tuple[int,
         for found in content['annotations']:
             by_image[found['image_id']].append(found)
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f'{path} is no COCO file of objects ({error}): export one with bounding boxes or masks'
-        ) from error
+        raise UserError(f'{path} is no COCO file of objects ({error}): export one with boxes or masks') from error
     for number, image in images.items():
         size = image['height'], image['width']
         regions = []

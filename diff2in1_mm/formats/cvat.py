@@ -14,6 +14,7 @@ from .samples import Region, Sample, box_around
 
 __all__ = ['read', 'write']
 
+_SHAPES = ('box', 'mask', 'polygon')
 _IGNORED = 'ignored'  # attribute of what the loss is to leave alone
 
 
@@ -101,9 +102,7 @@ def _region(shape: ET.Element, size: tuple[int, int], classes: tuple[str, ...], 
         runs = list(map(int, shape.attrib['rle'].split(',')))
         values = np.repeat(np.arange(len(runs)) % 2, runs).astype(np.uint8)
         if len(values) != width * height:
-            raise UserError(
-                f'{path} has a mask of {len(values)} pixels for a box of {width} x {height}: export it again'
-            )
+            raise UserError(f'{path} has {len(values)} pixels in a mask of {width} x {height}: export it again')
         mask[y : y + height, x : x + width] = values.reshape(height, width)
     if not mask.any():
         raise UserError(f'{path} has a {shape.tag} without any pixel: remove it in CVAT')

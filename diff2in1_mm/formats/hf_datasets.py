@@ -1,4 +1,4 @@
-"""Hugging Face datasets: an ``imagefolder`` with ``metadata.jsonl``, for ``datasets.load_dataset('imagefolder', ...)``."""
+"""Hugging Face datasets: images and ``metadata.jsonl``, for ``load_dataset('imagefolder', data_dir=FOLDER)``."""
 
 import json
 from collections.abc import Iterable

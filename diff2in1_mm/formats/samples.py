@@ -117,7 +117,7 @@ def samples_of(store: SyntheticStore, round: int | None = None) -> Iterator[Samp
     kind = next((kind for kind in KINDS if kind in store.tasks), None)
     if kind is None:
         raise UserError(
-            f'{store.root} holds {", ".join(store.tasks)}, which none of these formats has: its own files are PNG and NPY'
+            f'{store.root} holds {", ".join(store.tasks)}, which these formats have not: its own files are PNG and NPY'
         )
     for record in store.accepted(round):
         annotation = store.codecs[kind].decode(store.annotation_paths(record)[kind])

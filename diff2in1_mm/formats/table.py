@@ -67,8 +67,8 @@ def export(store: SyntheticStore, to: str, folder: str | Path, round: int | None
 
 
 def import_labels(store: SyntheticStore, source: str, path: str | Path, by: str | None = None) -> tuple[int, int]:
-    """Take labels that people have corrected into a store, see :func:`correct`. Those that say what is there already are
-    left out, so that only what a person has changed becomes theirs.
+    """Take labels that people have corrected into a store, see :func:`correct`. Those that say what is there already
+    are left out, so that only what a person has changed becomes theirs.
 
     Args:
         store (SyntheticStore): To change.
@@ -80,7 +80,8 @@ def import_labels(store: SyntheticStore, source: str, path: str | Path, by: str 
         tuple[int, int]: How many labels were taken, and how many said what was there.
 
     Raises:
-        UserError: The file is of another kind, or names samples or classes that the store has not. Nothing is taken then.
+        UserError: The file is of another kind, or names samples or classes that the store has not. Nothing is taken
+            then.
     """
     module, path = _module(source, READERS), Path(path)
     if not path.exists():
@@ -93,7 +94,7 @@ def import_labels(store: SyntheticStore, source: str, path: str | Path, by: str 
     strangers = [id for id, _, _ in found if id not in records]
     if strangers:
         raise UserError(
-            f'{path} has images that the store has no accepted samples of: {some(strangers)}; leave them out'
+            f'{path} has images that are no accepted samples of the store: {some(strangers)}; leave them out'
         )
     changed = [(records[id], new) for id, new in _changed(store, kind, records, found)]
     for record, annotation in changed:

@@ -14,8 +14,8 @@ __all__ = ['write']
 
 
 def write(samples: Iterable[Sample], folder: Path, classes: tuple[str, ...]) -> None:
-    """Writes the folders of the devkit. Boxes are whole pixels counted from 1, as there; in maps 0 is background, a class
-    is its index plus 1, 255 is ignored. Images stay PNG, so that no pixel changes."""
+    """Writes the folders of the devkit. Boxes are whole pixels counted from 1, as there; in maps 0 is background, a
+    class is its index plus 1, 255 is ignored. Images stay PNG, so that no pixel changes."""
     names = []
     for sample in samples:
         names.append(sample.id)

@@ -43,7 +43,7 @@ def write(samples: Iterable[Sample], folder: Path, classes: tuple[str, ...]) -> 
     (folder / 'data.yaml').write_text(f'path: .\ntrain: images/train\nval: images/train\nnames:\n{names}')
     if changed:
         warnings.warn(
-            f'{changed} masks have holes or several parts, which an outline of YOLO has not: use coco for them'
+            f'{changed} masks have holes or several parts, which outlines of YOLO have not: use coco for them'
         )
 
 

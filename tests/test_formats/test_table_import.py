@@ -104,7 +104,10 @@ def test_what_does_not_fit_is_told_and_nothing_is_taken(maps, tmp_path):
     refused('no COCO file', 'coco', tmp_path / 'x.json')
     (tmp_path / 'x.xml').write_text('<annotations><image>')
     refused('no "CVAT for images', 'cvat', tmp_path / 'x.xml')
-    box = '<annotations><image name="{}.png" width="30" height="20"><box label="{}" xtl="1" ytl="1" xbr="4" ybr="4"/></image></annotations>'
+    box = (
+        '<annotations><image name="{}.png" width="30" height="20">'
+        '<box label="{}" xtl="1" ytl="1" xbr="4" ybr="4"/></image></annotations>'
+    )
     (tmp_path / 'x.xml').write_text(box.format(first_id, 'dog'))
     refused("class 'dog'", 'cvat', tmp_path / 'x.xml')
     (tmp_path / 'x.xml').write_text(box.format(first_id, 'sky'))
