@@ -1,4 +1,4 @@
-"""Looks after folders of synthetic samples: what they hold, whether it is whole.
+"""Looks after folders of synthetic samples: what they hold, whether it is whole; to other tools and back.
 
 A subcommand is a pair of functions here: ADD_... names its options, and what `run` is set to does the work; that one
 imports what it needs, and stands in the package."""
@@ -11,7 +11,14 @@ EXAMPLES = """\
 examples:
   python tools/store.py stats work_dirs/rooms/synthetic
   # reads every file; status 1 if one is not as it was written
-  python tools/store.py verify work_dirs/rooms/synthetic"""
+  python tools/store.py verify work_dirs/rooms/synthetic
+  # in another tool's format; labels that were corrected there, which training does not overwrite any more
+  python tools/store.py export work_dirs/rooms/synthetic --to cvat --out for_cvat
+  python tools/store.py import work_dirs/rooms/synthetic --from cvat annotations.xml"""
+
+# of diff2in1_mm.formats
+FORMATS = 'coco voc yolo cityscapes masks cvat label-studio fiftyone hf-datasets webdataset'.split()
+READERS = 'coco masks cvat'.split()
 
 
 def add_stats(commands) -> None:
@@ -61,8 +68,44 @@ def run_verify(args: argparse.Namespace) -> int:
     return int(wrong > 0)
 
 
+def add_export(commands) -> None:
+    parser = commands.add_parser('export', help="the accepted samples in another tool's format")
+    parser.add_argument('store', help='folder that tools/create_data.py or a training run wrote')
+    parser.add_argument('--to', required=True, choices=FORMATS, help='see docs/formats.md')
+    parser.add_argument('--out', required=True, metavar='FOLDER', help='new or empty')
+    parser.add_argument('--round', type=int, help='only the samples of this round; default all')
+    parser.set_defaults(run=run_export)
+
+
+def run_export(args: argparse.Namespace) -> int:
+    from diff2in1_mm.formats import export
+    from diff2in1_mm.store.store import SyntheticStore
+
+    written = export(SyntheticStore(args.store), args.to, args.out, args.round)
+    print(f'{args.out}: {written} samples as {args.to}')
+    return 0
+
+
+def add_import(commands) -> None:
+    parser = commands.add_parser('import', help='labels that people have corrected; theta_C does not overwrite them')
+    parser.add_argument('store', help='folder that tools/create_data.py or a training run wrote')
+    parser.add_argument('path', help='file or folder that the other tool has exported')
+    parser.add_argument('--from', dest='source', required=True, choices=READERS, help='see docs/formats.md')
+    parser.add_argument('--by', help='who has corrected them; default the user of this process')
+    parser.set_defaults(run=run_import)
+
+
+def run_import(args: argparse.Namespace) -> int:
+    from diff2in1_mm.formats import import_labels
+    from diff2in1_mm.store.store import SyntheticStore
+
+    taken, same = import_labels(SyntheticStore(args.store), args.source, args.path, args.by)
+    print(f'{args.store}: {taken} labels taken, {same} say what was there')
+    return 0
+
+
 #: subcommand -> what adds its parser
-SUBCOMMANDS = dict(stats=add_stats, verify=add_verify)
+SUBCOMMANDS = {'stats': add_stats, 'verify': add_verify, 'export': add_export, 'import': add_import}
 
 
 def parse_args(argv=None) -> argparse.Namespace:

@@ -4,6 +4,8 @@ import importlib.util
 import json
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from diff2in1_mm.store.store import SyntheticStore
@@ -56,3 +58,22 @@ def test_verify_names_what_is_damaged(tool, store, capsys):
     assert call(tool, 'verify', store.root) == 1
     said = capsys.readouterr().out
     assert store.records()[0].id in said and '3 samples read, 1 damaged' in said
+
+
+def test_export_correct_and_import(tool, store, tmp_path, capsys):
+    out = tmp_path / 'out'
+    assert call(tool, 'export', store.root, '--to', 'masks', '--out', out, '--round', 0) == 0
+    assert '2 samples as masks' in capsys.readouterr().out
+    masks = sorted((out / 'masks').iterdir())
+    cv2.imwrite(str(masks[0]), np.full((12, 16), 2, np.uint8))
+    assert call(tool, 'import', store.root, out, '--from', 'masks', '--by', 'ada') == 0
+    assert '1 labels taken, 1 say what was there' in capsys.readouterr().out
+    changed = [record for record in SyntheticStore(store.root).accepted() if record.by_hand]
+    assert [record.id for record in changed] == [masks[0].stem]
+    assert call(tool, 'import', store.root, tmp_path / 'gone', '--from', 'coco') == 2
+
+
+def test_formats_are_those_of_the_package(tool):
+    from diff2in1_mm.formats import FORMATS, READERS
+
+    assert (tool.FORMATS, tool.READERS) == (list(FORMATS), list(READERS))
