@@ -63,7 +63,7 @@ def real_data(config: str) -> Any:
 
     from diff2in1_mm.launch.config import load_config
 
-    cfg = load_config(argparse.Namespace(config=config, cfg_options=None, work_dir=None, launcher='none'))
+    cfg = load_config(argparse.Namespace(config=config, cfg_options=None, work_dir=None, launcher='none', local_rank=0))
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     dataset = cfg.train_dataloader.dataset
     return DATASETS.build(dataset.dataset if dataset.type == 'SyntheticMixDataset' else dataset)

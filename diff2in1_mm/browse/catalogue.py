@@ -11,7 +11,7 @@ import numpy as np
 from ..store.records import SampleRecord
 from ..store.reviews import Review, Reviews, Verdicts
 from ..store.store import SyntheticStore
-from ..utils.errors import UserError
+from ..utils.errors import UserError, first_line
 
 __all__ = ['Catalogue', 'Query']
 
@@ -82,7 +82,6 @@ class Catalogue:
         self.store, self.reviews = store, Reviews(store.root)
         self.records: Sequence[SampleRecord] = store.records()
         self._measures = dict(figures or {})
-        self._ids: list[str] = []
         self._place: dict[str, int] = {}
         self._rounds = np.zeros(len(self.records), np.int32)
         self._shown = np.zeros((len(self.records), len(store.classes)), bool)
@@ -92,12 +91,19 @@ class Catalogue:
         self._verdicts: tuple[int, Verdicts] = (-1, self.reviews.verdicts(0))
         self.measured = 0  # samples of which everything is known
         self._ended = threading.Event()
+        self._failed = ''
 
     # What is read.
 
     def start(self) -> None:
         """Read in the background from now on."""
-        threading.Thread(target=self.read, name='catalogue', daemon=True).start()
+        threading.Thread(target=self._try_to_read, name='catalogue', daemon=True).start()
+
+    def _try_to_read(self) -> None:
+        try:
+            self.read()
+        except (OSError, ValueError) as error:  # such as a round that a running training has replaced
+            self._failed = f'the store has changed ({first_line(error)}): start the program again'
 
     def read(self) -> None:
         """Read all records, then what they do not say; returns when that is done, or :meth:`stop` was called."""
@@ -111,11 +117,10 @@ class Catalogue:
                     self._figures[name] = np.full(len(self.records), np.nan, np.float32)
                 self._figures[name][place] = value
             self._place[record.id] = place
-            self._ids.append(record.id)
         for place, record in enumerate(self.records):
             if self._ended.is_set():
                 return
-            if not record.classes:
+            if self.store.classes and not record.classes:
                 self._note_classes(place, self._classes_of(record))
             for name, measure in self._measures.items():
                 value = measure(record)
@@ -129,7 +134,7 @@ class Catalogue:
     @property
     def ready(self) -> bool:
         """Whether all records have been read, which all queries but the plain one wait for."""
-        return len(self._ids) == len(self.records)
+        return len(self._place) == len(self.records)
 
     def find(self, id: str) -> SampleRecord | None:
         """A sample with its corrected labels; None where there is no such."""
@@ -203,8 +208,10 @@ class Catalogue:
 
     def page(self, query: Query, offset: int, count: int) -> dict[str, Any]:
         """Some of the chosen samples, as JSON; ``ready`` is False while they cannot be known yet."""
+        if self._failed:
+            raise UserError(self._failed)
         if not (query.plain or self.ready):
-            return dict(ready=False, read=len(self._ids), total=0, rows=[])
+            return dict(ready=False, read=len(self._place), total=0, rows=[])
         places = self.select(query)
         rows = [self.row(self.records[int(place)]) for place in places[max(offset, 0) : max(offset, 0) + count]]
         return dict(ready=True, total=len(places), rows=rows)
@@ -215,7 +222,7 @@ class Catalogue:
         applied = said.applied(record)
         verdict = next((v for v, ids in (('keep', said.kept), ('reject', said.rejected)) if record.id in ids), '')
         place = self._place.get(record.id)
-        figures = {name: float(values[place]) for name, values in self._figures.items() if place is not None}
+        figures = {name: float(self._figures[name][place]) for name in self._measures if place is not None}
         figures.update(applied.quality)
         return dict(
             id=record.id,
@@ -245,7 +252,7 @@ class Catalogue:
         return dict(
             name=Path(self.store.root).resolve().name,
             samples=len(self.records),
-            read=len(self._ids),
+            read=len(self._place),
             measured=self.measured,
             tasks=list(self.store.tasks),
             figures=sorted(self._figures),

@@ -13,7 +13,7 @@ __all__ = ['write']
 
 
 def write(samples: Iterable[Sample], folder: Path, classes: tuple[str, ...]) -> None:
-    """Writes maps of class indices (255: ignored) as ``_labelTrainIds``, which MMSegmentation's CityscapesDataset and
+    """Writes maps of class indices (255: ignored) as ``_labelTrainIds``, which
     most trainers read; of panoptic maps ``_instanceIds`` too: class, of countable objects class * 1000 + number."""
     for sample in samples:
         labels = folder / 'gtFine' / 'train' / 'synthetic'

@@ -4,7 +4,6 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from ..utils.errors import MissingFileError, UserError
@@ -87,6 +86,8 @@ def read(path: Path, classes: tuple[str, ...]) -> Iterator[tuple[str, tuple[int,
 
 
 def _region(shape: ET.Element, size: tuple[int, int], classes: tuple[str, ...], path: Path) -> Region:
+    from pycocotools import mask as coco_mask
+
     label = class_index(shape.attrib['label'], classes, path)
     ignored = any(one.get('name') == _IGNORED and one.text == 'true' for one in shape.findall('attribute'))
     if shape.tag == 'box':
@@ -94,9 +95,8 @@ def _region(shape: ET.Element, size: tuple[int, int], classes: tuple[str, ...], 
         return Region(label, (x1, y1, x2, y2), ignored=ignored)
     mask = np.zeros(size, np.uint8)
     if shape.tag == 'polygon':
-        points = [tuple(map(float, point.split(','))) for point in shape.attrib['points'].split(';')]
-        # corners are edges of pixels in CVAT, and centres in OpenCV
-        cv2.fillPoly(mask, [(np.array(points) * 256 - 128).round().astype(np.int32)], 1, shift=8)
+        points = [float(value) for point in shape.attrib['points'].split(';') for value in point.split(',')]
+        mask = coco_mask.decode(coco_mask.frPyObjects([points], *size))[..., 0]
     else:
         x, y, width, height = (int(shape.attrib[name]) for name in ('left', 'top', 'width', 'height'))
         runs = list(map(int, shape.attrib['rle'].split(',')))

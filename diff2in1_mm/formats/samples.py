@@ -8,6 +8,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from ..store.records import SampleRecord
 from ..store.store import SyntheticStore
@@ -17,7 +18,7 @@ from ..tasks.panoptic import PanopticMap
 from ..tasks.segmentation import read_as
 from ..utils.errors import UserError
 
-__all__ = ['IGNORED', 'KINDS', 'Region', 'Sample', 'annotation_of', 'box_around', 'samples_of']
+__all__ = ['IGNORED', 'KINDS', 'Region', 'Sample', 'annotation_of', 'box_around', 'samples_of', 'size_of']
 
 #: Kinds of labels that formats hold; of a store with several the first of these.
 KINDS = ('panoptic', 'instances', 'segmentation')
@@ -122,8 +123,13 @@ def samples_of(store: SyntheticStore, round: int | None = None) -> Iterator[Samp
     for record in store.accepted(round):
         annotation = store.codecs[kind].decode(store.annotation_paths(record)[kind])
         path = Path(store.image_path(record))
-        height, width = cv2.imread(str(path)).shape[:2]
-        yield Sample(record, path, (height, width), kind, annotation, store.classes)
+        yield Sample(record, path, size_of(path), kind, annotation, store.classes)
+
+
+def size_of(image: Path) -> tuple[int, int]:
+    """Height and width, as a picture's header says."""
+    with Image.open(image) as opened:
+        return opened.height, opened.width
 
 
 def box_around(mask: np.ndarray) -> tuple[float, float, float, float]:

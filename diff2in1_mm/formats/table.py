@@ -11,7 +11,7 @@ from ..store.corrections import correct
 from ..store.records import SampleRecord
 from ..store.store import SyntheticStore
 from ..utils.errors import FileInTheWayError, MissingFileError, UserError, did_you_mean, some
-from .samples import KINDS, Region, annotation_of, samples_of
+from .samples import KINDS, Region, annotation_of, samples_of, size_of
 
 __all__ = ['FORMATS', 'READERS', 'export', 'import_labels']
 
@@ -111,6 +111,11 @@ def _changed(
     codec = store.codecs[kind]
     for id, size, regions in found:
         record = records[id]
+        own = size_of(Path(store.image_path(record)))
+        if size != own:
+            raise UserError(
+                f'the label of {id} is of shape {size}, and its image {own}: export it in the size of the image'
+            )
         present = codec.decode(store.annotation_paths(record)[kind])
         annotation = annotation_of(regions, kind, size, record, getattr(present, 'num_things', 0))
         codec.encode(annotation, record, size)  # what does not fit is told before anything is written

@@ -53,7 +53,7 @@ def _points(region: Region, size: tuple[int, int]) -> tuple[list[float], bool]:
     if region.mask is None:
         x1, y1, x2, y2 = region.box
         return [(x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height], True
-    mask = region.mask.astype(np.uint8)
+    mask = np.ascontiguousarray(region.mask, np.uint8)
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     parts = [outline[:, 0] for outline in outlines]
     start = parts[0][:1]

@@ -170,8 +170,10 @@ def test_maps_as_files_of_class_indices(maps, segments, tmp_path, to, image, lab
 def test_cityscapes_by_mmsegmentation_and_instances(maps, segments, tmp_path):
     folder = exported(maps, 'cityscapes', tmp_path)
     dataset = DATASETS.build(dict(
-        type='mmseg.CityscapesDataset',
+        type='mmseg.BaseSegDataset',
         data_root=str(folder),
+        img_suffix='_leftImg8bit.png',
+        seg_map_suffix='_gtFine_labelTrainIds.png',
         data_prefix=dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train'),
         metainfo=dict(classes=CLASSES, palette=[[0] * 3] * 3),
         pipeline=[dict(type='LoadImageFromFile'), dict(type='mmseg.LoadAnnotations'), dict(type='mmseg.PackSegInputs')],
@@ -194,7 +196,7 @@ def test_maps_as_voc(maps, tmp_path):
 
 def test_by_datasets(maps, things, tmp_path):
     datasets = pytest.importorskip('datasets')
-    for store, name in ((maps, 'maps'), (things, 'things')):
+    for store, name in ((maps, 'a'), (things, 'b')):
         export(store, 'hf-datasets', tmp_path / name)
         found = datasets.load_dataset('imagefolder', data_dir=str(tmp_path / name), cache_dir=str(tmp_path / 'cache'))
         sample, row = first(store), found['train'][0]
@@ -210,7 +212,7 @@ def test_by_datasets(maps, things, tmp_path):
 
 
 def test_as_webdataset(maps, things, tmp_path):
-    for store, name in ((maps, 'maps'), (things, 'things')):
+    for store, name in ((maps, 'a'), (things, 'b')):
         export(store, 'webdataset', tmp_path / name)
         sample = first(store)
         with tarfile.open(tmp_path / name / 'samples-000000.tar') as file:

@@ -15,7 +15,7 @@ from .conftest import disc, first, label_map, make_store, objects
 @pytest.mark.parametrize('source', READERS)
 def test_what_nobody_changed_stays_the_models(maps, segments, source, tmp_path):
     for store in (maps, segments) if source != 'masks' else (maps,):
-        folder = tmp_path / store.root.name
+        folder = tmp_path / f'{store.root.name} out'
         export(store, source, folder)
         assert import_labels(store, source, folder) == (0, len(store))
         assert all(record.by_hand == () for record in store.accepted())
