@@ -13,8 +13,8 @@ __all__ = ['write']
 
 
 def write(samples: Iterable[Sample], folder: Path, classes: tuple[str, ...]) -> None:
-    """Writes maps of class indices (255: ignored) as ``_labelTrainIds``, which
-    most trainers read; of panoptic maps ``_instanceIds`` too: class, of countable objects class * 1000 + number."""
+    """Writes maps of class indices (255: ignored) as ``_labelTrainIds``, which most trainers read; of panoptic maps
+    ``_instanceIds`` too: class, of countable objects class * 1000 + number."""
     for sample in samples:
         labels = folder / 'gtFine' / 'train' / 'synthetic'
         write_atomic(labels / f'{sample.id}_gtFine_labelTrainIds.png', encode_png(sample.map()))

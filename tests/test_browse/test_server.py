@@ -34,13 +34,7 @@ def review(server, **headers):
 def test_only_who_knows_the_token_and_calls_it_by_its_name_is_answered(server):
     assert server.server_address[0] == '127.0.0.1' and len(server.token) >= 32
     assert ask(server, '')[0] == ask(server, '', Host=f'localhost:{server.server_port}')[0] == 200
-    for path in (
-        '/',
-        '/summary',
-        f'/{server.token[:-1]}/summary',
-        f'/{server.token}',
-        '/é/'.encode().decode('latin-1'),
-    ):
+    for path in ('/', '/summary', f'/{server.token[:-1]}/summary', f'/{server.token}', '/%C3%A9/'):
         assert ask(server, path)[0] == 404, path
     for host in ('evil.example', f'evil.example:{server.server_port}', '127.0.0.1'):  # a name that points here
         assert ask(server, 'summary', Host=host)[0] == 421
