@@ -5,7 +5,7 @@ const ROW = 216, PART = 50, HIGHEST = 8e6; // pixels of a row, samples of an ans
 const $ = (id) => document.getElementById(id);
 const list = $('list'), space = $('space'), choice = $('choice');
 const still = window.STORE || null; // a page in a folder has all it shows
-let summary = null, total = 0, parts = new Map(), chosen = 0, ask = 0, drawn = new Map();
+let summary = null, total = 0, parts = new Map(), chosen = 0, ask = 0, drawn = new Map(), acts = Promise.resolve();
 
 function element(name, className, text) {
   const made = document.createElement(name);
@@ -248,7 +248,7 @@ function enlarge() {
 
 document.addEventListener('keydown', (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT)$/.test(event.target.tagName)) return;
-  const large = $('large'), open = !large.hidden, row = rowAt(chosen);
+  const large = $('large'), open = !large.hidden;
   large.hidden = true;
   const page = Math.max(1, Math.floor(list.clientHeight / ROW));
   const keys = {
@@ -259,10 +259,11 @@ document.addEventListener('keydown', (event) => {
     c: () => choice.elements.shows.value && act('reject_class', choice.elements.shows.value),
   };
   const number = Number(event.key);
-  const does = keys[event.key] || (number > 0 && row && row.classes[number - 1] && (() => act('reject_class', row.classes[number - 1])));
+  const ofThis = () => { const name = rowAt(chosen)?.classes[number - 1]; return name && act('reject_class', name); };
+  const does = keys[event.key] || (number > 0 && ofThis);
   if (!does) return;
   event.preventDefault();
-  does();
+  acts = acts.then(does); // who types fast means the sample that an act before moves on to
 });
 
 $('large').addEventListener('click', () => { $('large').hidden = true; });
