@@ -22,7 +22,7 @@ On another machine: ssh -L 8200:127.0.0.1:8200 THAT_MACHINE, and there --port 82
 
 def parse_args(argv=None) -> argparse.Namespace:
     parser = new_parser(__doc__, EXAMPLES)
-    parser.add_argument('store', help='folder that tools/create_data.py or a training run wrote')
+    parser.add_argument('store', help='folder of synthetic samples')
     parser.add_argument('--config', help='of the run: colours of its classes, and its real images, counted by class')
     parser.add_argument('--beside', metavar='STORE', help='labels of the same samples by another checkpoint')
     parser.add_argument(

@@ -258,6 +258,16 @@ def test_as_label_studio(things, tmp_path, monkeypatch):
     assert [label.get('value') for label in labels] == list(CLASSES)
 
 
+def test_masks_by_label_studio(tmp_path):
+    brush = pytest.importorskip('label_studio_sdk.converter.brush')
+    store = make_store(tmp_path / 'store', 'instances', [objects(True)])
+    folder = exported(store, 'label-studio', tmp_path)
+    results = json.loads((folder / 'tasks.json').read_text())[0]['predictions'][0]['result']
+    for result, mask in zip(results, first(store).annotation.masks):
+        decoded = brush.decode_rle(result['value']['rle']).reshape(*mask.shape, 4)
+        np.testing.assert_array_equal(decoded[..., 3] > 0, mask)
+
+
 def test_rejected_samples_stay_at_home_and_file_values_become_classes(tmp_path):
     store = make_store(
         tmp_path / 's', 'segmentation', [label_map(0) + 1, label_map(1) + 1], reading=dict(reduce_zero_label=True)
