@@ -82,6 +82,14 @@ class _IndexTask(SegmentationTask):
         """For the loader, which is told that the file holds indices."""
         info.update({f'{self.entry}_map_path': str(path), f'{self.entry}_map_indexed': True})
 
+    def shown(self, annotation: Any, entry: Mapping[str, Any]) -> dict[str, float]:
+        """Nothing: the classes are not those of the data set."""
+        return {}
+
+    @staticmethod
+    def ignore_classes(data_sample: Any, classes: Sequence[int], ignore_index: int = 255) -> None:
+        """No change: the classes are not those of the data set."""
+
 
 @register_task
 class PartsTask(_IndexTask):

@@ -21,7 +21,7 @@ def test_what_labels_show():
     assert build_task('instances', CLASSES).shown(boxes, {}) == dict(tree=2.0)
     segments = PanopticMap(np.array([[0, 1], [2, 2]]), np.array([1, 2]), 2)
     assert build_task('panoptic', CLASSES).shown(segments, {}) == dict(sky=0.25, tree=0.5)
-    assert build_task('depth').shown(np.ones((2, 2)), {}) == {}
+    assert build_task('depth').shown(np.ones((2, 2)), {}) == build_task('parts', CLASSES).shown(raw, {}) == {}
 
 
 def objects(*labels):
