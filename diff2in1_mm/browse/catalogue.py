@@ -123,8 +123,8 @@ class Catalogue:
             if self.store.classes and not record.classes:
                 self._note_classes(place, self._classes_of(record))
             for name, measure in self._measures.items():
-                value = measure(record)
-                self._figures[name][place] = np.nan if value is None else value
+                found = measure(record)
+                self._figures[name][place] = np.nan if found is None else found
             self.measured = place + 1
 
     def stop(self) -> None:
@@ -165,7 +165,7 @@ class Catalogue:
 
     # What it answers.
 
-    def select(self, query: Query) -> Sequence[int]:
+    def select(self, query: Query) -> Sequence[int] | np.ndarray:
         """Places of the chosen samples in :attr:`records`, in order.
 
         Raises:

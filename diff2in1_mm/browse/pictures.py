@@ -3,6 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -35,13 +36,10 @@ class SamplePictures:
         self.store = store
         self.colours = label_colours(len(store.classes), palette)
         self.kinds: dict[str, Callable[[SampleRecord], np.ndarray]] = {'source': self._source, 'sample': self._sample}
-        for task in store.tasks:
-            self.kinds[f'label {task}'] = lambda record, task=task: self._label(self.store, record, task)
+        self.kinds.update({f'label {task}': partial(self._label, task) for task in store.tasks})
         if beside is not None:
-            for task in [task for task in beside.tasks if task in store.tasks]:
-                self.kinds[f'beside {task}'] = lambda record, task=task: self._label(
-                    beside, _of_other(beside, record), task
-                )
+            both = [task for task in beside.tasks if task in store.tasks]
+            self.kinds.update({f'beside {task}': partial(self._label_beside, beside, task) for task in both})
         self._kept: OrderedDict[tuple, bytes] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -76,9 +74,16 @@ class SamplePictures:
     def _sample(self, record: SampleRecord) -> np.ndarray:
         return load_image(self.store.image_path(record))
 
-    def _label(self, store: SyntheticStore, record: SampleRecord, task: str) -> np.ndarray:
+    def _label(self, task: str, record: SampleRecord) -> np.ndarray:
+        return self._drawn(self.store, task, record)
+
+    def _label_beside(self, beside: SyntheticStore, task: str, record: SampleRecord) -> np.ndarray:
+        return self._drawn(beside, task, _of_other(beside, record))
+
+    def _drawn(self, store: SyntheticStore, task: str, record: SampleRecord) -> np.ndarray:
         label = store.codecs[task].decode(store.annotation_paths(record)[task])
-        return store.codecs[task].draw(self._sample(record), label, self.colours, record.entry)
+        image = load_image(store.image_path(record))
+        return store.codecs[task].draw(image, label, self.colours, record.entry)
 
 
 def _of_other(store: SyntheticStore, record: SampleRecord) -> SampleRecord:
