@@ -49,8 +49,8 @@ def write_folder(session: Session, folder: str | Path, query: Query, limit: int)
             row['pictures'][kind] = name
         rows.append(row)
     # a script, as pages that are opened from a folder may not fetch; ASCII alone, so that no text ends it
-    content = json.dumps(dict(summary=session.summary(), rows=rows))
-    write_atomic(folder / 'data.js', f'window.STORE = {content};\n'.encode('ascii'))
+    told = json.dumps(dict(summary=session.summary(), rows=rows))
+    write_atomic(folder / 'data.js', f'window.STORE = {told};\n'.encode('ascii'))
     for name in ('page.css', 'page.js'):
         shutil.copy(PAGE / name, folder / name)
     page = (PAGE / 'index.html').read_text(encoding='utf-8')

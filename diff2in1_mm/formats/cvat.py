@@ -32,14 +32,11 @@ def write(samples: Iterable[Sample], folder: Path, classes: tuple[str, ...]) -> 
     for number, sample in enumerate(samples):
         name = sample.copy_image(folder / 'images' / f'{sample.id}.png').name
         height, width = map(str, sample.size)
-        image = ET.SubElement(root, 'image', id=str(number), name=name, width=width, height=height)
+        image = ET.SubElement(root, 'image', dict(id=str(number), name=name, width=width, height=height))
         for region in sample.regions():
-            common = dict(label=classes[region.label], source='auto', occluded='0', z_order='0')
-            shape = (
-                ET.SubElement(image, 'box', **common, **_box(region))
-                if region.mask is None
-                else ET.SubElement(image, 'mask', **common, **_mask(region.mask))
-            )
+            shared = dict(label=classes[region.label], source='auto', occluded='0', z_order='0')
+            kind, own = ('box', _box(region)) if region.mask is None else ('mask', _mask(region.mask))
+            shape = ET.SubElement(image, kind, {**shared, **own})
             ET.SubElement(shape, 'attribute', name=_IGNORED).text = str(region.ignored).lower()
     ET.indent(root)
     folder.mkdir(parents=True, exist_ok=True)

@@ -131,13 +131,14 @@ def _same(present: Any, annotation: Any, kind: str, record: SampleRecord) -> boo
         pairs = {(int(a), int(b)) for a, b in zip(present.ids.ravel(), annotation.ids.ravel())}
         one_to_one = len({a for a, _ in pairs}) == len({b for _, b in pairs}) == len(pairs)
         return one_to_one and np.array_equal(*labels)
-    masks = [one.masks if one.masks is not None and len(one.labels) else None for one in (present, annotation)]
-    return (
+    alike = (
         np.array_equal(present.labels, annotation.labels)
         and np.array_equal(present.ignored, annotation.ignored)
         and np.allclose(present.bboxes, annotation.bboxes, atol=0.01)
-        and (masks[0] is masks[1] is None or (masks[0] is not None and np.array_equal(*masks)))
     )
+    if not alike or not len(present.labels) or present.masks is None or annotation.masks is None:
+        return alike and (not len(present.labels) or present.masks is annotation.masks)
+    return np.array_equal(present.masks, annotation.masks)
 
 
 def _module(name: str, known: tuple[str, ...]) -> Any:
