@@ -6,7 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from .atomic_files import write_atomic
 
@@ -88,6 +88,8 @@ def _strip(pictures: Sequence[np.ndarray], title: str, height: int) -> np.ndarra
     header = Image.new('RGB', (strip.shape[1], _TEXT_HEIGHT), 'white')
     # The built-in bitmap font of older Pillow versions knows Latin-1 only.
     text = title.encode('latin-1', 'replace').decode('latin-1')
+    from PIL import ImageDraw  # fonts: 0.3 s that an import of the package need not wait for
+
     ImageDraw.Draw(header).text((2, 1), text, fill='black')
     return np.concatenate([np.asarray(header), strip])
 
