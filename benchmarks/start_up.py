@@ -37,7 +37,9 @@ def main() -> None:
     bare, run, ours = (statistics.median(seconds[name]) for name in ('bare', 'run', 'ours'))
     print(f'torch, MMEngine and mmseg alone: {bare:.1f} s')
     print(f"with mmseg's models and data sets, as every run: {run:.1f} s")
-    print(f'import diff2in1_mm: {ours:.1f} s, {ours / run:.2f} x a run of MMSegmentation, {ours / bare:.2f} x mmseg alone')
+    print(
+        f'import diff2in1_mm: {ours:.1f} s, {ours / run:.2f} x a run of MMSegmentation, {ours / bare:.2f} x mmseg alone'
+    )
 
 
 if __name__ == '__main__':

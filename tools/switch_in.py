@@ -25,15 +25,27 @@ examples:
   python tools/switch_in.py my_project/configs/a.py --out my_project/configs/b.py --features-only
   # a diffusion model that you trained or downloaded
   python tools/switch_in.py mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py --out mine.py \\
-      --diffusion work_dirs/diffusion/pipeline --dtype fp32"""
+      --diffusion work_dirs/diffusion/pipeline --dtype fp32
+  # which configs of a library can be switched: one of each family (without the number: all, which takes hours)
+  python tools/switch_in.py --survey mmseg --per-family 1 --out work_dirs/zoo"""
 
 
 def parse_args(argv=None) -> argparse.Namespace:
     parser = new_parser(__doc__, EXAMPLES)
     parser.add_argument(
-        'config', help="config file, or 'mmseg::NAME' / 'mmdet::NAME' for one of those that come with the libraries"
+        'config',
+        nargs='?',
+        help="config file, or 'mmseg::NAME' / 'mmdet::NAME' for one of those that come with the libraries",
     )
-    parser.add_argument('--out', required=True, metavar='FILE', help='config to write')
+    parser.add_argument(
+        '--survey',
+        choices=['mmseg', 'mmdet'],
+        help='try the configs that come with a library, and write a table of its families to --out, a folder; '
+        'a survey that was cut off goes on',
+    )
+    parser.add_argument('--per-family', type=int, metavar='N', help='with --survey: only N configs of each folder')
+    parser.add_argument('--workers', type=int, metavar='N', help='with --survey: processes (default: one a core)')
+    parser.add_argument('--out', required=True, metavar='FILE', help='config to write; with --survey a folder')
     parser.add_argument('--overwrite', action='store_true', help='if FILE is there')
     parser.add_argument(
         '--diffusion',
@@ -83,7 +95,14 @@ def parse_args(argv=None) -> argparse.Namespace:
         help='what the old backbone gave, where it cannot be tried; 0: nothing reads that map',
     )
     parser.add_argument('--out-strides', type=int, nargs='+', metavar='S')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if bool(args.config) == bool(args.survey):
+        parser.error('give a config to switch, or --survey and a library')
+    for name in ('per_family', 'workers'):
+        value = getattr(args, name)
+        if value is not None and (value < 1 or not args.survey):
+            parser.error(f'--{name.replace("_", "-")} {value} is for --survey, and at least 1')
+    return args
 
 
 if __name__ == '__main__':
@@ -95,6 +114,7 @@ import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 from diff2in1_mm.switch_in.maps import given_maps
 from diff2in1_mm.switch_in.options import SwitchOptions
 from diff2in1_mm.switch_in.rewrite import switch_in
+from diff2in1_mm.switch_in.survey import survey
 from diff2in1_mm.utils.atomic_files import write_atomic
 from diff2in1_mm.utils.errors import FileInTheWayError, UserError, first_line, told_in_a_sentence
 
@@ -159,6 +179,10 @@ def write(text: str, out: str) -> None:
 def main(argv=None) -> None:
     args = parse_args(argv)
     with told_in_a_sentence(program()):
+        if args.survey:
+            workers = args.workers or len(os.sched_getaffinity(0))
+            print(survey(args.survey, args.out, options(args), args.per_family, workers))
+            return
         check_out(args)
         text = switch_in(args.config, args.out, options(args))
         write(text, args.out)
