@@ -21,7 +21,7 @@ from .options import SwitchOptions
 __all__ = ['WAYS', 'configs_of', 'survey', 'table']
 
 #: What is tried one after the other until one works.
-WAYS = {
+WAYS: dict[str, dict[str, Any]] = {
     'diffusion backbone': dict(),
     'own backbone': dict(keep_backbone=True),
     'features only': dict(features_only=True),
