@@ -81,7 +81,7 @@ def survey(library: str, out: str, options: SwitchOptions, per_family: int | Non
     kept = osp.join(out, f'{library}.jsonl')
     done = _read(kept)
     left = [name for name in names if name not in done]
-    bar = ProgressBar(len(left)) if left else None
+    bar = ProgressBar(len(left))
     with ThreadPoolExecutor(workers) as pool, open(kept, 'a', encoding='utf-8') as file:
         for future in as_completed([pool.submit(_tried_apart, name, options) for name in left]):
             record = future.result()
