@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..utils.optional import is_a
 from .base import Label, one_confidence
 from .dense import DenseLabeller, inside
+from .label_views import LabelViews
 
 __all__ = ['ClassMapLabeller', 'SegmentationPrediction', 'decide', 'last_head', 'log_probabilities']
 
@@ -25,11 +26,14 @@ class SegmentationPrediction:
 
     Attributes:
         labels (Tensor): Class indices (H, W), int64.
-        confidence (Tensor): Probability of that class (H, W), float32 in [0, 1].
+        confidence (Tensor): Probability of that class (H, W), float32 in [0, 1]; of several views their mean, times
+            their agreement.
+        agreement (Tensor | None): Of several views, see :class:`LabelViews`; (H, W).
     """
 
     labels: Tensor
     confidence: Tensor
+    agreement: Tensor | None = None
 
 
 class ClassMapLabeller(DenseLabeller):
@@ -38,14 +42,24 @@ class ClassMapLabeller(DenseLabeller):
     Args:
         model (BaseModel): An ``EncoderDecoder``, or what predicts one task of several.
         confidence (float, optional): Pixels less sure than this are ignored. Defaults to 0: none.
+        flip, scales, draws: Several views of an image that are averaged, see :class:`LabelViews`. Default: one.
     """
 
     default_confidence = 0.0
     #: The target of a sample.
     field: str
 
-    def __init__(self, model: BaseModel, confidence: float | None = None) -> None:
+    def __init__(
+        self,
+        model: BaseModel,
+        confidence: float | None = None,
+        flip: bool = False,
+        scales: Sequence[float] = (1,),
+        draws: int = 1,
+    ) -> None:
         self.confidence: float = one_confidence(confidence, self.default_confidence, self.task)
+        self.views = LabelViews(flip, scales, draws)
+        self.views.check_model(model)
         self.ignore_index = last_head(model).ignore_index
 
     @torch.no_grad()
@@ -57,8 +71,18 @@ class ClassMapLabeller(DenseLabeller):
             data_samples (Sequence): Their samples; neither read nor changed here, a map is as large
                 as the batch.
         """
-        labels, confidence = decide(self.encode_decode(model, inputs), last_head(model))
-        return [SegmentationPrediction(*pair) for pair in zip(labels, confidence)]
+        head = last_head(model)
+        if not self.views.several:
+            labels, confidence = decide(self.encode_decode(model, inputs), head)
+            return [SegmentationPrediction(*pair) for pair in zip(labels, confidence)]
+
+        def probabilities(images: Tensor) -> Tensor:
+            return log_probabilities(self.encode_decode(model, images), head).exp()
+
+        mean, agreement = self.views.average(model, inputs, probabilities)
+        labels = (mean[:, 1] > head.threshold).long() if getattr(head, 'out_channels', None) == 1 else mean.argmax(1)
+        confidence = mean.gather(1, labels[:, None])[:, 0] * agreement
+        return [SegmentationPrediction(*one) for one in zip(labels, confidence, agreement)]
 
     def assign(self, data_samples: Sequence, predictions: Sequence[SegmentationPrediction]) -> dict[str, Tensor]:
         """Writes predictions into the target; unsure pixels and padding become ignored.
@@ -105,10 +129,14 @@ class ClassMapLabeller(DenseLabeller):
             labels = torch.where(confidence < self.confidence, self.ignore_index, labels)
         ignored = (labels == self.ignore_index).float().mean((1, 2))
         figures = torch.stack([confidence.mean((1, 2)), ignored], 1).tolist()
+        agreed = [
+            {} if p.agreement is None else dict(agreement=float(p.agreement[:height, :width].mean()))
+            for p in predictions
+        ]
         # int16 holds every class and common ignore indices, in a quarter of the bytes.
         return [
-            Label(self.to_raw(label, entry), dict(confidence=c, ignored=i))
-            for label, entry, (c, i) in zip(labels.to(torch.int16).cpu(), entries, figures)
+            Label(self.to_raw(label, entry), dict(confidence=c, ignored=i, **more))
+            for label, entry, (c, i), more in zip(labels.to(torch.int16).cpu(), entries, figures, agreed)
         ]
 
     @abstractmethod

@@ -137,6 +137,7 @@ class DiffusionBackbone(DiffusionHolder):
         self.attention_layers = model.attention_layers() if attention_maps else {}
         self.tap_strides = finer_strides(self.groups, image_scale, attention_maps or keep_padding)
         self._served: tuple[Tensor, ...] | None = None
+        self._drawn = 0
         self._unchecked = {'pixels', 'latents', 'maps'}  # looked at in the first batch only
         self._cache = FeatureCache(cached_images) if cached_images else None
         if cached_images and (noise or sample_posterior or train or text_adapter):
@@ -347,6 +348,15 @@ class DiffusionBackbone(DiffusionHolder):
         finally:
             self._served = before
 
+    @contextmanager
+    def drawing(self, number: int):
+        """While active, noise and posterior samples outside training are those of this number; 0 is the usual one."""
+        before, self._drawn = self._drawn, number
+        try:
+            yield self
+        finally:
+            self._drawn = before
+
     def _once(self, what: str, check: Callable[..., None], *values: Any) -> None:
         """Check the first batch only, as looking at values waits for the device."""
         if what in self._unchecked:
@@ -356,7 +366,7 @@ class DiffusionBackbone(DiffusionHolder):
     def _draw(self, purpose: str) -> tuple:
         """What this iteration's random numbers derive from, see :func:`seeded_generators`."""
         if not self.training:
-            return ('perception', purpose)
+            return ('perception', purpose, self._drawn) if self._drawn else ('perception', purpose)
         info = MessageHub.get_current_instance().runtime_info
         seed, iteration = info.get('seed') or 0, info.get('iter', 0)
         return ('perception', purpose, seed, iteration, get_rank())
