@@ -20,6 +20,7 @@ from ..utils.models import backbone_of, evaluating
 from .batch_labels import BatchLabels
 from .control import control_of
 from .fingerprints import open_store, parameters_digest
+from .hardness import hardness_of
 from .job import CreationJob, CreationReport
 from .plan import make_plan
 from .read_back import check_images_read_back, check_read_back
@@ -92,12 +93,15 @@ def _make(
     labels = labels_of(model, settings, dataset)
     diffusion = diffusion_of(model, settings)
     generator.check_model(diffusion)
-    plan = make_plan(dataset, generator, settings, seed, round)
     checkpoint = parameters_digest(model)
     store = open_store(store, dataset, labels, diffusion, settings, seed, round, checkpoint)
+    hardness = hardness_of(settings, labels, dataset, store.root, round)
+    plan = make_plan(dataset, generator, settings, seed, round, hardness)
     with brought_to(next(model.parameters()).device, diffusion):
         control = control_of(settings, labels, dataset, diffusion)
-        job = CreationJob(dataset, store, generator, diffusion, labels, settings, round, checkpoint, progress, control)
+        job = CreationJob(
+            dataset, store, generator, diffusion, labels, settings, round, checkpoint, progress, control, hardness
+        )
         job.run(plan, plan.share(rank, world_size), world_size)
     return job.report
 

@@ -95,7 +95,7 @@ def creation_settings(
         checkpoint=checkpoint,
         schedule={key: diffusion.schedule.get(key) for key in _SCHEDULE}
         | {key: diffusion.schedule[key] for key in _FLOW_SCHEDULE if 'shift' in diffusion.schedule},
-        condition_content=_content_digest((settings.condition or {}).get('path')),
+        condition_content=_content_digest(_captions(settings.condition or {})),
     )
     # where they are not set, stores of before these settings still fit
     described.update(settings.guidance)
@@ -150,6 +150,11 @@ def open_store(
             f'labelled ({others[0]}): give another folder, or remove this one.'
         )
     return opened
+
+
+def _captions(condition: Any) -> str | None:
+    """File or folder that a condition reads, or the one whose captions it changes."""
+    return condition.get('path') or (_captions(condition['of']) if condition.get('of') else None)
 
 
 def _content_digest(path: str | None) -> str:

@@ -2,10 +2,10 @@
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,6 +77,7 @@ class CreationJob:
         round, checkpoint: Go into the records.
         progress: Say how far it is.
         control: What the diffusion model follows beside its condition.
+        hardness: Of source images, for the records; None: not measured.
         report: What was done.
     """
 
@@ -90,6 +91,7 @@ class CreationJob:
     checkpoint: str
     progress: bool
     control: Control | None = None
+    hardness: Mapping[int, float] | None = None
 
     def __post_init__(self) -> None:
         self.report = CreationReport()
@@ -168,16 +170,17 @@ class CreationJob:
 
     def _embed_sources(self, batches: Sequence[Batch]) -> Condition:
         """Embeddings of all sources of some batches, for the cache."""
-        indices = dict.fromkeys(sample.source for batch in batches for sample in batch)
-        return self._embed([self._source(index) for index in indices])
+        return self._embed(list(dict.fromkeys(self._source(sample) for batch in batches for sample in batch)))
 
     def _embed(self, sources: Sequence[Source]) -> Condition:
         return self.generator.condition.embed(self.diffusion.text, sources)
 
-    def _source(self, index: int) -> Source:
+    def _source(self, sample: Sample) -> Source:
+        index = sample.source
         if index not in self._described:
             self._described[index] = self._describe(source_entry(self.dataset, index), index)
-        return self._described[index]
+        found = self._described[index]
+        return replace(found, seed=sample.seed) if getattr(self.generator.condition, 'draws', False) else found
 
     def _make(self, batches: Sequence[Batch], writer: BackgroundWriter, bar: Progress) -> None:
         """Generate, label and store batches."""
@@ -196,7 +199,7 @@ class CreationJob:
         samples = group.samples
         told = self._static
         if told is None:
-            told = self._embed([self._source(sample.source) for sample in samples])
+            told = self._embed([self._source(sample) for sample in samples])
         images = torch.from_numpy(group.images).to(self.diffusion.device).permute(0, 3, 1, 2)
         own, kept, levels = {}, {}, self.generator.by_class
         if levels is not None and group.levels is not None:
@@ -229,7 +232,8 @@ class CreationJob:
 
     def _record(self, sample: Sample, entry: dict[str, Any], label: Label) -> SampleRecord:
         condition = self.generator.condition
-        caption = condition.text(self._source(sample.source)) if hasattr(condition, 'text') else ''
+        caption = condition.text(self._source(sample)) if hasattr(condition, 'text') else ''
+        hard = (self.hardness or {}).get(sample.source)
         return SampleRecord(
             id=sample.id,
             round=self.round,
@@ -242,7 +246,7 @@ class CreationJob:
             solver=self.generator.solver,
             caption=caption,
             checkpoint=self.checkpoint,
-            quality=label.quality,
+            quality=label.quality if hard is None else dict(label.quality, hardness=hard),
             classes={
                 name: share
                 for task, codec in self.store.codecs.items()

@@ -1,6 +1,6 @@
 """Pixels of a source's label map that the generated picture does not show, by the model's loss there."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from .composing import read_source
 from .plan import source_entry, source_indices
 from .settings import CreationSettings
 
-__all__ = ['ClassLossFilter', 'check_filter', 'filter_of']
+__all__ = ['ClassLossFilter', 'check_filter', 'filter_of', 'source_losses']
 
 MOST_IMAGES = 500  # that the mean losses are measured on
 
@@ -48,14 +48,7 @@ class ClassLossFilter:
         print_log(f"Measuring the model's loss by class on {len(chosen)} source images", 'current')
         classes: Any = labels.labeller.count_classes(labels.model)
         sums, counts = torch.zeros(2, classes, dtype=torch.float64)
-        for index in chosen:
-            try:
-                image = read_source(dataset, index, settings)
-            except OSError:  # the job names it as a source that cannot be read
-                continue
-            pixels, entries = torch.from_numpy(image.copy()).permute(2, 0, 1)[None], [source_entry(dataset, index)]
-            found = labels.labeller.source_labels(image.shape[:2], entries)
-            losses, targets = _judged(labels, pixels, found, entries)
+        for _, losses, targets in source_losses(labels, dataset, settings, chosen):
             known = targets < classes
             sums.index_add_(0, targets[known].cpu(), losses[known].double().cpu())
             counts.index_add_(0, targets[known].cpu(), torch.ones(int(known.sum()), dtype=torch.float64))
@@ -83,6 +76,24 @@ class ClassLossFilter:
         raw = np.where(odd, ignored, raw)
         share = float((read_as(entry)[raw] == 255).mean())
         return Label(dict(segmentation=raw), dict(label.quality, ignored=share, filtered=float(odd.mean())))
+
+
+def source_losses(
+    labels: BatchLabels, dataset: Any, settings: CreationSettings, indices: Sequence[int]
+) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
+    """The model's loss at each pixel of source images, (1, H, W), and what their label maps say there.
+
+    Yields:
+        tuple[int, Tensor, Tensor]: With the image's index; images that cannot be read are left out.
+    """
+    for index in indices:
+        try:
+            image = read_source(dataset, index, settings)
+        except OSError:  # the job names it as a source that cannot be read
+            continue
+        pixels, entries = torch.from_numpy(image.copy()).permute(2, 0, 1)[None], [source_entry(dataset, index)]
+        found = labels.labeller.source_labels(image.shape[:2], entries)
+        yield index, *_judged(labels, pixels, found, entries)
 
 
 def _judged(

@@ -6,7 +6,7 @@ or on what is done already, so that a continued creation computes the same numbe
 
 import os.path as osp
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -106,7 +106,12 @@ def source_indices(dataset: Any) -> list[int]:
 
 
 def make_plan(
-    dataset: Any, generator: PartialNoiseGenerator, settings: CreationSettings, seed: int, round: int
+    dataset: Any,
+    generator: PartialNoiseGenerator,
+    settings: CreationSettings,
+    seed: int,
+    round: int,
+    hardness: Mapping[int, float] | None = None,
 ) -> Plan:
     """Plan a round of samples.
 
@@ -119,8 +124,9 @@ def make_plan(
         settings (CreationSettings): Copies, batch size, limit, scale.
         seed (int): Of the run.
         round (int): Of creation, from 0.
+        hardness (Mapping[int, float] | None): Of each source image, for ``sources='by_hardness'``.
     """
-    copies = copies_of(dataset, source_indices(dataset)[: settings.limit], settings)
+    copies = copies_of(dataset, source_indices(dataset)[: settings.limit], settings, hardness)
     sources = [source for source, number in copies.items() if number]
     sizes = {index: _size(source_entry(dataset, index)['img_path'], settings) for index in sources}
 
@@ -136,8 +142,13 @@ def make_plan(
     return Plan(*(_fill(part, [(s.T, sizes[s.source]) for s in part], settings.batch_size) for part in (preview, rest)))
 
 
-def copies_of(dataset: Any, sources: Sequence[int], settings: CreationSettings) -> dict[int, int]:
+def copies_of(
+    dataset: Any, sources: Sequence[int], settings: CreationSettings, hardness: Mapping[int, float] | None = None
+) -> dict[int, int]:
     """How many samples each source image gets.
+
+    'by_hardness' shares the same number of samples out by rank, as FreeMask does (Yang et al. 2023): the easiest of n
+    images has weight 1, the hardest n.
 
     'by_class_frequency' shares the same number of samples out by the rarest class of each image: in proportion to the
     root of one over the share of images that show it, as LVIS' repeat factors (Gupta et al. 2019, app. B) without their
@@ -147,12 +158,17 @@ def copies_of(dataset: Any, sources: Sequence[int], settings: CreationSettings) 
         dataset: See :func:`source_indices`.
         sources (Sequence[int]): Indices of the source images.
         settings (CreationSettings): ``sources`` and ``copies_per_source``.
+        hardness (Mapping[int, float] | None): Of each image; one that is not in it counts as the easiest.
 
     Raises:
         ValueError: The data set does not say what its images show.
     """
     if settings.sources == 'uniform':
         return dict.fromkeys(sources, settings.copies_per_source)
+    total = len(sources) * settings.copies_per_source
+    if settings.sources == 'by_hardness':
+        by_loss = sorted(sources, key=lambda source: ((hardness or {}).get(source, 0.0), source))
+        return _shared_out(total, {source: float(rank) for rank, source in enumerate(by_loss, 1)})
     describe = SourceDescriber(dataset, SimpleNamespace(wants_classes=True))
     shown = {source: describe(source_entry(dataset, source), source).classes for source in sources}
     counts = Counter(name for classes in shown.values() for name in classes)
@@ -162,10 +178,14 @@ def copies_of(dataset: Any, sources: Sequence[int], settings: CreationSettings) 
         source: max(((len(sources) / counts[name]) ** 0.5 for name in classes), default=1.0)
         for source, classes in shown.items()
     }
-    total = len(sources) * settings.copies_per_source
+    return _shared_out(total, weights)
+
+
+def _shared_out(total: int, weights: Mapping[int, float]) -> dict[int, int]:
+    """So many samples in proportion to weights, as whole numbers."""
     exact = {source: weight * total / sum(weights.values()) for source, weight in weights.items()}
     copies = {source: int(share) for source, share in exact.items()}
-    by_remainder = sorted(sources, key=lambda source: (copies[source] - exact[source], source))
+    by_remainder = sorted(weights, key=lambda source: (copies[source] - exact[source], source))
     for source in by_remainder[: total - sum(copies.values())]:
         copies[source] += 1
     return {source: min(number, MAX_COPIES) for source, number in copies.items()}

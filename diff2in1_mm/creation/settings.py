@@ -46,7 +46,8 @@ class CreationSettings:
             new pictures of the same label map, depth or edges, also from a ``T`` near 1000. None: none.
         copies_per_source: Samples made from each image.
         sources: 'uniform': every image gets as many. 'by_class_frequency': as many in all, more of images that show a
-            rare class, see :func:`~diff2in1_mm.creation.plan.copies_of`.
+            rare class. 'by_hardness': of images on which the model's loss is high. See
+            :func:`~diff2in1_mm.creation.plan.copies_of`.
         batch_size: Images that are generated together.
         label_from: 'fresh': the model looks at the image as it will be read back. 'last_step': it
             starts from the features of the last denoising pass, which saves one U-Net pass.
@@ -120,7 +121,7 @@ class CreationSettings:
                 f'creation.copies_per_source = {self.copies_per_source} is more than '
                 f'{MAX_COPIES}, for which the numbers of the samples have room'
             )
-        check_choice('creation.sources', self.sources, ('uniform', 'by_class_frequency'))
+        check_choice('creation.sources', self.sources, ('uniform', 'by_class_frequency', 'by_hardness'))
         if isinstance(self.label_from, Mapping):
             for task, source in self.label_from.items():
                 check_choice(f'creation.label_from[{task!r}]', source, ('fresh', 'source'))

@@ -10,6 +10,7 @@ from .conditions.class_names import ClassNames
 from .conditions.clip_texts import TextEmbedder, clip_tokenizer
 from .conditions.precomputed import PrecomputedEmbeddings
 from .conditions.prompts import Captions, ComposedCaption, OwnCaption, Prompt
+from .conditions.restyle import Restyle
 from .conditions.source import Source
 from .contract import DiffusionModel, same_weights
 from .families import load_diffusion
@@ -31,6 +32,7 @@ __all__ = [
     'PartialSchedule',
     'PrecomputedEmbeddings',
     'Prompt',
+    'Restyle',
     'Source',
     'Tap',
     'TextEmbedder',

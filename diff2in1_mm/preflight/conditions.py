@@ -38,7 +38,7 @@ def check_condition(condition: Any, diffusion: DiffusionModel, dataset: Any, lim
         for start in range(0, len(indices), _AT_ONCE):
             sources = [describe(source_entry(dataset, index), index) for index in indices[start : start + _AT_ONCE]]
             if isinstance(condition, TextCondition):
-                diffusion.text.check_lengths([condition.text(source) for source in sources])
+                diffusion.text.check_lengths([text for source in sources for text in condition.texts(source)])
                 sources = sources[:1] if start == 0 else []
             if sources:
                 diffusion.check_condition(condition.embed(diffusion.text, sources))

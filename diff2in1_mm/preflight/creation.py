@@ -11,6 +11,7 @@ from ..creation.composing import composer_of
 from ..creation.control import control_of
 from ..creation.create import diffusion_forgotten, diffusion_of, labels_of
 from ..creation.fingerprints import open_store
+from ..creation.hardness import check_hardness
 from ..creation.label_filter import check_filter
 from ..creation.settings import CreationSettings
 from ..creation.stage import mixed_dataset
@@ -85,6 +86,7 @@ def _check(model: BaseModel, settings: CreationSettings, dataset: Any, store: st
     generator.check_model(diffusion)
     level_painter(generator, labels, dataset)
     check_filter(settings, labels)
+    check_hardness(settings, labels)
     composer_of(settings, labels.tasks, dataset)
     control_of(settings, labels, dataset, diffusion)
     check_condition(generator.condition, diffusion, dataset, settings.limit)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch.nn as nn
 from mmengine.dataset import InfiniteSampler
@@ -11,6 +12,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import EpochBasedTrainLoop, FlexibleRunner
 
 from ..hooks.checkpoint import AtomicCheckpointHook
+from ..tasks.registry import tasks_of
 from ..utils.compat import class_weights_skip_ignored_pixels
 from ..utils.errors import UserError
 from ..utils.models import backbone_of, shares_features
@@ -131,7 +133,7 @@ def check_checkpoints(runner) -> None:
         )
 
 
-def check_views(model: BaseModel, student_view: str, target_mode: str) -> None:
+def check_views(model: BaseModel, student_view: Any, target_mode: str) -> None:
     """Refuses settings that this model cannot follow.
 
     Raises:
@@ -142,6 +144,16 @@ def check_views(model: BaseModel, student_view: str, target_mode: str) -> None:
             "student_view='feature_dropout' drops channels of a frozen DiffusionBackbone's features, which theta_C and "
             f"theta_E share, and {type(backbone_of(model)).__name__} has none, or trains its own: use 'same' or "
             "'strong'."
+        )
+    if getattr(student_view, 'cutmix', 0) and [task.name for task in tasks_of(model)] != ['segmentation']:
+        raise UserError(
+            f'student_view.cutmix joins label maps, and {type(model).__name__} learns other labels: leave it out.'
+        )
+    kept = any(getattr(backbone_of(model), name, None) for name in ('feature_cache', '_cache'))
+    if getattr(student_view, 'of_both', False) and kept:
+        raise UserError(
+            "student_view with of='both' shows new real images in every iteration, and backbone.feature_cache or "
+            "cached_images keeps features of such as come again: leave one of them out, or set of='synthetic'."
         )
     if target_mode == 'train' and hasattr(model, 'dn_query_generator'):
         raise UserError(

@@ -87,10 +87,10 @@ class SelfImprovingHook(Hook):
             stay (a control).
         target_mode (str): 'eval', or 'train' as in the released code: targets are made with the
             heads in training mode (backbone and neck are not), moving theta_C's statistics only.
-        student_view (str): What theta_E sees of a synthetic sample. 'same': the view that was
-            labelled (the paper). 'feature_dropout': that view with channel dropout on the shared
-            frozen features, which costs nothing. 'strong': photometric changes, which cost a second
-            pass of the backbone for these samples.
+        student_view (str | list | dict): What theta_E sees of a synthetic sample. 'same': the view that was labelled
+            (the paper). 'feature_dropout': that view with channel dropout on the shared frozen features, which costs
+            nothing. 'strong': photometric changes, which cost a second pass of the backbone for these samples. A list
+            of transforms, or a dict, likewise: see :class:`~diff2in1_mm.datasets.transforms.student_view.StudentView`.
         feature_dropout (float): Share of channels that ``student_view='feature_dropout'`` drops.
         confidence (float | Sequence[float], optional): Pixels (boxes) that theta_C is less sure of
             than this are ignored (left out). None takes 0 for segmentation, 0.9 for boxes, and the model's
@@ -119,7 +119,7 @@ class SelfImprovingHook(Hook):
         restart_schedule: bool = False,
         targets: str = 'per_iteration',
         target_mode: str = 'eval',
-        student_view: str = 'same',
+        student_view: str | Sequence[dict] | Mapping = 'same',
         feature_dropout: float = 0.5,
         confidence: None | float | Sequence[float] | Mapping = None,
         labelling: dict | None = None,
@@ -234,7 +234,7 @@ class SelfImprovingHook(Hook):
     def _activate(self) -> None:
         active = self.state.stage == SELF_IMPROVING and self.creation is not None
         self._pass.theta_c = self.theta_c if active else None
-        self._pass.kept = self.theta_c
+        self._pass.kept, self._pass.viewing = self.theta_c, self.state.stage == SELF_IMPROVING
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Changes stage where it is time; tells the batch pass which iteration this is."""

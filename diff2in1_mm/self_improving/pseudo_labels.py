@@ -5,9 +5,10 @@ lets theta_C label the synthetic rows with them, and serves them to theta_E's lo
 """
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -18,10 +19,12 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
+from ..datasets.transforms.student_view import StudentView, cut_mix
 from ..tasks.base import assign_model_labels
 from ..tasks.joint import JointLabeller
 from ..tasks.registry import TASKS
 from ..utils.errors import UserError, some
+from ..utils.image_values import swaps_channels
 from ..utils.models import modes_kept, shares_features
 from ..utils.randomness import channel_dropout, seeded_generators, stable_seed
 from ..utils.values import check_choice
@@ -37,13 +40,16 @@ class ViewSettings:
 
     targets: str = 'per_iteration'
     target_mode: str = 'eval'
-    student_view: str = 'same'
+    student_view: Any = 'same'  # or a :class:`StudentView`, made of a list or dict
     feature_dropout: float = 0.5
 
     def __post_init__(self) -> None:
         check_choice('targets', self.targets, ('per_iteration', 'creation'))
         check_choice('target_mode', self.target_mode, ('eval', 'train'))
-        check_choice('student_view', self.student_view, ('same', 'feature_dropout', 'strong'))
+        if isinstance(self.student_view, (Sequence, Mapping)) and not isinstance(self.student_view, str):
+            object.__setattr__(self, 'student_view', StudentView.of_config(self.student_view))
+        elif not isinstance(self.student_view, StudentView):
+            check_choice('student_view', self.student_view, ('same', 'feature_dropout', 'strong'))
         if not 0 <= self.feature_dropout < 1:
             raise UserError(f'feature_dropout = {self.feature_dropout} is out of range: a share of channels, in [0, 1)')
 
@@ -62,6 +68,7 @@ class BatchPass:
         kept (ThetaC | None): What follows the training, labelling or not. It takes up parameters
             that have become trainable here, after all hooks and before the step.
         iteration (int): Of the run; part of every seed.
+        viewing (bool): Whether real samples are to be seen as ``student_view`` says, if it is of both kinds.
         measuring (bool): Whether this iteration's figures will be logged.
         figures (dict[str, Tensor]): 0-dim tensors of the last measured batch.
     """
@@ -71,7 +78,7 @@ class BatchPass:
         self.theta_c: ThetaC | None = None
         self.kept: ThetaC | None = None
         self.iteration = 0
-        self.measuring = False
+        self.measuring = self.viewing = False
         self.figures: dict[str, Tensor] = {}
         self._served = ExitStack()
         self._signature = inspect.signature(model.forward)
@@ -94,13 +101,16 @@ class BatchPass:
             return None
         if self.kept is not None:
             _take_up(self.kept)
-        if self.theta_c is None:
-            return None
-        self.figures = {}
         samples = call.arguments['data_samples']
+        if self.viewing and getattr(self.views.student_view, 'of_both', False):
+            real = [i for i, sample in enumerate(samples) if not sample.metainfo.get('synthetic')]
+            call.arguments['inputs'] = self._seen(call.arguments['inputs'], samples, real)
+        if self.theta_c is None:
+            return call.args, call.kwargs
+        self.figures = {}
         rows = [i for i, sample in enumerate(samples) if sample.metainfo.get('synthetic')]
         if not rows and not (self.measuring and get_world_size() > 1):
-            return None
+            return call.args, call.kwargs
         inputs, features = self._prepare(call.arguments['inputs'], samples, rows)
         if self.measuring:
             self._measure_losses(inputs, samples, features, rows)
@@ -178,9 +188,18 @@ class BatchPass:
             by_row = dict(zip(rows, generators))
             drawn = [by_row.get(i) for i in range(len(samples))]
             return inputs, channel_dropout(features, self.views.feature_dropout, drawn)
-        mean, std = pixel_statistics(self.model.data_preprocessor, inputs)
         index = _index(rows, inputs.device)
-        strong = strong_view(inputs[index], mean, std, generators)
+        if self.views.student_view == 'strong':
+            statistics = pixel_statistics(self.model.data_preprocessor, inputs)
+            strong = strong_view(inputs[index], *statistics, generators)
+        else:
+            strong = self._seen(inputs, samples, rows)[index]
+            targets = [samples[i].gt_sem_seg for i in rows] if self.views.student_view.cutmix else []
+            if targets:
+                share = self.views.student_view.cutmix
+                strong, mixed = cut_mix(strong, [target.data for target in targets], share, generators)
+                for target, data in zip(targets, mixed):
+                    target.data = data
         inputs = inputs.index_copy(0, index, strong)
         if features is not None:
             cache = getattr(self.model.backbone, 'feature_cache', None)
@@ -188,6 +207,16 @@ class BatchPass:
                 changed = self.model.backbone.features(strong)
             features = [f.index_copy(0, index, c) for f, c in zip(features, changed)]
         return inputs, features
+
+    def _seen(self, inputs: Tensor, samples: Sequence, rows: list[int]) -> Tensor:
+        """``inputs``, with these rows as the transforms of ``student_view`` leave them."""
+        if not rows:
+            return inputs
+        preprocessor, index = self.model.data_preprocessor, _index(rows, inputs.device)
+        seeds = [stable_seed(self.seed, 'transforms', self.iteration, self._name(samples, i)) for i in rows]
+        statistics = pixel_statistics(preprocessor, inputs)
+        seen = self.views.student_view(inputs[index], *statistics, swaps_channels(preprocessor), seeds)
+        return inputs.index_copy(0, index, seen)
 
     @torch.no_grad()
     def _measure_losses(self, inputs: Tensor, samples: Sequence, features, rows: list[int]) -> None:

@@ -42,6 +42,13 @@ def test_rare_classes_get_more_of_the_same_number(world):
     assert copies(dataset, copies_per_source=5, sources='by_class_frequency') == [4, 4, 4, 8]
 
 
+def test_hard_images_get_more_of_the_same_number(world):
+    dataset = world(4, trees=[])
+    hardness = {0: 0.1, 1: 0.9, 2: 0.5, 3: 0.2}  # ranks 1, 4, 3 and 2, of 10 in all
+    settings = CreationSettings(copies_per_source=5, sources='by_hardness')
+    assert list(copies_of(dataset, [0, 1, 2, 3], settings, hardness).items()) == [(0, 2), (3, 4), (2, 6), (1, 8)]
+
+
 def test_what_rounding_leaves_goes_to_the_largest_remainders(world):
     dataset = world(9, trees=[4])  # weights 1 and 3, of 11 in all
     found = copies(dataset, sources='by_class_frequency')

@@ -19,6 +19,8 @@ class TextCondition(ABC):
     """Base of conditions that are one prompt per image."""
 
     per_image = True
+    #: Whether the text is another one for each sample of an image, by :attr:`Source.seed`.
+    draws = False
 
     @abstractmethod
     def text(self, source: Source) -> str:
@@ -30,6 +32,10 @@ class TextCondition(ABC):
         Returns:
             str: A prompt.
         """
+
+    def texts(self, source: Source) -> list[str]:
+        """The prompts that an image may get."""
+        return [self.text(source)]
 
     def embed(self, embedder: TextEmbedder, sources: Sequence[Source] = (Source(),)) -> Condition:
         """The condition of images.
