@@ -3,8 +3,9 @@
     python benchmarks/generation.py                     # the small model, CPU
     python benchmarks/generation.py --model sd15        # Stable Diffusion 1.5, GPU
 
-Creation (images read, generated, labelled, written) against the time inside U-Net and VAE, and
-DiffusionBackbone against a bare diffusers forward.
+Creation (images read, generated, labelled, written) against the time inside U-Net and VAE,
+DiffusionBackbone against a bare diffusers forward, strength by class against one level, and how
+many pictures of 512x512 are composed in a second of one core.
 """
 
 import os
@@ -12,13 +13,18 @@ import tempfile
 import time
 from contextlib import contextmanager
 
+import cv2
 import numpy as np
 import torch
 from common import ARCHITECTURES, alternate, arguments, random_pipeline, report, segmentor, wait
 from mmengine.registry import DATASETS
 from PIL import Image
 
+from diff2in1_mm.creation.composing import composer_of, read_source
 from diff2in1_mm.creation.create import create
+from diff2in1_mm.creation.generator import PartialNoiseGenerator
+from diff2in1_mm.creation.plan import Sample, source_entry
+from diff2in1_mm.creation.settings import CreationSettings
 
 
 def write_photographs(folder: str, count: int, size) -> None:
@@ -32,6 +38,19 @@ def write_photographs(folder: str, count: int, size) -> None:
         noisy = (smooth + generator.integers(-12, 13, smooth.shape)).clip(0, 255)
         Image.fromarray(noisy.astype(np.uint8)).save(f'{folder}/images/{i:04d}.jpg', quality=90)
         Image.fromarray(coarse[..., 0] % 19).resize(size[::-1], Image.NEAREST).save(f'{folder}/labels/{i:04d}.png')
+
+
+def photographs(folder: str):
+    """The data set of :func:`write_photographs`."""
+    return DATASETS.build(
+        dict(
+            type='mmseg.BaseSegDataset',
+            data_root=folder,
+            data_prefix=dict(img_path='images', seg_map_path='labels'),
+            pipeline=[],
+            metainfo=dict(classes=[f'c{i}' for i in range(19)]),
+        )
+    )
 
 
 @contextmanager
@@ -67,15 +86,7 @@ def creation(args, model, size) -> list:
     """Share of a creation's time outside U-Net and VAE."""
     with tempfile.TemporaryDirectory() as folder:
         write_photographs(folder, 4 * args.batch_size, size)
-        dataset = DATASETS.build(
-            dict(
-                type='mmseg.BaseSegDataset',
-                data_root=folder,
-                data_prefix=dict(img_path='images', seg_map_path='labels'),
-                pipeline=[],
-                metainfo=dict(classes=[f'c{i}' for i in range(19)]),
-            )
-        )
+        dataset = photographs(folder)
         seconds = {}
         with timed_model(model.backbone.diffusion, args.device) as spent:
             for name in ('warm-up', 'measured'):
@@ -120,12 +131,53 @@ def backbone(args, model, size) -> list:
     ]
 
 
+def strength_by_class(args, model, size) -> list:
+    """Generation with a map of levels against one level for all pixels."""
+    diffusion = model.backbone.diffusion
+    images = (torch.rand(args.batch_size, 3, *size) * 2 - 1).to(args.device)
+    levels = torch.full((args.batch_size, *size), 400, dtype=torch.int32, device=images.device)
+    levels[:, : size[0] // 2, ::3], levels[:, size[0] // 2 :, ::5] = 0, 100
+    told, seeds = diffusion.text.embed(['']), range(args.batch_size)
+    plain = PartialNoiseGenerator(T=400, steps=10)
+    by_class = PartialNoiseGenerator(T=dict(default=400, a=0, b=100), steps=10)
+    seconds = alternate(
+        {
+            'plain': lambda: plain.generate(diffusion, images, told, seeds, 400),
+            'by class': lambda: by_class.generate(diffusion, images, told, seeds, 400, levels=levels),
+        },
+        args.rounds,
+        args.device,
+    )
+    return [('strength by class: ratio to one level', seconds['by class'] / seconds['plain'], 'x')]
+
+
+def composition(args, model, size) -> list:
+    """Pictures of 512x512 with one to four things pasted in, in a second of processor time."""
+    cv2.setNumThreads(0)
+    rates, names = [], [f'c{i}' for i in range(19)]
+    with tempfile.TemporaryDirectory() as folder:
+        write_photographs(folder, 20, (512, 512))
+        dataset = photographs(folder)
+        settings = CreationSettings(compose=dict(classes=names[:5]))
+        compose = composer_of(settings, ('segmentation',), dataset)
+        entries = [source_entry(dataset, i) for i in range(20)]
+        images = [read_source(dataset, i, settings) for i in range(20)]
+        for number in (20, 200):  # in the first few all things are cut
+            start = time.process_time()
+            for i in range(number):
+                compose(Sample(str(i), i % 20, 0, i, 400), entries[i % 20], images[i % 20])
+            rates.append(number / (time.process_time() - start))
+    rows = ('composition, 512x512: first pictures', 'composition, 512x512: things known')
+    return [(name, rate, 'images/s/core') for name, rate in zip(rows, rates)]
+
+
 def main() -> None:
     args = arguments(__doc__.split('\n')[0]).parse_args()
     size = ARCHITECTURES[args.model]['size']
     with random_pipeline(args.model) as folder:
         model = segmentor(args.model, folder, args.device).eval()
-    report(f'Generation, {args.model}', backbone(args, model, size) + creation(args, model, size), args)
+        figures = [part(args, model, size) for part in (backbone, creation, strength_by_class, composition)]
+    report(f'Generation, {args.model}', sum(figures, []), args)
 
 
 if __name__ == '__main__':

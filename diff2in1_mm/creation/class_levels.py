@@ -18,7 +18,10 @@ from ..utils.errors import UserError, did_you_mean
 from ..utils.image_values import size_of
 from ..utils.values import is_whole
 
-__all__ = ['ClassLevels', 'Restoration', 'level_painter']
+__all__ = ['SEAMS', 'ClassLevels', 'Restoration', 'level_painter']
+
+#: The level of the borders of pasted things, beside 'default' and classes.
+SEAMS = 'seams'
 
 _MOST = 10**4  # levels of any schedule
 
@@ -28,7 +31,8 @@ class ClassLevels:
 
     Args:
         levels (Mapping[str, int]): Class name -> level; 'default' is that of all other pixels, and of ignored ones.
-            0: these pixels stay as they are.
+            0: these pixels stay as they are. 'seams' is that of pixels along the outlines of things which
+            ``creation.compose`` pasted, whatever their class.
         margin (int): Pixels by which what has the lower level is grown. Default 0.
 
     Attributes:
@@ -57,7 +61,7 @@ class ClassLevels:
         """
         names = list(classes or ())
         for name in self.levels:
-            if name != 'default' and name not in names:
+            if name not in ('default', SEAMS) and name not in names:
                 raise UserError(
                     f'creation.T names {name!r}, which is no class of the data set' + did_you_mean(name, names)
                 )
@@ -80,6 +84,8 @@ class ClassLevels:
         painted = labeller.source_levels(entry, size, table, self.default)
         if self.margin:
             painted = cv2.erode(painted, np.ones((2 * self.margin + 1,) * 2, np.uint8), borderType=cv2.BORDER_REPLICATE)
+        if SEAMS in self.levels and SEAMS in entry:
+            painted = np.where(entry[SEAMS], self.levels[SEAMS], painted).astype(painted.dtype)
         return painted
 
 

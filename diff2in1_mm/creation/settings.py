@@ -40,7 +40,7 @@ class CreationSettings:
             are set.
         diffusion: Source of the diffusion model that generates (str, or the arguments of
             :func:`load_diffusion`). None: that of the model's ``DiffusionBackbone``.
-        compose: Options of :class:`~diff2in1_mm.datasets.pasting.Composer`: things of other source images
+        compose: Options of :func:`~diff2in1_mm.creation.composing.composer_of`: things of other source images
             are pasted into an image and its label map before it is noised. None: nothing is.
         control: A ControlNet that the diffusion model follows, see :func:`~diff2in1_mm.creation.control.control_of`:
             new pictures of the same label map, depth or edges, also from a ``T`` near 1000. None: none.

@@ -9,7 +9,7 @@ import numpy as np
 from ..utils.errors import UserError, did_you_mean
 from ..utils.values import check_whole, is_number, is_whole
 
-__all__ = ['DONORS', 'Composer', 'CutOut', 'cut_outs', 'paste']
+__all__ = ['DONORS', 'Composer', 'CutOut', 'Placed', 'cut_outs', 'paste', 'paste_all']
 
 #: Images among whose things those of a composition are chosen: the more, the more evenly classes come.
 DONORS = 4
@@ -23,12 +23,18 @@ class CutOut(NamedTuple):
         image: (h, w, 3), in the channel order and dtype of its image.
         mask: bool (h, w), where the thing is.
         corner: (top, left) in its image.
+        outlined: Whether the mask is its outline; else it is its whole box.
     """
 
     label: int
     image: np.ndarray
     mask: np.ndarray
     corner: tuple[int, int]
+    outlined: bool = True
+
+
+#: A thing and where its corner (top, left) goes.
+Placed = tuple[CutOut, tuple[int, int]]
 
 
 def cut_outs(image: np.ndarray, labels: np.ndarray, classes: Sequence[int], min_area: int = 16) -> list[CutOut]:
@@ -46,15 +52,20 @@ def cut_outs(image: np.ndarray, labels: np.ndarray, classes: Sequence[int], min_
     height, width = labels.shape
     found = []
     for label in classes:
-        if not (labels == label).any():
+        shown = (labels == label).astype(np.uint8)
+        x, y, width_of_all, height_of_all = cv2.boundingRect(shown)
+        if not width_of_all:
             continue
-        _, regions, boxes, _ = cv2.connectedComponentsWithStats((labels == label).astype(np.uint8), connectivity=8)
+        shown = shown[y : y + height_of_all, x : x + width_of_all]  # to look for regions takes longest
+        _, regions, boxes, _ = cv2.connectedComponentsWithStats(shown, connectivity=8)
         for number, (left, top, w, h, area) in enumerate(boxes[1:], 1):
+            own = regions[top : top + h, left : left + w] == number
+            left, top = left + x, top + y
             # what the border cuts would stand in the middle of another image as a half
             inside = left > 0 and top > 0 and left + w < width and top + h < height
             if area >= min_area and inside:
                 part = slice(top, top + h), slice(left, left + w)
-                found.append(CutOut(label, image[part].copy(), regions[part] == number, (int(top), int(left))))
+                found.append(CutOut(label, image[part].copy(), own, (int(top), int(left))))
     return found
 
 
@@ -74,6 +85,22 @@ def paste(image: np.ndarray, labels: np.ndarray, thing: CutOut, corner: tuple[in
     place = slice(max(top, 0), max(top + h, 0)), slice(max(left, 0), max(left + w, 0))
     image[place][mask] = thing.image[rows, columns][mask]
     labels[place][mask] = thing.label
+
+
+def paste_all(image: np.ndarray, placed: Sequence[Placed]) -> np.ndarray:
+    """Lay things over an image, in place, each over those before it.
+
+    Args:
+        image (ndarray): (H, W, 3).
+        placed (Sequence): At most 255 things, the farthest first.
+
+    Returns:
+        ndarray: uint8 (H, W), the number of the thing that is seen at each pixel, from 1; 0: none.
+    """
+    numbers = np.zeros(image.shape[:2], np.uint8)
+    for number, (thing, corner) in enumerate(placed, 1):
+        paste(image, numbers, thing._replace(label=number), corner)
+    return numbers
 
 
 class Composer:
@@ -103,8 +130,8 @@ class Composer:
     ) -> None:
         if isinstance(classes, str) or not classes:
             raise UserError(f'classes = {classes!r} of things to paste must be a list of class names')
-        if len(count) != 2 or not all(is_whole(n, 0) for n in count) or count[0] > count[1]:
-            raise UserError(f'count = {count!r} must be the least and the most things, whole numbers')
+        if len(count) != 2 or not all(is_whole(n, 0) for n in count) or not count[0] <= count[1] < 256:
+            raise UserError(f'count = {count!r} must be the least and the most things, whole numbers below 256')
         if len(scale) != 2 or not all(is_number(s, 0.01, 100) for s in scale) or scale[0] > scale[1]:
             raise UserError(f'scale = {scale!r} of things must be the least and the most factor')
         if not is_number(shift, 0, 1):
@@ -112,10 +139,10 @@ class Composer:
         check_whole('min_area', min_area)
         self.classes, self.count, self.shift, self.min_area = list(classes), tuple(count), shift, min_area
         self.least, self.most = scale
-        self._indices: list[int] | None = None
+        self.indices: list[int] = []
 
     def know(self, names: Sequence[str] | None) -> None:
-        """Look up the classes of a data set.
+        """Look up the classes of a data set; :attr:`indices` are theirs.
 
         Raises:
             ValueError: A name is none of them.
@@ -126,7 +153,7 @@ class Composer:
                 raise UserError(
                     f'{name!r} of the things to paste is no class of the data set' + did_you_mean(name, names)
                 )
-        self._indices = [names.index(name) for name in self.classes]
+        self.indices = [names.index(name) for name in self.classes]
 
     def compose(
         self,
@@ -147,20 +174,33 @@ class Composer:
             tuple[ndarray, ndarray]: Copies, pasted into where donors have things.
         """
         image, labels = image.copy(), labels.copy()
+        cuts = (cut_outs(*donor, self.indices, self.min_area) for donor in donors)
+        for thing, corner in self.placed(cuts, labels.shape, rng):
+            paste(image, labels, thing, corner)
+        return image, labels
+
+    def placed(
+        self, cuts: Iterable[Sequence[CutOut]], shape: tuple[int, int], rng: np.random.Generator
+    ) -> list[Placed]:
+        """Some of the donors' things and where they go, the farthest first.
+
+        Args:
+            cuts (Iterable[Sequence[CutOut]]): The things of each donor.
+            shape (tuple[int, int]): Height and width of the image that they are for.
+            rng (Generator): Decides everything.
+        """
         by_class: dict[int, list[CutOut]] = {}
-        for donor in donors:
-            for thing in cut_outs(*donor, self._indices or (), self.min_area):
+        for things in cuts:
+            for thing in things:
                 by_class.setdefault(thing.label, []).append(thing)
         placed = []
         for _ in range(rng.integers(self.count[0], self.count[1] + 1) if by_class else 0):
             of_one = by_class[sorted(by_class)[rng.integers(len(by_class))]]
-            placed.append(self._place(of_one[rng.integers(len(of_one))], labels.shape, rng))
+            placed.append(self._place(of_one[rng.integers(len(of_one))], shape, rng))
         # what stands lower in the picture is nearer, and covers what is behind it
-        for thing, corner in sorted(placed, key=lambda pair: pair[1][0] + pair[0].mask.shape[0]):
-            paste(image, labels, thing, corner)
-        return image, labels
+        return sorted(placed, key=lambda pair: pair[1][0] + pair[0].mask.shape[0])
 
-    def _place(self, thing: CutOut, shape: tuple[int, int], rng: np.random.Generator) -> tuple[CutOut, tuple[int, int]]:
+    def _place(self, thing: CutOut, shape: tuple[int, int], rng: np.random.Generator) -> Placed:
         """The thing resized and perhaps mirrored, and where its corner goes: its foot stays about where it was."""
         h, w = thing.mask.shape
         factor = rng.uniform(self.least, self.most)
@@ -171,4 +211,4 @@ class Composer:
             image, mask = image[:, ::-1], mask[:, ::-1]
         move = rng.uniform(-self.shift, self.shift, 2) * shape
         foot, middle = thing.corner[0] + h + move[0], thing.corner[1] + w / 2 + move[1]
-        return CutOut(thing.label, image, mask, thing.corner), (round(foot - size[1]), round(middle - size[0] / 2))
+        return thing._replace(image=image, mask=mask), (round(foot - size[1]), round(middle - size[0] / 2))

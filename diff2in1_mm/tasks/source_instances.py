@@ -35,7 +35,8 @@ def source_label(entry: Mapping[str, Any], size: tuple[int, int]) -> Label:
 
     Args:
         entry (Mapping): Annotation entry with ``instances``, ``height`` and ``width``, as
-            MMDetection's COCO and VOC data sets give it.
+            MMDetection's COCO and VOC data sets give it. ``instances_of_picture``, :class:`Instances` of a picture
+            of that size which was made of it, come before these.
         size (tuple[int, int]): Height and width of the generated picture.
 
     Returns:
@@ -45,6 +46,9 @@ def source_label(entry: Mapping[str, Any], size: tuple[int, int]) -> Label:
     Raises:
         ValueError: The entry has no instances to take.
     """
+    made = entry.get('instances_of_picture')
+    if made is not None:
+        return _whole(made)
     if 'instances' not in entry or not {'height', 'width'} <= set(entry):
         raise UserError(
             f'the entry of {entry.get("img_path")} has no boxes, which creation.label_from="source" or levels by class '
@@ -66,9 +70,12 @@ def source_label(entry: Mapping[str, Any], size: tuple[int, int]) -> Label:
         ignored,
         masks,
     )
-    return Label(
-        annotation, dict(confidence=1.0, ignored=float(ignored.mean()) if found else 0.0, instances=float(len(found)))
-    )
+    return _whole(annotation)
+
+
+def _whole(found: Instances) -> Label:
+    share = float(found.ignored.mean()) if len(found.labels) else 0.0
+    return Label(found, dict(confidence=1.0, ignored=share, instances=float(len(found.labels))))
 
 
 def painted(found: Instances, size: tuple[int, int], table: np.ndarray, default: int) -> np.ndarray:

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from mmengine.registry import DATASETS, init_default_scope
 
+from diff2in1_mm.creation.composing import composer_of, seams_of
 from diff2in1_mm.creation.create import create
+from diff2in1_mm.creation.settings import CreationSettings
 from diff2in1_mm.preflight.creation import check_creation
 from diff2in1_mm.store.store import StoreMismatch, SyntheticStore
 
@@ -66,12 +68,49 @@ def test_a_donor_that_cannot_be_read_is_done_without(tmp_path, model, world):
     assert report.samples == 3 and [path[-5:] for path in report.skipped] == ['3.png']
 
 
+def test_the_seams_alone_change(tmp_path, model, world):
+    levels = dict(AS_IT_IS, T=dict(default=0, seams=400))
+    create(model, world, tmp_path / 's', compose=dict(THINGS, seam=1), copies_per_source=2, **levels)
+    create(model, world, tmp_path / 'plain', compose=THINGS, copies_per_source=2, **AS_IT_IS)
+    store, plain = SyntheticStore(tmp_path / 's'), SyntheticStore(tmp_path / 'plain')
+    assert store.settings['T'] == dict(default=0, seams=400) and store.settings['compose']['seam'] == 1
+    changed = 0
+    for one, other in zip(store.records(), plain.records()):
+        (image, labels), (before, same) = read_one(store, one), read_one(plain, other)
+        assert one.T == 400 and np.array_equal(labels, same)
+        differs = (image != before).any(-1)
+        near_trees = cv2.dilate((labels == 2).astype(np.uint8), np.ones((3, 3))) > 0
+        assert not differs[~near_trees].any()
+        changed += differs.sum()
+    assert changed > 20
+
+
+def test_seams_lie_on_both_sides_of_an_outline():
+    numbers = np.zeros((9, 12), np.uint8)
+    numbers[:, 4:8], numbers[:, 8:] = 1, 2
+    assert np.flatnonzero(seams_of(numbers, 1)[4]).tolist() == [3, 4, 7, 8]
+    assert np.flatnonzero(seams_of(numbers, 2)[4]).tolist() == [2, 3, 4, 5, 6, 7, 8, 9]
+    assert not seams_of(np.zeros((9, 12), np.uint8), 2).any()
+
+
+def test_seams_of_nothing(model, world):
+    with pytest.raises(ValueError, match="a level of 'seams'.*is not set: set it, or leave the level out"):
+        check_creation(model, dict(AS_IT_IS, T=dict(default=1, seams=3)), world)
+
+
+def test_labels_that_are_neither_maps_nor_objects(world):
+    with pytest.raises(ValueError, match='boxes or masks, but depth labels are stored: leave it out'):
+        composer_of(CreationSettings(compose=THINGS), ('depth',), world)
+
+
 @pytest.mark.parametrize(
     ('compose', 'words'),
     [
         (dict(classes=['trees']), "'trees' of the things to paste is no class.*did you mean 'tree'"),
         (dict(classes=['tree'], size=3), 'unexpected keyword argument'),
         (dict(classes=['tree'], count=(2, 1)), 'the least and the most things'),
+        (dict(classes=['tree'], hidden=2), 'must be a share of an object'),
+        (dict(classes=['tree'], seam=0), 'compose.seam = 0 must be a whole number'),
     ],
 )
 def test_bad_settings(model, world, compose, words):

@@ -74,6 +74,29 @@ def test_killed_and_continued_by_two_processes(parts, tmp_path):
     check_coco(store, whole)
 
 
+def test_objects_are_pasted_with_their_masks(parts, tmp_path):
+    model, dataset, _ = parts('mask_rcnn')
+    # nothing of the pictures changes: what an object shows is its colour (RGB)
+    kept = dict(T=dict(default=1, square=0, disc=0), steps=1, batch_size=4, label_from='source')
+    compose = dict(classes=['square', 'disc'], count=(2, 3), min_area=4, scale=(0.5, 0.8), shift=0.3)
+    create(model, dataset, str(tmp_path / 's'), copies_per_source=2, compose=compose, **kept)
+    store, pasted = SyntheticStore(tmp_path / 's'), 0
+    assert store.settings['compose']['classes'] == ['square', 'disc']
+    for record in store.records():
+        image, found = read_one(store, record)
+        assert record.quality['instances'] == len(found.labels)
+        assert found.masks.sum(0).max() == 1
+        for label, mask, (left, top, right, bottom) in zip(found.labels, found.masks, found.bboxes):
+            wrong = np.abs(image[mask].astype(int) - ((250, 250, 80), (80, 250, 250))[label]).max(-1) > 30
+            assert wrong.mean() < 0.35  # the rim of a resized thing, or of an outline
+            rows, columns = np.nonzero(mask)
+            assert abs(top - rows.min()) <= 1.5 and abs(bottom - rows.max() - 1) <= 1.5
+            assert abs(left - columns.min()) <= 1.5 and abs(right - columns.max() - 1) <= 1.5
+        sides = (found.bboxes[:, 2:] - found.bboxes[:, :2]).max(1)
+        pasted += (sides < 20).sum()
+    assert pasted > 4
+
+
 def test_stock_data_sets_read_boxes(parts, tmp_path):
     model, dataset, _ = parts('mask_rcnn')
     create(model, dataset, str(tmp_path / 's'), **SETTINGS)
