@@ -72,8 +72,8 @@ class StudentView:
         if not self.transforms:
             return images
         pixels = (images * std + mean).round().clamp(0, 255).to(torch.uint8)
-        pixels = (pixels.flip(1) if swapped else pixels).permute(0, 2, 3, 1).cpu().numpy()
-        changed = np.stack([self._changed(image.copy(), seed) for image, seed in zip(pixels, seeds)])
+        loaded = (pixels.flip(1) if swapped else pixels).permute(0, 2, 3, 1).cpu().numpy()
+        changed = np.stack([self._changed(image.copy(), seed) for image, seed in zip(loaded, seeds)])
         back = torch.from_numpy(changed).permute(0, 3, 1, 2).to(images)
         return ((back.flip(1) if swapped else back) - mean) / std
 
