@@ -34,7 +34,7 @@ def cut_objects(image: np.ndarray, found: Instances, classes: Sequence[int], min
         part = slice(top, bottom), slice(left, right)
         mask = np.ones((bottom - top, right - left), bool) if found.masks is None else found.masks[i][part].copy()
         inside = left > 0 and top > 0 and right < width and bottom < height
-        if inside and mask.sum() >= min_area and (found.masks is not None or not _covered(found.bboxes, i)):
+        if inside and mask.sum() >= min_area and (found.masks is not None or not _covered(found.bboxes, int(i))):
             label, corner = int(found.labels[i]), (top, left)
             cut.append(CutOut(label, image[part].copy(), mask, corner, outlined=found.masks is not None))
     return cut
