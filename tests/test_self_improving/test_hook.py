@@ -14,6 +14,11 @@ from diff2in1_mm.utils.compat import class_weights_skip_ignored_pixels, load_wei
 
 from ..tiny_runs import config, hook_of, train
 
+# what the student sees of all images, and of how many the labels are the mean
+VIEWS = dict(
+    student_view=dict(transforms=[dict(type='PhotoMetricDistortion')], of='both', cutmix=0.5), labelling=dict(flip=True)
+)
+
 
 @HOOKS.register_module(force=True)
 class Watcher(Hook):
@@ -240,7 +245,9 @@ class TestRun:
         assert checkpoint['self_improving']['stage'] == 'creation'
         assert load(tmp_path / 'epoch_3.pth')['self_improving']['round'] == 1
 
-    @pytest.mark.parametrize('hook', [dict(target_mode='train'), dict(student_view='strong'), dict(confidence=0.6)])
+    @pytest.mark.parametrize(
+        'hook', [dict(target_mode='train'), dict(student_view='strong'), dict(confidence=0.6), VIEWS]
+    )
     def test_amp_and_gradient_accumulation(self, images, tmp_path, hook):
         cfg = config(images, tmp_path, iters=8, amp=True, hook=dict(warm_up=2, **hook))
         cfg.optim_wrapper.accumulative_counts = 2
