@@ -1,7 +1,6 @@
 """Trains or adapts a latent diffusion model on a folder of unlabelled images."""
 
 import argparse
-import os.path as osp
 
 from diff2in1_commands import add_common_options, new_parser, program, stop
 
@@ -64,6 +63,7 @@ from diff2in1_mm.pretraining.checks import (
     warn_if_nothing_to_resume,
 )
 from diff2in1_mm.pretraining.training import DiffusionTraining
+from diff2in1_mm.pretraining.tuning import training_of
 from diff2in1_mm.utils.errors import misspellings_named, told_in_a_sentence
 
 
@@ -108,7 +108,7 @@ def prepare(args: argparse.Namespace) -> DiffusionTraining:
     init_processes(cfg)
     if args.resume:
         warn_if_nothing_to_resume(cfg.work_dir)
-    return DiffusionTraining(cfg, args.resume)
+    return training_of(cfg, args.resume)
 
 
 def main(argv=None) -> None:
@@ -120,10 +120,9 @@ def main(argv=None) -> None:
         stop(error)
     with told_in_a_sentence(program()):
         if args.resume and says_finished(training):
-            folder = osp.join(training.work_dir, 'pipeline')
-            print_log(f'All is done already: the diffusion model is in {folder}', 'current')
+            print_log(f'All is done already: the result is in {training.result}', 'current')
             return
-        print_log(f'The diffusion model is in {training.run()}', 'current')
+        print_log(f'The result is in {training.run()}', 'current')
         if is_main_process():
             mark_finished(training)
 

@@ -43,8 +43,8 @@ class LatentDiffusion(UNetModel):
             variant (str | None): File variant of a diffusers folder, for example 'fp16'.
             revision (str | None): Commit, branch or tag of a hub id, for all its parts. None: its
                 main branch, which may change between two runs.
-            unet (str | None): File with other weights of its U-Net in the names of diffusers, as CleanDIFT publishes
-                them for SD 1.5 and 2.1 (Stracke et al. 2025): tuned for features of images without noise.
+            unet (str | None): File or folder with other weights of its U-Net in the names of diffusers, as CleanDIFT
+                publishes them for SD 1.5 and 2.1 (Stracke et al. 2025): tuned for features of images without noise.
 
         Returns:
             LatentDiffusion: On the CPU.

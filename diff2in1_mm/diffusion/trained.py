@@ -22,7 +22,10 @@ LORA_TARGETS = ('to_q', 'to_k', 'to_v', 'to_out.0')
 
 
 def with_gradients(
-    model: DiffusionModel, train: str | Mapping[str, Any] | None, checkpointing: bool = False
+    model: DiffusionModel,
+    train: str | Mapping[str, Any] | None,
+    checkpointing: bool = False,
+    setting: str = 'backbone.train',
 ) -> LatentModel:
     """The same model, but gradients pass its denoiser, a part of which may be trained.
 
@@ -35,6 +38,7 @@ def with_gradients(
             short), or None: only gradients pass.
         checkpointing (bool): Compute inner values of the denoiser's blocks again in the backward pass rather than keep
             them. Default False.
+        setting (str): What a config calls ``train``, for messages. Default 'backbone.train'.
 
     Returns:
         LatentModel: In eval mode like any, so that dropout stays off. What is trained in it has ``requires_grad``.
@@ -65,7 +69,7 @@ def with_gradients(
     else:
         denoiser = _sharing_copy(model.denoiser)
     if kind == 'lora':
-        _add_lora(denoiser, options)
+        _add_lora(denoiser, options, setting)
     if checkpointing:
         _checkpoint(denoiser)
     return model.with_denoiser(denoiser)
@@ -91,21 +95,19 @@ class _LoRA:
     targets: str | Sequence[str] = LORA_TARGETS
 
 
-def _add_lora(denoiser: nn.Module, options: Mapping[str, Any]) -> None:
+def _add_lora(denoiser: nn.Module, options: Mapping[str, Any], setting: str) -> None:
     """Put peft's layers around those that the targets name."""
     unknown = [option for option in options if option not in _LoRA.__dataclass_fields__]
     if unknown:
-        raise UserError(has_no_option(_LoRA, unknown[0], "backbone.train=dict(type='lora')"))
+        raise UserError(has_no_option(_LoRA, unknown[0], f"{setting}=dict(type='lora')"))
     if not is_installed('peft'):
-        raise NotInstalledError(
-            "backbone.train=dict(type='lora') needs peft, which is not installed: run `pip install peft`"
-        )
+        raise NotInstalledError(f'LoRA ({setting}) needs peft, which is not installed: run `pip install peft`')
     from peft import LoraConfig, inject_adapter_in_model
 
     lora = _LoRA(**options)
-    check_whole('backbone.train.rank', lora.rank)
+    check_whole(f'{setting}.rank', lora.rank)
     targets = lora.targets
-    _check_targets(denoiser, targets)
+    _check_targets(denoiser, targets, setting)
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.rank if lora.alpha is None else lora.alpha,
@@ -115,7 +117,7 @@ def _add_lora(denoiser: nn.Module, options: Mapping[str, Any]) -> None:
         inject_adapter_in_model(config, denoiser)
     except ValueError as error:  # a kind of layer that it does not know
         raise UserError(
-            f'backbone.train.targets = {targets!r} cannot be adapted ({first_line(error)}): name linear layers or '
+            f'{setting}.targets = {targets!r} cannot be adapted ({first_line(error)}): name linear layers or '
             'convolutions'
         ) from error
     for parameter in denoiser.parameters():
@@ -124,7 +126,7 @@ def _add_lora(denoiser: nn.Module, options: Mapping[str, Any]) -> None:
     denoiser.eval()
 
 
-def _check_targets(denoiser: nn.Module, targets: str | Sequence[str]) -> None:
+def _check_targets(denoiser: nn.Module, targets: str | Sequence[str], setting: str) -> None:
     """Name those that match no layer, by peft's own rules; of the default ones it is enough that one does."""
     paths = [path for path, _ in denoiser.named_modules()]
     if isinstance(targets, str):
@@ -136,7 +138,7 @@ def _check_targets(denoiser: nn.Module, targets: str | Sequence[str]) -> None:
     if missing or not targets:
         linear = sorted({path.rpartition('.')[2] for path, m in denoiser.named_modules() if isinstance(m, nn.Linear)})
         raise UserError(
-            f'backbone.train.targets: {missing or targets!r} matches no layer of {type(denoiser).__name__}: name ends '
+            f'{setting}.targets: {missing or targets!r} matches no layer of {type(denoiser).__name__}: name ends '
             f'of the paths of its layers (its linear ones end in {", ".join(linear)}), or a pattern of whole paths'
         )
 
@@ -154,7 +156,7 @@ def _checkpoint(denoiser: Any) -> None:
             module.training = True  # which diffusers before 0.33 asks for as well; what has dropout is other modules
 
 
-def trained_part(model: LatentModel, condition: Condition, level: int, taps: Sequence[str]) -> nn.Module:
+def trained_part(model: LatentModel, condition: Condition, level: int, taps: Sequence[str] = ()) -> nn.Module:
     """What is trained of a denoiser as a tree of modules of its own, for an optimizer, DDP and checkpoints.
 
     Weights that no tap depends on, such as those of the last convolution, are frozen and left out: they would never get
@@ -164,7 +166,7 @@ def trained_part(model: LatentModel, condition: Condition, level: int, taps: Seq
         model (LatentModel): Of :func:`with_gradients`.
         condition (Condition): One row.
         level (int): Of noise.
-        taps (Sequence[str]): Names of the maps that are read.
+        taps (Sequence[str]): Names of the maps that are read; none: what the denoiser predicts is read. Default ().
 
     Returns:
         nn.Module: The same parameters under their names in the denoiser.
@@ -174,8 +176,8 @@ def trained_part(model: LatentModel, condition: Condition, level: int, taps: Seq
     """
     with torch.enable_grad():
         latents = model.encode(torch.zeros(1, 3, model.stride, model.stride, device=model.device))
-        maps = model.predict(latents, level, condition, taps)[1]
-    reached = _leaves(maps.values())
+        output, maps = model.predict(latents, level, condition, taps)
+    reached = _leaves(list(maps.values()) or [output])
     for parameter in model.denoiser.parameters():
         if parameter.requires_grad and id(parameter) not in reached:
             parameter.requires_grad_(False)

@@ -1,8 +1,16 @@
 """Training a small latent diffusion model of one's own images: all of ``tools/train_diffusion.py``."""
 
 from .autoencoder_trainer import AutoencoderTrainer
+from .clean_distiller import CleanDistiller
 from .denoiser_trainer import DenoiserTrainer
 from .hooks import SampleGridHook, SavePipelineHook
 from .kept_latents import KeptLatents
 
-__all__ = ['AutoencoderTrainer', 'DenoiserTrainer', 'KeptLatents', 'SampleGridHook', 'SavePipelineHook']
+__all__ = [
+    'AutoencoderTrainer',
+    'CleanDistiller',
+    'DenoiserTrainer',
+    'KeptLatents',
+    'SampleGridHook',
+    'SavePipelineHook',
+]

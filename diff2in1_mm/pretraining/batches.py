@@ -21,6 +21,21 @@ def step_generator(seed: int, stage: str) -> torch.Generator:
     return torch.Generator().manual_seed(stable_seed(seed, stage, iteration, get_rank()))
 
 
+def spread_levels(count: int, total: int, generator: torch.Generator) -> torch.Tensor:
+    """Levels of noise, evenly spread over a batch and in rising order, so that the loss varies less.
+
+    Args:
+        count (int): Rows of the batch.
+        total (int): Levels that there are.
+        generator (torch.Generator): On the CPU.
+
+    Returns:
+        Tensor: Shape (count,), int64 on the CPU, from 0 to ``total - 1``.
+    """
+    spread = (torch.arange(count) + torch.rand(count, generator=generator)) / count
+    return (spread * total).long().clamp_max(total - 1)
+
+
 def step_noise(like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Standard normal noise, drawn on its device: a CPU takes as long for it as a GPU for a step.
 

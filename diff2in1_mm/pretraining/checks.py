@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from mmengine.config import Config
 from mmengine.logging import print_log
+from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
 from ..utils.atomic_files import write_atomic
 from ..utils.errors import FileInTheWayError, UserError, did_you_mean
+from .denoiser_tuner import DenoiserTuner
 
 __all__ = [
     'check_crops',
@@ -23,6 +25,7 @@ __all__ = [
     'check_options',
     'mark_finished',
     'says_finished',
+    'tuner_of',
     'warn_if_nothing_to_resume',
 ]
 
@@ -47,6 +50,8 @@ TOP_LEVEL = (
     *('images', 'rooms', 'pretrained', 'train_autoencoder', 'train_denoiser', 'autoencoder', 'denoiser', 'work_dir'),
     *SHARED,
 )
+#: Folders of a work dir that hold what was trained.
+RESULTS = ('pipeline', 'unet', 'lora')
 # Of a denoiser that begins untrained.
 _PARTS = ('unet', 'text_encoder', 'scheduler')
 _NEEDED = ('model', 'train_dataloader', 'optim_wrapper', 'train_cfg')
@@ -70,6 +75,13 @@ def check_options(options: Iterable[str]) -> None:
             )
 
 
+def tuner_of(cfg: Config) -> type[DenoiserTuner] | None:
+    """The class in ``denoiser.model`` that tunes a pretrained denoiser; None where it is of another kind."""
+    name = ((cfg.get('denoiser') or {}).get('model') or {}).get('type')
+    kind = MODELS.get(name) if isinstance(name, str) else name
+    return kind if isinstance(kind, type) and issubclass(kind, DenoiserTuner) else None
+
+
 def check_keys(cfg: Config) -> None:
     """Name a key of a stage's section that its Runner would not read, or one that it lacks.
 
@@ -88,7 +100,7 @@ def check_keys(cfg: Config) -> None:
         for name in section:
             if name not in (*known, 'model_wrapper_cfg', 'custom_imports', *more):
                 raise UserError(f'{stage} has no setting {name!r}' + _place_of(name, stage, section, (*known, *more)))
-        more = () if cfg.get('pretrained') else more
+        more = () if cfg.get('pretrained') or tuner_of(cfg) else more
         missing = [name for name in (*_NEEDED, *more) if section and name not in section]
         if missing:
             raise UserError(
@@ -163,16 +175,17 @@ def check_fresh(work_dir: str) -> None:
     Raises:
         FileExistsError: It holds one.
     """
-    if osp.isdir(osp.join(work_dir, 'pipeline')):
-        raise FileInTheWayError(
-            f'{work_dir} holds a trained model (pipeline), which a new training '
-            'would replace: go on with --resume, or give another --work-dir'
-        )
+    for name in RESULTS:
+        if osp.isdir(osp.join(work_dir, name)):
+            raise FileInTheWayError(
+                f'{work_dir} holds a trained model ({name}), which a new training '
+                'would replace: go on with --resume, or give another --work-dir'
+            )
 
 
 def warn_if_nothing_to_resume(work_dir: str) -> None:
     """Log that ``--resume`` begins anew; no error, since clusters submit it always."""
-    begun = ('autoencoder/last_checkpoint', 'autoencoder/vae', 'denoiser/last_checkpoint', 'denoiser/start', 'pipeline')
+    begun = ('autoencoder/last_checkpoint', 'autoencoder/vae', 'denoiser/last_checkpoint', 'denoiser/start', *RESULTS)
     if not any(osp.exists(osp.join(work_dir, name)) for name in begun):
         print_log(f'nothing to resume in {work_dir}: starting anew', 'current', level=logging.WARNING)
 
@@ -184,7 +197,7 @@ def says_finished(training) -> bool:
         training (DiffusionTraining): About to run.
     """
     path = _mark(training)
-    if not (osp.isfile(path) and osp.isdir(osp.join(training.work_dir, 'pipeline'))):
+    if not (osp.isfile(path) and osp.isdir(training.result)):
         return False
     with open(path, encoding='utf-8') as file:
         return json.load(file).get('made_of') == _made_of(training)

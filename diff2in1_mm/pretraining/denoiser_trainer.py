@@ -15,7 +15,7 @@ from ..utils.errors import UserError
 from ..utils.image_values import to_unit_range
 from ..utils.kept import Kept
 from ..utils.randomness import sample_noise, seeded_generators
-from .batches import step_generator, step_noise
+from .batches import spread_levels, step_generator, step_noise
 from .pipeline_files import UNCHECKED, load_pipeline, save_pipeline
 
 # Stable Diffusion's embedding of a text takes 236 kB, its token ids 616 bytes.
@@ -157,9 +157,10 @@ class DenoiserTrainer(BaseModel):
         generator = step_generator(self.seed, 'denoiser')
         latents, caption = self._crop(latents, caption, generator)
         noise = step_noise(latents, generator)
-        timesteps = self._timesteps(len(latents), generator)
+        total = self.noise_schedule.config.num_train_timesteps
+        timesteps = spread_levels(len(latents), total, generator)
         # decided on the CPU: a look at what is on a GPU would wait for it
-        low = timesteps < self.noise_schedule.config.num_train_timesteps // 2
+        low = timesteps < total // 2
         timesteps = timesteps.to(latents.device)
         dropped = torch.rand(len(latents), generator=generator) < self.caption_dropout
         caption = ['' if drop else text for drop, text in zip(dropped.tolist(), caption)]
@@ -180,12 +181,6 @@ class DenoiserTrainer(BaseModel):
             top, left = (int(torch.randint(r, (), generator=generator)) for r in room)
             crops.append(latent[:, top : top + height, left : left + width])
         return torch.stack(crops), caption * self.crop_batch_repeat
-
-    def _timesteps(self, count: int, generator: torch.Generator) -> Tensor:
-        """Timesteps (N,) int64, evenly spread over each batch, so that the loss varies less."""
-        total = self.noise_schedule.config.num_train_timesteps
-        spread = (torch.arange(count) + torch.rand(count, generator=generator)) / count
-        return (spread * total).long().clamp_max(total - 1)
 
     def _target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """What the U-Net shall predict: noise, or v (Salimans & Ho 2022)."""
@@ -286,7 +281,7 @@ class DenoiserTrainer(BaseModel):
             latents = schedule.scheduler.step(output, timestep, latents).prev_sample
         return latents
 
-    def save_pipeline(self, folder: str, dtype: str = 'fp32') -> None:
+    def save_result(self, folder: str, dtype: str = 'fp32') -> None:
         """Write the present weights as a diffusers folder, replacing an older one as a whole.
 
         Args:

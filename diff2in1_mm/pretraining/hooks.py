@@ -80,13 +80,13 @@ def to_pixels(pictures: Tensor) -> np.ndarray:
 
 @HOOKS.register_module()
 class SavePipelineHook(_WritingHook):
-    """Saves ``model.save_pipeline(out_dir)`` every so often and at the end.
+    """Saves what is trained, by ``model.save_result(out_dir, dtype)``, every so often and at the end.
 
     The averaged weights are saved where there is an ``EMAHook``. The folder is replaced as a whole:
     who loads it meanwhile gets one state or another, never a mix.
 
     Args:
-        out_dir (str): The diffusers folder to write.
+        out_dir (str): The folder to write; the training tool fills it in.
         interval (int): Iterations between saves. Default 500.
         dtype (str): 'fp32', 'fp16' or 'bf16' of the weights on disk. Default 'fp32'.
     """
@@ -99,5 +99,5 @@ class SavePipelineHook(_WritingHook):
     @master_only
     def write(self, runner: Runner) -> None:
         """Save the present weights and log where they are."""
-        averaged_model(runner).save_pipeline(self.out_dir, self.dtype)
-        runner.logger.info(f'Pipeline saved to {self.out_dir}')
+        averaged_model(runner).save_result(self.out_dir, self.dtype)
+        runner.logger.info(f'Saved to {self.out_dir}')

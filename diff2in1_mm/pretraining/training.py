@@ -6,20 +6,18 @@ import copy
 import hashlib
 import os
 import os.path as osp
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
-from mmengine.utils import track_iter_progress
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..creation.stage import together
 from ..datasets.image_folder import ImageFolder
@@ -28,11 +26,11 @@ from ..diffusion.loading.embedded import locate
 from ..diffusion.loading.folder import load_tokenizer
 from ..diffusion.padding import image_stride, latent_stride
 from ..utils.configs import type_name
-from ..utils.errors import MissingFileError, UserError
-from ..utils.image_values import to_unit_range
+from ..utils.errors import UserError
 from ..utils.models import averaged_model
 from .autoencoder_trainer import whiten
 from .checks import DEFAULTS, SHARED, check_length
+from .encoding import encode_images
 from .pipeline_files import load_pipeline, load_vae, new_pipeline, read_configs, replace_folder, save_pipeline
 from .tokenizer import check_lengths, cut_tokenizer
 
@@ -46,7 +44,7 @@ class DiffusionTraining:
     ``WORK_DIR/autoencoder``: checkpoints, reconstructions and the trained ``vae``.
     ``WORK_DIR/latents.safetensors``: every image encoded once. ``WORK_DIR/denoiser``: checkpoints,
     sample grids and ``start``, the pipeline that training began from. ``WORK_DIR/pipeline``: the
-    result, renewed from time to time.
+    result, renewed from time to time. Stages of another kind are in :class:`DiffusionTuning`.
 
     Args:
         cfg (Config): See ``configs/diffusion_camvid.py``.
@@ -161,6 +159,11 @@ class DiffusionTraining:
         return osp.join(self.work_dir, 'autoencoder', 'vae')
 
     @property
+    def result(self) -> str:
+        """str: Where the result lies."""
+        return osp.join(self.work_dir, 'pipeline')
+
+    @property
     def latents_file(self) -> str:
         """str: Where the latents of all images lie."""
         return osp.join(self.work_dir, 'latents.safetensors')
@@ -181,7 +184,7 @@ class DiffusionTraining:
 
     def _whiten(self, vae: AutoencoderKL) -> None:
         """Make the latents of a trained encoder white, and keep them."""
-        latents, index = self._encode(vae)
+        latents, index = self._encode(lambda images: _means(vae, images))
         mean, std = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))
         vae.cpu()
         whiten(vae, mean, std)
@@ -203,7 +206,8 @@ class DiffusionTraining:
                 if self.trains_autoencoder and not (self.resume and osp.isdir(folder)):
                     save_pipeline(self._new_pipeline(), folder)
                 if self.cfg.keep_latents and self.trains_denoiser:
-                    self._keep_latents(load_vae(start))
+                    vae = load_vae(start).eval()
+                    self._keep_latents(vae, lambda images: _means(vae, images) * vae.config.scaling_factor)
         return start
 
     def _new_pipeline(self) -> StableDiffusionPipeline:
@@ -234,22 +238,25 @@ class DiffusionTraining:
             section.pop(key, None)
         section.model.update(pipeline=start)
         section.model.setdefault('seed', self.cfg.randomness.seed)
-        section.model.setdefault('train_text_encoder', any(self.dataset.captions))
+        self._tell_denoiser(section.model)
         if self.cfg.keep_latents:
             dataset: dict = dict(type='KeptLatents', path=self.latents_file, captions=self.dataset.captions)
         else:
             dataset = dict(type='ImageFolder', flip=0.5 if self.cfg.mirror else 0.0, **self.images)
         section.train_dataloader.dataset = dataset
-        out_dir = osp.join(self.work_dir, 'pipeline')
         hooks = section.get('custom_hooks') or []
         if not any(type_name(hook) == 'SavePipelineHook' for hook in hooks):
             hooks = [*hooks, dict(type='SavePipelineHook')]
         section.custom_hooks = hooks
         for hook in section.custom_hooks:
             if type_name(hook) == 'SavePipelineHook':
-                hook['out_dir'] = out_dir
+                hook['out_dir'] = self.result
         self._runner('denoiser', section).train()
-        return out_dir
+        return self.result
+
+    def _tell_denoiser(self, model: ConfigDict) -> None:
+        """Fill in what the trainer of the denoiser knows from the images."""
+        model.setdefault('train_text_encoder', any(self.dataset.captions))
 
     def keep_denoiser(self, start: str) -> str:
         """The result of a run that trains the autoencoder alone.
@@ -260,11 +267,10 @@ class DiffusionTraining:
         Returns:
             str: The diffusers folder of the result.
         """
-        out_dir = osp.join(self.work_dir, 'pipeline')
         with together('encoding'):
             if is_main_process():
-                save_pipeline(load_pipeline(start), out_dir)
-        return out_dir
+                save_pipeline(load_pipeline(start), self.result)
+        return self.result
 
     # ---- parts ----
 
@@ -290,22 +296,23 @@ class DiffusionTraining:
             section.train_dataloader.dataset.setdefault(key, value)
         return section
 
-    def _encode(self, vae: AutoencoderKL) -> tuple[Tensor, Tensor]:
+    def _encode(self, encode: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         """Latents of all images, or of enough of them for statistics where none are kept."""
         count = len(self.dataset)
         step = 1 if self.cfg.keep_latents else max(1, count // 1000)
-        return encode_images(vae, self.dataset, range(0, count, step), self.cfg.mirror, self.cfg.encode_batch_size)
+        return encode_images(encode, self.dataset, range(0, count, step), self.cfg.mirror, self.cfg.encode_batch_size)
 
-    def _keep_latents(self, vae: AutoencoderKL) -> None:
-        """Encode all images, unless the file already holds what this autoencoder makes of them."""
+    def _keep_latents(self, vae: nn.Module | None, encode: Callable[[Tensor], Tensor]) -> None:
+        """Encode all images, unless the file already holds what this autoencoder (none: pixels) makes of them."""
         if osp.isfile(self.latents_file):
             with safe_open(self.latents_file, 'pt') as file:
                 if (file.metadata() or {}).get('made_of') == self._made_of(vae):
                     return
-        latents, index = self._encode(vae.to(get_device()).eval())
-        self._save_latents(vae.cpu(), latents * vae.config.scaling_factor, index)
+        if vae is not None:
+            vae.to(get_device())
+        self._save_latents(vae, *self._encode(encode))
 
-    def _save_latents(self, vae: AutoencoderKL, latents: Tensor, index: Tensor) -> None:
+    def _save_latents(self, vae: nn.Module | None, latents: Tensor, index: Tensor) -> None:
         os.makedirs(self.work_dir, exist_ok=True)
         save_file(
             dict(latents=latents.half().contiguous(), index=index),
@@ -314,14 +321,14 @@ class DiffusionTraining:
         )
         os.replace(self.latents_file + '.tmp', self.latents_file)
 
-    def _made_of(self, vae: AutoencoderKL) -> str:
+    def _made_of(self, vae: nn.Module | None) -> str:
         """What the latents depend on: weights, files, picture size, mirroring."""
         digest = hashlib.sha256(
             repr(
                 (self.images, self.cfg.mirror, self.dataset.files, [osp.getsize(f) for f in self.dataset.files])
             ).encode()
         )
-        for name, tensor in sorted(vae.state_dict().items()):
+        for name, tensor in sorted(vae.state_dict().items() if vae is not None else ()):
             digest.update(name.encode())
             digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
@@ -336,51 +343,6 @@ def _filled_in(cfg: Config) -> Config:
     return cfg
 
 
-@torch.no_grad()
-def encode_images(
-    vae: AutoencoderKL, dataset: ImageFolder, places: Sequence[int], mirror: bool, batch_size: int
-) -> tuple[Tensor, Tensor]:
-    """Posterior means of images, and of their mirror images.
-
-    Args:
-        vae (AutoencoderKL): On its device, in eval mode.
-        dataset (ImageFolder): Where the images come from.
-        places (Sequence[int]): Which of them.
-        mirror (bool): Also encode their mirror images.
-        batch_size (int): Pictures per pass.
-
-    Returns:
-        tuple[Tensor, Tensor]: Latents (M, c, h, w) float32 on the CPU, not scaled, and the image
-        (M,) int64 that each belongs to.
-
-    Raises:
-        FileNotFoundError: None of the images can be read.
-    """
-    print_log(f'Encoding {len(places)} images{" and their mirror images" if mirror else ""} once', 'current')
-    device = next(vae.parameters()).device
-    latents, index = [], []
-    for pictures, owners in _batches(dataset, places, mirror, batch_size):
-        posterior = vae.encode(to_unit_range(pictures.to(device))).latent_dist
-        latents.append(posterior.mean.float().cpu())
-        index += owners
-    if not latents:
-        raise MissingFileError(f'none of the {len(dataset)} images can be read, the first is {dataset.files[0]}')
-    return torch.cat(latents), torch.tensor(index)
-
-
-def _batches(
-    dataset: ImageFolder, places: Sequence[int], mirror: bool, batch_size: int
-) -> Iterator[tuple[Tensor, list[int]]]:
-    """Readable pictures (n, 3, h, w) uint8, with progress, and the image each belongs to."""
-    pictures, owners = [], []
-    for place in track_iter_progress(places):
-        image = dataset.whole(place)
-        if image is None:
-            continue
-        pictures += [image, image.flip(-1)] if mirror else [image]
-        owners += [place] * (2 if mirror else 1)
-        if len(pictures) >= batch_size:
-            yield torch.stack(pictures), owners
-            pictures, owners = [], []
-    if pictures:
-        yield torch.stack(pictures), owners
+def _means(vae: AutoencoderKL, images: Tensor) -> Tensor:
+    """Posterior means of images in [-1, 1], not scaled."""
+    return vae.encode(images.to(next(vae.parameters()).device)).latent_dist.mean

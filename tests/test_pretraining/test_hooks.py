@@ -27,7 +27,7 @@ class Painter(BaseModel):
         assert not self.training and not images.is_floating_point()
         return {'value': self.value.expand(len(images), 3, 16, 16)}
 
-    def save_pipeline(self, folder, dtype):
+    def save_result(self, folder, dtype):
         with open(folder, 'a', encoding='utf-8') as file:
             file.write(f'{self.value.item():.3f} {dtype}\n')
 

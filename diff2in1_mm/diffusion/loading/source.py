@@ -69,19 +69,25 @@ def load_parts(
 
 
 def replace_weights(unet: nn.Module, path: str, source: str) -> None:
-    """Give a U-Net the weights of another file of the same architecture.
+    """Give a U-Net the weights of another one of the same architecture.
 
     Args:
         unet (nn.Module): Keeps its dtype.
-        path (str): ``.safetensors``, ``.pth`` or ``.pt`` with the names of diffusers.
+        path (str): ``.safetensors``, ``.pth`` or ``.pt`` with the names of diffusers, or a U-Net's folder with its
+            ``diffusion_pytorch_model.safetensors``.
         source (str): What the U-Net is of, for the message.
 
     Raises:
         ValueError: There is no such file, or it is of another architecture; one sentence says what differs.
     """
-    if not osp.isfile(path):
-        raise UserError(f'diffusion.unet = {path!r} does not exist: give a file with the weights of a U-Net')
-    weights, expected = original.read_tensors(path), unet.state_dict()
+    file = osp.join(path, 'diffusion_pytorch_model.safetensors') if osp.isdir(path) else path
+    if not osp.isfile(file):
+        raise UserError(
+            f'diffusion.unet = {path!r} '
+            + (f'holds no {osp.basename(file)}' if osp.isdir(path) else 'does not exist')
+            + ': give a file with the weights of a U-Net, or its folder'
+        )
+    weights, expected = original.read_tensors(file), unet.state_dict()
     odd = sorted(weights.keys() ^ expected.keys()) or [
         name for name, tensor in expected.items() if weights[name].shape != tensor.shape
     ]

@@ -1,0 +1,61 @@
+"""tools/train_diffusion.py where the denoiser of a pretrained model is tuned."""
+
+import os
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from diff2in1_mm.diffusion.families import load_diffusion
+
+from ..small_models import save_tiny_pipeline
+from .test_train_diffusion import ROOT, stop_after, train
+
+
+def write_config(place, name: str, **told) -> None:
+    """One of ours, short."""
+    (place / 'config.py').write_text(
+        f'_base_ = [{str(ROOT / "configs" / name)!r}]\n'
+        "images = dict(path='photos', size=(32, 48))\n"
+        'default_hooks = dict(checkpoint=dict(interval=2), logger=dict(interval=1))\n'
+        f'denoiser = dict(model={told!r}, train_dataloader=dict(batch_size=2, num_workers=0, persistent_workers=False),'
+        ' train_cfg=dict(max_iters=4))\n'
+    )
+
+
+def test_clean_features_are_distilled_and_a_broken_run_gives_the_same(place, monkeypatch):
+    pretrained = save_tiny_pipeline(place / 'tiny')
+    write_config(place, 'diffusion_distil_clean.py', gradient_checkpointing=False)
+    options = [f'pretrained={pretrained}']
+    assert train(place, options=options) is None
+    work, weights = place / 'work', Path('unet', 'diffusion_pytorch_model.safetensors')
+    unbroken = load_file(work / weights)
+    assert sorted(os.listdir(work)) == ['denoiser', 'finished.json', 'latents.safetensors', 'unet']
+    before, after = load_diffusion(pretrained), load_diffusion(pretrained, unet=str(work / 'unet'))
+    changed = {
+        name for name, weight in before.unet.state_dict().items() if not weight.equal(after.unet.state_dict()[name])
+    }
+    assert changed and not any(name.startswith('conv_out') for name in changed)
+    assert 'holds a trained model (unet)' in train(place, options=options)
+    work.rename(place / 'unbroken')
+    with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+        stop_after(patch, 'denoiser', 3)
+        train(place, options=options)
+    assert train(place, '--resume', options=options) is None
+    resumed = load_file(work / weights)
+    assert all(weight.allclose(resumed[name], atol=1e-6) for name, weight in unbroken.items())
+
+
+def test_bad_input_is_one_sentence_before_any_work(place):
+    write_config(place, 'diffusion_distil_clean.py')
+    pretrained = f'pretrained={save_tiny_pipeline(place / "tiny")}'
+    for options, sentence in (
+        (['pretrained=None'], 'CleanDistiller tunes the denoiser of `pretrained`, which the config does not name'),
+        (['pretrained={place}/photos'.format(place=place)], 'has no unet/config.json'),
+        ([pretrained, 'images.size=(32,40)'], 'images.size (32, 40) must be divisible by 16'),
+        ([pretrained, 'train_autoencoder=True'], 'train_autoencoder=True is not for CleanDistiller'),
+        ([pretrained, 'denoiser.model.tap=all'], "denoiser.model has no option 'tap'; did you mean 'taps'?"),
+    ):
+        error = train(place, options=options)
+        assert error and sentence in error and '\n' not in error, error
+    assert not (place / 'work' / 'unet').exists()
