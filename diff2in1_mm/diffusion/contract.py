@@ -143,6 +143,22 @@ class DiffusionModel(nn.Module, ABC):
             Tensor: In the dtype of ``latents``.
         """
 
+    def target(self, latents: Tensor, noise: Tensor, level: int) -> Tensor:
+        """What the denoiser was trained to predict of :meth:`add_noise` of the same arguments.
+
+        Args:
+            latents (Tensor): Clean ones.
+            noise (Tensor): Standard normal, same shape.
+            level (int): One for the whole batch.
+
+        Raises:
+            ValueError: The family does not say it.
+        """
+        raise UserError(
+            f'{type(self).__name__} does not say what its denoiser is trained to predict, so that it cannot be trained '
+            'on: give it a method `target`'
+        )
+
     @abstractmethod
     def noise_ratio(self, level: int) -> float:
         """Noise over signal of a level: the factors of noise and latents in :meth:`add_noise`."""

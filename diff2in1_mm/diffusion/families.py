@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 from ..utils.errors import UserError
 from .contract import DiffusionModel
+from .latent_model import LatentModel
 from .loading.components import model_index
+from .lora import fuse_lora
 
 
 class Family(NamedTuple):
@@ -82,23 +84,34 @@ def family_of(source: str, revision: str | None = None, download: bool = True) -
     )
 
 
-def load_diffusion(source: str, revision: str | None = None, **options: Any) -> DiffusionModel:
+def load_diffusion(source: str, revision: str | None = None, lora: str | None = None, **options: Any) -> DiffusionModel:
     """Load a diffusion model of whatever family.
 
     Args:
         source (str): Folder, hub id or file.
         revision (str | None): Commit, branch or tag of a hub id. Default None.
+        lora (str | None): File, folder or hub id of a LoRA of its denoiser, which is fused, see :func:`fuse_lora`.
+            Default None.
         **options: Of the family's ``from_pretrained``, for example ``dtype``.
 
     Returns:
         DiffusionModel: On the CPU.
 
     Raises:
-        ValueError: The source is of no family that is there, or cannot be loaded.
+        ValueError: The source is of no family that is there, or cannot be loaded; or the LoRA does not fit.
     """
     if revision is not None:
         options['revision'] = revision
-    return family_of(source, revision).load_class().from_pretrained(source, **options)
+    family = family_of(source, revision)
+    model = family.load_class().from_pretrained(source, **options)
+    if lora is not None:
+        if not isinstance(model, LatentModel):
+            raise UserError(
+                f'{type(model).__name__} does not say which of its parts is the denoiser that diffusion.lora changes: '
+                'make it a subclass of LatentModel, or leave it out'
+            )
+        fuse_lora(model, lora, model_index(source, revision).get('_class_name') or family.pipelines[0])
+    return model
 
 
 def check_source(source: str) -> None:

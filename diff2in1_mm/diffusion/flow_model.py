@@ -52,6 +52,16 @@ class FlowModel(TransformerModel):
         sigma = level / FLOW_LEVELS
         return latents * (1 - sigma) + noise * sigma
 
+    def target(self, latents: Tensor, noise: Tensor, level: int) -> Tensor:
+        """``eps - z`` (Lipman et al. 2023), at every level.
+
+        Args:
+            latents (Tensor): Clean ones.
+            noise (Tensor): Standard normal, same shape.
+            level (int): Any.
+        """
+        return noise - latents
+
     def noise_ratio(self, level: int) -> float:
         """``sigma / (1 - sigma)``."""
         return level / (FLOW_LEVELS - level)

@@ -41,9 +41,8 @@ class LatentModel(DiffusionModel):
             denoiser (nn.Module): Of the same architecture; what is to be trained of it has ``requires_grad``. In
                 float32 it follows the autocast around it.
         """
-        name = next(name for name, part in self._modules.items() if part is self.denoiser)
         other = copy.copy(self)
-        other._modules = {**self._modules, name: denoiser}
+        other._modules = {**self._modules, self.denoiser_name: denoiser}
         other.passes_gradients = True
         return other
 
@@ -88,6 +87,11 @@ class LatentModel(DiffusionModel):
     @abstractmethod
     def denoiser(self) -> nn.Module:
         """nn.Module: The network that is asked in :meth:`predict`."""
+
+    @property
+    def denoiser_name(self) -> str:
+        """str: What diffusers calls the denoiser in a pipeline."""
+        return next(name for name, part in self._modules.items() if part is self.denoiser)
 
     # Of the first weight: diffusers' own properties look at every module, several times in a pass.
     @property

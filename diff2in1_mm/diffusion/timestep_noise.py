@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from ..utils.errors import UserError
 from .contract import DiffusionModel
 from .schedules import PartialSchedule, partial_noise_schedule
 
@@ -43,6 +44,27 @@ class TimestepNoise(DiffusionModel, ABC):
         """
         abar = float(self.scheduler.alphas_cumprod[level])
         return latents * abar**0.5 + noise * (1 - abar) ** 0.5
+
+    def target(self, latents: Tensor, noise: Tensor, level: int) -> Tensor:
+        """The noise, ``v = sqrt(abar_t) eps - sqrt(1 - abar_t) z`` (Salimans & Ho 2022), or the latent itself.
+
+        Args:
+            latents (Tensor): Clean ones.
+            noise (Tensor): Standard normal, same shape.
+            level (int): One timestep for the whole batch.
+
+        Raises:
+            ValueError: The scheduler's config names another prediction.
+        """
+        kind = self.scheduler.config.prediction_type
+        abar = float(self.scheduler.alphas_cumprod[level])
+        if kind == 'epsilon':
+            return noise
+        if kind == 'v_prediction':
+            return noise * abar**0.5 - latents * (1 - abar) ** 0.5
+        if kind == 'sample':
+            return latents
+        raise UserError(f'{self.source} predicts {kind!r}, which cannot be trained on: give a model of another kind')
 
     def noise_ratio(self, level: int) -> float:
         """``sqrt((1 - abar_t) / abar_t)``; of a last step without signal, a very large number."""

@@ -5,12 +5,14 @@ from .clean_distiller import CleanDistiller
 from .denoiser_trainer import DenoiserTrainer
 from .hooks import SampleGridHook, SavePipelineHook
 from .kept_latents import KeptLatents
+from .lora_trainer import LoRATrainer
 
 __all__ = [
     'AutoencoderTrainer',
     'CleanDistiller',
     'DenoiserTrainer',
     'KeptLatents',
+    'LoRATrainer',
     'SampleGridHook',
     'SavePipelineHook',
 ]
