@@ -31,8 +31,8 @@ def lora_weights(model: LatentModel) -> dict[str, Tensor]:
     Returns:
         dict[str, Tensor]: Two matrices for each layer that is adapted, on the CPU; empty where there is no LoRA.
     """
-    weights = {}
-    for path, layer in model.denoiser.named_modules():
+    weights, layers = {}, dict[str, Any](model.denoiser.named_modules())
+    for path, layer in layers.items():
         if hasattr(layer, 'lora_A'):
             first, second = (getattr(layer, name)['default'].weight.detach() for name in ('lora_A', 'lora_B'))
             place = f'{model.denoiser_name}.{path}'
@@ -148,7 +148,7 @@ def _pipeline_around(model: LatentModel, kind: Any) -> Any:
 def _fuse_products(model: LatentModel, path: str) -> int:
     """Layer by layer; how many matrices found one."""
     weights = read_tensors(path)
-    layers, found = dict(model.denoiser.named_modules()), 0
+    layers, found = dict[str, Any](model.denoiser.named_modules()), 0
     for name, second in weights.items():
         place, _, end = name.partition('.lora_')
         layer = layers.get(place.removeprefix(f'{model.denoiser_name}.'))

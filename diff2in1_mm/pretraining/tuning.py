@@ -25,8 +25,8 @@ class DiffusionTuning(DiffusionTraining):
 
     def _decide_stages(self) -> None:
         """All but the denoiser stays, and latents and texts are the model's own."""
-        kind, told = tuner_of(self.cfg), self.cfg.denoiser.model
-        self.kind: Any = kind
+        kind: Any = tuner_of(self.cfg)
+        self.kind, told = kind, self.cfg.denoiser.model
         self.trains_autoencoder, self.trains_denoiser = False, True
         self.pretrained = self.cfg.get('pretrained')
         if not self.pretrained:

@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 pytest.importorskip('mmdet')
 
 from diff2in1_mm.store.store import SyntheticStore  # noqa: E402
+from diff2in1_mm.utils.compat import load_weights_only  # noqa: E402
 from diff2in1_mm.utils.resources import tool_path  # noqa: E402
 
 from ..detectors import DETECTORS, make_coco, run_config  # noqa: E402
@@ -69,6 +70,21 @@ def check_coco(root, store):
         assert x + width <= image['width'] and y + height <= image['height']
         if 'segmentation' in annotation:
             assert coco.annToMask(annotation).sum() == annotation['area']
+
+
+def test_a_detector_trains_the_denoiser_along(coco, tmp_path, pipeline_folder):
+    """With LoRA, and a step of the optimizer every two iterations."""
+    pytest.importorskip('peft')
+    cfg = run_config('faster_rcnn', coco, tmp_path, pipeline_folder, iters=4)
+    cfg.model.backbone.train = dict(type='lora', rank=2)
+    cfg.optim_wrapper.accumulative_counts = 2
+    runner = train(cfg)
+    assert len(SyntheticStore(tmp_path / 'store')) == 4
+    student = load_weights_only(tmp_path / 'iter_4.pth')['theta_E']
+    teacher = runner.model.backbone.denoiser.state_dict()
+    second = [name for name in teacher if '.lora_B.' in name]  # zero before the first step
+    assert second and all(student[f'backbone.denoiser.{name}'].any() for name in second)
+    assert any(not torch.equal(teacher[name], student[f'backbone.denoiser.{name}']) for name in second)
 
 
 def test_a_stronger_view_and_labels_of_the_last_step(coco, tmp_path, pipeline_folder):

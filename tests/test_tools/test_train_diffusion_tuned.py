@@ -7,7 +7,9 @@ import pytest
 from safetensors.torch import load_file
 
 from diff2in1_mm.diffusion.families import load_diffusion
+from diff2in1_mm.utils.compat import load_weights_only
 
+from ..family_models import save
 from ..small_models import save_tiny_pipeline
 from .test_train_diffusion import ROOT, stop_after, train
 
@@ -44,6 +46,19 @@ def test_clean_features_are_distilled_and_a_broken_run_gives_the_same(place, mon
     assert train(place, '--resume', options=options) is None
     resumed = load_file(work / weights)
     assert all(weight.allclose(resumed[name], atol=1e-6) for name, weight in unbroken.items())
+
+
+def test_lora_of_a_flow_model(place):
+    pytest.importorskip('peft')
+    pretrained, work = save('sd3', place / 'sd3'), place / 'work'
+    write_config(place, 'diffusion_lora.py', sample_strengths=[200])
+    assert train(place, options=[f'pretrained={pretrained}', 'images.captions=captions.json']) is None
+    weights = load_file(work / 'lora' / 'pytorch_lora_weights.safetensors')
+    assert all(weight.any() for name, weight in weights.items() if '.lora_B.' in name)
+    assert load_diffusion(pretrained, lora=str(work / 'lora')).digest() != load_diffusion(pretrained).digest()
+    assert (work / 'denoiser' / 'samples' / 'iter_4.png').is_file()
+    state = load_weights_only(work / 'denoiser' / 'iter_4.pth')['state_dict']
+    assert len(state) == len(weights) and all('.lora_' in name for name in state)
 
 
 def test_bad_input_is_one_sentence_before_any_work(place):

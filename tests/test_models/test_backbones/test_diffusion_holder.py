@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from mmengine.optim import build_optim_wrapper
+from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import MODELS
 from torch import nn
 
@@ -111,6 +111,24 @@ def test_what_is_trained_begins_as_the_pretrained(build):
     backbone.init_weights()
     for mine, theirs in zip(backbone(images()), build()(images())):
         assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize('options', [dict(train=LORA), dict(train='full', with_cp=True)])
+def test_gradients_add_up_over_the_iterations_of_a_step(build, options):
+    """Two images in two iterations, of which the second steps, are one batch of two."""
+    parameters = []
+    for counts in (1, 2):
+        backbone = build(**options)
+        optimizer = OptimWrapper(torch.optim.SGD(backbone.parameters(), 0.1), accumulative_counts=counts)
+        for part in images().chunk(counts):
+            with optimizer.optim_context(backbone):
+                loss = sum(feature.square().mean() for feature in backbone(part))
+            optimizer.update_params(loss)
+        parameters.append(dict(backbone.named_parameters()))
+    start = dict(build(**options).named_parameters())
+    for name, value in parameters[0].items():
+        torch.testing.assert_close(parameters[1][name], value, rtol=1e-4, atol=1e-6)
+    assert any(not torch.equal(value, start[name]) for name, value in parameters[0].items())
 
 
 def test_checkpoints_of_lora_hold_the_adapter_and_fit_their_base_alone(build, tmp_path):
