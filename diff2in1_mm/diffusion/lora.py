@@ -31,7 +31,7 @@ def lora_weights(model: LatentModel) -> dict[str, Tensor]:
     Returns:
         dict[str, Tensor]: Two matrices for each layer that is adapted, on the CPU; empty where there is no LoRA.
     """
-    weights, layers = {}, dict[str, Any](model.denoiser.named_modules())
+    weights, layers = {}, dict(model.denoiser.named_modules())
     for path, layer in layers.items():
         if hasattr(layer, 'lora_A'):
             first, second = (getattr(layer, name)['default'].weight.detach() for name in ('lora_A', 'lora_B'))
@@ -118,7 +118,7 @@ def _fuse_by_diffusers(model: LatentModel, kind: Any, path: str) -> int:
     """Through the pipeline's own reader; how many matrices found a layer."""
     if not is_installed('peft'):
         raise NotInstalledError('diffusion.lora needs peft, which is not installed: run `pip install peft`')
-    denoiser = model.denoiser
+    denoiser: Any = model.denoiser
     try:
         _pipeline_around(model, kind).load_lora_weights(osp.dirname(path) or '.', weight_name=osp.basename(path))
     except (ValueError, KeyError, RuntimeError) as error:
@@ -148,7 +148,8 @@ def _pipeline_around(model: LatentModel, kind: Any) -> Any:
 def _fuse_products(model: LatentModel, path: str) -> int:
     """Layer by layer; how many matrices found one."""
     weights = read_tensors(path)
-    layers, found = dict[str, Any](model.denoiser.named_modules()), 0
+    layers: dict[str, Any] = dict(model.denoiser.named_modules())
+    found = 0
     for name, second in weights.items():
         place, _, end = name.partition('.lora_')
         layer = layers.get(place.removeprefix(f'{model.denoiser_name}.'))
