@@ -12,13 +12,17 @@ examples:
   # on images of your own, with captions from .txt files beside them
   python tools/train_diffusion.py configs/diffusion_camvid.py --work-dir work_dirs/mine \\
       --cfg-options data_root=/path/to/photos images.path=. images.captions=sidecar
+  # a LoRA of a pretrained model of any family (WORK_DIR/lora), or a U-Net whose features need no
+  # noise (configs/diffusion_distil_clean.py, WORK_DIR/unet)
+  python tools/train_diffusion.py configs/diffusion_lora.py --amp \\
+      --cfg-options data_root=/path/to/photos pretrained=stabilityai/stable-diffusion-3.5-medium
   # go on after an interruption: the same command with --resume
   python tools/train_diffusion.py configs/diffusion_camvid.py --amp --resume \\
       --cfg-options data_root=/path/to/camvid
 
-The result is WORK_DIR/pipeline, a folder that StableDiffusionPipeline.from_pretrained and the
-`diffusion` of a DiffusionBackbone load; it is renewed while training goes on. Pictures of the
-progress are in WORK_DIR/autoencoder/samples and WORK_DIR/denoiser/samples."""
+The result of the others is WORK_DIR/pipeline, a folder that StableDiffusionPipeline.from_pretrained
+and the `diffusion` of a DiffusionBackbone load; it is renewed while training goes on. Pictures of
+the progress are in WORK_DIR/autoencoder/samples and WORK_DIR/denoiser/samples."""
 
 
 def parse_args(argv=None) -> argparse.Namespace:
