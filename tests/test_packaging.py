@@ -17,8 +17,9 @@ from packaging.specifiers import SpecifierSet
 
 import diff2in1_commands
 from diff2in1_commands import SCRIPTS
-from diff2in1_mm.utils.operators import _StandIn
 from diff2in1_mm.utils.requirements import REQUIREMENTS
+
+from .versions import needs_operators
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.skipif(not (ROOT / 'setup.py').exists(), reason='not a checkout')
@@ -79,9 +80,7 @@ def test_source_distribution_carries_the_folders(source, tmp_path):
     assert {'configs/_base_/probe.py', 'tools/train.py', 'setup.py', 'LICENSE'} <= set(names)
 
 
-@pytest.mark.skipif(
-    isinstance(sys.modules['mmcv._ext'], _StandIn), reason="MMSegmentation's own tools need operators of mmcv"
-)
+@needs_operators
 def test_installed_configs_are_inherited_from_mmsegmentations_own_tool(wheel, tmp_path):
     """MMSegmentation's tool has not imported the package when it parses the config."""
     mmseg = pytest.importorskip('mmseg')

@@ -1,9 +1,12 @@
-"""Marks for tests of what needs a later library than the package does."""
+"""Marks for tests of what needs a later library than the package does, or mmcv with its operators."""
 
 import importlib.metadata
+import sys
 
 import pytest
 from packaging.version import Version
+
+from diff2in1_mm.utils.operators import _StandIn
 
 
 def before(library: str, version: str) -> bool:
@@ -18,6 +21,10 @@ def needs(library: str, version: str, lack: str):
 
 needs_float16 = needs('torch', '2.4', 'does not compute in float16 on a CPU')
 needs_flow_sigmas = needs('diffusers', '0.32', 'has no flow-matching solver of second order')
+needs_operators = pytest.mark.skipif(
+    isinstance(sys.modules['mmcv._ext'], _StandIn),
+    reason="mmcv without operators (mmcv-lite): OpenMMLab's own tools import them before they import the package",
+)
 
 
 def lines_of_ours(stdout: str) -> list[str]:

@@ -137,12 +137,13 @@ def write_constraints(venv, stack):
 
 def pip_install(python, what, *packages):
     """``pip install``, with pip's own progress bars where somebody watches."""
-    quiet = [] if sys.stdout.isatty() else ['-qq']  # errors only
+    options = [] if sys.stdout.isatty() else ['-qq']  # errors only
+    options += ['--no-compile']  # of 290 MB of Python a run imports a tenth, and Python keeps that compiled itself
     constraints = Path(python).parent.parent / 'constraints.txt'
-    quiet += ['-c', constraints] if constraints.exists() else []
+    options += ['-c', constraints] if constraints.exists() else []
     say('set-up: installing {}'.format(what))
     run(
-        [python, '-m', 'pip', 'install', '--disable-pip-version-check'] + quiet + list(packages),
+        [python, '-m', 'pip', 'install', '--disable-pip-version-check'] + options + list(packages),
         'Installing {} failed, pip says above why: mostly the package index cannot be reached, '
         'or has no release for Python {}.{}; mend it and run the same command again.'.format(
             what, *sys.version_info[:2]

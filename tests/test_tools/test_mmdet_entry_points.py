@@ -16,6 +16,7 @@ from diff2in1_mm.utils.compat import load_weights_only
 
 from ..conftest import ROOT  # noqa: E402
 from ..detectors import CLASSES, make_coco  # noqa: E402
+from ..versions import needs_operators  # noqa: E402
 
 
 def documented_config(pipeline):
@@ -27,6 +28,7 @@ def documented_config(pipeline):
     return text.replace(source, pipeline).replace("dtype='bf16'", "dtype='fp32'")
 
 
+@needs_operators
 @pytest.mark.slow
 def test_mmdets_train_with_a_switched_in_config(tmp_path, pipeline_folder):
     import mmdet
