@@ -20,6 +20,7 @@ from ..stores import read_one
 from ..test_demo import tiny
 from ..test_demo.conftest import demo  # noqa: F401
 from ..tiny_scenes import METRICS, SIZE, scene_config
+from ..versions import before
 from .test_train import tool, write
 
 
@@ -115,7 +116,9 @@ def test_the_demo_draws_what_the_model_predicts(trained, demo, tmp_path, capsys)
         expected = normals_picture(sample.pred_normal_map.data.numpy())
     else:
         expected = depth_picture(sample.pred_depth_map.data.numpy(), float(sample.pred_depth_map.data.max()))
-    assert np.abs(drawn.astype(int) - expected).max() <= 1
+    around = np.ones((3, 3) if before('matplotlib', '3.11') else (1, 1), np.uint8)  # the earlier moves by a pixel
+    low, high = cv2.erode(expected, around).astype(int), cv2.dilate(expected, around).astype(int)
+    assert (drawn >= low - 1).all() and (drawn <= high + 1).all()
 
 
 def test_pictures_of_normals_decode_as_normals():
