@@ -138,7 +138,8 @@ def write_constraints(venv, stack):
 def pip_install(python, what, *packages):
     """``pip install``, with pip's own progress bars where somebody watches."""
     options = [] if sys.stdout.isatty() else ['-qq']  # errors only
-    options += ['--no-compile']  # of 290 MB of Python a run imports a tenth, and Python keeps that compiled itself
+    if not sys.dont_write_bytecode:  # a run compiles the part that it imports, and keeps that
+        options += ['--no-compile']
     constraints = Path(python).parent.parent / 'constraints.txt'
     options += ['-c', constraints] if constraints.exists() else []
     say('set-up: installing {}'.format(what))

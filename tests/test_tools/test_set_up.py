@@ -211,6 +211,15 @@ def test_mmcv_is_compiled_only_where_nothing_else_serves(set_up, steps, tmp_path
         steps('ready')  # it takes the cached one, which is none
 
 
+@pytest.mark.parametrize('kept', [True, False])
+def test_python_files_are_compiled_at_once_only_where_an_import_keeps_none(set_up, monkeypatch, tmp_path, kept):
+    commands = []
+    monkeypatch.setattr(set_up, 'run', lambda command, failure, **kwargs: commands.append(command))
+    monkeypatch.setattr(sys, 'dont_write_bytecode', not kept)
+    set_up.pip_install(tmp_path / 'bin' / 'python', 'torch', 'torch==2.13.0')
+    assert ('--no-compile' in commands[0]) == kept and commands[0][-1] == 'torch==2.13.0'
+
+
 def test_stacks_choose_torch_and_mmcv_and_options_win(set_up, monkeypatch, tmp_path):
     monkeypatch.setattr(sys, 'argv', ['set_up.py', '--stack', 'onedl', '--venv', str(tmp_path)])
     assert set_up.parse_args().mmcv.startswith('onedl-mmcv==2.3')
