@@ -139,7 +139,7 @@ def time_iterations(args: argparse.Namespace) -> None:
     init_default_scope('mmseg')
     images, samples = batch(args.batch_size, (128, 128), args.device)
     steps = {}
-    for family in ('segmentation', *DECODERS):
+    for family in ('segmentation', *args.decoders):
         cfg = configure(family)
         cfg.model.backbone.cached_images = 0
         model = MODELS.build(cfg.model).to(args.device).train()
@@ -186,6 +186,7 @@ def main() -> None:
     parser.add_argument('--table', action='store_true', help='only print the table')
     parser.add_argument('--time', action='store_true', help='only time iterations')
     parser.add_argument('--sizes', action='store_true', help='only count parameters')
+    parser.add_argument('--decoders', nargs='+', choices=list(DECODERS), default=list(DECODERS), help='of --time')
     parser.add_argument('--batch-size', type=int, default=8)
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
