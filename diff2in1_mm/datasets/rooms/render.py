@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...tasks.consistency import boundaries_of_labels
 from ...utils.errors import UserError
 from .captions import describe
 from .furniture import CLASSES
@@ -40,14 +41,7 @@ class Room:
     @property
     def boundaries(self) -> np.ndarray:
         """Pixels on either side of an edge between objects or classes, bool (H, W)."""
-        found = np.zeros(self.classes.shape, bool)
-        for labels in (self.classes, self.instances):
-            down, right = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
-            found[1:] |= down
-            found[:-1] |= down
-            found[:, 1:] |= right
-            found[:, :-1] |= right
-        return found
+        return boundaries_of_labels(self.classes) | boundaries_of_labels(self.instances)
 
 
 def render_room(seed: int, size: tuple[int, int] = (128, 128)) -> Room:
