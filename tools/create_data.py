@@ -5,6 +5,7 @@ take precedence. An interrupted run goes on with the same command, on any number
 
 import argparse
 import os.path as osp
+import re
 from dataclasses import fields
 
 from diff2in1_commands import SOLVERS, add_common_options, new_parser, program, stop
@@ -19,9 +20,19 @@ examples:
   python tools/create_data.py CONFIG CHECKPOINT --out STORE --T 200 400 600 --copies 2
   # four processes, on GPUs or CPUs
   torchrun --nproc_per_node=4 tools/create_data.py CONFIG CHECKPOINT --out STORE --launcher pytorch
+  # a job of an array (Slurm, Kubernetes), which knows nothing of the others; then: tools/store.py join STORE
+  python tools/create_data.py CONFIG CHECKPOINT --out STORE --shard $SLURM_ARRAY_TASK_ID/64
 
 STORE holds images/, annotations/ (in the label values of your data set) and records/. To train on
 it, wrap the data set: dict(type='SyntheticMixDataset', store=STORE, round=0, dataset=...)."""
+
+
+def share(text: str) -> tuple[int, int]:
+    """The numbers of ``I/N``."""
+    found = re.fullmatch(r'(\d+)/(\d+)', text)
+    if not found or not int(found[1]) < int(found[2]):
+        raise argparse.ArgumentTypeError(f'{text!r} is not I/N with I from 0 to N-1: give for example 0/8')
+    return int(found[1]), int(found[2])
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -56,6 +67,14 @@ def parse_args(argv=None) -> argparse.Namespace:
         '--diffusion',
         metavar='SOURCE',
         help='diffusion model, such as diff2in1_mm/rooms, where the backbone of the config is none',
+    )
+    parser.add_argument(
+        '--shard',
+        type=share,
+        default=(0, 1),
+        metavar='I/N',
+        help='of a job array: make the share I of N, from 0, without a word to the others; shares may write into one '
+        'folder or each into its own',
     )
     parser.add_argument('--seed', type=int, help="default: the config's randomness.seed, or 0")
     parser.add_argument('--device', help="default: 'cuda' where there is a GPU, else 'cpu'")
@@ -155,9 +174,17 @@ def run(cfg: Config, settings: dict, args: argparse.Namespace) -> CreationReport
     dataset = build_dataset(cfg)
     seed = args.seed if args.seed is not None else cfg.get('randomness', {}).get('seed') or 0
     rank, world_size = get_dist_info()
+    job, jobs = args.shard
+    place = dict(rank=job * world_size + rank, world_size=jobs * world_size)
     with together():
-        report = create(model, dataset, args.out, seed=seed, rank=rank, world_size=world_size, **settings)
-    if rank == 0:
+        report = create(model, dataset, args.out, seed=seed, **place, **settings)
+    if jobs > 1:
+        print_log(
+            f'Share {job} of {jobs}: {report.samples} samples made, {report.present} were there. When all shares are '
+            f'done: tools/store.py join {args.out}',
+            'current',
+        )
+    elif rank == 0:
         _tell(args.out, report)
     return report
 
@@ -167,10 +194,10 @@ def _tell(out: str, report: CreationReport) -> None:
     if not len(store):
         raise UserError(f'{out} holds no samples: the warnings of the processes say why')
     store.merge()
-    ignored = [record.quality.get('ignored', 0.0) for record in store.records()]
+    ignored = sum(record.quality.get('ignored', 0.0) for record in store.records()) / len(store)
     what = 'boxes' if store.tasks == ('instances',) else 'pixels'
     print_log(
-        f'{out} holds {len(store)} samples; on average {sum(ignored) / len(ignored):.1%} of '
+        f'{out} holds {len(store)} samples; on average {ignored:.1%} of '
         f'the {what} are ignored. This took {report.seconds:.0f} s. See '
         f'{osp.join(out, "preview.png")}.',
         'current',

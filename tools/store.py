@@ -12,6 +12,8 @@ examples:
   python tools/store.py stats work_dirs/rooms/synthetic
   # reads every file; status 1 if one is not as it was written
   python tools/store.py verify work_dirs/rooms/synthetic
+  # the shares of a job array (tools/create_data.py --shard), and the one file that holds all boxes
+  python tools/store.py join STORE PART0 PART1 PART2
   # in another tool's format; labels that were corrected there, which training does not overwrite any more
   python tools/store.py export work_dirs/rooms/synthetic --to cvat --out for_cvat
   python tools/store.py import work_dirs/rooms/synthetic --from cvat annotations.xml"""
@@ -104,8 +106,29 @@ def run_import(args: argparse.Namespace) -> int:
     return 0
 
 
+def add_join(commands) -> None:
+    parser = commands.add_parser(
+        'join', help='one store of several, such as those of a job array, and its merged files'
+    )
+    parser.add_argument('store', help='folder of the new store')
+    parser.add_argument(
+        'parts',
+        nargs='*',
+        help='stores to join; none: STORE was written by all, and only lacks instances.json and such',
+    )
+    parser.set_defaults(run=run_join)
+
+
+def run_join(args: argparse.Namespace) -> int:
+    from diff2in1_mm.store.joining import join
+
+    store = join(args.store, args.parts)
+    print(f'{args.store}: {len(store)} samples')
+    return 0
+
+
 #: subcommand -> what adds its parser
-SUBCOMMANDS = {'stats': add_stats, 'verify': add_verify, 'export': add_export, 'import': add_import}
+SUBCOMMANDS = {'stats': add_stats, 'verify': add_verify, 'join': add_join, 'export': add_export, 'import': add_import}
 
 
 def parse_args(argv=None) -> argparse.Namespace:

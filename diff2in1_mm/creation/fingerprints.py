@@ -143,7 +143,7 @@ def open_store(
     opened = SyntheticStore.prepare(
         root, labels.tasks, dataset.metainfo.get('classes') or (), hashlib.sha256(text.encode()).hexdigest(), wanted
     )
-    others = [r.id for r in opened.records(round) if r.checkpoint != checkpoint]
+    others = [id for other, id in opened.checkpoints(round).items() if other != checkpoint]
     if others:
         raise StoreMismatch(
             f'{root} already holds samples of round {round} that other parameters '

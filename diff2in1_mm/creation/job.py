@@ -97,7 +97,8 @@ class CreationJob:
         self.report = CreationReport()
         self._describe = SourceDescriber(self.dataset, self.generator.condition)
         self._described: dict[int, Source] = {}
-        self._stored = {record.id for record in self.store.records(self.round)}
+        self._stored = self.store.ids(self.round)
+        self._written: list[int] = []
         # A sample that is there counts, whatever a note says.
         self._empty = self.store.empty(self.round, self.checkpoint) - self._stored
         self._done = self._stored | self._empty
@@ -126,9 +127,7 @@ class CreationJob:
         if not self.report.samples and not self.report.present:
             self._tell_why_nothing(world_size)
         self.report.ignored /= max(self.report.samples, 1)
-        self.report.bytes = sum(
-            sum(record.bytes.values()) for record in self.store.records(self.round) if record.id not in self._stored
-        )
+        self.report.bytes = sum(self._written)
 
     def _tell_why_nothing(self, world_size: int) -> None:
         """Nothing was stored of this share; other processes may have been luckier with theirs."""
@@ -226,9 +225,12 @@ class CreationJob:
                 writer.submit(self.store.add_empty, sample.id, self.round, self.checkpoint)
                 self.report.empty += 1
             else:
-                writer.submit(self.store.add, self._record(sample, entry, label), image, label.annotation)
+                writer.submit(self._store, self._record(sample, entry, label), image, label.annotation)
                 self.report.samples += 1
                 self.report.ignored += label.quality['ignored']
+
+    def _store(self, record: SampleRecord, image: np.ndarray, annotation: Any) -> None:
+        self._written.append(self.store.add(record, image, annotation))
 
     def _record(self, sample: Sample, entry: dict[str, Any], label: Label) -> SampleRecord:
         condition = self.generator.condition
@@ -301,10 +303,10 @@ class CreationJob:
         """Say what the long part will take, and stop if the disk cannot hold it."""
         done = self._done | self.store.empty(self.round, self.checkpoint)
         missing = sum(s.id not in done for s in whole.samples) - self.report.samples
-        made = self.store.records(self.round)
+        made = len(self.store.ids(self.round))
         if not made or missing <= 0:
             return
-        needed = missing * sum(sum(record.bytes.values()) for record in made) / len(made)
+        needed = missing * self.store.size(self.round) / made
         free = shutil.disk_usage(self.store.root).free
         if needed > free:
             raise UserError(

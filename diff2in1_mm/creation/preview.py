@@ -21,12 +21,11 @@ def write_preview(store: SyntheticStore, dataset: Any, batches: Sequence[Batch],
         batches (Sequence[Batch]): Of the preview.
         settings (CreationSettings): How source images are resized.
     """
-    records = {record.id: record for record in store.records()}
     colours = label_colours(len(dataset.metainfo.get('classes') or ()), dataset.metainfo.get('palette'))
     rows: list[list[np.ndarray]] = []
     titles: list[str] = []
     for sample in sorted(sample for batch in batches for sample in batch):
-        record = records.get(sample.id)
+        record = store.find(sample.id)
         if record is None:
             continue
         entry = source_entry(dataset, sample.source)

@@ -68,12 +68,16 @@ def create_round(runner, model: BaseModel, theta_c: Any, settings: Mapping, roun
     with together(), theta_c.applied(model):
         skipped = torch.tensor(_create(model, dataset, settings, round, seed_of_run(runner)))
     all_reduce(skipped, 'sum')
+    with together('looking through the store'):
+        if is_main_process():
+            SyntheticStore(dataset.store_root)  # writes the index that all others read
     dataset.serve(round)
     barrier()  # the former round goes when nobody serves it any more
     store = SyntheticStore(dataset.store_root)
-    if is_main_process():
-        store.prune(keep_round=round)
-        store.merge(round)
+    with together('removing the former round'):
+        if is_main_process():
+            store.prune(keep_round=round)
+            store.merge(round)
     return dict(samples=len(store.accepted(round)), unreadable=int(skipped))
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..store.listing import Records
 from ..store.records import SampleRecord
 from ..store.reviews import NOTHING, Reviews
 from ..store.store import SyntheticStore
@@ -29,7 +30,7 @@ class ServedSamples:
         """From now on what was said until now counts; for the main process."""
         self._reviews_size.tensor[0] = Reviews(root).size()
 
-    def read(self, root: str | None, classes: Sequence[str] | None, round: int, warn: bool) -> list[SampleRecord]:
+    def read(self, root: str | None, classes: Sequence[str] | None, round: int, warn: bool) -> Records:
         """The accepted samples of a round, sorted by id.
 
         Args:
@@ -49,9 +50,9 @@ class ServedSamples:
         else:
             self.store.refresh(warn)
         self._verdicts = Reviews(root).verdicts(int(self._reviews_size.tensor[0]))
-        return [record for record in self.store.records(round) if record.id not in self._verdicts.rejected]
+        return self.store.accepted(round, self._verdicts)
 
-    def check(self, samples: Sequence[SampleRecord], round: int, real: int) -> None:
+    def check(self, samples: Records, round: int, real: int) -> None:
         """Whether a round can be served beside so many real images.
 
         Raises:
@@ -69,7 +70,7 @@ class ServedSamples:
                 'them first; if the creation found none worth storing, its warnings '
                 'say why.'
             )
-        last = max(sample.source for sample in samples)
+        last = int(samples.sources.max())
         if last >= real:
             raise UserError(
                 f'the store {self.store.root} was made from a data set with at least {last + 1} '
@@ -80,7 +81,7 @@ class ServedSamples:
     def point_at(self, info: dict[str, Any], record: SampleRecord) -> None:
         """Make a data set's annotation entry load the sample, with the labels that people corrected, in place."""
         assert self.store is not None
-        self.store.point_at(info, self._verdicts.applied(record))
+        self.store.point_at(info, record)
 
     def metainfo(self, record: SampleRecord) -> dict[str, Any]:
         """What training is told of a sample beside its files, where people have changed anything about it.

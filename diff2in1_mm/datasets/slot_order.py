@@ -7,13 +7,14 @@ the warm-up did not need.
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ..store.records import SampleRecord
+from ..store.listing import Records
 from .wrappers import resolve
 
-__all__ = ['Turns', 'upright_images']
+__all__ = ['Turns', 'real_images', 'upright_images']
 
 
 class Turns:
@@ -23,25 +24,24 @@ class Turns:
     are of both orientations, those of each are counted for themselves.
 
     Args:
-        samples (list[SampleRecord]): Of the round.
+        samples (Records): Of the round.
         upright (Tensor): Of :func:`upright_images`, for the real images.
-        slots (list[int]): The real image of each slot.
+        slots (np.ndarray): The real image of each slot, int (slots,).
     """
 
-    def __init__(self, samples: list[SampleRecord], upright: Tensor, slots: list[int]) -> None:
-        self.samples = samples
-        kinds = upright[slots].tolist()
-        own = [int(upright[sample.source]) for sample in samples]
-        if len(set(kinds)) < 2 or len(set(own)) < 2:
-            kinds, own = [0] * len(slots), [0] * len(samples)
-        self._kinds, self._places, counts = kinds, [], [0, 0]
-        for kind in kinds:
-            self._places.append(counts[kind])
-            counts[kind] += 1
-        self._counts = counts
-        self._of_kind = [[s for s, kind in zip(samples, own) if kind == k] for k in range(2)]
+    def __init__(self, samples: Records, upright: Tensor, slots: np.ndarray) -> None:
+        images = upright.numpy()
+        kinds, own = images[slots], images[samples.sources]
+        self._places, self._kinds = np.arange(len(slots)), np.zeros(len(slots), np.uint8)
+        self._counts, self._of_kind = [len(slots), 0], [samples, samples[:0]]
+        if len(np.unique(kinds)) == len(np.unique(own)) == 2:
+            self._kinds = kinds
+            for kind in range(2):
+                self._places[kinds == kind] = np.arange((kinds == kind).sum())
+            self._counts = [int((kinds == kind).sum()) for kind in range(2)]
+            self._of_kind = [samples[np.flatnonzero(own == kind)] for kind in range(2)]
 
-    def of(self, slot: int, turn: int) -> tuple[int, list[SampleRecord]]:
+    def of(self, slot: int, turn: int) -> tuple[int, Records]:
         """What a slot takes at its turn (any whole number), and what follows should that not do.
 
         Returns:
@@ -49,7 +49,20 @@ class Turns:
             the samples of the slot's orientation.
         """
         kind = self._kinds[slot]
-        return self._places[slot] + turn * self._counts[kind], self._of_kind[kind]
+        return int(self._places[slot]) + turn * self._counts[kind], self._of_kind[kind]
+
+
+def real_images(indices: np.ndarray, n_real: int, slots: int) -> np.ndarray:
+    """The real image of each index of a mix: itself, and for a slot beyond the one that it stands for.
+
+    Args:
+        indices (np.ndarray): From 0 to ``n_real + slots - 1``.
+        n_real (int): Number of real images.
+        slots (int): Number of slots. The last ones, too few for all images, are spread over these.
+    """
+    rest = slots % n_real
+    beyond = indices - (n_real + slots - rest)
+    return np.where(beyond < 0, indices % n_real, beyond * n_real // max(rest, 1))
 
 
 def upright_images(dataset: Any) -> Tensor:

@@ -6,6 +6,7 @@ import math
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.dataset import force_full_init
 from mmengine.dist import get_rank
@@ -13,6 +14,7 @@ from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 from torch import Tensor
 
+from ..store.listing import RecordGone, Records
 from ..store.records import SampleRecord
 from ..tasks.coco import masks_to_polygons
 from ..utils.errors import UnfitError, UserError
@@ -22,7 +24,7 @@ from .folders import build_checked
 from .readable import NoSample, ReadableView, unreadable_file
 from .served_samples import ServedSamples
 from .shared_state import NamedOnce, SharedRound, SharedTensor, SharedText
-from .slot_order import Turns, upright_images
+from .slot_order import Turns, real_images, upright_images
 from .synthetic_pipelines import SyntheticPipelines, wants_polygons
 from .wrappers import outermost_mixer, resolve
 
@@ -84,8 +86,7 @@ class SyntheticMixDataset:
     ) -> None:
         if not is_number(ratio, 0):
             raise UserError(
-                f'ratio={ratio!r} is not the number of synthetic slots per real sample'
-                ': give a number >= 0, for example 1.0.'
+                f'ratio={ratio!r} is not the number of synthetic slots per real sample: give a number >= 0, as 1.0.'
             )
         if isinstance(dataset, dict):
             dataset = build_checked(dataset)
@@ -101,7 +102,7 @@ class SyntheticMixDataset:
         self._metainfo = dataset.metainfo
         self._round = SharedRound()
         self._named = NamedOnce()
-        self._seen_changes = 0
+        self._seen = self._round.get()
         self._turns: Turns | None = None
         self._samples = ServedSamples()
         self._pipelines = SyntheticPipelines()
@@ -252,11 +253,16 @@ class SyntheticMixDataset:
         slot = idx - self._n_real
         visit = int(self._visits.tensor[slot] - self._since.tensor[slot])
         self._visits.tensor[slot] += 1
-        turns = self._served_turns()
-        # a resumed run draws again what was drawn before the first round began
-        if turns is None or visit < 0 and turns.samples[0].round == 0:
-            return self._real(self._real_index(idx))
-        return self._synthetic(*turns.of(slot, visit + self._rank))
+        while True:
+            turns, round = self._served_turns(), self._seen[1]
+            # a resumed run draws again what was drawn before the first round began
+            if turns is None or visit < 0 and round == 0:
+                return self._real(self._real_index(idx))
+            try:
+                return self._synthetic(*turns.of(slot, visit + self._rank))
+            except RecordGone:
+                if self._round.get() == self._seen:
+                    raise  # otherwise the round ended meanwhile
 
     def _positive(self, idx: int) -> int:
         if not -len(self) <= idx < len(self):
@@ -264,14 +270,9 @@ class SyntheticMixDataset:
         return idx % len(self)
 
     def _real_index(self, idx: int) -> int:
-        idx = self._positive(idx)
-        rest = self._slots % self._n_real
-        first_of_rest = len(self) - rest
-        if idx < first_of_rest:
-            return idx % self._n_real
-        return (idx - first_of_rest) * self._n_real // rest
+        return int(real_images(np.array(self._positive(idx)), self._n_real, self._slots))
 
-    def _read_store(self, round: int, warn: bool) -> list[SampleRecord]:
+    def _read_store(self, round: int, warn: bool) -> Records:
         classes = self._metainfo.get('classes') if isinstance(self._metainfo, dict) else None
         return self._samples.read(self.store_root, classes, round, warn)
 
@@ -282,13 +283,15 @@ class SyntheticMixDataset:
             self._knows_upright = True
 
     def _served_turns(self) -> Turns | None:
-        changes, round = self._round.get()
-        if changes != self._seen_changes:
-            # The main process has named the damaged samples already.
-            samples = [] if round < 0 else self._read_store(round, warn=False)
-            slots = [self._real_index(self._n_real + slot) for slot in range(self._slots)]
-            self._turns = Turns(samples, self._upright.tensor, slots) if samples else None
-            self._seen_changes = changes
+        served = self._round.get()
+        if served != self._seen:
+            self._turns = None
+            if served[1] >= 0:
+                # The main process has named the damaged samples already.
+                samples = self._read_store(served[1], warn=False)
+                slots = real_images(np.arange(self._n_real, len(self)), self._n_real, self._slots)
+                self._turns = Turns(samples, self._upright.tensor, slots) if len(samples) else None
+            self._seen = served
             self._pipelines.forget()
         return self._turns
 
@@ -310,7 +313,7 @@ class SyntheticMixDataset:
             path = self._name_unreadable(error, base.get_data_info(local), _backend_args(base))
             raise NoSample(path) from error
 
-    def _synthetic(self, first: int, samples: list[SampleRecord]) -> dict:
+    def _synthetic(self, first: int, samples: Records) -> dict:
         with self.views.of(samples[first % len(samples)].id):
             index, results = self._view_of_synthetic(samples).read(first)
         results = _mark(results, synthetic=True, sample_id=samples[index].id, **self._samples.metainfo(samples[index]))
@@ -339,21 +342,22 @@ class SyntheticMixDataset:
             masks_to_polygons(info)
         return info
 
-    def _view_of_synthetic(self, samples: list[SampleRecord], depth: int = 0, first: int | None = None) -> ReadableView:
+    def _view_of_synthetic(self, samples: Records, depth: int = 0, first: int | None = None) -> ReadableView:
         classes = SimpleNamespace(metainfo=self._metainfo)  # which mixing transforms ask for
         return ReadableView(
             'synthetic', lambda i: self._load_synthetic(samples, i, depth), len(samples), first, classes
         )
 
-    def _load_synthetic(self, samples: list[SampleRecord], index: int, depth: int) -> dict | None:
+    def _load_synthetic(self, samples: Records, index: int, depth: int) -> dict | None:
         """Sample ``index`` through the pipelines inside the ``depth`` outermost mixing wrappers."""
-        mixers, base, _ = resolve(self.dataset, samples[index].source)
+        record = samples[index]
+        mixers, base, _ = resolve(self.dataset, record.source)
         if depth < len(mixers):
             return _over(mixers[depth], self._view_of_synthetic(samples, depth + 1, index))[index]
         try:
-            return self._pipelines.of(base)(self._synthetic_info(samples[index]))
+            return self._pipelines.of(base)(self._synthetic_info(record))
         except Exception as error:
-            path = self._name_unreadable(error, self._synthetic_info(samples[index]))
+            path = self._name_unreadable(error, self._synthetic_info(record))
             raise NoSample(path) from error
 
 
@@ -372,8 +376,8 @@ def _mark(results: dict, **metainfo: Any) -> dict:
     sample: Any = results.get('data_samples') if isinstance(results, dict) else None
     if not hasattr(sample, 'set_metainfo'):
         raise UnfitError(
-            'SyntheticMixDataset marks `data_samples`, but the pipeline gave none: end '
-            'it with PackSegInputs, PackSceneInputs or PackDetInputs.'
+            'SyntheticMixDataset marks `data_samples`, but the pipeline gave none: end it with PackSegInputs, '
+            'PackSceneInputs or PackDetInputs.'
         )
     sample.set_metainfo(metainfo)
     return results

@@ -106,7 +106,7 @@ def rounds_in(store_root: str) -> set[int]:
     """Rounds of which a store holds samples; none where there is no store."""
     if not osp.exists(osp.join(store_root, 'store.json')):
         return set()
-    return {record.round for record in SyntheticStore(store_root, warn=False).records()}
+    return SyntheticStore(store_root, warn=False).rounds()
 
 
 def forget_state(optim_wrapper) -> None:

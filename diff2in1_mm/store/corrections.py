@@ -4,13 +4,12 @@ from typing import Any
 
 from ..utils.atomic_files import write_atomic
 from ..utils.errors import UserError
+from .layout import HUMAN
 from .records import SampleRecord
 from .reviews import Reviews
 from .store import SyntheticStore
 
 __all__ = ['correct']
-
-_FOLDER = 'human'
 
 
 def correct(
@@ -38,7 +37,7 @@ def correct(
     image, _ = store.read(record)
     # A name of its own, so that a reader finds the former label or this one, never a part.
     reviews = Reviews(store.root)
-    name = f'{_FOLDER}/{task}/{record.id}-{reviews.size():x}'
+    name = f'{HUMAN}/{task}/{record.id}-{reviews.size():x}'
     for suffix, content in codec.encode(annotation, record, image.shape[:2]).items():
         write_atomic(store.root / f'{name}{suffix}', content)
     reviews.add('label', record.id, task, by, f'{name}{codec.suffix}')

@@ -11,8 +11,9 @@ from ..utils.errors import MissingFileError, UserError
 __all__ = ['StoreMismatch', 'begin_or_continue', 'check_tasks_and_classes', 'read_purpose', 'refuse_other_content']
 
 _FILE = 'store.json'
-#: Version 1 held one kind of label, in files right under ``annotations/``; such stores are read and continued.
-VERSION = 2
+#: Version 1 held one kind of label, in files right under ``annotations/``; version 2 all files of a kind in one folder,
+#: and a file for each record. Such stores are read, and continued as they are.
+VERSION = 3
 _KEYS = {'tasks', 'classes', 'fingerprint', 'settings'}
 
 
@@ -44,9 +45,9 @@ def read_purpose(root: Path) -> dict[str, Any]:
         complete = set(purpose) >= _KEYS and _is_usable(purpose)
     except (ValueError, KeyError, TypeError):
         version, complete = VERSION, False
-    if version not in (1, VERSION):
+    if version not in range(1, VERSION + 1):
         raise StoreMismatch(
-            f'{root} has store format {version}, and this version reads 1 and {VERSION}: '
+            f'{root} has store format {version}, and this version reads 1 to {VERSION}: '
             'use the version of diff2in1_mm that wrote it.'
         )
     if not complete:

@@ -12,12 +12,6 @@ from typing import Any
 
 _SAFE_ID = re.compile(r'[A-Za-z0-9][A-Za-z0-9_-]*')
 
-_KINDS = dict(str=str, int=int, dict=dict)
-_INSIDE: dict[str, Any] = dict(
-    quality=(int, float, type(None)), annotations=str, bytes=int, label_from=str, classes=(int, float), reading=object
-)  # the values of these dicts
-_LATER = ('label_from', 'classes', 'reading')  # records of older versions lack them
-
 #: Samples of one image in a round: the numbers in COCO files leave room for so many.
 MAX_COPIES = 100
 
@@ -44,6 +38,7 @@ class SampleRecord:
         image: File name relative to the store, set by the store.
         annotations: Kind of label -> file name relative to the store, set by the store.
         bytes: File name -> size in bytes, set by the store; tells damage without decoding.
+        crc32: File name -> checksum of its content, set by the store; samples of before December 2026 have none.
         label_from: Kind of label -> 'human', where a person has corrected it (see :meth:`Verdicts.applied`); others
             are as the store's settings say.
         classes: Name of a class that the label shows -> share of the pixels, of boxes the number of objects.
@@ -66,6 +61,7 @@ class SampleRecord:
     image: str = ''
     annotations: dict[str, str] = field(default_factory=dict)
     bytes: dict[str, int] = field(default_factory=dict)
+    crc32: dict[str, int] = field(default_factory=dict)
     label_from: dict[str, str] = field(default_factory=dict)
     classes: dict[str, float] = field(default_factory=dict)
     reading: dict[str, Any] = field(default_factory=dict)
@@ -91,13 +87,13 @@ class SampleRecord:
         """tuple[str, ...]: Kinds of its labels that a person has corrected."""
         return tuple(task for task, maker in self.label_from.items() if maker == 'human')
 
-    def to_json(self) -> builtins.bytes:
-        """UTF-8 JSON that any tool reads (NaN and infinity, which JSON lacks, become null)."""
+    def to_json(self, indent: int | None = 1) -> builtins.bytes:
+        """UTF-8 JSON that any tool reads (NaN and infinity, which JSON lacks, become null); None: on one line."""
         record = asdict(self)
         record['quality'] = {
             name: float(value) if math.isfinite(value) else None for name, value in self.quality.items()
         }
-        return (json.dumps(record, indent=1, allow_nan=False) + '\n').encode()
+        return (json.dumps(record, indent=indent, allow_nan=False) + '\n').encode()
 
     @classmethod
     def from_json(cls, text: builtins.bytes, tasks: Sequence[str]) -> 'SampleRecord':
@@ -118,7 +114,7 @@ class SampleRecord:
         for name in _LATER:
             values.setdefault(name, {})
         try:
-            record = cls(**{f.name: _of_kind(f.name, f.type, values[f.name]) for f in fields(cls)})
+            record = cls(**{name: _of_kind(name, values[name], *kinds) for name, kinds in _KINDS.items()})
         except (KeyError, TypeError) as error:
             raise ValueError(f'incomplete record ({error})') from None
         named = record.annotations
@@ -130,11 +126,27 @@ class SampleRecord:
         return record
 
 
-def _of_kind(name: str, annotation: Any, value: Any) -> Any:
+_FIGURES: dict[str, Any] = dict(
+    quality=(int, float, type(None)),
+    annotations=str,
+    bytes=int,
+    crc32=int,
+    label_from=str,
+    classes=(int, float),
+    reading=object,
+)
+_LATER = ('crc32', 'label_from', 'classes', 'reading')  # records of older versions lack them
+_NAMED = dict(str=str, int=int, dict=dict)
+# field -> its kind, and that of the values of a dict
+_KINDS = {f.name: (_NAMED[str(f.type).partition('[')[0]], _FIGURES.get(f.name)) for f in fields(SampleRecord)}
+
+
+def _of_kind(name: str, value: Any, kind: type, inside: Any) -> Any:
     """The value of a field, as damaged or edited files may have others."""
-    inside = value.values() if isinstance(value, dict) else ()
-    if not isinstance(value, _KINDS[str(annotation).partition('[')[0]]) or not all(
-        isinstance(one, _INSIDE[name]) for one in inside
-    ):
+    fits = isinstance(value, kind)
+    if fits and inside is not None:
+        for one in value.values():
+            fits = fits and isinstance(one, inside)
+    if not fits:
         raise ValueError(f'{name} is {value!r}')
     return value

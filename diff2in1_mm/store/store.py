@@ -3,26 +3,33 @@
 ::
 
     STORE/
-      store.json              what the store was made for
-      images/ID.png           8-bit RGB
-      annotations/TASK/ID.*   what the task's own tools read, for each task, see :mod:`diff2in1_mm.tasks`
-      instances.json          for boxes also all samples in one file; panoptic.json for panoptic maps
-      records/ID.json         one :class:`SampleRecord`; written last: without it there is no sample
-      empty/ID.json           instead of all these: the model found nothing, so nothing is stored
-      reviews.jsonl           what people said of samples, see :mod:`.reviews`
-      human/TASK/ID-*.*       labels that people have corrected, see :mod:`.corrections`
+      store.json                  what the store was made for
+      images/FOLDER/ID.png        8-bit RGB
+      annotations/TASK/FOLDER/ID.*  what the task's own tools read, for each task, see :mod:`diff2in1_mm.tasks`
+      instances.json              for boxes also all samples in one file; panoptic.json for panoptic maps
+      records/rROUND-WRITER.jsonl  one :class:`SampleRecord` a line, each writer in a file of its own; written last:
+                                  without it there is no sample
+      empty/FOLDER/ID.json        instead of all these: the model found nothing, so nothing is stored
+      reviews.jsonl               what people said of samples, see :mod:`.reviews`
+      human/TASK/ID-*.*           labels that people have corrected, see :mod:`.corrections`
+      index.sqlite                where which record stands; made anew when it is missing
 
-Stores of version 1, with one task and its files right under ``annotations/``, are read and continued.
+``FOLDER`` holds the samples of a hundred source images in one round. Stores of version 2, with all files of a kind in
+one folder and a file for each record, and of version 1, with one task and its files right under ``annotations/``, are
+read and continued as they are.
 
-A sample appears wholly or not at all: every file is renamed into place, the record after the rest.
-Commits happen under a lock on ``.lock``, which the operating system frees when its holder is
-killed; so whoever holds it knows that every temporary file and every image without a record is a
-dead writer's.
+A sample appears wholly or not at all: every file is written and synced under a temporary name, then renamed into place,
+and its record comes after the rest. Renames and records happen under a lock on ``.lock``, which the operating system
+frees when its holder is killed. All that rests on it is who wins where two make the same sample: on network file
+systems that do not pass locks on, the checksums in the records tell whose files are there. Leftovers of killed writers
+are told by their age.
 """
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,13 +41,16 @@ from mmengine.logging import print_log
 
 from ..tasks import build_task
 from ..tasks.png import encode_png
-from ..utils.atomic_files import is_leftover, write_atomic, writing
+from ..utils.atomic_files import staged, write_atomic, writing
 from ..utils.errors import UnusableFileError, UserError, some
+from .index import SampleIndex
+from .layout import ANNOTATIONS, IMAGES, RECORDS, Layout, damage, delete_files, read_note, remove_leftovers
+from .listing import Records
 from .purpose import StoreMismatch, begin_or_continue, check_tasks_and_classes, read_purpose, refuse_other_content
 from .records import SampleRecord
-from .reviews import FILE as REVIEWS, Reviews
+from .reviews import FILE as REVIEWS, Reviews, Verdicts
+from .shards import GONE, RecordWriter, is_shard, lines, round_of, sync
 
-_IMAGES, _ANNOTATIONS, _RECORDS, _EMPTY = 'images', 'annotations', 'records', 'empty'
 _NAMED_AT_MOST = 20
 _LOCK_TIMEOUT = 600  # seconds; a commit takes milliseconds
 
@@ -56,8 +66,8 @@ class SyntheticStore:
 
     Attributes:
         tasks, classes, fingerprint, settings: What the store was made for.
+        layout: Where its files lie.
         codecs: Kind of label -> its :class:`diff2in1_mm.tasks.Task`.
-        damaged: Sample id -> what is wrong with it.
 
     Raises:
         FileNotFoundError: No store there.
@@ -74,15 +84,16 @@ class SyntheticStore:
         self.root = Path(root)
         made_for = read_purpose(self.root)
         self.tasks: tuple[str, ...] = tuple(made_for['tasks'])
-        self._flat = made_for['version'] == 1
+        self.layout = Layout(self.root, made_for['version'])
         self.classes: tuple[str, ...] = tuple(made_for['classes'])
         self.fingerprint: str = made_for['fingerprint']
         self.settings: dict[str, Any] = made_for['settings']
         check_tasks_and_classes(self.root, made_for, tasks, classes)
         self.codecs = {task: build_task(task, self.classes) for task in self.tasks}
-        self.damaged: dict[str, str] = {}
-        self._records: dict[str, SampleRecord] = {}
-        self._stamps: dict[str, tuple[int, ...]] = {}
+        self._index = SampleIndex(self.root, self.tasks)
+        self._writer = RecordWriter(self.root / RECORDS)
+        self._named: set[str] = set()
+        self._added = False
         self.refresh(warn)
 
     @classmethod
@@ -112,39 +123,82 @@ class SyntheticStore:
         with writing(root):
             root.mkdir(parents=True, exist_ok=True)
             with _lock(root):
-                if not begin_or_continue(root, purpose, bool(_listing(root / _RECORDS))):
+                holds_samples = any(os.scandir(root / RECORDS)) if (root / RECORDS).is_dir() else False
+                goes_on = begin_or_continue(root, purpose, holds_samples)
+                layout = Layout(root, read_purpose(root)['version'])
+                if not goes_on:
                     # Other settings may find something where those of before found nothing.
-                    for note in _listing(root / _EMPTY):
-                        (root / _EMPTY / note).unlink()
+                    for note in layout.notes():
+                        note.unlink()
                     (root / REVIEWS).unlink(missing_ok=True)  # of samples that are gone
-                for folder in (_IMAGES, _RECORDS, *(f'{_ANNOTATIONS}/{task}' for task in tasks)):
+                for folder in (IMAGES, RECORDS, *(f'{ANNOTATIONS}/{task}' for task in tasks)):
                     (root / folder).mkdir(parents=True, exist_ok=True)
-                _remove_leftovers(root)
-        return cls(root)
+        store = cls(root, warn=False)
+        store._named.clear()
+        store._index.refresh(look_at_all=True)
+        store.refresh()
+        remove_leftovers(layout, store._index.known)
+        return store
 
     @staticmethod
     def sample_id(round: int, source: int, copy: int) -> str:
         """Id of the ``copy``-th sample from image ``source`` in ``round``; sorts in that order."""
         return f'r{round:03d}_s{source:07d}_k{copy:02d}'
 
-    def records(self, round: int | None = None) -> list[SampleRecord]:
-        """Intact samples of a round (None: of all), sorted by id, as of the last refresh."""
-        return [
-            self._records[name] for name in sorted(self._records) if round is None or self._records[name].round == round
-        ]
+    def records(self, round: int | None = None) -> Records:
+        """Intact samples of a round (None: of all), sorted by id, as of the last refresh or :meth:`add`; read when
+        they are asked for."""
+        self._take_in_own()
+        return self._index.records(round)
+
+    def accepted(self, round: int | None = None, verdicts: Verdicts | None = None) -> Records:
+        """:meth:`records` as people have changed them: without those that they rejected, and with the labels that they
+        corrected, see :mod:`.reviews`.
+
+        Args:
+            round: None: of all rounds.
+            verdicts: What people said; None: until now.
+        """
+        self._take_in_own()
+        verdicts = Reviews(self.root).verdicts() if verdicts is None else verdicts
+        return self._index.records(round, verdicts.rejected).changed(verdicts.applied)
 
     def find(self, id: str) -> SampleRecord | None:
-        """The record of an intact sample, as of the last refresh."""
-        return self._records.get(id)
+        """The record of an intact sample; None where there is none."""
+        self._take_in_own()
+        return self._index.find(id)
 
-    def accepted(self, round: int | None = None) -> list[SampleRecord]:
-        """:meth:`records` as people have changed them: without those that they rejected, and with the labels that they
-        corrected, see :mod:`.reviews`."""
-        verdicts = Reviews(self.root).verdicts()
-        return [verdicts.applied(record) for record in self.records(round) if record.id not in verdicts.rejected]
+    def ids(self, round: int) -> set[str]:
+        """Ids of the intact samples of a round."""
+        self._take_in_own()
+        return {id for (id,) in self._index.query("SELECT id FROM samples WHERE round = ? AND wrong = ''", round)}
+
+    def rounds(self) -> set[int]:
+        """Rounds of which there are intact samples."""
+        self._take_in_own()
+        return {round for (round,) in self._index.query("SELECT DISTINCT round FROM samples WHERE wrong = ''")}
+
+    def checkpoints(self, round: int) -> dict[str, str]:
+        """Fingerprint of parameters that labelled samples of a round -> the first of these samples' ids."""
+        self._take_in_own()
+        sql = "SELECT checkpoint, MIN(id) FROM samples WHERE round = ? AND wrong = '' GROUP BY checkpoint"
+        return dict(self._index.query(sql, round))
+
+    def size(self, round: int) -> int:
+        """Bytes of the intact samples of a round."""
+        self._take_in_own()
+        sql = "SELECT COALESCE(SUM(bytes), 0) FROM samples WHERE round = ? AND wrong = ''"
+        return self._index.query(sql, round)[0][0]
+
+    @property
+    def damaged(self) -> dict[str, str]:
+        """dict[str, str]: Sample id -> what is wrong with it."""
+        self._take_in_own()
+        return dict(self._index.query("SELECT id, wrong FROM samples WHERE wrong != '' ORDER BY id"))
 
     def __len__(self) -> int:
-        return len(self._records)
+        self._take_in_own()
+        return self._index.query("SELECT COUNT(*) FROM samples WHERE wrong = ''")[0][0]
 
     def __repr__(self) -> str:
         return (
@@ -174,18 +228,45 @@ class SyntheticStore:
         for task, path in self.annotation_paths(record).items():
             self.codecs[task].point_at(info, path)
 
-    def add(self, record: SampleRecord, image: np.ndarray, annotations: Mapping[str, Any]) -> None:
+    def add(self, record: SampleRecord, image: np.ndarray, annotations: Mapping[str, Any]) -> int:
         """Stores a sample; does nothing if an intact one with this id is there. Safe in many
         processes and threads, and whenever the process is killed.
 
         Args:
-            record: ``image``, ``annotations`` and ``bytes`` are filled in here (in a copy).
+            record: ``image``, ``annotations``, ``bytes`` and ``crc32`` are filled in here (in a copy).
             image: uint8 (H, W, 3), RGB.
             annotations: Kind of label, all of :attr:`tasks`, -> the label, as the task takes it.
+
+        Returns:
+            int: Bytes of the sample's files; 0 where one was there.
 
         Raises:
             ValueError: Bad image, or an annotation that is missing or does not fit it.
         """
+        record, files = self.encoded(record, image, annotations)
+        if self._is_there(record.id):
+            return 0
+        contents = {self.root / name: content for name, content in files.items()}
+        if self.layout.flat:
+            contents[self.root / self.layout.record(record.id)] = record.to_json()
+        # Written and synced before the lock is taken: that is the slow part.
+        with staged(contents) as temporary, _lock(self.root), writing(self.root):
+            if self._is_there(record.id):
+                return 0
+            if self.layout.flat:
+                (self.root / self.layout.record(record.id)).unlink(missing_ok=True)  # of a damaged sample
+            for path, content in temporary.items():
+                os.replace(content, path)
+            written = None if self.layout.flat else self._writer.append(record)
+        if written is not None:
+            sync(written)
+        self._added = True
+        return sum(record.bytes.values())
+
+    def encoded(
+        self, record: SampleRecord, image: np.ndarray, annotations: Mapping[str, Any]
+    ) -> tuple[SampleRecord, dict[str, bytes]]:
+        """What :meth:`add` stores, of the same arguments: the whole record, and the content of each file."""
         image = np.asarray(image)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise UserError(
@@ -194,32 +275,21 @@ class SyntheticStore:
             )
         if set(annotations) != set(self.tasks):
             raise UserError(f'sample {record.id} has labels for {sorted(annotations)}: the store takes {self.tasks}.')
-        # Encoded outside the lock: that is the slow part.
+        record = replace(record, image=self.layout.image(record.id))
         files = {
-            f'{self._folder(task)}/{record.id}{suffix}': content
+            self.layout.annotation(task, record.id, suffix): content
             for task, codec in self.codecs.items()
             for suffix, content in codec.encode(annotations[task], record, image.shape[:2]).items()
         }
-        image_name = f'{_IMAGES}/{record.id}.png'
-        files[image_name] = encode_png(image)
-        record = replace(
+        # The annotations come first: tools that list images never meet one without labels.
+        files[record.image] = encode_png(image)
+        whole = replace(
             record,
-            image=image_name,
-            annotations={
-                task: f'{self._folder(task)}/{record.id}{codec.suffix}' for task, codec in self.codecs.items()
-            },
+            annotations={t: self.layout.annotation(t, record.id, codec.suffix) for t, codec in self.codecs.items()},
             bytes={name: len(content) for name, content in files.items()},
+            crc32={name: zlib.crc32(content) for name, content in files.items()},
         )
-        with _lock(self.root):
-            present = self._read_intact(record.id)
-            if present is None:
-                self._record_path(record.id).unlink(missing_ok=True)  # of a damaged sample
-                # The annotations first: tools that list images never meet one without labels.
-                for name, content in files.items():
-                    write_atomic(self.root / name, content)
-                write_atomic(self._record_path(record.id), record.to_json())
-        self._records[record.id] = present or record
-        self.damaged.pop(record.id, None)
+        return whole, files
 
     def add_empty(self, id: str, round: int, checkpoint: str) -> None:
         """Notes that a sample was made and not stored, so that it is not made again. It is none of
@@ -231,66 +301,73 @@ class SyntheticStore:
             checkpoint: Fingerprint of the parameters that found nothing.
         """
         content = json.dumps(dict(round=round, checkpoint=checkpoint)).encode()
-        with _lock(self.root):
-            write_atomic(self.root / _EMPTY / f'{id}.json', content)
+        write_atomic(self.root / self.layout.note(id), content)
 
     def empty(self, round: int, checkpoint: str) -> set[str]:
         """Ids that :meth:`add_empty` noted, as the disk says now; damaged notes are left out."""
-        wanted = dict(round=round, checkpoint=checkpoint)
-        return {path.stem for path in (self.root / _EMPTY).glob('*.json') if _try_read_note(path) == wanted}
+        return {id for id, *made in self.notes() if made == [round, checkpoint]}
+
+    def notes(self) -> Iterator[tuple[str, int, str]]:
+        """Arguments of each :meth:`add_empty`, as :meth:`empty` reads them."""
+        for path in self.layout.notes():
+            note = read_note(path)
+            if set(note) == {'round', 'checkpoint'}:
+                yield path.stem, note['round'], note['checkpoint']
 
     def merge(self, round: int | None = None) -> list[str]:
         """Writes the files that hold all accepted samples of a round (None: of all), for tasks whose tools
         want such files; returns their paths."""
         written = []
-        paths = [self.annotation_paths(record) for record in self.accepted(round)]
         for task, codec in self.codecs.items():
-            for name, content in codec.merge([path[task] for path in paths]).items():
-                write_atomic(self.root / name, json.dumps(content).encode())
+            paths = (self.annotation_paths(record)[task] for record in self.accepted(round))
+            for name, content in codec.merge(paths).items():
+                write_atomic(self.root / name, content)
                 written.append(str(self.root / name))
         return written
 
     def prune(self, keep_round: int) -> int:
         """Removes the samples and notes of all other rounds; returns how many samples. Each goes
-        wholly: first its record, then its files."""
-        removed = 0
+        wholly: first its record, then its files. Goes on where a killed one stopped."""
+        self._index.refresh()
+        other = "FROM samples JOIN files ON file = number WHERE round != ? AND (name NOT LIKE '%.jsonl' OR round >= 0)"
+        ((removed,),) = self._index.query(f'SELECT COUNT(*) {other}', keep_round)
         with _lock(self.root):
-            for path in (self.root / _RECORDS).glob('*.json'):
-                record = _try_read_record(path, self.tasks)
-                if not isinstance(record, SampleRecord) or record.round != keep_round:
-                    path.unlink()
-                    removed += 1
-            for path in (self.root / _EMPTY).glob('*.json'):
-                if _try_read_note(path).get('round') != keep_round:
-                    path.unlink()
-            _remove_leftovers(self.root)
+            for path in (self.root / RECORDS).glob('*.jsonl'):
+                if is_shard(path.name) and round_of(path.name) != keep_round:
+                    path.rename(path.with_name(path.name + GONE))
+        for path in (self.root / RECORDS).glob(f'*{GONE}'):
+            self._delete_samples(path)
+        if self.layout.flat:
+            for (name,) in self._index.query(f'SELECT name {other}', keep_round):
+                self._delete_samples(self.root / RECORDS / name)
+        for path in self.layout.notes():
+            if read_note(path).get('round') != keep_round:
+                path.unlink(missing_ok=True)
         self.refresh()
+        remove_leftovers(self.layout, self._index.known)
         return removed
 
+    def _delete_samples(self, path: Path) -> None:
+        """Of a file of records that is to go, and the folders that this leaves empty."""
+        folders = set[Path]()
+        for _, line in lines(path):
+            if self.layout.flat:
+                path.unlink(missing_ok=True)  # first: without it there is no sample
+            with contextlib.suppress(ValueError):  # of a damaged record nothing is known; its files are leftovers
+                folders |= delete_files(self.root, SampleRecord.from_json(line, self.tasks))
+        path.unlink(missing_ok=True)
+        if not self.layout.flat:
+            for folder in folders:
+                with contextlib.suppress(OSError):  # not empty
+                    folder.rmdir()
+
     def refresh(self, warn: bool = True) -> None:
-        """Rereads the folder; records that did not change on disk are not parsed again."""
-        records, stamps, damaged = dict[str, SampleRecord](), dict[str, tuple[int, ...]](), dict[str, str]()
-        listed = _listing(self.root / _RECORDS)  # before the files: those of a new record are there
-        sizes = {
-            f'{folder}/{name}': stamp[1]
-            for folder in _folders(self.root)
-            for name, stamp in _listing(self.root / folder).items()
-        }
-        for name, stamp in listed.items():
-            if not name.endswith('.json') or is_leftover(name):
-                continue
-            id = name[: -len('.json')]
-            if self._stamps.get(id) == stamp and id in self._records:
-                record: SampleRecord | str = self._records[id]
-            else:
-                record = _try_read_record(self.root / _RECORDS / name, self.tasks)
-            wrong = record if isinstance(record, str) else _damage(record, sizes)
-            if isinstance(record, str) or wrong:
-                damaged[id] = wrong
-            else:
-                records[id], stamps[id] = record, stamp
-        new = [f'{id} ({damaged[id]})' for id in sorted(damaged) if id not in self.damaged]
-        self._records, self._stamps, self.damaged = records, stamps, damaged
+        """Looks what was added, removed or damaged since; what did not change is not read again."""
+        self._added = False
+        self._index.refresh()
+        damaged = self.damaged
+        new = [f'{id} ({why})' for id, why in damaged.items() if id not in self._named]
+        self._named = set(damaged)
         if new and warn:
             print_log(
                 f'Synthetic store {self.root}: {len(new)} damaged sample(s) skipped: {some(new, _NAMED_AT_MOST)}.',
@@ -298,84 +375,19 @@ class SyntheticStore:
                 level=30,
             )
 
-    def _folder(self, task: str) -> str:
-        """Of a task's files; those of version 1 go on right under ``annotations/``."""
-        return _ANNOTATIONS if self._flat else f'{_ANNOTATIONS}/{task}'
+    def _take_in_own(self) -> None:
+        if self._added:
+            self._added = False
+            self._index.refresh(look_at_all=False)
 
-    def _record_path(self, id: str) -> Path:
-        return self.root / _RECORDS / f'{id}.json'
-
-    def _read_intact(self, id: str) -> SampleRecord | None:
-        record = _try_read_record(self._record_path(id), self.tasks)
-        if isinstance(record, str):
-            return None
-        sizes = {}
-        for name in record.bytes:
-            try:
-                sizes[name] = os.stat(f'{self.root}/{name}').st_size
-            except OSError:  # missing
-                continue
-        return None if _damage(record, sizes) else record
+    def _is_there(self, id: str) -> bool:
+        """Whether there is an intact sample, also one that somebody just added."""
+        if not (self.root / self.layout.image(id)).exists():
+            return False
+        self._index.refresh(look_at_all=False)
+        record = self._index.find(id)
+        return record is not None and not damage(self.root, record.bytes)
 
 
 def _lock(root: Path) -> FileLock:
     return FileLock(root / '.lock', timeout=_LOCK_TIMEOUT, poll_interval=0.002)
-
-
-def _listing(folder: Path) -> dict[str, tuple[int, int, int]]:
-    """File name -> (modification time, size, inode); empty for a missing folder."""
-    listed = {}
-    if folder.is_dir():
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                try:
-                    stat = entry.stat()
-                except FileNotFoundError:  # another process just renamed or removed it
-                    continue
-                listed[entry.name] = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-    return listed
-
-
-def _folders(root: Path) -> list[str]:
-    """Those of samples' files, relative to the store; files of version 1 are right under ``annotations``."""
-    tasks = sorted(path.name for path in (root / _ANNOTATIONS).glob('*') if path.is_dir())
-    return [_IMAGES, _ANNOTATIONS, *(f'{_ANNOTATIONS}/{task}' for task in tasks)]
-
-
-def _try_read_record(path: Path, tasks: Sequence[str]) -> SampleRecord | str:
-    """The record, or what is wrong with it."""
-    try:
-        record = SampleRecord.from_json(path.read_bytes(), tasks)
-    except (OSError, ValueError) as error:
-        return f'{_RECORDS}/{path.name}: {error}'
-    return record if record.id == path.stem else f'{_RECORDS}/{path.name} is that of {record.id}'
-
-
-def _try_read_note(path: Path) -> dict[str, Any]:
-    """What :meth:`SyntheticStore.add_empty` wrote; empty if that is damaged."""
-    try:
-        note = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return note if isinstance(note, dict) else {}
-
-
-def _damage(record: SampleRecord, sizes: dict[str, int]) -> str:
-    """What is wrong with the sample's files, '' if nothing."""
-    for name, size in record.bytes.items():
-        if name not in sizes:
-            return f'{name} is missing'
-        if sizes[name] != size:
-            return f'{name} has {sizes[name]} bytes instead of {size}'
-    return ''
-
-
-def _remove_leftovers(root: Path) -> None:
-    """What killed writers left: temporary files, and files without a record. Needs the lock."""
-    known = {path.stem for path in (root / _RECORDS).glob('*.json')}
-    of_samples = _folders(root)
-    for folder in ('.', _RECORDS, _EMPTY, *of_samples):
-        for path in (root / folder).glob('*'):  # nothing where there is no folder
-            orphan = folder in of_samples and path.stem not in known
-            if path.is_file() and (orphan or is_leftover(path.name)):
-                path.unlink()

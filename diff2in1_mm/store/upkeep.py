@@ -1,9 +1,12 @@
 """Looking after a store: what it holds, and whether its files are as they were written."""
 
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+from .layout import damage
+from .records import SampleRecord
 from .store import SyntheticStore
 
 __all__ = ['stats', 'verify']
@@ -45,7 +48,19 @@ def verify(store: SyntheticStore) -> Iterator[tuple[str, str]]:
     """
     yield from sorted(store.damaged.items())
     for record in store.records():
-        try:
+        wrong = damage(store.root, record.bytes) or _changed(store, record)
+        if wrong:
+            yield record.id, wrong
+
+
+def _changed(store: SyntheticStore, record: SampleRecord) -> str:
+    """What is wrong with the contents of files, '' if nothing."""
+    try:
+        for name, checksum in record.crc32.items():
+            if zlib.crc32((store.root / name).read_bytes()) != checksum:
+                return f'{name} is not what was written'
+        if not record.crc32:  # of an earlier version
             store.read(record)
-        except (OSError, ValueError) as error:
-            yield record.id, str(error)
+    except (OSError, ValueError) as error:
+        return str(error)
+    return ''

@@ -1,7 +1,7 @@
 """What every kind of label is: its files, how it is drawn, and how a model labels."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -26,9 +26,10 @@ __all__ = [
 
 
 class Named(Protocol):
-    """What a task asks of a sample's record: its file name without suffix, and a number of its own."""
+    """What a task asks of a sample's record: its file name without suffix, its image's in the store, and a number."""
 
     id: str
+    image: str
 
     @property
     def number(self) -> int: ...
@@ -122,8 +123,12 @@ class Task(ABC):
             ignore_index (int): What stands for ignored pixels. Default 255.
         """
 
-    def merge(self, paths: Sequence[Path]) -> dict[str, Any]:
-        """One JSON content for all samples of a round; empty where tools want separate files."""
+    def merge(self, paths: Iterable[Path]) -> dict[str, Iterable[bytes]]:
+        """File name -> its content, in parts, for all samples of a round; empty where tools want separate files.
+
+        Args:
+            paths: What :meth:`decode` is given, of each sample; read as the content is.
+        """
         return {}
 
     @staticmethod

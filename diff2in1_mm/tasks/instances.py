@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -280,7 +280,7 @@ class InstancesTask(Task):
                 instance['mask'] = found['segmentation']
             info['instances'].append(instance)
 
-    def merge(self, paths: Sequence[Path]) -> dict[str, Any]:
+    def merge(self, paths: Iterable[Path]) -> dict[str, Iterable[bytes]]:
         """The round's ``instances.json``."""
         return {'instances.json': merged(paths)}
 

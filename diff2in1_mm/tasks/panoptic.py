@@ -1,7 +1,7 @@
 """Panoptic maps: things and stuff, each pixel in one segment."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from ..utils.errors import UserError
 from ..utils.optional import is_a
 from ..utils.pictures import overlay
 from .base import Label, Labeller, Named, Task, one_confidence, share_of_pixels
-from .coco import check_labels, image_entry, merged, read_coco
+from .coco import check_labels, file_name, image_entry, merged, read_coco
 from .detectors import class_count, new_detection_samples, padded_masks, predict_samples, predicts_panoptic
 from .png import decode_png, encode_png
 from .registry import register_task
@@ -230,7 +230,7 @@ class PanopticTask(Task):
             annotations=[
                 dict(
                     image_id=record.number,
-                    file_name=f'{record.id}{self._picture}',
+                    file_name=str(Path(file_name(record)).with_suffix(self._picture)),
                     segments_info=[s for s in segments if s['area']],
                 )
             ],
@@ -269,7 +269,7 @@ class PanopticTask(Task):
                 x, y, width, height = segment['bbox']
                 info['instances'].append(dict(bbox=[x, y, x + width, y + height], bbox_label=label, ignore_flag=0))
 
-    def merge(self, paths: Sequence[Path]) -> dict[str, Any]:
+    def merge(self, paths: Iterable[Path]) -> dict[str, Iterable[bytes]]:
         """The round's ``panoptic.json``."""
         return {'panoptic.json': merged(paths)}
 

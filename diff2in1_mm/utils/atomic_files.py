@@ -4,7 +4,7 @@ import contextlib
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from .errors import UnusableFileError, why_not_written
@@ -31,33 +31,56 @@ def writing(path: str | Path) -> Iterator[None]:
         raise UnusableFileError(sentence) from error
 
 
-def write_atomic(path: str | Path, content: bytes) -> None:
+def write_atomic(path: str | Path, content: bytes | Iterable[bytes]) -> None:
     """Write a file wholly or not at all: temporary name, flush to the disk, rename.
 
     A writer killed on the way leaves its temporary file behind, see :func:`remove_leftovers`.
 
     Args:
         path (str | Path): Its folder is made where it is missing.
-        content (bytes): The whole file.
+        content (bytes | Iterable[bytes]): The whole file, or its parts as they come.
 
     Raises:
         UnusableFileError: There is no space or no permission, see :func:`writing`; the old file is as it was.
     """
     path = Path(path)
-    temporary = path.with_name(f'.{path.name}.{uuid.uuid4().hex}.tmp')
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(temporary, 'wb') as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):  # such as a folder that cannot be entered: the first error counts
-                temporary.unlink(missing_ok=True)
-            raise
+    with staged({path: content}) as files, writing(path):
+        os.replace(files[path], path)
     _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def staged(contents: Mapping[Path, bytes | Iterable[bytes]]) -> Iterator[dict[Path, Path]]:
+    """Files on the disk under temporary names beside their own, for the block to rename. What it does not rename goes.
+
+    Args:
+        contents (Mapping): Path -> the whole file, or its parts as they come. Folders are made where they are missing.
+
+    Yields:
+        dict: Path -> where its content lies.
+
+    Raises:
+        UnusableFileError: As :func:`write_atomic`.
+    """
+    temporary = {path: temporary_name(path) for path in contents}
+    try:
+        for path, content in contents.items():
+            with writing(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with open(temporary[path], 'wb') as file:
+                    file.writelines([content] if isinstance(content, bytes) else content)
+                    file.flush()
+                    os.fsync(file.fileno())
+        yield temporary
+    finally:
+        for path in temporary.values():
+            with contextlib.suppress(OSError):  # such as a folder that cannot be entered: the first error counts
+                path.unlink(missing_ok=True)
+
+
+def temporary_name(path: Path) -> Path:
+    """A name beside a file that nobody else takes, and that :func:`is_leftover` knows."""
+    return path.with_name(f'.{path.name}.{uuid.uuid4().hex}.tmp')
 
 
 def _sync_folder(folder: Path) -> None:

@@ -18,7 +18,7 @@ from diff2in1_mm.preflight.creation import check_creation
 from diff2in1_mm.store.store import StoreMismatch, SyntheticStore
 
 from ..small_models import write_json
-from ..stores import read_one
+from ..stores import lose_record, read_one
 from ..tiny_segmentation import CLASSES, FAST, build_dataset, build_model, dataset_config
 
 
@@ -60,7 +60,7 @@ def test_samples_and_records(model, dataset, root, tmp_path):
         ignored.append(record.quality['ignored'])
     assert 0 < np.mean(ignored) < 1 and report.ignored == pytest.approx(np.mean(ignored))
     assert len({record.seed for record in store.records()}) == 14
-    written = [p for part in ('images', 'annotations/segmentation') for p in (tmp_path / 's' / part).iterdir()]
+    written = [p for part in ('images', 'annotations/segmentation') for p in (tmp_path / 's' / part).rglob('*.png')]
     assert report.bytes == sum(path.stat().st_size for path in written)
     assert len({record.checkpoint for record in store.records()}) == 1
     preview = cv2.imread(str(tmp_path / 's/preview.png'))
@@ -117,8 +117,8 @@ def test_an_interrupted_creation_continues(model, dataset, tmp_path, monkeypatch
     assert 0 < len(half) < 14 and not half.damaged
     # one sample of a batch is lost: the batch is made again, the sample alone is added
     lost = half.records()[0]
-    half._record_path(lost.id).unlink()
-    stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / 's/images').iterdir() if lost.id not in p.name}
+    lose_record(half.root, lost.id)
+    stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / 's/images').rglob('*.png') if lost.id not in p.name}
     report = create(model, dataset, tmp_path / 's', copies_per_source=2, **FAST)
     assert report.present == len(half) - 1 and report.samples == 15 - len(half)
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
@@ -152,7 +152,7 @@ def test_samples_without_a_label_are_not_made_again(model, dataset, tmp_path, no
     assert sum(nothing_in_odd_sources) == 14
     # a batch that is made again for another sample's sake counts none twice
     store = SyntheticStore(tmp_path / 's')
-    store._record_path(store.records()[0].id).unlink()
+    lose_record(store.root, store.records()[0].id)
     again = create(model, dataset, tmp_path / 's', copies_per_source=2, **FAST)
     assert (again.samples, again.present, again.empty) == (1, 7, 6)
 

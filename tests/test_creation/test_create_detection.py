@@ -20,7 +20,7 @@ from diff2in1_mm.utils.resources import tool_path  # noqa: E402
 
 from ..detectors import CLASSES, STUFF, make_coco, run_config  # noqa: E402
 from ..processes import Script  # noqa: E402
-from ..stores import read_one
+from ..stores import read_one, records_written
 from ..test_self_improving.test_hook_detectors import check_coco  # noqa: E402
 
 SETTINGS = dict(T=300, steps=1, batch_size=2, confidence=0.0, labelling=dict(allow_empty=True))
@@ -61,7 +61,7 @@ def test_killed_and_continued_by_two_processes(parts, tmp_path):
     store = tmp_path / 's'
     process = Script([tool_path('tools/create_data.py'), 'c.py', 'w.pth', '--out', 's'], tmp_path)
     deadline = time.monotonic() + 120
-    while len(list(store.glob('records/r*.json'))) < 4:
+    while records_written(store) < 4:
         assert process.poll() is None and time.monotonic() < deadline, process.said()
         time.sleep(0.005)
     process.kill()

@@ -20,8 +20,23 @@ from ..test_tasks.test_instances_files import record
 from .folders import base_config, make_folder
 
 
+class Samples:
+    """As `Records` are asked, without files."""
+
+    def __init__(self, sources, ids):
+        self.sources, self.ids = np.array(sources), np.array(ids)
+
+    def __len__(self):
+        return len(self.ids)
+
+    def __getitem__(self, index):
+        if isinstance(index, int):
+            return SimpleNamespace(source=self.sources[index], id=self.ids[index])
+        return Samples(self.sources[index], self.ids[index])
+
+
 def samples_of(sources):
-    return [SimpleNamespace(source=source, id=i) for i, source in enumerate(sources)]
+    return Samples(sources, range(len(sources)))
 
 
 def taken(turns, slot, turn):

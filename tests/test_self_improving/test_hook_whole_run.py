@@ -13,6 +13,7 @@ from diff2in1_mm.diffusion.families import load_diffusion
 from diff2in1_mm.store.store import SyntheticStore
 from diff2in1_mm.utils.compat import load_weights_only
 
+from ..stores import lose_record
 from ..tiny_runs import config, hook_of, train
 from ..watched_runs import CountHook
 
@@ -61,8 +62,8 @@ def test_recreation_and_resume(images, tmp_path, pipeline_folder):
     # as if it had been killed in the second creation: the checkpoint before it, half the samples
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_6.pth'))
     store = SyntheticStore(tmp_path / 'store')
-    for record in store.records()[::2]:
-        (tmp_path / 'store' / 'records' / f'{record.id}.json').unlink()
+    for record in list(store.records())[::2]:
+        lose_record(store.root, record.id)
     resumed = train(with_diffusion(pipeline_folder, images, tmp_path, iters=8, hook=hook, resume=True))
     assert len(SyntheticStore(tmp_path / 'store')) == 8
     assert hook_of(resumed).state.round == 1
@@ -119,8 +120,8 @@ def test_a_creation_for_another_backbone_goes_on_where_it_was_cut_off(images, tm
     # as if it had been killed in the creation: the checkpoint before it, half the samples
     (tmp_path / 'cut' / 'last_checkpoint').write_text(str(tmp_path / 'cut' / 'iter_3.pth'))
     store = SyntheticStore(tmp_path / 'cut' / 'store')
-    for record in store.records()[::2]:
-        (tmp_path / 'cut' / 'store' / 'records' / f'{record.id}.json').unlink()
+    for record in list(store.records())[::2]:
+        lose_record(store.root, record.id)
     resumed = train(with_own_backbone(pipeline_folder, images, tmp_path / 'cut', iters=6, resume=True))
     assert len(SyntheticStore(tmp_path / 'cut' / 'store')) == 8 and not any(model() for model in loaded)
     theta_c, expected = (hook_of(runner).theta_c.state_dict() for runner in (resumed, whole))

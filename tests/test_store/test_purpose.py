@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from diff2in1_mm.store import layout
 from diff2in1_mm.store.store import StoreMismatch, SyntheticStore
 
 from ..stores import read_one
@@ -83,7 +84,7 @@ def first_version(root, source):
     (root / 'store.json').write_text(json.dumps(dict(version=1, task='segmentation', **purpose)))
 
 
-def test_store_of_version_1_is_read_and_continued(tmp_path):
+def test_store_of_version_1_is_read_and_continued(tmp_path, monkeypatch):
     first_version(tmp_path, 3)
     old = SyntheticStore(tmp_path, CLASSES, ['segmentation'])
     assert not old.damaged
@@ -98,6 +99,7 @@ def test_store_of_version_1_is_read_and_continued(tmp_path):
     assert folders == [tmp_path / 'annotations'] * 2  # as before: data sets that read the folder find all
     for record in reopened.records():
         np.testing.assert_array_equal(read_one(reopened, record)[1], make_sample(record.source)[1]['segmentation'])
+    monkeypatch.setattr(layout, 'DEAD_AFTER', 0)
     (tmp_path / 'annotations/left.png').write_bytes(b'x')
     assert SyntheticStore.prepare(tmp_path, **PURPOSE).prune(keep_round=1) == 2
     assert not list(tmp_path.glob('annotations/**/*.png'))

@@ -1,12 +1,12 @@
 """The store: samples in, samples out."""
 
 import logging
-import time
 
 import cv2
 import numpy as np
 import pytest
 
+from diff2in1_mm.store import layout
 from diff2in1_mm.store.store import StoreMismatch, SyntheticStore
 
 from ..stores import read_one
@@ -50,7 +50,7 @@ def test_records_by_round_sorted(store):
     fill(store, [2], round=0)
     assert [r.source for r in store.records()] == [2, 1, 3]
     assert [r.source for r in store.records(1)] == [1, 3]
-    assert store.records(7) == []
+    assert not store.records(7)
 
 
 def test_second_add_changes_nothing(store):
@@ -69,19 +69,21 @@ def test_prune_keeps_one_round(store):
     assert len(list(store.root.rglob('*.png'))) == 2
 
 
-def test_notes_of_samples_without_a_label(store):
+def test_notes_of_samples_without_a_label(store, monkeypatch):
     fill(store, [1])
     for source, round, checkpoint in ((2, 0, 'c0'), (3, 0, 'c1'), (2, 1, 'c0')):
         store.add_empty(SyntheticStore.sample_id(round, source, 0), round, checkpoint)
-    (store.root / 'empty/r000_s0000009_k00.json').write_bytes(b'{')  # damaged
-    (store.root / f'empty/.r000_s0000008_k00.json.{77:032x}.tmp').write_bytes(b'{')
+    folder = store.root / 'empty/r000_s00000'
+    (folder / 'r000_s0000009_k00.json').write_bytes(b'{')  # damaged
+    (folder / f'.r000_s0000008_k00.json.{77:032x}.tmp').write_bytes(b'{')
+    monkeypatch.setattr(layout, 'DEAD_AFTER', 0)
     reopened = SyntheticStore.prepare(store.root, **PURPOSE)
     assert reopened.empty(0, 'c0') == {SyntheticStore.sample_id(0, 2, 0)}
     assert reopened.empty(0, 'c1') == {SyntheticStore.sample_id(0, 3, 0)}
     assert [r.source for r in reopened.records()] == [1] and not reopened.damaged
-    assert not any('.tmp' in path.name for path in (store.root / 'empty').iterdir())
+    assert not any('.tmp' in path.name for path in folder.iterdir())
     assert reopened.prune(keep_round=1) == 1
-    assert [p.stem for p in (store.root / 'empty').iterdir()] == [SyntheticStore.sample_id(1, 2, 0)]
+    assert [p.stem for p in (store.root / 'empty').rglob('*.json')] == [SyntheticStore.sample_id(1, 2, 0)]
 
 
 def test_notes_made_otherwise_do_not_count(store):
@@ -93,9 +95,10 @@ def test_notes_made_otherwise_do_not_count(store):
 def test_damaged_samples_are_named_once_and_made_again(store, caplog_mm):
     fill(store, range(5))
     ids = [r.id for r in store.records()]
-    (store.root / f'images/{ids[0]}.png').unlink()
-    (store.root / f'annotations/segmentation/{ids[1]}.png').write_bytes(b'short')
-    (store.root / f'records/{ids[2]}.json').write_bytes(b'{"id": ')
+    (store.root / store.records()[0].image).unlink()
+    store.annotation_paths(store.records()[1])['segmentation'].write_bytes(b'short')
+    (records,) = (store.root / 'records').iterdir()
+    records.write_bytes(records.read_bytes().replace(b'"source": 2', b'"sauce": 2'))
     reader = SyntheticStore(store.root)
     reader.refresh()
     assert [r.id for r in reader.records()] == ids[3:] and sorted(reader.damaged) == ids[:3]
@@ -143,11 +146,11 @@ def test_several_annotations_a_sample(tmp_path):
     np.testing.assert_array_equal(found['depth'], depth)
     info = {}
     reopened.point_at(info, record)
-    assert info['seg_map_path'].endswith(f'annotations/segmentation/{record.id}.png')
-    assert info['depth_map_path'].endswith(f'annotations/depth/{record.id}.png')
+    assert info['seg_map_path'].endswith(f'annotations/segmentation/r000_s00000/{record.id}.png')
+    assert info['depth_map_path'].endswith(f'annotations/depth/r000_s00000/{record.id}.png')
     with pytest.raises(StoreMismatch, match="tasks: there .'segmentation', 'depth'.*here .'segmentation'"):
         SyntheticStore.prepare(store.root, **PURPOSE)
-    (store.root / f'annotations/depth/{record.id}.png').unlink()
+    reopened.annotation_paths(record)['depth'].unlink()
     assert len(SyntheticStore(store.root)) == 0
     assert len(SyntheticStore.prepare(store.root, **purpose)) == 0
 
@@ -169,26 +172,3 @@ def test_readable_by_other_tools(store):
         image, annotations = make_sample(source)
         np.testing.assert_array_equal(loaded['img'][..., ::-1], image)
         np.testing.assert_array_equal(loaded['gt_seg_map'], annotations['segmentation'])
-
-
-def test_listing_is_fast(store):
-    """20,000 records: one thorough opening, then cheap refreshes."""
-    total = 20000
-    for source in range(total):
-        record = make_record(
-            source,
-            image='images/x.png',
-            annotations=dict(segmentation='annotations/segmentation/x.png'),
-            bytes={'images/x.png': 1, 'annotations/segmentation/x.png': 1},
-        )
-        (store.root / f'records/{record.id}.json').write_bytes(record.to_json())
-    for folder in ('images', 'annotations/segmentation'):
-        (store.root / folder / 'x.png').write_bytes(b'x')
-    start = time.perf_counter()
-    reader = SyntheticStore(store.root)
-    opened = time.perf_counter() - start
-    reader.refresh()
-    refreshed = time.perf_counter() - start - opened
-    assert len(reader) == total
-    # Generous, for a busy machine; seconds are about 1.5 and 0.2 on an idle one.
-    assert opened < 30 and refreshed < 5, (opened, refreshed)

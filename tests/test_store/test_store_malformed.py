@@ -14,7 +14,7 @@ from ..malformed import CUTS, flipped, generated, place, untouched
 from ..test_datasets.folders import add_samples, open_store
 
 
-@generated(50)
+@generated(25)
 @given(
     name=st.sampled_from(['store.json', 'records', 'images', 'annotations']),
     number=st.integers(0, 2),
@@ -26,14 +26,17 @@ def test_samples_of_a_store_are_whole_or_named(name, number, field, value, cuts)
     with place() as (root, _), mock.patch.object(store_module, 'print_log') as told:
         add_samples(open_store(root / 's'), range(3))
         path = root / 's' / name
-        path = path if path.is_file() else sorted(p for p in path.rglob('*') if p.is_file())[number]
+        files = [path] if path.is_file() else sorted(p for p in path.rglob('*') if p.is_file())
+        path = files[number % len(files)]
         before = path.read_bytes()
-        if cuts is not None or path.suffix != '.json':
+        if cuts is not None or path.suffix == '.png':
             path.write_bytes(flipped(before, cuts or [(1.5, 0)]))
         else:
-            content = json.loads(before)
+            texts = before.splitlines() if path.suffix == '.jsonl' else [before]
+            content = json.loads(texts[number % len(texts)])
             content[sorted(content)[field % len(content)]] = value
-            path.write_text(json.dumps(content))
+            texts[number % len(texts)] = json.dumps(content).encode()
+            path.write_bytes(b'\n'.join(texts) + b'\n')
         with untouched(root):
             try:
                 store = SyntheticStore(root / 's')
@@ -45,4 +48,5 @@ def test_samples_of_a_store_are_whole_or_named(name, number, field, value, cuts)
             for record in records:
                 with contextlib.suppress(UserError):
                     store.read(record)
-        assert len(path.read_bytes()) == len(before) or path.suffix == '.json' or store.damaged
+        # of a cut file of records the last line is that of a writer at work
+        assert len(path.read_bytes()) == len(before) or 'json' in path.suffix or store.damaged

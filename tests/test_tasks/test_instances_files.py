@@ -108,7 +108,7 @@ def test_ids_never_meet(tmp_path):
         path = tmp_path / f'{i}.json'
         path.write_bytes(TASK.encode(instances(*rows), record(source, copy, round), (9, 9))['.json'])
         paths.append(path)
-    whole = TASK.merge(paths)['instances.json']
+    whole = json.loads(b''.join(TASK.merge(iter(paths))['instances.json']))
     for part, count in (('images', 4), ('annotations', 12)):
         assert len({entry['id'] for entry in whole[part]}) == count
     assert len(whole['categories']) == 3

@@ -11,9 +11,12 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from diff2in1_mm.store.joining import join
 from diff2in1_mm.store.store import SyntheticStore
 from tests.processes import Script, run_in_two_processes
 from tests.tiny_segmentation import build_model, dataset_config, make_images, model_config
+
+from ..stores import records_written
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / 'tools' / 'create_data.py'
@@ -63,12 +66,14 @@ def one_thread():
 
 
 def files(folder):
-    """Name -> content of all samples; records without what depends on the run."""
-    return {
+    """Name -> content of all samples' files; and the records, whoever wrote them."""
+    samples = {
         str(path.relative_to(folder)): path.read_bytes()
-        for part in ('images', 'annotations/segmentation', 'records')
-        for path in (folder / part).iterdir()
+        for part in ('images', 'annotations')
+        for path in (folder / part).rglob('*.png')
     }
+    records = [path.read_bytes() for path in (folder / 'records').glob('*.jsonl')]
+    return samples, sorted(line for lines in records for line in lines.splitlines())
 
 
 def test_killed_and_continued_on_two_processes(tool, run_folder, tmp_path, one_thread):
@@ -84,9 +89,8 @@ def test_killed_and_continued_on_two_processes(tool, run_folder, tmp_path, one_t
     killed, whole = tmp_path / 'killed', tmp_path / 'whole'
     command = [SCRIPT, *common, killed]
     process = Script(command, tmp_path)
-    records = killed / 'records'
     deadline = time.monotonic() + 240
-    while len(list(records.glob('r*.json'))) < 10:
+    while records_written(killed) < 10:
         assert process.poll() is None and time.monotonic() < deadline, process.said()
         time.sleep(0.005)
     process.kill()
@@ -95,7 +99,7 @@ def test_killed_and_continued_on_two_processes(tool, run_folder, tmp_path, one_t
     stamps = {
         path: path.stat().st_mtime_ns
         for record in half.records()
-        for path in (killed / record.image, records / f'{record.id}.json')
+        for path in (killed / record.image, *half.annotation_paths(record).values())
     }
     assert f'holds {7 * COPIES} samples' in run_in_two_processes(command, tmp_path)
     # nothing twice: what was there is untouched
@@ -148,6 +152,21 @@ def test_the_hooks_own_confidence_counts(tool, arguments, tmp_path):
     """A training run must be able to go on with this store."""
     tool.main([*arguments, '--limit', '1', '--cfg-options', 'custom_hooks.0.confidence=0.4'])
     assert SyntheticStore(tmp_path / 's').settings['confidence'] == 0.4
+
+
+def test_shares_of_a_job_array_are_the_store_of_one_process(tool, run_folder, tmp_path):
+    """Made one after the other, in another order, in folders of their own and in one."""
+    common = [str(run_folder / 'c.py'), str(run_folder / 'model.pth'), '--device', 'cpu', '--copies', '2', '--out']
+    tool.main([*common, str(tmp_path / 'whole')])
+    for number in (2, 0, 1):
+        tool.main([*common, str(tmp_path / f'{number}'), '--shard', f'{number}/3'])
+    sizes = [len(SyntheticStore(tmp_path / f'{number}')) for number in range(3)]
+    assert sum(sizes) == 14 and min(sizes) > 0
+    joined = join(tmp_path / 'joined', [tmp_path / f'{number}' for number in range(3)])
+    assert files(joined.root) == files(tmp_path / 'whole')
+    assert (joined.root / 'preview.png').read_bytes() == (tmp_path / 'whole/preview.png').read_bytes()
+    with pytest.raises(SystemExit):
+        tool.parse_args([*common, 's', '--shard', '3/3'])
 
 
 def sentence(tool, capsys, arguments):

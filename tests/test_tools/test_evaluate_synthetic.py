@@ -110,7 +110,7 @@ def test_the_kid_of_many_images_is_not_marked(tool):
 def test_an_unreadable_image_is_named_and_left_out(tool, folders, pipeline_folder, capsys):
     store, real = folders
     cv2.imwrite(str(real / 'more.png'), picture(200))
-    for path in (real / '2.png', store / 'images' / f'{SyntheticStore.sample_id(0, 0, 0)}.png'):
+    for path in (real / '2.png', *store.glob(f'images/*/{SyntheticStore.sample_id(0, 0, 0)}.png')):
         path.write_bytes(b'')
     (store.parent / 'sources' / '3.png').write_bytes(b'no image')
     tool.main([str(store), '--real', str(real), '--diffusion', pipeline_folder])

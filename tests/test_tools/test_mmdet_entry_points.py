@@ -16,6 +16,7 @@ from diff2in1_mm.utils.compat import load_weights_only
 
 from ..conftest import ROOT  # noqa: E402
 from ..detectors import CLASSES, make_coco  # noqa: E402
+from ..stores import records_written  # noqa: E402
 from ..versions import needs_operators  # noqa: E402
 
 
@@ -83,7 +84,7 @@ def test_mmdets_train_with_a_switched_in_config(tmp_path, pipeline_folder):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     work_dir = tmp_path / 'work_dirs' / 'mine'
-    assert len(os.listdir(work_dir / 'synthetic' / 'records')) == 4
+    assert records_written(work_dir / 'synthetic') == 4
     assert (work_dir / 'synthetic' / 'instances.json').is_file()
     checkpoint = work_dir / 'epoch_2.pth'
     assert 'theta_E' in load_weights_only(checkpoint)

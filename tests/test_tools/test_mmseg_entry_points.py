@@ -16,6 +16,8 @@ from diff2in1_mm.utils.compat import load_weights_only
 from tests.small_models import save_tiny_pipeline
 from tests.test_demo import tiny
 
+from ..stores import records_written
+
 ROOT = Path(__file__).resolve().parents[2]
 
 pytest.importorskip('mmseg')
@@ -125,7 +127,7 @@ def test_mmsegs_train_with_a_switched_in_config(tmp_path, pipeline_folder):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     work_dir = tmp_path / 'work_dirs' / 'mine'
-    assert len(os.listdir(work_dir / 'synthetic' / 'records')) == 3
+    assert records_written(work_dir / 'synthetic') == 3
     checkpoint = work_dir / 'iter_3.pth'
     assert 'theta_E' in load_weights_only(checkpoint)
     photo = tmp_path / 'data/ade/ADEChallengeData2016/images/validation/0.jpg'

@@ -16,7 +16,7 @@ from diff2in1_mm.utils.compat import load_weights_only
 from diff2in1_mm.utils.resources import tool_path
 
 from ..processes import Script
-from ..stores import read_one
+from ..stores import read_one, records_written
 from ..test_self_improving.test_hook_whole_run import with_diffusion
 from ..tiny_runs import make_images
 from .test_train import write
@@ -39,7 +39,7 @@ def iterations(run) -> int:
 def progress(run) -> int:
     """Steps done, read from names alone: quick enough to aim with."""
     done = [int(re.search(r'iter_(\d+)', p.name)[1]) for p in run.glob('iter_*.pth')]
-    return max(done, default=0) + len(list((run.parent / 'store').glob('records/*.json')))
+    return max(done, default=0) + records_written(run.parent / 'store')
 
 
 def check_store(root) -> None:

@@ -77,3 +77,10 @@ def test_formats_are_those_of_the_package(tool):
     from diff2in1_mm.formats import FORMATS, READERS
 
     assert (tool.FORMATS, tool.READERS) == (list(FORMATS), list(READERS))
+
+
+def test_join(tool, store, tmp_path, capsys):
+    assert call(tool, 'join', tmp_path / 'joined', store.root) == 0
+    assert '3 samples' in capsys.readouterr().out
+    assert call(tool, 'join', tmp_path / 'joined', store.root) == 2
+    assert 'give a new folder' in capsys.readouterr().err

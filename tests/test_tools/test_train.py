@@ -19,6 +19,7 @@ from diff2in1_mm.utils.compat import load_weights_only
 from diff2in1_mm.utils.resources import tool_path
 
 from ..processes import Script, environment, free_port
+from ..stores import records_written
 from ..test_self_improving.test_hook_whole_run import with_diffusion
 from ..tiny_runs import config, make_images
 
@@ -268,9 +269,10 @@ def test_killed_in_creation(images, tmp_path, tiny_create):  # noqa: F811
     options = [path, '--work-dir', str(tmp_path / 'run')]
     killed = Script([tool_path('tools/train.py'), *options], tmp_path, TINY_CREATE_SECONDS='0.5')
     path_of_store = tmp_path / 'store'
-    until(lambda: len(list(path_of_store.glob('records/*.json'))) >= 2, killed)
+    until(lambda: records_written(path_of_store) >= 2, killed)
     killed.kill()
-    made = {p: p.stat().st_mtime_ns for p in path_of_store.glob('records/*.json')}
+    half = SyntheticStore(path_of_store)
+    made = {p: p.stat().st_mtime_ns for record in half.records() for p in half.annotation_paths(record).values()}
     assert 2 <= len(made) < 8
     last = (tmp_path / 'run' / 'last_checkpoint').read_text()
     before = load_weights_only(tmp_path / last)
