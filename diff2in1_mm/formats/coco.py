@@ -24,7 +24,7 @@ def write(samples: Iterable[Sample], folder: Path, classes: tuple[str, ...]) -> 
     images, annotations, panoptic = [], [], []
     things = None
     for sample in samples:
-        image = image_entry(sample.record, sample.size)
+        image = dict(image_entry(sample.record, sample.size), file_name=f'{sample.id}.png')
         sample.copy_image(folder / 'images' / image['file_name'])
         images.append(image)
         entries = [_annotation(region, place, image) for place, region in enumerate(sample.regions())]

@@ -32,6 +32,7 @@ KEPT_FROM = 1000
 #: looked at when its record is read first, when its creation goes on, and when it is verified.
 LOOKED_AT = 5000
 _FILE = 'index.sqlite'
+_RECORD = 300  # bytes, at least
 _VERSION = 1
 _TABLES = f"""
 CREATE TABLE files (number INTEGER PRIMARY KEY, name TEXT UNIQUE, read INTEGER, stamp TEXT);
@@ -145,13 +146,24 @@ class SampleIndex:
         with self._guard:
             try:
                 self._refresh(look_at_all)
-            except sqlite3.DatabaseError:  # damaged, of another version, or none: the records say everything
-                self._memory = _created(':memory:')
+            except sqlite3.DatabaseError:  # damaged, or of another version: the records say everything
+                self._start()
                 self._refresh(look_at_all)
+
+    def _start(self) -> None:
+        """An empty index: of a large store on the disk, where that can be written, so that it takes no memory."""
+        self._memory = None
+        draft = temporary_name(self.root / _FILE)
+        if sum(file.size for file in _listed(self.root / RECORDS).values()) > KEPT_FROM * _RECORD:
+            with contextlib.suppress(OSError, sqlite3.OperationalError):
+                _created(str(draft)).close()
+                _put(draft, self.root / _FILE)
+                return
+        self._memory = _created(':memory:')
 
     def _refresh(self, look_at_all: bool | None) -> None:
         if self._memory is None and not (self.root / _FILE).exists():
-            self._memory = _created(':memory:')
+            self._start()
         with self._reading() as index:
             if index.execute('PRAGMA user_version').fetchone() != (_VERSION,):
                 raise sqlite3.DatabaseError('of another version')
