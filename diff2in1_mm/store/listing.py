@@ -1,5 +1,6 @@
 """Many records as a sequence that reads one when it is asked for it."""
 
+import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -83,6 +84,10 @@ class Records(Sequence[SampleRecord]):
 
     def __iter__(self) -> Iterator[SampleRecord]:
         return (self[i] for i in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        """As lists: reads all."""
+        return isinstance(other, Sequence) and len(self) == len(other) and all(map(operator.eq, self, other))
 
     def __repr__(self) -> str:
         return f'<{len(self)} records of {self._root}>'

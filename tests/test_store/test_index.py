@@ -53,6 +53,7 @@ def test_a_second_opening_reads_no_record(large, monkeypatch):
     opened = SyntheticStore(large.root)
     records = opened.records(0)
     assert len(records) == 300 and records.sources.tolist() == list(range(300))
+    assert records == list(records) and records != records[1:]
     assert (records[7].source, records[-1].source, [r.source for r in records[3:5]]) == (7, 299, [3, 4])
     assert opened.find(make_record(8).id) == records[8] and opened.find('other') is None
     assert opened.rounds() == {0} and opened.size(0) == 300 and opened.checkpoints(0) == {'c0': make_record(0).id}
