@@ -30,9 +30,9 @@ from diff2in1_mm.tasks.instances import Instances
 
 CLASSES = ('a', 'b')
 REAL = 10_000  # source images
-LINKS = 60_000  # of one file; ext4 takes 65,000
+LINKS = 30_000  # of one file, and as many again in the former store; ext4 takes 65,000
 SIZE = 512
-FORMER = 50_000  # samples of which the former way is measured
+FORMER = 20_000  # samples of which the former way is measured
 
 
 def in_a_process(function: Callable, *args: Any) -> dict[str, Any]:
