@@ -13,7 +13,7 @@ from .small_parts import photos
 
 pytest.importorskip('peft')
 
-FAMILIES = ['sd', 'xl', 'sd3', 'flux', 'pixart', 'ddpm']
+FAMILIES = ['sd', 'sd3', 'flux', 'pixart', 'ddpm']
 
 
 @pytest.mark.parametrize('family', FAMILIES)
