@@ -97,6 +97,24 @@ ARMS = {
             **_THINGS_STAY,
         },
     ),
+    'pasted, 32 variants': Arm(
+        'pasted, 32 variants',
+        dict(creation=None),
+        "'pasted' with eight times as many compositions of each room",
+        {'train_dataloader.dataset.dataset.pipeline.0.variants': 32},
+    ),
+    'composed, 32 copies': Arm(
+        'pasted, 32 variants',
+        dict(targets='creation', student_view='same'),
+        "'composed', 32 of each room, beside 32 pasted variants",
+        {
+            'train_dataloader.dataset.dataset.pipeline.0.variants': 32,
+            'custom_hooks.0.creation.label_from': 'source',
+            'custom_hooks.0.creation.compose': dict(classes=list(THINGS)),
+            'custom_hooks.0.creation.copies_per_source': 32,
+            **_THINGS_STAY,
+        },
+    ),
     'pasted, more real': Arm(
         'pasted', dict(creation=None), "'pasted', batches as large as with synthetic samples", _TWICE
     ),
@@ -141,6 +159,7 @@ BASELINE = 'regularised'
 SEGMENTATION_ONLY = (
     *('fresh real, sure', 'sure', 'filtered', 'rare first'),
     *('pasted', 'pasted, more real', 'pasted, 8 variants', 'composed', 'composed, 8 copies'),
+    *('pasted, 32 variants', 'composed, 32 copies'),
     *('things kept', 'things kept, by class'),
 )
 # Config, figures and their scale for each task; the first one is plotted. Errors: less is better.

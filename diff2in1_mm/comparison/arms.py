@@ -13,7 +13,7 @@ __all__ = ['arms_of', 'configure_arm']
 
 DROPOUT = 0.2  # of feature channels
 COPIES = 4  # photometric ones of an image
-VARIANTS = 8  # compositions of an image; with half of them the control is weaker (docs/rooms.md)
+VARIANTS = 32  # compositions of an image; with a quarter of them the control is weaker (docs/rooms.md)
 
 _CONTROL = dict(creation=None)
 
