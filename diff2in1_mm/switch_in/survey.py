@@ -82,13 +82,17 @@ def survey(library: str, out: str, options: SwitchOptions, per_family: int | Non
     done = _read(kept)
     left = [name for name in names if name not in done]
     bar = ProgressBar(len(left))
-    with ThreadPoolExecutor(workers) as pool, open(kept, 'a', encoding='utf-8') as file:
-        for future in as_completed([pool.submit(_tried_apart, name, options) for name in left]):
-            record = future.result()
-            file.write(json.dumps(record, ensure_ascii=False) + '\n')  # a torn last line is tried again
-            file.flush()
-            done[record['config']] = record
-            bar.update()
+    pool = ThreadPoolExecutor(workers)
+    try:
+        with open(kept, 'a', encoding='utf-8') as file:
+            for future in as_completed([pool.submit(_tried_apart, name, options) for name in left]):
+                record = future.result()
+                file.write(json.dumps(record, ensure_ascii=False) + '\n')  # a torn last line is tried again
+                file.flush()
+                done[record['config']] = record
+                bar.update()
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for hundreds of configs
     text = table(done[name] for name in names if name in done)
     write_atomic(osp.join(out, f'{library}.md'), text.encode())
     return text
