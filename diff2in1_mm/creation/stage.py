@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.dist import all_reduce, barrier, broadcast_object_list, get_dist_info, is_main_process
 from mmengine.model import BaseModel
 from mmengine.runner.runner import _SlicedDataset
+from PIL import Image
 from torch.distributed import PrefixStore
 
 from ..store.store import SyntheticStore
@@ -78,6 +80,9 @@ def create_round(runner, model: BaseModel, theta_c: Any, settings: Mapping, roun
         if is_main_process():
             store.prune(keep_round=round)
             store.merge(round)
+            if (store.root / 'preview.png').exists():
+                with Image.open(store.root / 'preview.png') as preview:
+                    runner.visualizer.add_image('synthetic', np.asarray(preview), step=runner.iter)
     return dict(samples=len(store.accepted(round)), unreadable=int(skipped))
 
 

@@ -8,17 +8,19 @@ import numpy as np
 import torch
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
+from mmengine.model import BaseModel
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ..creation.batch_labels import BatchLabels
 from ..creation.plan import source_entry
 from ..creation.stage import mixed_dataset
-from ..datasets.source_images import load_image, turns_images
+from ..datasets.source_images import load_image, transforms_of, turns_images
 from ..store.records import SampleRecord
 from ..store.store import SyntheticStore
+from ..utils.errors import UserError
 from ..utils.models import evaluating, unwrapped
-from ..utils.pictures import contact_sheet, label_colours, write_picture
+from ..utils.pictures import contact_sheet, label_colours, with_legend, write_picture
 from ..utils.values import spread_over
 
 
@@ -26,7 +28,8 @@ from ..utils.values import spread_over
 class GalleryHook(Hook):
     """Writes ``WORK_DIR/gallery.png`` at the end of a run with synthetic samples.
 
-    Predictions are theta_C's of that moment, labels those of the creation.
+    Predictions are theta_C's of that moment, labels those of the creation. The real images' own labels stand between
+    them where the data set has any. MMEngine's visualizer gets the picture too, for TensorBoard or WandB.
 
     Args:
         count (int): Samples, taken evenly from the store. Default 6.
@@ -46,19 +49,24 @@ class GalleryHook(Hook):
             return
         dataset = mixed_dataset(runner)
         store = SyntheticStore(dataset.store_root)
-        records = store.records(hook.served_round)
+        records = store.accepted(hook.served_round)
         model = unwrapped(runner)
         if not records:
             return
         with hook.theta_c.applied(model), evaluating(model):
             labels = BatchLabels(model, 'fresh', hook.confidence, hook.labelling, hook.creation.get('label_scale'))
-            columns = [self._column(labels, dataset, store, records[i]) for i in spread_over(len(records), self.count)]
+            truth = _truth_of(model, dataset)
+            chosen = [records[i] for i in spread_over(len(records), self.count)]
+            columns = [self._column(labels, truth, dataset, store, record) for record in chosen]
         path = osp.join(runner.work_dir, 'gallery.png')
-        write_picture(path, contact_sheet(list(zip(*columns)), _titles(store.tasks)))
+        sheet = contact_sheet(list(zip(*columns)), _titles(store.tasks, truth is not None))
+        sheet = with_legend(sheet, *_shown_classes(dataset, store, chosen))
+        write_picture(path, sheet)
+        runner.visualizer.add_image('gallery', sheet, step=runner.iter)
         runner.logger.info(f'Real images, predictions and synthetic samples: {path}')
 
     def _column(
-        self, labels: BatchLabels, dataset: Any, store: SyntheticStore, record: SampleRecord
+        self, labels: BatchLabels, truth: BatchLabels | None, dataset: Any, store: SyntheticStore, record: SampleRecord
     ) -> list[np.ndarray]:
         """The pictures of one sample, each uint8 (H, W, 3) RGB."""
         colours = label_colours(len(dataset.metainfo.get('classes') or ()), dataset.metainfo.get('palette'))
@@ -76,15 +84,43 @@ class GalleryHook(Hook):
                 for task in store.tasks
             ]
 
-        return [real, *drawn(real, label.annotation if label else {}), image, *drawn(image, annotations)]
+        own = []
+        if truth is not None:
+            (known,) = truth(pixels, {}, [entry])
+            own = drawn(real, known.annotation if known else {})
+        return [real, *own, *drawn(real, label.annotation if label else {}), image, *drawn(image, annotations)]
 
 
-def _titles(tasks: Sequence[str]) -> list[str]:
+def _truth_of(model: BaseModel, dataset: Any) -> BatchLabels | None:
+    """What reads the real images' own labels; None where the data set has none of the model's kinds."""
+    try:
+        truth = BatchLabels(model, 'source', transforms=transforms_of(dataset))
+        truth(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), {}, [source_entry(dataset, 0)])
+    except (UserError, OSError):
+        return None
+    return truth
+
+
+def _shown_classes(dataset: Any, store: SyntheticStore, records: Sequence[SampleRecord]) -> tuple[list, np.ndarray]:
+    """Names and colours of the classes in samples' labels."""
+    names = dataset.metainfo.get('classes') or ()
+    colours = label_colours(len(names), dataset.metainfo.get('palette'))
+    shown: set[str] = set()
+    for record in records:
+        entry = source_entry(dataset, record.source)
+        for task, annotation in store.read(record)[1].items():
+            shown |= set(store.codecs[task].shown(annotation, entry))
+    places = [place for place, name in enumerate(names) if name in shown]
+    return [names[place] for place in places], colours[places]
+
+
+def _titles(tasks: Sequence[str], truth: bool) -> list[str]:
     """Of the rows; several tasks have a row each."""
     of = [f' ({task})' if len(tasks) > 1 else '' for task in tasks]
     return [
-        'real image',
-        *(f'prediction{text}' for text in of),
-        'synthetic image made of it',
-        *(f'its label{text}' for text in of),
+        'real images',
+        *(f'ground truth of the real images{text}' for text in of if truth),
+        *(f'prediction for the real images{text}' for text in of),
+        'synthetic images, each made of the real one above',
+        *(f'labels of the synthetic images, made by the model{text}' for text in of),
     ]

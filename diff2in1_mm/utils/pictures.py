@@ -94,6 +94,35 @@ def _strip(pictures: Sequence[np.ndarray], title: str, height: int) -> np.ndarra
     return np.concatenate([np.asarray(header), strip])
 
 
+def with_legend(picture: np.ndarray, names: Sequence[str], colours: np.ndarray) -> np.ndarray:
+    """A picture with what its colours mean below it.
+
+    Args:
+        picture: uint8 (H, W, 3), RGB.
+        names: Of classes.
+        colours: Of these, uint8 (names, 3).
+
+    Returns:
+        uint8 (H', W, 3), RGB; higher by as many lines as the names take.
+    """
+    from PIL import ImageDraw, ImageFont  # as in a sheet, late
+
+    font = ImageFont.load_default()
+    x, y, places = _MARGIN, _MARGIN, []
+    for name in (name.encode('latin-1', 'replace').decode('latin-1') for name in names):
+        width = _TEXT_HEIGHT + round(font.getlength(name)) + 2 * _MARGIN
+        if x + width > picture.shape[1] and x > _MARGIN:
+            x, y = _MARGIN, y + _TEXT_HEIGHT + _MARGIN
+        places.append((x, y, name))
+        x += width + 2 * _MARGIN
+    strip = Image.new('RGB', (picture.shape[1], y + _TEXT_HEIGHT + _MARGIN if names else 0), 'white')
+    draw = ImageDraw.Draw(strip)
+    for (left, top, name), colour in zip(places, np.asarray(colours).tolist()):
+        draw.rectangle((left, top + 1, left + 10, top + 11), fill=tuple(colour), outline='grey')
+        draw.text((left + _TEXT_HEIGHT, top + 1), name, fill='black', font=font)
+    return np.concatenate([picture, np.asarray(strip)]) if names else picture
+
+
 def write_picture(path: str | Path, picture: np.ndarray) -> None:
     """Writes a uint8 RGB picture in the format of the suffix, wholly or not at all."""
     encoded = io.BytesIO()

@@ -7,16 +7,20 @@ from ..test_self_improving.test_hook_whole_run import with_diffusion
 from ..tiny_runs import train
 
 
-def test_four_rows_and_a_column_per_sample(images, tmp_path, pipeline_folder):
+def test_five_rows_a_column_per_sample_and_a_legend(images, tmp_path, pipeline_folder):
     cfg = with_diffusion(pipeline_folder, images, tmp_path, iters=5)
     cfg.custom_hooks.append(dict(type='GalleryHook', count=3))
     train(cfg)
     picture = cv2.imread(str(tmp_path / 'gallery.png'))
     height, width = picture.shape[:2]
-    assert height > 4 * 192 and width >= 3 * 192
-    parts = np.array_split(picture, 4)
+    row = 192 + 4 + 14  # picture, margin, title
+    assert height > 5 * row and width >= 3 * 192
+    parts = [picture[i * row : (i + 1) * row] for i in range(5)]
     assert all(part.std() > 20 for part in parts)
-    assert not np.array_equal(parts[0], parts[2])  # real and synthetic
+    assert not np.array_equal(parts[0], parts[3])  # real and synthetic
+    assert len(np.unique(picture[5 * row :].reshape(-1, 3), axis=0)) > 4  # white, black, and colours of classes
+    for name in ('gallery', 'synthetic'):  # of the creation
+        assert list(tmp_path.rglob(f'vis_image/{name}_*.png'))
 
 
 def test_no_picture_without_synthetic_samples(images, tmp_path, pipeline_folder):

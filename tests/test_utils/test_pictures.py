@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diff2in1_mm.utils.pictures import contact_sheet, label_colours, overlay, write_picture
+from diff2in1_mm.utils.pictures import contact_sheet, label_colours, overlay, with_legend, write_picture
 
 
 def test_palette_of_the_data_set_or_distinct_colours():
@@ -31,6 +31,18 @@ def test_rows_of_pictures_of_any_size():
     assert sheet.shape[0] == 14 + 2 * 54 and sheet.shape[1] == 100 + 4 + 17 + 4
     assert sheet[30, 50].tolist() == [255, 0, 0] and sheet[30, 110].tolist() == [0, 255, 0]
     assert sheet[80, 5].tolist() == [0, 255, 0] and sheet[80, 100].tolist() == [255] * 3
+
+
+def test_a_legend_stands_below_and_takes_the_lines_that_it_needs():
+    picture = np.full((10, 100, 3), 7, np.uint8)
+    colours = label_colours(6)
+    few, many = (with_legend(picture, ['wall', 'sky', 'lamp', 'ü', '中', 'sofa'][:n], colours[:n]) for n in (1, 6))
+    for made in (few, many):
+        assert made.shape[1:] == (100, 3) and (made[:10] == 7).all()
+    assert len(few) == 10 + 4 + 14 + 4 < len(many)
+    shown = {tuple(colour) for colour in many[10:].reshape(-1, 3).tolist()}
+    assert shown > {tuple(colour) for colour in colours.tolist()}
+    assert with_legend(picture, [], colours[:0]) is picture
 
 
 def test_written_wholly_or_not_at_all(tmp_path, monkeypatch):
