@@ -122,5 +122,5 @@ def _titles(tasks: Sequence[str], truth: bool) -> list[str]:
         *(f'ground truth of the real images{text}' for text in of if truth),
         *(f'prediction for the real images{text}' for text in of),
         'synthetic images, each made of the real one above',
-        *(f'labels of the synthetic images, made by the model{text}' for text in of),
+        *(f'labels of the synthetic images{text}' for text in of),
     ]
