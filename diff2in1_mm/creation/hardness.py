@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import broadcast_object_list, get_world_size
+from mmengine.dist import all_gather_object, get_dist_info
 from mmengine.logging import print_log
 
 from ..utils.atomic_files import write_atomic
@@ -58,12 +58,12 @@ def hardness_of(
     known = json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
     found = {int(index): loss for index, loss in known.get(str(round), {}).items()}
     missing = [index for index in source_indices(dataset)[: settings.limit] if index not in found]
-    shared = [found | _measured(labels, dataset, settings, missing)]
-    if get_world_size() > 1:
-        broadcast_object_list(shared)  # one plan for all, whatever their devices round
-    if missing:
-        write_atomic(path, json.dumps({**known, str(round): shared[0]}).encode())
-    return shared[0]
+    rank, world_size = get_dist_info()
+    for part in all_gather_object(_measured(labels, dataset, settings, missing[rank::world_size])):
+        found.update(part)
+    if missing and rank == 0:
+        write_atomic(path, json.dumps({**known, str(round): found}).encode())
+    return found
 
 
 def _measured(

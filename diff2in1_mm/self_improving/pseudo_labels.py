@@ -101,7 +101,7 @@ class BatchPass:
             return None
         if self.kept is not None:
             _take_up(self.kept)
-        samples = call.arguments['data_samples']
+        samples = call.arguments.get('data_samples', ())
         if self.viewing and getattr(self.views.student_view, 'of_both', False):
             real = [i for i, sample in enumerate(samples) if not sample.metainfo.get('synthetic')]
             call.arguments['inputs'] = self._seen(call.arguments['inputs'], samples, real)
