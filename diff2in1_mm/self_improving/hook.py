@@ -90,7 +90,7 @@ class SelfImprovingHook(Hook):
         student_view (str | list | dict): What theta_E sees of a synthetic sample. 'same': the view that was labelled
             (the paper). 'feature_dropout': that view with channel dropout on the shared frozen features, which costs
             nothing. 'strong': photometric changes, which cost a second pass of the backbone for these samples. A list
-            of transforms, or a dict, likewise: see :class:`~diff2in1_mm.datasets.transforms.student_view.StudentView`.
+            of transforms, or a dict, likewise: see :class:`~diff2in1_mm.datasets.student_view.StudentView`.
         feature_dropout (float): Share of channels that ``student_view='feature_dropout'`` drops.
         confidence (float | Sequence[float], optional): Pixels (boxes) that theta_C is less sure of
             than this are ignored (left out). None takes 0 for segmentation, 0.9 for boxes, and the model's

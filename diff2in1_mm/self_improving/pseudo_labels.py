@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
-from ..datasets.transforms.student_view import StudentView, cut_mix
+from ..datasets.student_view import StudentView, cut_mix
 from ..tasks.base import assign_model_labels
 from ..tasks.joint import JointLabeller
 from ..tasks.registry import TASKS

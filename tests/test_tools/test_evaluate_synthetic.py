@@ -126,7 +126,7 @@ def test_an_unreadable_image_is_named_and_left_out(tool, folders, pipeline_folde
         (dict(real='nowhere'), 'there is no folder of real images'),
         (dict(sources=True), 'is not there any more'),
         (dict(few='real'), '--real needs at least 8 images that can be read, and .* has 7'),
-        (dict(few='store/records'), 'needs at least 4 samples that can be read, and has 3'),
+        (dict(few='store/images'), 'needs at least 4 samples that can be read, and has 3'),
         (dict(limit='7'), '--limit 7 must be at least 8'),
         (dict(few='real', left=0), 'real. holds no image .*: give another folder with --real'),
         (dict(out='/proc/nothing'), '--out /proc/nothing cannot be written'),
@@ -137,7 +137,7 @@ def test_bad_input(tool, folders, change, message, capsys):
     store, real = folders
     if 'few' in change:
         left = change.get('left', dict(real=7).get(change['few'], 3))
-        for path in sorted((store.parent / change['few']).iterdir())[left:]:
+        for path in sorted((store.parent / change['few']).rglob('*.png'))[left:]:
             path.unlink()
     if change.get('sources'):
         (store.parent / 'sources' / '3.png').unlink()

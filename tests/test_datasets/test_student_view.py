@@ -6,7 +6,7 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS, init_default_scope
 
-from diff2in1_mm.datasets.transforms.student_view import StudentView, cut_mix
+from diff2in1_mm.datasets.student_view import StudentView, cut_mix
 from diff2in1_mm.utils.randomness import seeded_generators
 
 MEAN, STD = torch.tensor([123.675, 116.28, 103.53])[:, None, None], torch.tensor([58.395, 57.12, 57.375])[:, None, None]

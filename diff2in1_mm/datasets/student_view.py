@@ -10,8 +10,8 @@ import torch
 from mmengine.registry import TRANSFORMS
 from torch import Generator, Tensor
 
-from ...utils.errors import UserError, first_line
-from ...utils.values import check_choice, is_number
+from ..utils.errors import UserError, first_line
+from ..utils.values import check_choice, is_number
 
 __all__ = ['StudentView', 'cut_mix']
 
