@@ -56,50 +56,57 @@ class BatchLabels:
         self.labeller.from_sources = self.from_sources if isinstance(label_from, Mapping) else frozenset()
         self.consistency = dict(consistency or {})
         self.labeller.focal = self.consistency.get('focal', 1.0)
+        self._check_sources()
+        self.check_pipeline(transforms)
+        if self.last_step:
+            self._check_last_step()
+        self._check_scale(label_from)
+
+    def _check_sources(self) -> None:
+        """Whether source images have labels of the kinds that are to be theirs."""
         if self.by_class and self.tasks != ('segmentation',):
             raise UserError(
                 "creation.label_from='by_class' joins label maps of source images and model, but "
-                f"{type(model).__name__} needs {self.labeller.task} labels: set it to 'source' or 'fresh'"
+                f"{type(self.model).__name__} needs {self.labeller.task} labels: set it to 'source' or 'fresh'"
             )
         for task, labeller in self.labeller.labellers.items():
             if task in self.from_sources and not hasattr(labeller, 'source_labels'):
                 raise UserError(
                     "creation.label_from='source' takes boxes, label maps, depth or "
-                    f'normals of the source images, but {type(model).__name__} needs '
+                    f'normals of the source images, but {type(self.model).__name__} needs '
                     f"{labeller.task} labels: set it to 'fresh'"
                 )
-        self.check_pipeline(transforms)
-        if self.last_step and not getattr(self.backbone, 'frozen', False):
+
+    def _check_last_step(self) -> None:
+        """Whether the features of the denoising pass are those that the model would make itself."""
+        if not getattr(self.backbone, 'frozen', False):
             raise UserError(
                 "creation.label_from='last_step' takes the features of the denoising pass of a frozen diffusion model, "
-                f'which {type(own).__name__} does not use (with backbone.train or text_adapter it has its '
-                "own): set it to 'fresh'"
+                f'which {type(backbone_of(self.model)).__name__} does not use (with backbone.train or text_adapter it '
+                "has its own): set it to 'fresh'"
             )
-        if self.last_step and getattr(self.backbone, 'attention_maps', False):
+        if getattr(self.backbone, 'attention_maps', False):
             raise UserError(
                 "creation.label_from='last_step' gives attention maps of the "
                 "generator's condition, but backbone.attention_maps means the tokens "
                 "of backbone.condition: set it to 'fresh'"
             )
-        if self.last_step and (
-            getattr(self.backbone, 'keep_padding', False) or not getattr(self.backbone, 'scale_latents', True)
-        ):
+        if getattr(self.backbone, 'keep_padding', False) or not getattr(self.backbone, 'scale_latents', True):
             raise UserError(
                 "creation.label_from='last_step' takes features of scaled latents and "
                 'of images without padding, but backbone.scale_latents=False or '
                 "keep_padding=True asks for others: set it to 'fresh'"
             )
-        if self.last_step and len(getattr(self.backbone, 'levels', (0,))) > 1:
+        if len(getattr(self.backbone, 'levels', (0,))) > 1:
             raise UserError(
                 "creation.label_from='last_step' gives features of one level of noise, but backbone.timestep names "
                 "several: set it to 'fresh'"
             )
-        if self.last_step and getattr(self.backbone, 'image_scale', 1) > 1:
+        if getattr(self.backbone, 'image_scale', 1) > 1:
             raise UserError(
                 "creation.label_from='last_step' gives features of images of their own size, but backbone.image_scale "
                 "enlarges them: set it to 'fresh'"
             )
-        self._check_scale(label_from)
 
     def _from_sources(self, label_from: str | Mapping[str, str]) -> frozenset[str]:
         """Tasks, as the model calls them, whose stored labels are those of the source images, wholly or by class."""
