@@ -3,7 +3,7 @@
 #
 # The data set is expected in data/NYUDv2 (docs/multitask.md); Stable Diffusion is downloaded from
 # the hub on first use. Not run here.
-_base_ = ['./_base_/models/invpt_sd15.py', './_base_/diff2in1_runtime.py']
+_base_ = ['./_base_/models/invpt_sd15.py', './_base_/diff2in1_multitask_40k.py']
 
 dataset_type, data_root = 'NYUDMTDataset', 'data/NYUDv2'
 labels = [
@@ -53,29 +53,3 @@ val_evaluator = dict(
         dict(type='BoundaryF', max_distance=0.011, prefix='boundaries')
     ])
 test_evaluator = val_evaluator
-
-max_iters = 40000
-custom_hooks = [
-    dict(
-        type='SelfImprovingHook',
-        warm_up=25000,
-        # m = 0.998 every 10 iterations, in MMEngine's convention
-        momentum=0.002,
-        interval=10,
-        student_view='same',
-        creation=dict(
-            T=400,
-            steps=10,
-            solver='dpmsolver++',
-            condition=dict(type='Prompt'),
-            batch_size=8))
-]
-
-optim_wrapper = dict(
-    type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-4, weight_decay=1e-4))
-param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-2, by_epoch=False, begin=0, end=1000),
-    dict(type='PolyLR', power=0.9, eta_min=0., by_epoch=False, begin=1000, end=max_iters)
-]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=5000)
-visualizer = dict(type='SceneLocalVisualizer')
