@@ -29,6 +29,8 @@ def places_of(rows: Iterable[tuple]) -> np.ndarray:
 class Records(Sequence[SampleRecord]):
     """Twenty bytes a record, whatever it says. Goes into other processes as it is.
 
+    The record that was read last is kept, since whoever loads a sample asks for its record several times.
+
     Args:
         root: The store's folder.
         tasks: Its kinds of labels.
@@ -46,6 +48,7 @@ class Records(Sequence[SampleRecord]):
         change: Callable[[SampleRecord], SampleRecord] | None = None,
     ) -> None:
         self._root, self._tasks, self._files, self._places, self._change = root, tasks, files, places, change
+        self._last: tuple[int, SampleRecord] | None = None
 
     def changed(self, change: Callable[[SampleRecord], SampleRecord]) -> 'Records':
         """The same records, each as a function changes it when it is read."""
@@ -74,13 +77,18 @@ class Records(Sequence[SampleRecord]):
         """
         if isinstance(index, slice | np.ndarray):
             return Records(self._root, self._tasks, self._files, self._places[index], self._change)
+        last = self._last  # another thread may put a new one there
+        if last is not None and last[0] == index:
+            return last[1]
         _, file, start, length = self._places[index].item()
         path = self._root / RECORDS / self._files[file]
         try:
             record = SampleRecord.from_json(read_line(path, start, length), self._tasks)
-            return record if self._change is None else self._change(record)
+            record = record if self._change is None else self._change(record)
         except ValueError as error:
             raise UnusableFileError(f'{path} was changed at byte {start} ({error}): restore it.') from error
+        self._last = index, record
+        return record
 
     def __iter__(self) -> Iterator[SampleRecord]:
         return (self[i] for i in range(len(self)))

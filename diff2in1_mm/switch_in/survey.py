@@ -17,6 +17,7 @@ from mmengine.utils import ProgressBar, get_installed_path
 from ..utils.atomic_files import write_atomic
 from ..utils.errors import UserError, first_line
 from .options import SwitchOptions
+from .rewrite import switch_in
 
 __all__ = ['WAYS', 'configs_of', 'survey', 'table']
 
@@ -27,6 +28,7 @@ WAYS: dict[str, dict[str, Any]] = {
     'features only': dict(features_only=True),
 }
 _SECONDS = 900  # of one config, after which it is given up
+_KEYS = ('config', 'family', 'way', 'said', 'seconds')  # of a record
 
 
 def configs_of(library: str, per_family: int | None = None, seed: int = 0) -> list[str]:
@@ -107,7 +109,7 @@ def _read(path: str) -> dict[str, dict[str, Any]]:
         for line in file:
             try:
                 record = json.loads(line)
-                found[record['config']] = dict(record, family=record['family'], way=record['way'])
+                found[record['config']] = {key: record[key] for key in _KEYS}
             except (ValueError, KeyError, TypeError) as error:
                 if line.endswith(b'\n'):
                     raise UserError(f'{path} is not of a survey: give another --out.') from error
@@ -156,8 +158,6 @@ def tried(name: str, options: SwitchOptions) -> dict[str, Any]:
         name (str): Config.
         options (SwitchOptions): What the ways have in common.
     """
-    from .rewrite import switch_in
-
     begin, said = time.monotonic(), []
     for way, change in WAYS.items():
         try:
@@ -173,7 +173,7 @@ def tried(name: str, options: SwitchOptions) -> dict[str, Any]:
 
 def _record(name: str, way: str | None, said: str, seconds: float) -> dict[str, Any]:
     family = name.rpartition('::')[2].partition('/')[0]
-    return dict(config=name, family=family, way=way, said=said, seconds=round(seconds, 1))
+    return dict(zip(_KEYS, (name, family, way, said, round(seconds, 1))))
 
 
 def table(records: Iterable[dict[str, Any]]) -> str:

@@ -11,7 +11,7 @@ import tracemalloc
 
 import pytest
 
-from diff2in1_mm.store import index as index_module
+from diff2in1_mm.store import index as index_module, listing
 from diff2in1_mm.store.index import SampleIndex
 from diff2in1_mm.store.store import SyntheticStore
 
@@ -183,3 +183,12 @@ def test_twenty_kills_of_who_writes_index_and_records(large):
         image, _ = read_one(store, record)
         assert (image == make_sample(record.source)[0]).all()
     assert known > 300
+
+
+def test_a_record_that_is_asked_for_again_is_not_read_again(store, monkeypatch):
+    lay_down(store.root, range(3))
+    store.refresh()
+    records, read, real = store.records(0), [], listing.read_line
+    monkeypatch.setattr(listing, 'read_line', lambda *args: read.append(args) or real(*args))
+    assert records[1] is records[1] and len(read) == 1
+    assert [record.source for record in records] == [0, 1, 2] and records[1].source == 1
