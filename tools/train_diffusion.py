@@ -12,8 +12,9 @@ examples:
   # on images of your own, with captions from .txt files beside them
   python tools/train_diffusion.py configs/diffusion_camvid.py --work-dir work_dirs/mine \\
       --cfg-options data_root=/path/to/photos images.path=. images.captions=sidecar
-  # a LoRA of a pretrained model of any family (WORK_DIR/lora), or a U-Net whose features need no
-  # noise (configs/diffusion_distil_clean.py, WORK_DIR/unet)
+  # a LoRA of a pretrained model of any family (WORK_DIR/lora), all weights of it
+  # (configs/diffusion_full.py), or a U-Net whose features need no noise
+  # (configs/diffusion_distil_clean.py, WORK_DIR/unet)
   python tools/train_diffusion.py configs/diffusion_lora.py --amp \\
       --cfg-options data_root=/path/to/photos pretrained=stabilityai/stable-diffusion-3.5-medium
   # go on after an interruption: the same command with --resume

@@ -33,7 +33,8 @@ class Tap:
         stride: Image pixels per element of the map.
         channels: Channels of the map.
         role: 'encoder', 'middle' or 'decoder'; of a transformer's blocks, which have one stride, 'decoder' is the one
-            that is the feature where a config names none, and the others are 'block'.
+            that is the feature where a config names none, and the others are 'block'. 'raw' is what a block gives,
+            a feature only where a config names it.
     """
 
     name: str
@@ -103,13 +104,31 @@ class LeadingTap(InputTap):
         return super().to_map(output[:, : height * width], size)
 
 
+class RawTap(TokenTap):
+    """What a block gives, to compare with: of image and text apart the image, which comes last."""
+
+    def to_map(self, output: Any, size: tuple[int, int]) -> Tensor:
+        """See :meth:`Tap.to_map`."""
+        return super().to_map(output[-1] if isinstance(output, tuple) else output, size)
+
+
+class RawLeadingTap(RawTap):
+    """As :class:`RawTap`, where the image's tokens come first in the sequence."""
+
+    def to_map(self, output: Any, size: tuple[int, int]) -> Tensor:
+        """See :meth:`Tap.to_map`."""
+        height, width = (side // self.stride for side in size)
+        return super().to_map(output[:, : height * width], size)
+
+
 def block_taps(
     names: Sequence[str], stride: int, channels: int, kind: type[TokenTap] = TokenTap, default: int | None = None
 ) -> list[Tap]:
-    """Taps of a transformer's blocks.
+    """Taps of a transformer's blocks: what each takes, then what each gives.
 
     Args:
-        names (Sequence[str]): Module paths, one per block, in the order of execution.
+        names (Sequence[str]): Paths of a module in each block, in the order of execution, for example of its norm; the
+            block is what holds it.
         stride (int): Image pixels per token.
         channels (int): Of a token.
         kind (type[TokenTap]): How a map is had. Default :class:`TokenTap`.
@@ -117,10 +136,12 @@ def block_taps(
             the middle one, as Gan et al. have it for FLUX.1 (block 28 of 57).
 
     Returns:
-        list[Tap]: One per block.
+        list[Tap]: Two per block; the raw ones have the names of the blocks.
     """
     default = len(names) // 2 if default is None else default
-    return [kind(name, stride, channels, 'decoder' if i == default else 'block') for i, name in enumerate(names)]
+    taken = [kind(name, stride, channels, 'decoder' if i == default else 'block') for i, name in enumerate(names)]
+    raw = RawLeadingTap if issubclass(kind, LeadingTap) else RawTap
+    return taken + [raw(name.rpartition('.')[0], stride, channels, 'raw') for name in names]
 
 
 def unet_taps(unet: UNet2DConditionModel, latent_stride: int) -> list[Tap]:
@@ -178,7 +199,7 @@ def select_taps(taps: Sequence[Tap], choice: str | Sequence[str]) -> list[list[T
         last = {tap.stride: tap for tap in taps if tap.role == 'decoder'}
         chosen = list(last.values())
     elif choice == 'all':
-        chosen = list(taps)
+        chosen = [tap for tap in taps if tap.role != 'raw']
     else:
         known = {tap.name for tap in taps}
         unknown = [choice] if isinstance(choice, str) else [n for n in choice if n not in known]

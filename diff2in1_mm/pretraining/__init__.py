@@ -3,6 +3,7 @@
 from .autoencoder_trainer import AutoencoderTrainer
 from .clean_distiller import CleanDistiller
 from .denoiser_trainer import DenoiserTrainer
+from .full_trainer import FullTrainer
 from .hooks import SampleGridHook, SavePipelineHook
 from .kept_latents import KeptLatents
 from .lora_trainer import LoRATrainer
@@ -11,6 +12,7 @@ __all__ = [
     'AutoencoderTrainer',
     'CleanDistiller',
     'DenoiserTrainer',
+    'FullTrainer',
     'KeptLatents',
     'LoRATrainer',
     'SampleGridHook',

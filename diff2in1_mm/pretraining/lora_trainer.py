@@ -4,28 +4,19 @@ import os.path as osp
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from mmengine.registry import MODELS
 from safetensors.torch import save_file
-from torch import Tensor
 
-from ..creation.generator import PartialNoiseGenerator
-from ..diffusion.condition import Condition
-from ..diffusion.latent_model import LatentModel
 from ..diffusion.lora import LORA_FILE, lora_weights
 from ..diffusion.precision import DTYPES
 from ..diffusion.trained import LORA_TARGETS
-from ..utils.errors import UserError
-from ..utils.image_values import size_of, to_unit_range
-from ..utils.randomness import stable_seed
-from .batches import spread_levels
-from .denoiser_tuner import DenoiserTuner
 from .pipeline_files import replace_folder
+from .prediction_tuner import PredictionTuner
 
 
 @MODELS.register_module()
-class LoRATrainer(DenoiserTuner):
-    """LoRA of a denoiser, trained as its family is: to predict the noise, v or the flow, at evenly spread levels.
+class LoRATrainer(PredictionTuner):
+    """LoRA of a denoiser, see :class:`PredictionTuner`.
 
     Args:
         pipeline (str): Diffusers folder, hub id or file.
@@ -33,9 +24,7 @@ class LoRATrainer(DenoiserTuner):
         alpha (float | None): What their product is multiplied by, times ``rank``; None: ``rank``. Default None.
         targets (str | Sequence[str]): The layers that are adapted, see :func:`with_gradients`. Default: the projections
             of attention.
-        prompt (str): What to draw sample grids for. Default ''.
-        sample_strengths (Sequence[int]): Levels of the rows of sample grids. Default (200, 400, 600).
-        **options: Of :class:`DenoiserTuner`.
+        **options: Of :class:`PredictionTuner`.
     """
 
     result = 'lora'
@@ -46,61 +35,10 @@ class LoRATrainer(DenoiserTuner):
         rank: int = 16,
         alpha: float | None = None,
         targets: str | Sequence[str] = LORA_TARGETS,
-        prompt: str = '',
-        sample_strengths: Sequence[int] = (200, 400, 600),
         **options: Any,
     ) -> None:
         super().__init__(pipeline, **options)
-        self.prompt, self.sample_strengths = prompt, tuple(sample_strengths)
-        for strength in self.sample_strengths:
-            self.pretrained.check_level(strength, 'denoiser.model.sample_strengths')
         self._train_along(dict(type='lora', rank=rank, alpha=alpha, targets=targets))
-
-    @classmethod
-    def load(cls, pipeline: str, dtype: str = 'fp32') -> LatentModel:
-        """See :meth:`DenoiserTuner.load`; unlabelled images have no class that a model could be told."""
-        model = super().load(pipeline, dtype)
-        if getattr(model.denoiser, 'class_embedding', None) is not None:
-            raise UserError(f'{pipeline} is told a class, and unlabelled images have none: give a model without')
-        return model
-
-    def loss(self, latents: Tensor, condition: Condition, generator: torch.Generator) -> dict[str, Tensor]:
-        """``loss_denoising``, the mean squared error of the prediction.
-
-        Args:
-            latents (Tensor): Clean ones, shape (N, c, h, w), float32.
-            condition (Condition): Of N rows, on the CPU.
-            generator (torch.Generator): On the CPU.
-
-        Returns:
-            dict[str, Tensor]: Of that name.
-        """
-        # level 0 of flow matching is no noise at all, which cannot be told from the latent
-        levels = (1 + spread_levels(len(latents), self.model.num_train_timesteps - 1, generator)).tolist()
-        noised, noise = self.noised(latents, levels, generator)
-        predicted = self.model.predict(noised, levels, condition)[0].float()
-        wanted = torch.stack([self.model.target(*row) for row in zip(latents, noise, levels)])
-        return dict(loss_denoising=(predicted - wanted).square().mean())
-
-    @torch.no_grad()
-    def sample_rows(self, images: Tensor, seed: int) -> dict[str, Tensor]:
-        """Pictures for a sample grid: originals, and variants from each of ``sample_strengths``.
-
-        Args:
-            images (Tensor): uint8 RGB, shape (N, 3, H, W).
-            seed (int): The noise derives from it, so that grids can be compared over time.
-
-        Returns:
-            dict[str, Tensor]: Rows of pictures in [-1, 1] by name.
-        """
-        originals, condition = to_unit_range(images), self.model.text.embed([self.prompt])
-        seeds = [stable_seed(seed, 'grid', i) for i in range(len(images))]
-        rows = {'original': originals, 'decoded': self.model.decode(self.model.encode(originals), size_of(originals))}
-        for strength in self.sample_strengths:
-            generator = PartialNoiseGenerator(strength)
-            generator.check_model(self.model)
-            rows[f'T = {strength}'] = generator.generate(self.model, originals, condition, seeds, strength).images
-        return rows
 
     def save_result(self, folder: str, dtype: str = 'fp32') -> None:
         """Write ``pytorch_lora_weights.safetensors``, which ``load_lora_weights`` of the model's pipeline reads.

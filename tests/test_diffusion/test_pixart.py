@@ -62,7 +62,7 @@ def test_the_name_under_which_models_were_first_published_is_known(tmp_path):
     config = json.loads((tmp_path / 'transformer' / 'config.json').read_text())
     write_json(tmp_path / 'transformer' / 'config.json', {**config, '_class_name': 'Transformer2DModel'})
     model = load_diffusion(folder)
-    assert type(model.transformer).__name__ == 'PixArtTransformer2DModel' and len(model.taps()) == 3
+    assert type(model.transformer).__name__ == 'PixArtTransformer2DModel' and len(model.taps()) == 6
 
 
 def test_what_computes_otherwise_is_named(tmp_path):

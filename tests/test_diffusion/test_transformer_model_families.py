@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from diff2in1_mm.diffusion.families import load_diffusion
+from diff2in1_mm.diffusion.taps import select_taps
 from diff2in1_mm.models.backbones.diffusion_backbone import DiffusionBackbone
 
 from ..family_models import build, save
@@ -44,6 +45,33 @@ def test_features_equal_plain_diffusers(family, size):
     assert_same(found, expected[..., : -(-size[0] // stride), : -(-size[1] // stride)])
 
 
+def test_raw_outputs_of_blocks_are_features_where_they_are_named(family):
+    plain, folder, pipeline = family
+    model = load_diffusion(folder)
+    raw = [tap for tap in model.taps() if tap.role == 'raw']
+    assert [tap.name for tap in raw] == [name.rpartition('.')[0] for name in plain.taps]
+    backbone = DiffusionBackbone(folder, taps=[tap.name for tap in raw], timestep=260, condition=PROMPT).eval()
+    images = torch.rand(2, 3, 2 * model.stride, model.stride) * 2 - 1
+    outputs = {}
+    handles = [
+        pipeline.transformer.get_submodule(tap.name).register_forward_hook(
+            lambda module, inputs, output, name=tap.name: outputs.update({name: output})
+        )
+        for tap in raw
+    ]
+    with torch.no_grad():
+        told = {key: value.expand(2, *value.shape[1:]) for key, value in plain.texts(pipeline, ['a red car']).items()}
+        plain.denoise(pipeline, plain.latents(pipeline, images), 260, told)
+    for handle in handles:
+        handle.remove()
+    expected = []
+    for output in outputs.values():
+        tokens = output if isinstance(output, torch.Tensor) else output[-1]
+        tokens = tokens[:, :2] if plain is PLAIN['z_image'] else tokens[:, -2:]
+        expected.append(tokens.transpose(1, 2).unflatten(2, (2, 1)))
+    assert_same(backbone(images)[0], torch.cat(expected, 1))
+
+
 def test_texts_are_those_of_the_pipeline(family):
     plain, folder, pipeline = family
     model = load_diffusion(folder)
@@ -67,7 +95,7 @@ def test_prompts_of_other_lengths_in_a_batch_change_nothing(family):
     model = load_diffusion(family[1])
     latents = model.encode(torch.rand(2, 3, 32, 32) * 2 - 1)
     told = model.text.embed(['a red car', 'a'])
-    together, kept = model.predict(latents, 260, told, [model.taps()[-1].name])
+    together, kept = model.predict(latents, 260, told, [select_taps(model.taps(), 'all')[0][-1].name])
     for i, row in enumerate(told.rows()):
         alone, maps = model.predict(latents[i : i + 1], 260, row, list(kept))
         assert_same(together[i : i + 1], alone)

@@ -61,6 +61,14 @@ def test_lora_of_a_flow_model(place):
     assert len(state) == len(weights) and all('.lora_' in name for name in state)
 
 
+def test_all_weights_of_a_flow_model(place):
+    pretrained, work = save('sd3', place / 'sd3'), place / 'work'
+    write_config(place, 'diffusion_full.py', gradient_checkpointing=False)
+    assert train(place, options=[f'pretrained={pretrained}']) is None
+    assert load_diffusion(str(work / 'pipeline')).digest() != load_diffusion(pretrained).digest()
+    assert 'holds a trained model (pipeline)' in train(place, options=[f'pretrained={pretrained}'])
+
+
 def test_bad_input_is_one_sentence_before_any_work(place):
     write_config(place, 'diffusion_distil_clean.py')
     pretrained = f'pretrained={save_tiny_pipeline(place / "tiny")}'

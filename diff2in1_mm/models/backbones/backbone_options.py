@@ -21,6 +21,7 @@ def check_options(
     join: str,
     feature_dropout: float,
     input_std: float | Sequence[float],
+    massive_above: float | None = None,
 ) -> tuple[int, ...]:
     """Stop on values out of range.
 
@@ -38,6 +39,11 @@ def check_options(
     check_choice('backbone.join_levels', join, JOINS)
     if not 0 <= feature_dropout < 1:
         raise UserError(f'backbone.feature_dropout = {feature_dropout} must be in [0, 1)')
+    if massive_above is not None and massive_above <= 1:
+        raise UserError(
+            f'backbone.massive_above = {massive_above} leaves out channels that are so many times the median: give a '
+            'number far above 1, such as 20, or None'
+        )
     if (torch.as_tensor(input_std, dtype=torch.float32) <= 0).any():
         raise UserError(f'backbone.input_std = {input_std} must be positive')
     return levels

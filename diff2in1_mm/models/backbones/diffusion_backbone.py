@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ...diffusion.attention_maps import mean_attention
 from ...diffusion.families import load_diffusion
+from ...diffusion.massive_channels import massive_channels
 from ...diffusion.padding import crop_to_stride
 from ...diffusion.taps import Tap, select_taps
 from ...utils.errors import UserError
@@ -55,6 +56,8 @@ class DiffusionBackbone(DiffusionHolder):
         attention_maps (bool): Append the U-Net's cross-attention maps, one per token of the condition, to the maps of
             each stride that has them, see :meth:`DiffusionModel.attention_layers`; VPD does so for segmentation, with
             ``ClassNames``. Default False.
+        massive_above (float | None): Set channels to zero whose mean magnitude is so many times the median of their
+            map, see :func:`massive_channels`; for raw outputs of transformers, for example 20. Default None.
         image_scale (int): Look at images that are enlarged so many times (bicubic), as DiTF doubles them (Gan et al.
             2025): maps are finer by as much, for a pass of its square's pixels. Default 1.
         keep_padding (bool): Pad images with mid-grey and leave that part in the maps, as VPD's depth code does, whose
@@ -102,6 +105,7 @@ class DiffusionBackbone(DiffusionHolder):
         sample_posterior: bool = False,
         scale_latents: bool = True,
         attention_maps: bool = False,
+        massive_above: float | None = None,
         image_scale: int = 1,
         keep_padding: bool = False,
         condition: dict | None = None,
@@ -128,12 +132,14 @@ class DiffusionBackbone(DiffusionHolder):
             )
         options = dict(source=diffusion) if isinstance(diffusion, str) else dict(diffusion)
         model = load_diffusion(**options)
-        self.levels = check_options(model, timestep, join_levels, feature_dropout, input_std)
+        self.levels = check_options(model, timestep, join_levels, feature_dropout, input_std, massive_above)
         self._hold(model, static_condition(model, condition), save_frozen)
         self.join_levels, self.noise, self.sample_posterior = join_levels, noise, sample_posterior
         self.scale_latents, self.feature_dropout = scale_latents, feature_dropout
         self.attention_maps, self.image_scale, self.keep_padding = attention_maps, image_scale, keep_padding
         self.groups = select_taps(model.taps(), taps)
+        self.massive_above = massive_above
+        self._kept_channels: dict[str, Tensor] = {}
         self.attention_layers = model.attention_layers() if attention_maps else {}
         self.tap_strides = finer_strides(self.groups, image_scale, attention_maps or keep_padding)
         self._served: tuple[Tensor, ...] | None = None
@@ -309,11 +315,22 @@ class DiffusionBackbone(DiffusionHolder):
 
     def _joined(self, maps: dict[str, Tensor], group: list[Tap]) -> Tensor:
         """All channels (N, C, h, w) of one stride: the taps, then the attention maps."""
-        parts = [maps[tap.name] for tap in group]
+        parts = [self._without_massive(maps[tap.name], tap) for tap in group]
         layers = self.attention_layers.get(group[0].stride)
         if layers:
             parts.append(mean_attention(maps, layers, size_of(parts[0])))
         return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
+
+    def _without_massive(self, feature: Tensor, tap: Tap) -> Tensor:
+        """A map (N, C, h, w) whose massive channels are zero; which they are is found out for the first one."""
+        if self.massive_above is None:
+            return feature
+        if not self._kept_channels:
+            taps = [each for group in self.groups for each in group]
+            size = tuple(side * tap.stride for side in size_of(feature))
+            found = massive_channels(self.diffusion, taps, size, self.levels[0], self.told, self.massive_above)
+            self._kept_channels = {name: (~massive)[:, None, None] for name, massive in found.items()}
+        return feature * self._kept_channels[tap.name].to(feature.device)
 
     def _covered(self, size: tuple[int, int]) -> tuple[int, int]:
         """Height and width in pixels that the maps cover, of an image of that size."""

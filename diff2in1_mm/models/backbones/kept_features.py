@@ -281,6 +281,7 @@ def _described(backbone: Any, keep: str) -> dict[str, Any]:
         join_levels=backbone.join_levels,
         scale_latents=backbone.scale_latents,
         attention_maps=backbone.attention_maps,
+        massive_above=backbone.massive_above,
         condition=_digest(backbone._condition),
     )
 
