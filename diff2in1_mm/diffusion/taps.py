@@ -139,7 +139,9 @@ def block_taps(
         list[Tap]: Two per block; the raw ones have the names of the blocks.
     """
     default = len(names) // 2 if default is None else default
-    taken = [kind(name, stride, channels, 'decoder' if i == default else 'block') for i, name in enumerate(names)]
+    taken: list[Tap] = [
+        kind(name, stride, channels, 'decoder' if i == default else 'block') for i, name in enumerate(names)
+    ]
     raw = RawLeadingTap if issubclass(kind, LeadingTap) else RawTap
     return taken + [raw(name.rpartition('.')[0], stride, channels, 'raw') for name in names]
 

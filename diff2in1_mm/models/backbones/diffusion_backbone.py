@@ -327,8 +327,10 @@ class DiffusionBackbone(DiffusionHolder):
             return feature
         if not self._kept_channels:
             taps = [each for group in self.groups for each in group]
-            size = tuple(side * tap.stride for side in size_of(feature))
-            found = massive_channels(self.diffusion, taps, size, self.levels[0], self.told, self.massive_above)
+            height, width = (side * tap.stride for side in size_of(feature))
+            found = massive_channels(
+                self.diffusion, taps, (height, width), self.levels[0], self.told, self.massive_above
+            )
             self._kept_channels = {name: (~massive)[:, None, None] for name, massive in found.items()}
         return feature * self._kept_channels[tap.name].to(feature.device)
 
