@@ -45,7 +45,7 @@ def check_images_read_back(dataset: Any) -> None:
         except Exception:  # whatever a decoder says of a broken file, which creation names and leaves out
             continue
         names = ', '.join(type(step).__name__ for step in steps)
-        seen = _image_of(steps, entry)
+        seen, _ = _image_of(steps, entry)
         if seen is None:
             continue
         # MMCV's loader gives BGR, one's own may give RGB
@@ -59,7 +59,13 @@ def check_images_read_back(dataset: Any) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = osp.join(folder, 'image.png')
             Path(path).write_bytes(encode_png(made))
-            again = _image_of(steps, dict(entry, img_path=path, backend_args=None), stored=True)
+            again, error = _image_of(steps, dict(entry, img_path=path, backend_args=None), stored=True)
+        if again is None and error is not None:
+            raise UserError(
+                f"the data set's pipeline ({names}) fails where it is given the picture of a store, which has another "
+                f'name and no more than its path: {type(error).__name__}, {first_line(error)}; let that step pass such '
+                'an image on'
+            )
         if again is None or _differ(again, orders[0]) > 0:
             raise UserError(
                 f"a store holds 8-bit colour PNG files, which the data set's pipeline ({names}) reads as other "
@@ -73,10 +79,13 @@ def _differ(image: np.ndarray, other: np.ndarray) -> float:
     return np.abs(image - other.astype(np.float64)).mean() if image.shape == other.shape else np.inf
 
 
-def _image_of(steps: Sequence[Any], entry: dict[str, Any], stored: bool = False) -> np.ndarray | None:
+def _image_of(
+    steps: Sequence[Any], entry: dict[str, Any], stored: bool = False
+) -> tuple[np.ndarray | None, Exception | None]:
     """The image that the loader and steps of one's own make, before a step that cannot be repeated.
 
-    That is one which wants annotations, draws random numbers, or changes the size: an augmentation.
+    That is one which wants annotations, draws random numbers, or changes the size: an augmentation. With it the error
+    of the step that failed, if one did.
     """
     results, image = copy.deepcopy(entry), None
     for step in steps:
@@ -87,18 +96,22 @@ def _image_of(steps: Sequence[Any], entry: dict[str, Any], stored: bool = False)
                 own.backend_args = None  # a store lies on the disk
             try:
                 tried.append(own(copy.deepcopy(results)))
-            except Exception:  # whatever it misses
-                return image
+            except Exception as error:  # whatever it misses
+                return _exact(image), error
         new = [np.asarray(result['img']) for result in tried if result and result.get('img') is not None]
         if len(new) < len(tried):
             if image is not None or tried[0] is None:
-                return image
+                return _exact(image), None
             results = tried[0]
             continue
         changed = image is not None and (new[0].shape[:2] != image.shape[:2] or not np.array_equal(new[0], new[1]))
         if changed:
-            return image
+            return _exact(image), None
         results, image = tried[0], new[0]
+    return _exact(image), None
+
+
+def _exact(image: np.ndarray | None) -> np.ndarray | None:
     return None if image is None else image.astype(np.float64)
 
 

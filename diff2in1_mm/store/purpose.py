@@ -125,7 +125,7 @@ def check_tasks_and_classes(
 ) -> None:
     """Raises StoreMismatch where a reader expects other kinds of labels or other classes; None: not checked."""
     found = tuple(purpose['tasks'])
-    if tasks is not None and tuple(tasks) != found:
+    if tasks is not None and sorted(tasks) != sorted(found):
         raise StoreMismatch(
             f'the store {root} holds samples for {", ".join(found)}, but {", ".join(tasks)} is wanted: '
             'give another store.'

@@ -66,6 +66,14 @@ class WantsBoxes:
 
 
 @TRANSFORMS.register_module(force=True)
+class NumberOf:
+    """Knows the data set's own names only."""
+
+    def __call__(self, results):
+        return dict(results, number=int(results['img_path'][-5]))
+
+
+@TRANSFORMS.register_module(force=True)
 class LoadTurned(LoadAnnotations):
     """Reads the file's 0 as class 1 and the other way."""
 
@@ -122,6 +130,11 @@ def test_what_creation_cannot_repeat_is_refused(tmp_path, steps, deep):
     with pytest.raises(UserError, match='pipeline .LoadImageFromFile.*convert the images once to 8-bit') as raised:
         check_images_read_back(dataset(tmp_path / 'a', *steps, deep=deep))
     assert f'{tmp_path}/a/img/0.png' in str(raised.value)
+
+
+def test_a_step_that_fails_on_pictures_of_a_store_is_told_with_its_error(tmp_path):
+    with pytest.raises(UserError, match='pipeline .NumberOf, LoadImageFromFile. fails .* ValueError, invalid literal'):
+        check_images_read_back(dataset(tmp_path / 'a', dict(type='NumberOf'), LOAD))
 
 
 def test_every_member_of_joined_sets_is_asked(tmp_path):

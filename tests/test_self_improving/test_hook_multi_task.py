@@ -8,7 +8,9 @@ import torch
 from mmengine.runner import Runner
 
 from diff2in1_mm.store.store import SyntheticStore
+from diff2in1_mm.utils.resources import tool_path
 
+from ..processes import run_in_two_processes
 from ..tiny_runs import hook_of, train
 from ..tiny_scenes import FPN, LOADERS, METRICS, SIZE, scene_config
 from ..watched_runs import CountHook
@@ -103,3 +105,21 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, pipeline_folder):
     resumed = train(cut)
     for name, value in hook_of(whole).theta_c.state_dict().items():
         assert torch.equal(hook_of(resumed).theta_c.state_dict()[name], value), name
+
+
+def test_two_processes_in_bfloat16_of_which_one_has_no_depth_at_times(tmp_path, pipeline_folder):
+    from ..test_tools.test_train import write
+
+    cfg = multi_task_config(tmp_path / 'rooms', tmp_path / 'run', pipeline_folder, iters=6, amp=True, batch=2)
+    cfg.train_dataloader.dataset.dataset.pipeline.insert(0, dict(type='WithoutDepth'))
+    cfg.custom_imports = dict(imports=['diff2in1_mm', 'tests.absent_labels'], allow_failed_imports=False)
+    cfg.log_level = 'INFO'
+    run_in_two_processes([tool_path('tools/train.py'), write(cfg, tmp_path), '--work-dir', 'run'], tmp_path)
+    (log,) = (tmp_path / 'run').glob('*/*.log')
+    assert 'depth.loss_absent' in log.read_text()  # in some batches of the first process
+    summary = json.loads((tmp_path / 'run/summary.json').read_text())
+    assert 0 < summary['stages']['self_improving']['delta_m'] ** 2 < float('inf')
+    store = SyntheticStore(tmp_path / 'run/store', tasks=TASKS)
+    assert len(store) == 6 and all(set(store.read(record)[1]) == set(TASKS) for record in store.records())
+    theta_c = torch.load(tmp_path / 'run/iter_6.pth', weights_only=True)['state_dict']
+    assert all(value.isfinite().all() for value in theta_c.values())

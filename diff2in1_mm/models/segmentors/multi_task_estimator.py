@@ -28,7 +28,7 @@ class MultiTaskEstimator(DenseEstimator):
     :class:`diff2in1_mm.tasks.JointLabeller`.
 
     Args:
-        heads (dict): 'segmentation', 'parts', 'boundaries', 'saliency', 'normals', 'depth' -> the head's config, as
+        heads (dict): 'segmentation', 'depth', 'normals', 'parts', 'boundaries', 'saliency' -> the head's config, as
             for an ``EncoderDecoder``, a ``NormalEstimator`` or a ``DepthMapEstimator``. Those of boundaries and
             saliency are heads of MMSegmentation with ``num_classes=2, out_channels=1`` and a ``threshold``.
         weights (dict | str): Task -> factor of its losses, 1 where it is not named; or
@@ -45,7 +45,7 @@ class MultiTaskEstimator(DenseEstimator):
             one channel.
 
     Attributes:
-        label_tasks (tuple[str, ...]): The heads' tasks.
+        label_tasks (tuple[str, ...]): The heads' tasks, in the order in which they are named above.
     """
 
     def __init__(
@@ -55,6 +55,8 @@ class MultiTaskEstimator(DenseEstimator):
             check_choice('A task in `heads` of MultiTaskEstimator', task, tuple(KINDS))
         if not heads or kwargs.get('auxiliary_head') or kwargs.pop('decode_head', None):
             raise UserError('MultiTaskEstimator takes heads by task in `heads`, without decode_head or auxiliary_head')
+        # in one order, whatever a config's: dumped ones are sorted, and optimizers know parameters by their places
+        heads = {task: heads[task] for task in KINDS if task in heads}
         super().__init__(decode_head=heads, **kwargs)
         self._shared: tuple[Tensor, Any] | None = None
         self._sharing = False

@@ -43,8 +43,8 @@ class Kind:
 
 KINDS: dict[str, Kind] = dict(
     segmentation=Kind('gt_sem_seg', lambda head: SegmentationMaps(head.threshold or 0.3)),
-    normals=Kind('gt_normal_map', lambda head: NormalMaps(), classes=False),
     depth=Kind('gt_depth_map', lambda head: DepthMaps(), classes=False),
+    normals=Kind('gt_normal_map', lambda head: NormalMaps(), classes=False),
     parts=Kind('gt_part_map', lambda head: PartMaps()),
     boundaries=Kind('gt_boundary_map', lambda head: BinaryMaps('pred_boundary_map')),
     saliency=Kind('gt_saliency_map', lambda head: BinaryMaps('pred_saliency_map')),

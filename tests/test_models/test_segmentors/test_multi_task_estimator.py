@@ -254,7 +254,7 @@ def test_gradnorm_lets_the_largest_gradient_count_less(pipeline_folder):
     [
         (dict(heads={}), 'heads by task'),
         (dict(heads=HEADS, decode_head=HEADS['depth']), 'without decode_head'),
-        (dict(heads=dict(pose=HEADS['depth'])), "must be one of .'segmentation', 'normals', 'depth'.*, not 'pose'"),
+        (dict(heads=dict(pose=HEADS['depth'])), "must be one of .'segmentation', 'depth', 'normals'.*, not 'pose'"),
         (
             dict(heads=HEADS, weights=dict(pose=1.0)),
             "'uncertainty' or 'gradnorm', or a number >= 0 for each of segmentation, depth",
@@ -267,3 +267,10 @@ def test_gradnorm_lets_the_largest_gradient_count_less(pipeline_folder):
 def test_bad_options(pipeline_folder, options, words):
     with pytest.raises(ValueError, match=words):
         build(pipeline_folder, **options)
+
+
+def test_parameters_have_one_order_whatever_that_of_the_config(pipeline_folder):
+    # a dumped config is sorted, and an optimizer that is resumed knows parameters by their places
+    sets = HEADS, dict(sorted(HEADS.items())), dict(reversed(HEADS.items()))
+    names = [[name for name, _ in build(pipeline_folder, heads=heads).named_parameters()] for heads in sets]
+    assert names[0] == names[1] == names[2]
