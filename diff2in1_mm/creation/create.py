@@ -1,6 +1,5 @@
 """The creation stage: generate images from real ones, label them, store them."""
 
-import gc
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from ..diffusion.families import load_diffusion
 from ..store.store import SyntheticStore
 from ..utils.errors import UserError
 from ..utils.models import backbone_of, evaluating
+from ..utils.released_memory import release_memory
 from .batch_labels import BatchLabels
 from .control import control_of
 from .fingerprints import open_store, parameters_digest
@@ -193,6 +193,4 @@ def diffusion_forgotten(settings: CreationSettings) -> Iterator[None]:
         yield
     finally:
         if settings.diffusion is not None or settings.control is not None:
-            gc.collect()
-            if torch.cuda.is_initialized():
-                torch.cuda.empty_cache()
+            release_memory()
