@@ -11,7 +11,6 @@ import os
 import os.path as osp
 import shlex
 import sys
-import tempfile
 
 from diff2in1_commands import as_called, new_parser, program
 
@@ -108,15 +107,13 @@ def parse_args(argv=None) -> argparse.Namespace:
 if __name__ == '__main__':
     parse_args()  # what is asked or misspelt is told before the libraries are imported
 
-from mmengine.config import Config
-
 import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 from diff2in1_mm.switch_in.maps import given_maps
 from diff2in1_mm.switch_in.options import SwitchOptions
-from diff2in1_mm.switch_in.rewrite import switch_in
+from diff2in1_mm.switch_in.rewrite import check_text, switch_in
 from diff2in1_mm.switch_in.survey import survey
 from diff2in1_mm.utils.atomic_files import write_atomic
-from diff2in1_mm.utils.errors import FileInTheWayError, UserError, first_line, told_in_a_sentence
+from diff2in1_mm.utils.errors import FileInTheWayError, UserError, told_in_a_sentence
 
 
 def check_out(args: argparse.Namespace) -> None:
@@ -161,18 +158,8 @@ def write(text: str, out: str) -> None:
     Raises:
         ValueError: What the base says cannot be changed as the text does it.
     """
-    folder = osp.dirname(osp.abspath(out))
-    os.makedirs(folder, exist_ok=True)
-    with tempfile.NamedTemporaryFile('w', dir=folder, suffix='.py') as trial:
-        trial.write(text)
-        trial.flush()
-        try:
-            Config.fromfile(trial.name)
-        except Exception as error:  # several kinds
-            raise UserError(
-                f'what was to be written cannot be read together with its base '
-                f'({first_line(error)}); {out} was not touched. It was:\n{text}'
-            ) from error
+    os.makedirs(osp.dirname(osp.abspath(out)), exist_ok=True)
+    check_text(text, out)
     write_atomic(out, text.encode())
 
 

@@ -14,10 +14,10 @@ from ..utils.errors import MissingFileError, NotInstalledError, UserError, first
 from ..utils.optional import scope_of
 from .python_text import part
 
-__all__ = ['build_model', 'load']
+__all__ = ['WEIGHTS', 'build_model', 'load', 'loads_masks']
 
-# What would be downloaded or read when a model is built.
-_WEIGHTS = ('init_cfg', 'pretrained', 'checkpoint', 'teacher_ckpt')
+#: What would be downloaded or read when a model is built.
+WEIGHTS = ('init_cfg', 'pretrained', 'checkpoint', 'teacher_ckpt')
 
 
 def load(base: str) -> Config:
@@ -115,9 +115,25 @@ def build_model(cfg: Config, with_backbone: bool) -> nn.Module:
             ) from error
 
 
+def loads_masks(cfg: Config) -> bool:
+    """Whether the training data of a detector's config has masks beside the boxes.
+
+    Args:
+        cfg (Config): Of a detector.
+    """
+    return _has_masks(cfg.get('train_dataloader'))
+
+
+def _has_masks(value: Any) -> bool:
+    if isinstance(value, dict):
+        loads = value.get('with_mask', str(value.get('type')).endswith('LoadPanopticAnnotations'))
+        return bool(loads) or any(map(_has_masks, value.values()))
+    return isinstance(value, (list, tuple)) and any(map(_has_masks, value))
+
+
 def _drop_weights(value: Any) -> None:
     if isinstance(value, dict):
-        value.update({key: None for key in _WEIGHTS if key in value})
+        value.update({key: None for key in WEIGHTS if key in value})
         value = list(value.values())
     if isinstance(value, (list, tuple)):
         for member in value:

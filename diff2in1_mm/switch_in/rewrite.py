@@ -1,30 +1,27 @@
 """The text of a switched config."""
 
 import os.path as osp
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 
 from mmengine.config import Config
-from mmengine.model import BaseModel
 
-from ..tasks import labeller_for
-from ..utils.errors import UnfitError, UserError
-from .built import build_model, load
-from .maps import BackboneMaps, measure_maps
+from ..utils.errors import UserError, first_line
+from .built import load
+from .fitting import Fit, fit_model
+from .maps import BackboneMaps
 from .options import SwitchOptions
 from .python_text import arguments, as_dict, floats, part, replacing
 from .refusals import BackboneError, LabelsError
 from .stages import creation_stage
-from .trial import first_that_works, put_maps, try_model
 
-__all__ = ['switch_in']
+__all__ = ['check_text', 'switch_in', 'switched_text']
 
 _HEAD = """\
 # The Diff-2-in-1 version of {base},
 # written by tools/switch_in.py; made to be edited, docs/options.md tells what there is.
 _base_ = [{inherited!r}]"""
-_TASKS = ('segmentation', 'instances', 'panoptic')
 # They rate layers of the backbone that is replaced, and know no other.
 _LAYER_DECAY = (
     'LearningRateDecayOptimizerConstructor',
@@ -53,73 +50,53 @@ def switch_in(base: str, out: str, options: SwitchOptions = SwitchOptions()) -> 
     """
     cfg = load(base)
     try:
-        changes = _with_own_backbone(cfg, options) if options.keep_backbone else _with_diffusion_backbone(cfg, options)
+        fit = fit_model(cfg, options)
     except (BackboneError, LabelsError) as error:
         raise UserError(f'{error} {_what_else(error, cfg, options)}') from error
-    head = _HEAD.format(base=base, inherited=_inherited(base, out))
-    return '\n\n'.join([head, _imports(cfg), *changes]) + '\n'
+    return switched_text(cfg, base, out, options, fit)
 
 
-def _with_own_backbone(cfg: Config, options: SwitchOptions) -> list[str]:
-    """What makes and learns from synthetic images, around a model that stays as it is."""
-    model = build_model(cfg, with_backbone=True)
-    stages = creation_stage(cfg, options, _task(model))
-    try_model(model, _sides(cfg, options))
-    return [*_run(cfg, weights_fit=True), *stages]
+def switched_text(cfg: Config, base: str, out: str, options: SwitchOptions, fit: Fit) -> str:
+    """What :func:`switch_in` writes for a model that has been tried.
 
-
-def _with_diffusion_backbone(cfg: Config, options: SwitchOptions) -> list[str]:
-    """The backbone in place of the config's own, what depended on that, and the same stages unless left out."""
-    if not cfg.model.get('backbone'):
-        raise BackboneError(
-            f'{cfg.model.type} has no backbone of its own to replace: give the config of a segmentor or a detector.'
-        )
-    maps, sides = options.maps, _sides(cfg, options)
-    model = build_model(cfg, with_backbone=maps is None)
-    stages = [] if options.features_only else creation_stage(cfg, options, _task(model))
-    if type(model).__name__ == 'TridentFasterRCNN':
-        raise BackboneError('TridentFasterRCNN takes three maps of each image from its own backbone.')
-    if maps is None:
-        maps = first_that_works(sides, partial(measure_maps, model))
-    if not options.features_only or _has_labels(model):
-        put_maps(model, maps)
-        try_model(model, sides, labels=not options.features_only)
-    return [_model(cfg, options, maps), *_run(cfg, weights_fit=False), *_optimizer(cfg, options.train), *stages]
-
-
-def _task(model: BaseModel) -> str:
-    """The kind of labels that theta_C would make.
+    Args:
+        cfg (Config): ``base``, of :func:`load`.
+        base (str): See :func:`switch_in`.
+        out (str): See :func:`switch_in`.
+        options (SwitchOptions): Those of the trial.
+        fit (Fit): What the trial found.
 
     Raises:
-        ValueError: None, or one that needs more than a few lines.
+        ValueError: The config has no training data, or no room for two stages.
     """
-    try:
-        task = labeller_for(model).task
-    except UnfitError as error:
-        raise LabelsError(str(error)) from error
-    if task not in _TASKS:
-        raise LabelsError(
-            f'{task} is not switched with its synthetic images: inherit one of the configs of '
-            'docs/normals_and_depth.md.'
-        )
-    return task
+    stages = [] if fit.task is None else creation_stage(cfg, options, fit.task)
+    changes = _run(cfg, weights_fit=fit.maps is None)
+    if fit.maps is not None:
+        changes = [_model(cfg, options, fit.maps), *changes, *_optimizer(cfg, options.train)]
+    head = _HEAD.format(base=base, inherited=_inherited(base, out))
+    return '\n\n'.join([head, _imports(cfg), *changes, *stages]) + '\n'
 
 
-def _has_labels(model: BaseModel) -> bool:
-    """Whether the model is of a task whose labels are known, for which it can be tried."""
-    try:
-        return labeller_for(model).task in _TASKS
-    except UserError:
-        return False
+def check_text(text: str, out: str) -> None:
+    """Reads a config that is to be written to ``out`` together with what it inherits.
 
+    Args:
+        text (str): Of :func:`switch_in`.
+        out (str): Its file, in a folder that is there; not touched.
 
-def _sides(cfg: Config, options: SwitchOptions) -> list[int]:
-    """Of the images on which the model is tried, in pixels; some backbones and necks take one size only."""
-    if options.side is not None:
-        return [options.side]
-    backbone = part(cfg.model, 'backbone')
-    size = backbone.get('img_size') or backbone.get('input_size') or 256
-    return list(dict.fromkeys([size if isinstance(size, int) else max(size), 512]))
+    Raises:
+        ValueError: What the base says cannot be changed as the text does it.
+    """
+    with tempfile.NamedTemporaryFile('w', dir=osp.dirname(osp.abspath(out)), suffix='.py') as trial:
+        trial.write(text)
+        trial.flush()
+        try:
+            Config.fromfile(trial.name)
+        except Exception as error:  # several kinds
+            raise UserError(
+                f'what was to be written cannot be read together with its base '
+                f'({first_line(error)}); {out} was not touched. It was:\n{text}'
+            ) from error
 
 
 def _what_else(error: BackboneError | LabelsError, cfg: Config, options: SwitchOptions) -> str:
@@ -129,7 +106,7 @@ def _what_else(error: BackboneError | LabelsError, cfg: Config, options: SwitchO
     if isinstance(error, LabelsError):
         return '--features-only gives this model the features alone.'
     try:
-        _with_own_backbone(cfg, replace(options, keep_backbone=True, features_only=False, maps=None))
+        fit_model(cfg, replace(options, keep_backbone=True, features_only=False, maps=None))
     except (UserError, ImportError):
         return 'Nor does it work with --keep-backbone: switch another model.'
     return '--keep-backbone leaves it in its place, and gives this model the synthetic images alone.'

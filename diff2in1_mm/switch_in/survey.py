@@ -1,25 +1,32 @@
-"""Which of a library's own configs can be switched: each is tried in a process of its own."""
+"""Which of a library's own configs can be switched: each of its models is tried in a process of its own."""
 
 import json
 import multiprocessing
 import os
 import os.path as osp
 import random
+import tempfile
+import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.utils import ProgressBar, get_installed_path
 
 from ..utils.atomic_files import write_atomic
 from ..utils.errors import UserError, first_line
+from .built import load
+from .fitting import Fit, fit_model
 from .options import SwitchOptions
-from .rewrite import switch_in
+from .rewrite import check_text, switched_text
+from .twins import depth_of, model_key
 
-__all__ = ['WAYS', 'configs_of', 'survey', 'table']
+__all__ = ['WAYS', 'configs_of', 'groups_of', 'survey', 'table', 'tried']
 
 #: What is tried one after the other until one works.
 WAYS: dict[str, dict[str, Any]] = {
@@ -28,7 +35,7 @@ WAYS: dict[str, dict[str, Any]] = {
     'features only': dict(features_only=True),
 }
 _SECONDS = 900  # of one config, after which it is given up
-_KEYS = ('config', 'family', 'way', 'said', 'seconds')  # of a record
+_KEYS = ('config', 'family', 'way', 'said', 'same_as', 'seconds')  # of a record
 
 
 def configs_of(library: str, per_family: int | None = None, seed: int = 0) -> list[str]:
@@ -42,10 +49,7 @@ def configs_of(library: str, per_family: int | None = None, seed: int = 0) -> li
     Raises:
         ValueError: The library is not installed, or an editable install without its configs.
     """
-    try:
-        folder = Path(get_installed_path(library), '.mim', 'configs')
-    except Exception as error:  # of several kinds
-        raise UserError(f'{library} is not installed, so its configs cannot be surveyed: install it.') from error
+    folder = _folder(library)
     names = [path.relative_to(folder) for path in folder.rglob('*.py') if '_base_' not in path.parts]
     if not names:
         raise UserError(f'{folder} holds no configs: install {library} from its wheel.')
@@ -60,8 +64,19 @@ def configs_of(library: str, per_family: int | None = None, seed: int = 0) -> li
     ]
 
 
+def _folder(library: str) -> Path:
+    """Where the configs of a library lie."""
+    try:
+        return Path(get_installed_path(library), '.mim', 'configs')
+    except Exception as error:  # of several kinds
+        raise UserError(f'{library} is not installed, so its configs cannot be surveyed: install it.') from error
+
+
 def survey(library: str, out: str, options: SwitchOptions, per_family: int | None, workers: int) -> str:
-    """Tries the configs of a library, each in a process of its own, and writes a table of its families.
+    """Switches the configs of a library, and writes a table of its families.
+
+    Each text is written and read back. The models of a group (see :func:`groups_of`) are tried in one process, those
+    that are twins of one that was tried are not: they get its result, and its name as ``same_as``.
 
     ``OUT/LIBRARY.jsonl`` gets a line for each config as it is done; those that it has are not tried again.
 
@@ -82,22 +97,52 @@ def survey(library: str, out: str, options: SwitchOptions, per_family: int | Non
     os.makedirs(out, exist_ok=True)
     kept = osp.join(out, f'{library}.jsonl')
     done = _read(kept)
-    left = [name for name in names if name not in done]
-    bar = ProgressBar(len(left))
+    left = groups_of([name for name in names if name not in done])
+    bar = ProgressBar(sum(map(len, left)))
     pool = ThreadPoolExecutor(workers)
+    lock = threading.Lock()
     try:
         with open(kept, 'a', encoding='utf-8') as file:
-            for future in as_completed([pool.submit(_tried_apart, name, options) for name in left]):
-                record = future.result()
-                file.write(json.dumps(record, ensure_ascii=False) + '\n')  # a torn last line is tried again
-                file.flush()
-                done[record['config']] = record
-                bar.update()
+
+            def keep(record: dict[str, Any]) -> None:
+                with lock:
+                    file.write(json.dumps(record, ensure_ascii=False) + '\n')  # a torn last line is tried again
+                    file.flush()
+                    done[record['config']] = record
+                    bar.update()
+
+            for future in as_completed([pool.submit(_try_apart, group, options, keep) for group in left]):
+                future.result()
     finally:
         pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for hundreds of configs
     text = table(done[name] for name in names if name in done)
     write_atomic(osp.join(out, f'{library}.md'), text.encode())
     return text
+
+
+def groups_of(names: Sequence[str]) -> list[list[str]]:
+    """Configs whose models differ in the depth of their backbones at most, the shallowest first.
+
+    Args:
+        names (Sequence[str]): Of configs.
+
+    Returns:
+        list[list[str]]: First the largest group of each family, then the second of each, and so on.
+    """
+    groups: dict[str, list[tuple[tuple[int, int], str]]] = {}
+    for name in names:
+        try:
+            cfg = load(_path(name))
+            key, depth = model_key(cfg, with_depth=False), depth_of(cfg)
+        except Exception:  # what is wrong is said when it is tried
+            key, depth = name, (0, 1)
+        groups.setdefault(key, []).append((depth, name))
+    families: dict[str, list[list[str]]] = {}
+    for members in sorted(groups.values(), key=len, reverse=True):
+        group = [name for _, name in sorted(members)]
+        families.setdefault(_family(group[0]), []).append(group)
+    rounds = zip_longest(*families.values())
+    return [group for one_of_each in rounds for group in one_of_each if group]
 
 
 def _read(path: str) -> dict[str, dict[str, Any]]:
@@ -119,65 +164,126 @@ def _read(path: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _tried_apart(name: str, options: SwitchOptions) -> dict[str, Any]:
-    """:func:`tried` in a new process, so that no registry, memory or crash of one config reaches another."""
-    context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['diff2in1_mm'])
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_send, args=(theirs, name, options))
-    process.start()
-    theirs.close()
-    record = None
-    if ours.poll(_SECONDS):
-        try:
-            record = ours.recv()
-        except EOFError:
-            pass
-    else:
-        process.kill()
-    process.join()
-    if record is None:
-        record = _record(name, None, f'its process ended with code {process.exitcode}', _SECONDS)
-    return record
+def _try_apart(group: list[str], options: SwitchOptions, keep: Callable[[dict[str, Any]], None]) -> None:
+    """:func:`tried` in a new process, so that no registry, memory or crash of one config reaches another group."""
+    while group:
+        context = multiprocessing.get_context('forkserver')
+        context.set_forkserver_preload(['diff2in1_mm'])
+        ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=_send, args=(theirs, group, options))
+        process.start()
+        theirs.close()
+        while group and ours.poll(_SECONDS):
+            try:
+                keep(ours.recv())
+            except EOFError:  # it crashed
+                break
+            group = group[1:]
+        else:
+            process.kill()
+        process.join()
+        if group:
+            keep(_record(group[0], None, f'its process ended with code {process.exitcode}', None, _SECONDS))
+            group = group[1:]
 
 
-def _send(pipe: Any, name: str, options: SwitchOptions) -> None:
+def _send(pipe: Any, group: Sequence[str], options: SwitchOptions) -> None:
     import torch
 
     torch.set_num_threads(1)  # the processes take turns on the cores
     quiet = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
         os.dup2(quiet, descriptor)
-    pipe.send(tried(name, options))
+    known: dict[str, Tried] = {}
+    for name in group:
+        pipe.send(tried(name, options, known))
 
 
-def tried(name: str, options: SwitchOptions) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Tried:
+    """What was found of a model: by which config, in which way it works if in any, and what was said of the others."""
+
+    name: str
+    way: str | None
+    fit: Fit | None
+    said: str
+
+
+def tried(name: str, options: SwitchOptions, known: dict[str, Tried]) -> dict[str, Any]:
     """The first way in which a config can be switched, and why those before it cannot.
 
     Args:
         name (str): Config.
         options (SwitchOptions): What the ways have in common.
+        known (dict): Found of other models, by :func:`model_key`; what is found is added.
+
+    Returns:
+        dict: A record; ``seconds`` that it took, ``same_as`` the config whose model was tried, None: its own.
     """
-    begin, said = time.monotonic(), []
+    begin = time.monotonic()
+    path = _path(name)
+    try:
+        cfg = load(path)
+        keys = [model_key(cfg, with_depth) for with_depth in (True, False)]
+        found = known.get(keys[0]) or known.get(keys[1]) or _try_ways(name, cfg, options)
+        known.setdefault(keys[0], found)
+        if found.fit is not None and found.fit.maps is not None:
+            known.setdefault(keys[1], found)
+        way, said = found.way, found.said
+        if way is not None and found.fit is not None:
+            _check_written(cfg, path, replace(options, **WAYS[way]), found.fit)
+    except Exception as error:
+        found, way, said = Tried(name, None, None, ''), None, _sentence(error)
+    said = said.replace(f'{path.rpartition("/")[0]}/', '')
+    return _record(name, way, said, None if found.name == name else found.name, time.monotonic() - begin)
+
+
+def _try_ways(name: str, cfg: Config, options: SwitchOptions) -> Tried:
+    said: list[str] = []
     for way, change in WAYS.items():
         try:
-            switch_in(name, 'zoo.py', replace(options, **change))
-        except (UserError, ImportError, OSError) as error:
-            said.append(first_line(error))
-        except Exception as error:  # a fault of ours: it is to be seen in the table
-            said.append(f'{type(error).__name__}: {first_line(error)}')
+            fit = fit_model(cfg, replace(options, **change))
+        except Exception as error:
+            said.append(_sentence(error))
         else:
-            return _record(name, way, said[0] if said else '', time.monotonic() - begin)
-    return _record(name, None, said[0], time.monotonic() - begin)
+            return Tried(name, way, fit, said[0] if said else '')
+    return Tried(name, None, None, ' '.join(dict.fromkeys(said)))
 
 
-def _record(name: str, way: str | None, said: str, seconds: float) -> dict[str, Any]:
-    family = name.rpartition('::')[2].partition('/')[0]
-    return dict(zip(_KEYS, (name, family, way, said, round(seconds, 1))))
+def _sentence(error: Exception) -> str:
+    """What a user is told; of a fault of ours its kind too, so that it is seen in the table."""
+    told = isinstance(error, (UserError, ImportError, OSError))
+    return first_line(error) if told else f'{type(error).__name__}: {first_line(error)}'
+
+
+def _check_written(cfg: Config, path: str, options: SwitchOptions, fit: Fit) -> None:
+    """Writes the text of a switched config and reads it back.
+
+    Raises:
+        ValueError: See :func:`switched_text` and :func:`check_text`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        out = osp.join(folder, 'switched.py')
+        check_text(switched_text(cfg, path, out, options, fit), out)
+
+
+def _path(name: str) -> str:
+    """The file of a config. By its name, MMEngine would read all of its library's index for each."""
+    library, _, config = name.partition('::')
+    return osp.join(_folder(library), config)
+
+
+def _family(name: str) -> str:
+    return name.rpartition('::')[2].partition('/')[0]
+
+
+def _record(name: str, way: str | None, said: str, same_as: str | None, seconds: float) -> dict[str, Any]:
+    return dict(zip(_KEYS, (name, _family(name), way, said, same_as, round(seconds, 1))))
 
 
 def table(records: Iterable[dict[str, Any]]) -> str:
-    """A row for each family: how many configs were tried, in which ways they work, and what is said of the others.
+    """A row for each family: its configs, how many of them were tried themselves, in which ways they work, and what
+    is said of the others.
 
     Args:
         records (Iterable[dict]): Of :func:`survey`.
@@ -188,11 +294,12 @@ def table(records: Iterable[dict[str, Any]]) -> str:
     families: dict[str, list[dict[str, Any]]] = {}
     for record in records:
         families.setdefault(record['family'], []).append(record)
-    head = ['family', 'tried', *WAYS, 'refused', 'what is said where the backbone is not replaced']
+    head = ['family', 'configs', 'tried', *WAYS, 'refused', 'what is said where the backbone is not replaced']
     lines = [f'| {" | ".join(head)} |', '|---' * len(head) + '|']
-    totals = [0] * (len(WAYS) + 2)
+    totals = [0] * (len(WAYS) + 3)
     for family, members in sorted(families.items()):
-        counts = [len(members), *(sum(r['way'] == way for r in members) for way in (*WAYS, None))]
+        counts = [len(members), sum(r['same_as'] is None for r in members)]
+        counts += [*(sum(r['way'] == way for r in members) for way in (*WAYS, None))]
         totals = [total + count for total, count in zip(totals, counts)]
         lines.append(_row(family, counts, '<br>'.join(dict.fromkeys(_cell(r['said']) for r in members if r['said']))))
     return '\n'.join([*lines, _row('**all**', totals, '')]) + '\n'

@@ -39,14 +39,15 @@ def first_that_works(sides: Sequence[int], work: Callable[[int], _Result]) -> _R
     return work(sides[-1])
 
 
-def try_model(model: BaseModel, sides: Sequence[int], labels: bool = True) -> None:
+def try_model(model: BaseModel, sides: Sequence[int], labels: bool = True, masks: bool = True) -> None:
     """Does with a model once what a run will do with it: on noise, with weights that are drawn.
 
     Args:
-        model (BaseModel): Of one of the tasks that are switched, SyncBN as BN; its weights and its data preprocessor
-            change.
+        model (BaseModel): Of one of the tasks that are switched, SyncBN as BN; its weights, its data
+            preprocessor and how many proposals it takes change.
         sides (Sequence[int]): Of the images, in pixels; the first on which it can be run counts.
         labels (bool): Whether it is to make labels and to learn from them. Default True.
+        masks (bool): Whether a detector's data have masks beside the boxes. Default True.
 
     Raises:
         ImportError: A package is missing.
@@ -62,7 +63,7 @@ def try_model(model: BaseModel, sides: Sequence[int], labels: bool = True) -> No
             with suppress(Exception):  # SAN's text encoder can only load weights; torch has drawn some already
                 model.init_weights()
             model.to('cuda' if torch.cuda.is_available() else 'cpu')
-            first_that_works(sides, lambda side: _Trial(model, side).run(labels))
+            first_that_works(sides, lambda side: _Trial(model, side, masks).run(labels))
     except _MissingOnCpuError as error:
         print_log(
             f'{name} could not be tried on this machine without a GPU ({error}): what is written is untried.',
@@ -76,10 +77,11 @@ class _MissingOnCpuError(Exception):
 
 
 class _Trial:
-    def __init__(self, model: BaseModel, side: int) -> None:
-        self.model, self.side = model, side
+    def __init__(self, model: BaseModel, side: int, masks: bool) -> None:
+        self.model, self.side, self.masks = model, side, masks
         self.labeller = labeller_for(model, 0.0)  # nothing is sure before training
         self._fit_preprocessor()
+        _take_fewer_proposals(model)
         hub = MessageHub.get_current_instance()  # where losses and augmentations read how far a run is
         for name, value in dict(iter=0, epoch=0, max_iters=2, max_epochs=2).items():
             hub.update_info(name, value)
@@ -99,7 +101,7 @@ class _Trial:
         if not labels:
             return
         with self._step('labelling new images', LabelsError), evaluating(self.model):
-            pixels = torch.stack(new_batch(self.model, self.side)['inputs']).to(next(self.model.parameters()).device)
+            pixels = torch.stack(self._images()['inputs']).to(next(self.model.parameters()).device)
             BatchLabels(self.model, confidence=0.0)(pixels, {}, [{}] * len(pixels))
         batch = self._batch(training=True)
         with self._step('labelling a training batch', LabelsError), evaluating(self.model):
@@ -110,7 +112,10 @@ class _Trial:
             self._learn(batch)
 
     def _batch(self, training: bool, images: int = 2) -> dict[str, Any]:
-        return self.model.data_preprocessor(new_batch(self.model, self.side, images), training)
+        return self.model.data_preprocessor(self._images(images), training)
+
+    def _images(self, images: int = 2) -> dict[str, Any]:
+        return new_batch(self.model, self.side, images, self.masks)
 
     def _learn(self, batch: dict[str, Any]) -> None:
         self.model.train()
@@ -135,6 +140,15 @@ class _Trial:
                 f'{what} of {type(self.model).__name__} fails on images of {self.side} x {self.side} pixels '
                 f'({type(error).__name__}: {first_line(error)}).'
             ) from error
+
+
+def _take_fewer_proposals(model: BaseModel) -> None:
+    """A second stage looks at a hundred proposals of an image: a thousand take most of the time and show no more."""
+    train, test = (getattr(model, name, None) or {} for name in ('train_cfg', 'test_cfg'))
+    head = getattr(model, 'rpn_head', None)
+    for settings in (train.get('rpn_proposal'), test.get('rpn'), getattr(head, 'test_cfg', None)):
+        if settings and settings.get('max_per_img'):
+            settings.max_per_img = min(settings.max_per_img, 100)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Images of noise with labels of every kind, for the trial of a model of MMSegmentation or MMDetection."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,13 +15,14 @@ __all__ = ['new_batch', 'with_targets']
 _BOXES = ((0.1, 0.1, 0.5, 0.6), (0.4, 0.3, 0.9, 0.9))  # x1, y1, x2, y2 in sides of the image
 
 
-def new_batch(model: BaseModel, side: int, images: int = 2) -> dict[str, Any]:
+def new_batch(model: BaseModel, side: int, images: int = 2, masks: bool = True) -> dict[str, Any]:
     """What a data loader gives to a model's data preprocessor.
 
     Args:
         model (BaseModel): Of a task with classes.
         side (int): Height and width of the images, in pixels.
         images (int): So many. Default 2: one would leave a batch norm over a 1 x 1 map without a deviation.
+        masks (bool): Whether objects have masks, as a detector of boxes alone does not expect. Default True.
 
     Returns:
         dict: ``inputs``, images uint8 (3, H, W), and ``data_samples`` with all that MMSegmentation's or MMDetection's
@@ -28,7 +30,7 @@ def new_batch(model: BaseModel, side: int, images: int = 2) -> dict[str, Any]:
     """
     labeller = labeller_for(model)
     classes = labeller.count_classes(model) or 1
-    make = _label_map if labeller.task == 'segmentation' else _objects
+    make = _label_map if labeller.task == 'segmentation' else partial(_objects, with_masks=masks)
     inputs = [torch.randint(0, 256, (3, side, side), dtype=torch.uint8) for _ in range(images)]
     return dict(inputs=inputs, data_samples=[make(model, side, classes) for _ in inputs])
 
@@ -52,7 +54,7 @@ def _label_map(model: BaseModel, side: int, classes: int) -> Any:
     )
 
 
-def _objects(model: BaseModel, side: int, classes: int) -> Any:
+def _objects(model: BaseModel, side: int, classes: int, with_masks: bool) -> Any:
     from mmdet.structures import DetDataSample
     from mmdet.structures.mask import BitmapMasks
 
@@ -64,13 +66,14 @@ def _objects(model: BaseModel, side: int, classes: int) -> Any:
     labels = torch.randint(0, things, (len(boxes),))
     sample = DetDataSample(
         metainfo=_metainfo(side),
-        gt_instances=InstanceData(bboxes=boxes, labels=labels, masks=BitmapMasks(masks.numpy(), side, side)),
-        ignored_instances=InstanceData(
-            bboxes=boxes[:0], labels=labels[:0], masks=BitmapMasks(masks[:0].numpy(), side, side)
-        ),
+        gt_instances=InstanceData(bboxes=boxes, labels=labels),
+        ignored_instances=InstanceData(bboxes=boxes[:0], labels=labels[:0]),
         # Fast R-CNN
         proposals=InstanceData(bboxes=boxes, scores=torch.ones(len(boxes))),
     )
+    if with_masks:
+        sample.gt_instances.masks = BitmapMasks(masks.numpy(), side, side)
+        sample.ignored_instances.masks = BitmapMasks(masks[:0].numpy(), side, side)
     if classes > things:
         sample.gt_sem_seg = PixelData(sem_seg=torch.randint(things, classes, (1, side, side)))
     return sample

@@ -1,0 +1,122 @@
+"""What a config's model needs of a diffusion model, found by building and trying it."""
+
+from dataclasses import dataclass
+from functools import partial
+
+from mmengine.config import Config
+from mmengine.model import BaseModel
+
+from ..tasks import labeller_for
+from ..utils.errors import UnfitError, UserError
+from .built import build_model, loads_masks
+from .maps import BackboneMaps, measure_maps
+from .options import SwitchOptions
+from .python_text import part
+from .refusals import BackboneError, LabelsError
+from .stages import creation_stage
+from .trial import first_that_works, put_maps, try_model
+
+__all__ = ['Fit', 'fit_model']
+
+_TASKS = ('segmentation', 'instances', 'panoptic')
+_QUICK = 128  # pixels, on which most models can be tried, in a quarter of the time of 256
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What was found of a model.
+
+    Attributes:
+        task (str | None): The labels that theta_C will make: 'segmentation', 'instances' or 'panoptic'. None: none.
+        maps (BackboneMaps | None): What the diffusion backbone has to give. None: the model keeps its own.
+    """
+
+    task: str | None
+    maps: BackboneMaps | None
+
+
+def fit_model(cfg: Config, options: SwitchOptions) -> Fit:
+    """Builds a config's model without weights and does with it once what a run will do.
+
+    Args:
+        cfg (Config): Of :func:`load`.
+        options (SwitchOptions): See there.
+
+    Raises:
+        ImportError: A package is missing.
+        ValueError: The config or its model cannot be used.
+        BackboneError: A diffusion model cannot take the place of the backbone, or the model cannot be run.
+        LabelsError: theta_C cannot label for it.
+    """
+    return _with_own_backbone(cfg, options) if options.keep_backbone else _with_diffusion_backbone(cfg, options)
+
+
+def _with_own_backbone(cfg: Config, options: SwitchOptions) -> Fit:
+    model = build_model(cfg, with_backbone=True)
+    task = _task(model)
+    creation_stage(cfg, options, task)  # what the config lacks is told before the trial
+    sides = _sides(cfg, options)
+    quick = [] if options.side or _own_size(cfg) else [_QUICK]
+    try_model(model, [*quick, *sides], masks=loads_masks(cfg))
+    return Fit(task, None)
+
+
+def _with_diffusion_backbone(cfg: Config, options: SwitchOptions) -> Fit:
+    if not cfg.model.get('backbone'):
+        raise BackboneError(
+            f'{cfg.model.type} has no backbone of its own to replace: give the config of a segmentor or a detector.'
+        )
+    maps, sides = options.maps, _sides(cfg, options)
+    model = build_model(cfg, with_backbone=maps is None)
+    task = None if options.features_only else _task(model)
+    if task is not None:
+        creation_stage(cfg, options, task)
+    if type(model).__name__ == 'TridentFasterRCNN':
+        raise BackboneError('TridentFasterRCNN takes three maps of each image from its own backbone.')
+    if maps is None:
+        maps = first_that_works(sides, partial(measure_maps, model))
+    if task is not None or _has_labels(model):
+        put_maps(model, maps)
+        quick = [] if options.side else [_QUICK]
+        try_model(model, [*quick, *sides], labels=task is not None, masks=loads_masks(cfg))
+    return Fit(task, maps)
+
+
+def _task(model: BaseModel) -> str:
+    """The kind of labels that theta_C would make.
+
+    Raises:
+        LabelsError: None, or one that needs more than a few lines.
+    """
+    try:
+        task = labeller_for(model).task
+    except UnfitError as error:
+        raise LabelsError(str(error)) from error
+    if task not in _TASKS:
+        raise LabelsError(
+            f'{task} is not switched with its synthetic images: inherit one of the configs of '
+            'docs/normals_and_depth.md.'
+        )
+    return task
+
+
+def _has_labels(model: BaseModel) -> bool:
+    """Whether the model is of a task whose labels are known, for which it can be tried."""
+    try:
+        return labeller_for(model).task in _TASKS
+    except UserError:
+        return False
+
+
+def _own_size(cfg: Config) -> int | None:
+    """Side of the images that the backbone was made for, in pixels, where it says one."""
+    backbone = part(cfg.model, 'backbone')
+    size = backbone.get('img_size') or backbone.get('input_size')
+    return size if size is None or isinstance(size, int) else max(size)
+
+
+def _sides(cfg: Config, options: SwitchOptions) -> list[int]:
+    """Of the images on which the backbone is run, in pixels; some backbones and necks take one size only."""
+    if options.side is not None:
+        return [options.side]
+    return list(dict.fromkeys([_own_size(cfg) or 256, 512]))
