@@ -84,7 +84,7 @@ def parse_args(argv=None) -> argparse.Namespace:
         '--side',
         type=int,
         metavar='PIXELS',
-        help='of the square images on which the old backbone is tried (default: what it takes, or 256)',
+        help='of the square images on which the old backbone is tried (default: what it takes, or 128)',
     )
     parser.add_argument(
         '--out-channels',

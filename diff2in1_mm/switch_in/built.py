@@ -13,6 +13,7 @@ from ..launch.processes import replace_sync_bn
 from ..utils.errors import MissingFileError, NotInstalledError, UserError, first_line
 from ..utils.optional import scope_of
 from .python_text import part
+from .refusals import is_missing
 
 __all__ = ['WEIGHTS', 'build_model', 'load', 'loads_masks']
 
@@ -104,11 +105,11 @@ def build_model(cfg: Config, with_backbone: bool) -> nn.Module:
     with DefaultScope.overwrite_default_scope(scope_of(cfg) or 'mmengine'):
         try:
             return MODELS.build(model)
-        except ImportError as error:
-            raise NotInstalledError(
-                f'the model of the config needs what is not installed ({first_line(error)}): install it.'
-            ) from error
         except Exception as error:  # whatever a library raises
+            if is_missing(error):
+                raise NotInstalledError(
+                    f'the model of the config needs what is not installed ({first_line(error)}): install it.'
+                ) from error
             raise UserError(
                 f'the model of the config cannot be built here ({first_line(error)}): mend the config; if only its '
                 'backbone fails, say with --out-channels and --out-strides what that gives.'

@@ -1,5 +1,6 @@
 """What a config's model needs of a diffusion model, found by building and trying it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,7 +20,10 @@ from .trial import first_that_works, put_maps, try_model
 __all__ = ['Fit', 'fit_model']
 
 _TASKS = ('segmentation', 'instances', 'panoptic')
-_QUICK = 128  # pixels, on which most models can be tried, in a quarter of the time of 256
+# Sides of images in pixels, the quickest first. A stride is told by a map of four pixels or more, so a coarse one is
+# measured again on larger images; what follows the backbone can mostly be tried on smaller ones.
+_MEASURED_ON = (128, 256, 512)
+_TRIED_ON = (64, 128, 512)
 
 
 @dataclass(frozen=True)
@@ -55,9 +59,7 @@ def _with_own_backbone(cfg: Config, options: SwitchOptions) -> Fit:
     model = build_model(cfg, with_backbone=True)
     task = _task(model)
     creation_stage(cfg, options, task)  # what the config lacks is told before the trial
-    sides = _sides(cfg, options)
-    quick = [] if options.side or _own_size(cfg) else [_QUICK]
-    try_model(model, [*quick, *sides], masks=loads_masks(cfg))
+    try_model(model, _sides(options, _own_size(cfg), _TRIED_ON), masks=loads_masks(cfg))
     return Fit(task, None)
 
 
@@ -66,7 +68,7 @@ def _with_diffusion_backbone(cfg: Config, options: SwitchOptions) -> Fit:
         raise BackboneError(
             f'{cfg.model.type} has no backbone of its own to replace: give the config of a segmentor or a detector.'
         )
-    maps, sides = options.maps, _sides(cfg, options)
+    maps = options.maps
     model = build_model(cfg, with_backbone=maps is None)
     task = None if options.features_only else _task(model)
     if task is not None:
@@ -74,11 +76,10 @@ def _with_diffusion_backbone(cfg: Config, options: SwitchOptions) -> Fit:
     if type(model).__name__ == 'TridentFasterRCNN':
         raise BackboneError('TridentFasterRCNN takes three maps of each image from its own backbone.')
     if maps is None:
-        maps = first_that_works(sides, partial(measure_maps, model))
+        maps = _measured(model, _sides(options, _own_size(cfg), _MEASURED_ON))
     if task is not None or _has_labels(model):
         put_maps(model, maps)
-        quick = [] if options.side else [_QUICK]
-        try_model(model, [*quick, *sides], labels=task is not None, masks=loads_masks(cfg))
+        try_model(model, _sides(options, None, _TRIED_ON), labels=task is not None, masks=loads_masks(cfg))
     return Fit(task, maps)
 
 
@@ -115,8 +116,15 @@ def _own_size(cfg: Config) -> int | None:
     return size if size is None or isinstance(size, int) else max(size)
 
 
-def _sides(cfg: Config, options: SwitchOptions) -> list[int]:
-    """Of the images on which the backbone is run, in pixels; some backbones and necks take one size only."""
+def _sides(options: SwitchOptions, own: int | None, others: Sequence[int]) -> list[int]:
+    """Of the images to try, in pixels: what the user says, or what a backbone of one size takes before the others."""
     if options.side is not None:
         return [options.side]
-    return list(dict.fromkeys([_own_size(cfg) or 256, 512]))
+    return list(others) if own is None else [own, 512]
+
+
+def _measured(model: BaseModel, sides: Sequence[int]) -> BackboneMaps:
+    maps = first_that_works(sides, partial(measure_maps, model))
+    if sides[0] == _MEASURED_ON[0] < 4 * max(maps.strides) and len(sides) > 1:
+        maps = first_that_works(sides[1:], partial(measure_maps, model))
+    return maps

@@ -24,7 +24,7 @@ class SwitchOptions:
         T (int | None): Noise step of creation, 1 to 999. None: 400 for label maps, else 300.
         maps (BackboneMaps | None): What the replaced backbone gave. None: it is built and tried.
         side (int | None): Height and width of the images to try it on, in pixels. None: what a
-            backbone of one size says, or 256.
+            backbone of one size says, or several, 64 and more.
         train (str | None): Train the denoiser along: 'lora', or 'full' at a tenth of the config's rate. None: frozen.
 
     Raises:

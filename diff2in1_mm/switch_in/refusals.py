@@ -2,7 +2,7 @@
 
 from ..utils.errors import UserError
 
-__all__ = ['BackboneError', 'LabelsError', 'TrialError']
+__all__ = ['BackboneError', 'LabelsError', 'TrialError', 'is_missing']
 
 
 class BackboneError(UserError):
@@ -15,3 +15,8 @@ class TrialError(BackboneError):
 
 class LabelsError(UserError):
     """theta_C cannot label for the model, or that learns nothing from its labels; the features alone may serve it."""
+
+
+def is_missing(error: Exception) -> bool:
+    """Whether an error says that a package is not installed; libraries tell it by errors of several kinds."""
+    return isinstance(error, ImportError) or 'pip install' in str(error)

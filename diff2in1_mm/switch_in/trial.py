@@ -17,7 +17,7 @@ from ..tasks import labeller_for
 from ..utils.errors import NotInstalledError, UserError, first_line
 from ..utils.models import evaluating
 from .maps import NOT_FOR_CPUS, BackboneMaps
-from .refusals import LabelsError, TrialError
+from .refusals import LabelsError, TrialError, is_missing
 from .trial_batches import new_batch, with_targets
 
 __all__ = ['first_that_works', 'put_maps', 'try_model']
@@ -129,11 +129,12 @@ class _Trial:
             yield
         except NotInstalledError:  # it says what to install
             raise
-        except ImportError as error:
-            raise NotInstalledError(
-                f'{what} of {type(self.model).__name__} needs what is not installed ({first_line(error)}): install it.'
-            ) from error
         except Exception as error:
+            if is_missing(error):
+                raise NotInstalledError(
+                    f'{what} of {type(self.model).__name__} needs what is not installed ({first_line(error)}): '
+                    'install it.'
+                ) from error
             if NOT_FOR_CPUS in str(error):
                 raise _MissingOnCpuError(first_line(error)) from error
             raise kind(
