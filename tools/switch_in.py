@@ -44,6 +44,12 @@ def parse_args(argv=None) -> argparse.Namespace:
     )
     parser.add_argument('--per-family', type=int, metavar='N', help='with --survey: only N configs of each folder')
     parser.add_argument('--workers', type=int, metavar='N', help='with --survey: processes (default: one a core)')
+    parser.add_argument(
+        '--iterations',
+        type=int,
+        metavar='N',
+        help='with --survey: also run one working config of each family for N iterations, half of them on samples too',
+    )
     parser.add_argument('--out', required=True, metavar='FILE', help='config to write; with --survey a folder')
     parser.add_argument('--overwrite', action='store_true', help='if FILE is there')
     parser.add_argument(
@@ -97,10 +103,10 @@ def parse_args(argv=None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if bool(args.config) == bool(args.survey):
         parser.error('give a config to switch, or --survey and a library')
-    for name in ('per_family', 'workers'):
+    for name, least in dict(per_family=1, workers=1, iterations=2).items():
         value = getattr(args, name)
-        if value is not None and (value < 1 or not args.survey):
-            parser.error(f'--{name.replace("_", "-")} {value} is for --survey, and at least 1')
+        if value is not None and (value < least or not args.survey):
+            parser.error(f'--{name.replace("_", "-")} {value} is for --survey, and at least {least}')
     return args
 
 
@@ -168,7 +174,7 @@ def main(argv=None) -> None:
     with told_in_a_sentence(program()):
         if args.survey:
             workers = args.workers or len(os.sched_getaffinity(0))
-            print(survey(args.survey, args.out, options(args), args.per_family, workers))
+            print(survey(args.survey, args.out, options(args), args.per_family, workers, args.iterations))
             return
         check_out(args)
         text = switch_in(args.config, args.out, options(args))

@@ -39,12 +39,13 @@ class Fit:
     maps: BackboneMaps | None
 
 
-def fit_model(cfg: Config, options: SwitchOptions) -> Fit:
+def fit_model(cfg: Config, options: SwitchOptions, trial: bool = True) -> Fit:
     """Builds a config's model without weights and does with it once what a run will do.
 
     Args:
         cfg (Config): Of :func:`load`.
         options (SwitchOptions): See there.
+        trial (bool): False leaves the trial out, for a model that has been tried. Default True.
 
     Raises:
         ImportError: A package is missing.
@@ -52,18 +53,20 @@ def fit_model(cfg: Config, options: SwitchOptions) -> Fit:
         BackboneError: A diffusion model cannot take the place of the backbone, or the model cannot be run.
         LabelsError: theta_C cannot label for it.
     """
-    return _with_own_backbone(cfg, options) if options.keep_backbone else _with_diffusion_backbone(cfg, options)
+    with_backbone = _with_own_backbone if options.keep_backbone else _with_diffusion_backbone
+    return with_backbone(cfg, options, trial)
 
 
-def _with_own_backbone(cfg: Config, options: SwitchOptions) -> Fit:
+def _with_own_backbone(cfg: Config, options: SwitchOptions, trial: bool) -> Fit:
     model = build_model(cfg, with_backbone=True)
     task = _task(model)
     creation_stage(cfg, options, task)  # what the config lacks is told before the trial
-    try_model(model, _sides(options, _own_size(cfg), _TRIED_ON), masks=loads_masks(cfg))
+    if trial:
+        try_model(model, _sides(options, _own_size(cfg), _TRIED_ON), masks=loads_masks(cfg))
     return Fit(task, None)
 
 
-def _with_diffusion_backbone(cfg: Config, options: SwitchOptions) -> Fit:
+def _with_diffusion_backbone(cfg: Config, options: SwitchOptions, trial: bool) -> Fit:
     if not cfg.model.get('backbone'):
         raise BackboneError(
             f'{cfg.model.type} has no backbone of its own to replace: give the config of a segmentor or a detector.'
@@ -77,7 +80,7 @@ def _with_diffusion_backbone(cfg: Config, options: SwitchOptions) -> Fit:
         raise BackboneError('TridentFasterRCNN takes three maps of each image from its own backbone.')
     if maps is None:
         maps = _measured(model, _sides(options, _own_size(cfg), _MEASURED_ON))
-    if task is not None or _has_labels(model):
+    if trial and (task is not None or _has_labels(model)):
         put_maps(model, maps)
         try_model(model, _sides(options, None, _TRIED_ON), labels=task is not None, masks=loads_masks(cfg))
     return Fit(task, maps)

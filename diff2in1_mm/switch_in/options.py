@@ -7,7 +7,14 @@ from ..diffusion.precision import DTYPES
 from ..utils.errors import UserError
 from .maps import BackboneMaps
 
-__all__ = ['SwitchOptions']
+__all__ = ['WAYS', 'SwitchOptions']
+
+#: Ways to switch a config, the one that changes most first, and the options of each.
+WAYS: dict[str, dict[str, bool]] = {
+    'diffusion backbone': dict(),
+    'own backbone': dict(keep_backbone=True),
+    'features only': dict(features_only=True),
+}
 
 
 @dataclass(frozen=True)
