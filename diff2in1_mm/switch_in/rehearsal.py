@@ -162,7 +162,7 @@ def _change(value: Any, classes: int) -> None:
             elif key in ('num_classes', 'num_things_classes'):
                 value[key] = classes
             elif key == 'class_weight' and isinstance(member, Sequence):
-                value[key] = [1.0] * classes + [0.1] * (member[-1] != member[0])  # of "no object", where there is one
+                value[key] = [1.0] * classes + [0.1] * (member[-1] == 0.1)  # of "no object", where there is one
             elif key == 'size' and str(value.get('type')).endswith(('DataPreProcessor', 'BatchFixedSizePad')):
                 value[key] = (_SIDE, _SIDE)
             else:

@@ -50,10 +50,11 @@ def test_a_row_for_each_family():
             record('b', 'own backbone', 'no | backbone', 'mmseg::b/first.py'),
             record('a', 'diffusion backbone'),
             record('a', None, 'it fails'),
-        ]
+        ],
+        [dict(family='a', iterations=10, said=''), dict(family='b', iterations=0, said='the run fails')],
     ).splitlines()
     assert lines[2:] == [
-        '| a | 2 | 2 | 1 |  |  | 1 | it fails |',
-        '| b | 2 | 1 |  | 2 |  |  | no \\| backbone |',
-        '| **all** | 4 | 3 | 1 | 2 |  | 1 |  |',
+        '| a | 2 | 2 | 1 |  |  | 1 | 10 | it fails |',
+        '| b | 2 | 1 |  | 2 |  |  |  | no \\| backbone<br>the run fails |',
+        '| **all** | 4 | 3 | 1 | 2 |  | 1 |  |  |',
     ]
