@@ -1,6 +1,7 @@
 """What the person who switches a config chooses."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from ..diffusion.families import check_source
 from ..diffusion.precision import DTYPES
@@ -10,7 +11,7 @@ from .maps import BackboneMaps
 __all__ = ['WAYS', 'SwitchOptions']
 
 #: Ways to switch a config, the one that changes most first, and the options of each.
-WAYS: dict[str, dict[str, bool]] = {
+WAYS: dict[str, dict[str, Any]] = {
     'diffusion backbone': dict(),
     'own backbone': dict(keep_backbone=True),
     'features only': dict(features_only=True),
