@@ -1,5 +1,6 @@
 """Work on many configs, some at a time in processes of their own, kept line by line in a file that can be continued."""
 
+import gc
 import json
 import multiprocessing
 import os
@@ -107,6 +108,7 @@ def _send(pipe: Any, group: Sequence[str], work: Work) -> None:
     import torch
 
     torch.set_num_threads(1)  # the processes take turns on the cores
+    gc.freeze()  # what was imported is not looked through again and again
     quiet = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
         os.dup2(quiet, descriptor)
