@@ -6,7 +6,8 @@ components in colours, and variants from several noise steps."""
 import argparse
 import os.path as osp
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from diff2in1_commands import SOLVERS, add_config_options, new_parser, stop
@@ -36,6 +37,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     )
     parser.add_argument('--out-dir', default='outputs', help='folder of the pictures; default outputs')
     parser.add_argument('--device', help='for example cuda:1 or cpu; default: a GPU, if any')
+    parser.add_argument('--batch-size', type=int, default=8, help='images of one size at a time; default 8')
     parser.add_argument('--opacity', type=float, default=0.5, help='of the classes over the image, 0 to 1; default 0.5')
     parser.add_argument(
         '--no-legend', action='store_true', help='pictures of exactly the size of the image, without class names below'
@@ -77,12 +79,11 @@ from mmengine.config import Config
 from tqdm import tqdm
 
 import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
-from diff2in1_mm.creation.create import diffusion_of
+from diff2in1_mm.creation.background import duration
 from diff2in1_mm.creation.settings import CreationSettings
+from diff2in1_mm.creation.variant_maker import VariantMaker
 from diff2in1_mm.datasets.source_images import load_image
-from diff2in1_mm.diffusion.condition import Condition
 from diff2in1_mm.diffusion.conditions.source import Source
-from diff2in1_mm.diffusion.contract import DiffusionModel
 from diff2in1_mm.diffusion.loading.embedded import locate
 from diff2in1_mm.diffusion.loading.source import trained_side
 from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, load_weights, read_checkpoint
@@ -91,17 +92,18 @@ from diff2in1_mm.models.backbones.diffusion_backbone import DiffusionBackbone
 from diff2in1_mm.preflight.machine import check_device, check_writable
 from diff2in1_mm.utils.configs import type_name
 from diff2in1_mm.utils.errors import UserError, misspellings_named
-from diff2in1_mm.utils.image_values import to_bytes, to_unit_range
 from diff2in1_mm.utils.optional import scope_of
 from diff2in1_mm.utils.pictures import contact_sheet, write_picture
-from diff2in1_mm.utils.randomness import stable_seed
+from diff2in1_mm.visualization.batches import draw_in_batches
 from diff2in1_mm.visualization.features import feature_pictures
 from diff2in1_mm.visualization.files import find_images, output_paths
 from diff2in1_mm.visualization.predictor import Predictor, predictor_for
-from diff2in1_mm.visualization.variants import Pair, variants_picture, with_legend
+from diff2in1_mm.visualization.variants import with_legend
 
-#: Writes the pictures of one image, given its path, its pixels (uint8 (H, W, 3), RGB) and a path without suffix.
-Writer = Callable[[str, np.ndarray, str], None]
+_LONG = 20  # seconds of --generate that are told before
+
+#: Pictures of images as they are written: each path, with the error of a file that cannot be read.
+Pictures = Iterator[tuple[str, Exception | None]]
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -141,134 +143,23 @@ def creation_settings(cfg: Config, args: argparse.Namespace) -> CreationSettings
     return CreationSettings.from_dict(dict(settings, T=T, copies_per_source=args.copies if args.config else 1))
 
 
-class VariantMaker:
-    """Makes the picture of an image's variants.
-
-    Args:
-        settings (CreationSettings): ``T`` lists the rows, ``copies_per_source`` the variants in
-            each.
-        seed (int): Of the noise, which is the same in all rows.
-    """
-
-    def __init__(self, settings: CreationSettings, seed: int) -> None:
-        self.settings, self.seed = settings, seed
-        self.generator = settings.build_generator()
-
-    def attach(self, predictor: Predictor, paths: Iterable[str]) -> None:
-        """Take the diffusion model and the labels from a predictor, and look at all conditions.
-
-        Raises:
-            ValueError: It has no diffusion model, or one without such noise steps, or an image's
-                prompt is missing or too long.
-        """
-        self.predictor = predictor
-        try:
-            diffusion = diffusion_of(predictor.model, self.settings)
-            diffusion.to(next(predictor.model.parameters()).device)  # a pretrained one waits beside one that is trained
-            self.attach_model(diffusion, paths)
-        except ValueError as error:
-            raise UserError(f'--generate: {error}') from error
-
-    def attach_model(self, diffusion: DiffusionModel, paths: Iterable[str]) -> None:
-        """Take the diffusion model alone, and look at all conditions; see :meth:`attach`."""
-        self.diffusion = diffusion
-        self.generator.check_model(diffusion)
-        condition = self.generator.condition
-        if getattr(condition, 'wants_classes', False):
-            return  # of what the model will find
-        with self.diffusion.text.kept():
-            for path in paths if condition.per_image else ['']:
-                self._embed(Source(path))
-
-    def _embed(self, source: Source) -> Condition:
-        condition = self.generator.condition.embed(self.diffusion.text, [source])
-        self.diffusion.check_condition(condition)
-        return condition
-
-    def picture(self, path: str, image: np.ndarray, prediction: Any, overlay: np.ndarray) -> np.ndarray:
-        """All variants of one image beside their predictions.
-
-        Args:
-            path (str): Of the image.
-            image (ndarray): uint8 (H, W, 3), RGB.
-            prediction (SegDataSample | DetDataSample): Of the image.
-            overlay (ndarray): The prediction drawn over the image.
-
-        Returns:
-            ndarray: uint8 RGB picture.
-        """
-        seen = self.predictor.present(prediction)
-        source = Source(path, tuple(self.predictor.classes[i] for i in seen))
-        start = self._source_image(path, prediction)
-        shown, rows = set(seen), []
-        for T in self.settings.T:
-            pairs = []
-            for variant in self.variants(start, source, T):
-                label = self.predictor.predict(variant)
-                shown.update(self.predictor.present(label))
-                pairs.append(Pair(variant, self.predictor.draw(variant, label)))
-            rows.append((T, pairs))
-        return variants_picture(Pair(image, overlay), rows, self._title(source, start), self.predictor.legend(shown))
-
-    def _source_image(self, path: str, prediction: Any) -> np.ndarray:
-        """At the size of the creation stage, or else at the one that the model sees."""
-        scale, keep_ratio = self.settings.scale, self.settings.keep_ratio
-        if scale is None:
-            scale, keep_ratio = tuple(prediction.metainfo['img_shape'][1::-1]), False
-        return load_image(path, scale, keep_ratio, self.predictor.turns)
-
-    def variants(self, image: np.ndarray, source: Source, T: int) -> list[np.ndarray]:
-        """uint8 (H, W, 3) RGB images; how many fit into a batch changes nothing."""
-        seeds = [stable_seed(self.seed, 'demo', copy) for copy in range(self.settings.copies_per_source)]
-        pixels = torch.from_numpy(image).to(self.diffusion.device).permute(2, 0, 1).float()
-        condition = self._embed(source)
-        variants: list[np.ndarray] = []
-        for first in range(0, len(seeds), self.settings.batch_size):
-            part = seeds[first : first + self.settings.batch_size]
-            made = self.generator.generate(
-                self.diffusion, to_unit_range(pixels).expand(len(part), -1, -1, -1), condition, part, T
-            ).images
-            made = to_bytes(made).permute(0, 2, 3, 1)
-            variants.extend(made.cpu().numpy())
-        return variants
-
-    def _title(self, source: Source, image: np.ndarray) -> str:
-        condition = self.generator.condition
-        text = condition.text(source) if hasattr(condition, 'text') else type(condition).__name__
-        steps = sorted({self.generator.steps_for(T) for T in self.settings.T})
-        return (
-            f'{osp.basename(source.img_path)}, {image.shape[1]} x {image.shape[0]}, '
-            f'{self.generator.solver}, {"/".join(map(str, steps))} steps, {self._guidance()}'
-            f'seed {self.seed}, prompt "{text}"'
-        )
-
-    def _guidance(self) -> str:
-        scale = self.settings.guidance_scale
-        return '' if scale == 1 else f'guidance {scale:g}, '
-
-
-def run(out_dir: str, paths: dict[str, str], write: Writer, turn: bool = True) -> int:
+def run(out_dir: str, paths: Sequence[str], pictures: Pictures) -> int:
     """Write all pictures; an image that cannot be read is named and left out.
 
     Args:
         out_dir (str): Told at the end.
-        paths (dict[str, str]): Where each image's pictures go, without suffix.
-        write (Writer): Writes those of one image.
-        turn (bool): Apply the EXIF orientation.
+        paths (Sequence[str]): Of the images.
+        pictures (Pictures): Of these.
 
     Returns:
         int: Number of images whose pictures were written.
     """
-    written, skipped = 0, []
-    for path, target in tqdm(paths.items(), unit='image'):
-        try:
-            image = load_image(path, turn=turn)
-        except Exception as error:  # whatever a decoder raises on a broken file
+    skipped = []
+    for path, error in tqdm(pictures, total=len(paths), unit='image'):
+        if error is not None:
             skipped.append(path)
             tqdm.write(f'{path} cannot be read and is left out: {error}', file=sys.stderr)
-            continue
-        write(path, image, target)
-        written += 1
+    written = len(paths) - len(skipped)
     print(
         f'{written} of {len(paths)} images: pictures in {osp.abspath(out_dir)}'
         + (f'; {len(skipped)} could not be read: {", ".join(skipped)}' if skipped else '')
@@ -276,40 +167,69 @@ def run(out_dir: str, paths: dict[str, str], write: Writer, turn: bool = True) -
     return written
 
 
-def prediction_writer(args: argparse.Namespace, predictor: Predictor, maker: VariantMaker | None) -> Writer:
-    """Writes an image's prediction, and its variants where there is who makes them."""
+def one_by_one(paths: Iterable[str], turn: bool, write: Callable[[str, np.ndarray], None]) -> Pictures:
+    """Pictures that take long beside the reading, ``turn``: with the EXIF orientation."""
+    for path in paths:
+        try:
+            image = load_image(path, turn=turn)
+        except Exception as error:  # whatever a decoder raises on a broken file
+            yield path, error
+            continue
+        write(path, image)
+        yield path, None
 
-    def write(path: str, image: np.ndarray, target: str) -> None:
-        prediction = predictor.predict(path)
+
+def predictions(
+    args: argparse.Namespace, targets: Mapping[str, str], predictor: Predictor, maker: VariantMaker | None
+) -> Pictures:
+    """Predictions of images, and their variants where there is who makes them."""
+
+    def draw(path: str, image: np.ndarray, prediction: Any) -> np.ndarray:
         overlay = picture = predictor.draw(image, prediction)
         if not (args.no_legend or predictor.writes_names):
             picture = with_legend(overlay, predictor.legend(predictor.present(prediction)))
-        write_picture(f'{target}.png', picture)
-        if maker is not None:
-            write_picture(f'{target}_variants.png', maker.picture(path, image, prediction, overlay))
+        write_picture(f'{targets[path]}.png', picture)
+        return overlay
 
-    return write
+    if maker is None:
+        load = partial(load_image, turn=predictor.turns)
+        return draw_in_batches(predictor, targets, load, draw, args.batch_size)
+
+    told = False
+
+    def write(path: str, image: np.ndarray) -> None:
+        nonlocal told
+        prediction = predictor.predict(path)
+        overlay = draw(path, image, prediction)
+        if not told:
+            told = True
+            seconds = maker.seconds(path, prediction) * len(targets)
+            if seconds > _LONG:
+                tqdm.write(f'The variants will take about {duration(seconds)}.')
+        write_picture(f'{targets[path]}_variants.png', maker.picture(path, image, prediction, overlay))
+
+    return one_by_one(targets, predictor.turns, write)
 
 
-def look_writer(args: argparse.Namespace, paths: Iterable[str]) -> Writer:
-    """Writes the features of an image and its variants, from a diffusion model alone."""
+def looks(args: argparse.Namespace, targets: Mapping[str, str]) -> Pictures:
+    """The features of each image and its variants, from a diffusion model alone."""
     maker = VariantMaker(creation_settings(Config({}), args), args.seed)
     backbone = DiffusionBackbone(args.diffusion).eval().to(default_device(args.device))
-    maker.attach_model(backbone.diffusion, paths)
+    maker.attach_model(backbone.diffusion, targets)
     side = trained_side(locate(args.diffusion))
 
-    def write(path: str, image: np.ndarray, target: str) -> None:
+    def write(path: str, image: np.ndarray) -> None:
         size = [max(1, round(edge * side / min(image.shape[:2]))) for edge in image.shape[1::-1]]
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         features = [image, *feature_pictures(backbone, image)]
-        variants = [maker.variants(image, Source(path), T)[0] for T in maker.settings.T]
+        variants = [maker.variants(image, Source(path), T)[0] for T in maker.levels]
         titles = (
             f'{osp.basename(path)}, features of {args.diffusion} at strides {_listed(backbone.tap_strides)} pixels',
-            f'variants from noise steps {_listed(maker.settings.T)}, prompt "{args.prompt or ""}"',
+            f'variants from noise steps {_listed(maker.levels)}, prompt "{args.prompt or ""}"',
         )
-        write_picture(f'{target}_look.png', contact_sheet([features, variants], titles))
+        write_picture(f'{targets[path]}_look.png', contact_sheet([features, variants], titles))
 
-    return write
+    return one_by_one(targets, True, write)
 
 
 def _listed(numbers: Iterable[int]) -> str:
@@ -321,16 +241,18 @@ def default_device(device: str | None) -> str:
     return device or ('cuda:0' if torch.cuda.is_available() else 'cpu')
 
 
-def prepare(args: argparse.Namespace) -> tuple[dict[str, str], Writer, bool]:
+def prepare(args: argparse.Namespace) -> tuple[Sequence[str], Pictures]:
     """What :func:`run` takes; whatever is cheap is checked before the model is built."""
-    paths = output_paths(find_images(args.image), args.out_dir)
+    targets = output_paths(find_images(args.image), args.out_dir)
     weights = given_checkpoint(args.checkpoint) if args.config else {}
     check_device(args.device)
     check_writable(args.out_dir, '--out-dir')
+    if args.batch_size < 1:
+        raise UserError(f'--batch-size {args.batch_size} must be at least 1')
     if not 0 <= args.opacity <= 1:
         raise UserError(f'--opacity {args.opacity} must be between 0 and 1')
     if not args.config:
-        return paths, look_writer(args, paths), True
+        return list(targets), looks(args, targets)
     cfg = load_config(args)
     if 'meta' not in weights and scope_of(cfg) == 'mmseg':  # which asks for it
         raise UserError(
@@ -345,18 +267,18 @@ def prepare(args: argparse.Namespace) -> tuple[dict[str, str], Writer, bool]:
 
         batch_windows(predictor.model)
     if maker is not None:
-        maker.attach(predictor, paths)
-    return paths, prediction_writer(args, predictor, maker), predictor.turns
+        maker.attach(predictor, targets)
+    return list(targets), predictions(args, targets, predictor, maker)
 
 
 def main(argv=None) -> None:
     args = parse_args(argv)
     try:
         with misspellings_named():
-            paths, write, turn = prepare(args)
+            paths, pictures = prepare(args)
     except (OSError, ImportError, ValueError) as error:
         stop(error)
-    if not run(args.out_dir, paths, write, turn):
+    if not run(args.out_dir, paths, pictures):
         sys.exit(1)
 
 

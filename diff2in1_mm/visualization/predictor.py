@@ -2,12 +2,15 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.dataset import Compose, pseudo_collate
 from mmengine.model import BaseModel
+from mmengine.registry import DefaultScope
 from mmengine.structures import BaseDataElement
 from mmengine.visualization import Visualizer
 
@@ -46,6 +49,8 @@ class Predictor(ABC):
         with mismatches_untold():
             self.model = self._load(cfg, checkpoint, device)
         self.opacity = opacity
+        with DefaultScope.overwrite_default_scope(scope_of(cfg)):
+            self._pipeline = Compose(cfg.test_pipeline)
         loader = cfg.test_pipeline[0] if cfg.test_pipeline else {}
         self.turns = not str(loader.get('color_type', '')).endswith('ignore_orientation')
         meta = self.model.dataset_meta or {}
@@ -74,6 +79,29 @@ class Predictor(ABC):
             return self._predict(image)
         finally:
             self.model.cfg = cfg
+
+    def read(self, path: str) -> dict[str, Any]:
+        """An image through the config's test pipeline; may be called in any thread.
+
+        Args:
+            path (str): Image file.
+
+        Returns:
+            dict: 'inputs' and 'data_samples', of one image.
+        """
+        return self._pipeline(dict(img_path=path, img_id=0))
+
+    @torch.no_grad()
+    def predict_together(self, items: Sequence[dict[str, Any]]) -> list[BaseDataElement]:
+        """Predict images as one batch.
+
+        Args:
+            items (Sequence[dict]): What :meth:`read` gave, with 'inputs' of one shape.
+
+        Returns:
+            list[SegDataSample | DetDataSample]: As :meth:`predict` gives each.
+        """
+        return self.model.test_step(pseudo_collate(list(items)))
 
     def draw(self, image: np.ndarray, prediction: BaseDataElement) -> np.ndarray:
         """Draw a prediction over its image with the library's own visualizer.

@@ -33,7 +33,7 @@ def variants_picture(
     photograph: Pair,
     rows: Sequence[tuple[int, Sequence[Pair]]],
     title: str,
-    legend: Iterable[tuple[str, Sequence[int]]] = (),
+    legend: Iterable[tuple[str, Sequence[int] | np.ndarray]] = (),
 ) -> np.ndarray:
     """Photograph and prediction on top, below them one row of variants for each noise step.
 
@@ -72,7 +72,7 @@ def variants_picture(
     return np.pad(picture, ((_GAP, _GAP), (_GAP, _GAP), (0, 0)), constant_values=255)
 
 
-def with_legend(picture: np.ndarray, legend: Iterable[tuple[str, Sequence[int]]]) -> np.ndarray:
+def with_legend(picture: np.ndarray, legend: Iterable[tuple[str, Sequence[int] | np.ndarray]]) -> np.ndarray:
     """Puts a legend below a picture.
 
     Args:
@@ -128,7 +128,7 @@ def _text_line(text: str, width: int) -> np.ndarray:
     return np.asarray(line)
 
 
-def _legend(entries: Sequence[tuple[str, Sequence[int]]], width: int, top: int) -> np.ndarray:
+def _legend(entries: Sequence[tuple[str, Sequence[int] | np.ndarray]], width: int, top: int) -> np.ndarray:
     """Coloured squares with names, in as many lines as the width asks for."""
     font = _font()
     places: list[tuple[int, int]] = []

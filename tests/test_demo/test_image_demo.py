@@ -70,6 +70,18 @@ def test_folder_with_broken_files(run, photos):
     assert '2 of 4 images' in said and '2 could not be read' in said and str(out) in said
 
 
+def test_batches_change_nothing(run, tmp_path, detector):
+    for number in range(5):
+        tiny.write_photo(tmp_path / 'photos' / f'{number}.png', number)
+    for model in ({}, dict(model=detector)):
+        pictures = []
+        for size in ('1', '4'):
+            out, names, _ = run(tmp_path / 'photos', '--batch-size', size, **model)
+            assert len(names) == 5
+            pictures.append([cv2.imread(str(out / name)) for name in names])
+        assert all((one == other).all() for one, other in zip(*pictures))
+
+
 def test_nothing_readable_fails(demo, segmentor, photos, tmp_path):
     with pytest.raises(SystemExit) as stop:
         demo.main([str(photos / 'b.png'), segmentor.config, segmentor.checkpoint, '--out-dir', str(tmp_path / 'out')])
@@ -112,6 +124,15 @@ def test_generate(run, tmp_path):
     assert (cv2.imread(str(out / 'photo_variants.png')) == first).all()
     run(photo, *options, '--seed', '1')
     assert (cv2.imread(str(out / 'photo_variants.png')) != first).any()
+
+
+def test_long_generation_is_told_before(demo, run, tmp_path, monkeypatch):
+    photo = tiny.write_photo(tmp_path / 'photo.png')
+    _, _, said = run(photo, '--generate', '--T', '100', '500', '--steps', '2')
+    assert 'will take' not in said
+    monkeypatch.setattr(demo, '_LONG', 0)
+    _, _, said = run(photo, '--generate', '--T', '100', '500', '--steps', '2')
+    assert said.count('The variants will take about') == 1
 
 
 def test_a_diffusion_model_alone(demo, pipeline_folder, tmp_path, capsys):
