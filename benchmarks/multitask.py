@@ -4,6 +4,7 @@
     python benchmarks/multitask.py --seeds 0 --warm-up 100 --self-improving 50 --arms "plain, control" "plain, method"
     python benchmarks/multitask.py --table                             # of what is there
     python benchmarks/multitask.py --time                              # an iteration: five tasks over one, decoders
+    python benchmarks/multitask.py --time --model sd15 --size 256 --batch-size 1 --decoders plain --rounds 3
     python benchmarks/multitask.py --sizes                             # parameters of the decoders at the papers' sizes
 
 Models of one task are the multi-task model with that head alone. Delta_m compares each arm with the controls of one
@@ -17,7 +18,7 @@ import sys
 from collections.abc import Sequence
 
 import torch
-from common import alternate, clock_of, machine
+from common import ARCHITECTURES, alternate, clock_of, machine, random_pipeline
 from experiment import set_lengths
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
@@ -134,14 +135,21 @@ def batch(count: int, size: tuple[int, int], device: str) -> tuple[torch.Tensor,
     return images, samples
 
 
-def time_iterations(args: argparse.Namespace) -> None:
-    """Forward, loss, backward and optimizer step of a batch, with the diffusion model's pass and with kept maps."""
+def time_iterations(args: argparse.Namespace, folder: str | None = None) -> None:
+    """Forward, loss, backward and optimizer step of a batch, with the diffusion model's pass and with kept maps.
+
+    Heads are those of the config, over the embedded model or one in ``folder``.
+    """
     init_default_scope('mmseg')
-    images, samples = batch(args.batch_size, (128, 128), args.device)
+    images, samples = batch(args.batch_size, (args.size, args.size), args.device)
     steps = {}
     for family in ('segmentation', *args.decoders):
         cfg = configure(family)
         cfg.model.backbone.cached_images = 0
+        cfg.model.data_preprocessor.size = (args.size, args.size)
+        if folder is not None:
+            cfg.model.backbone.update(diffusion=dict(source=folder), taps='decoder')
+            cfg.model.neck.in_channels = ARCHITECTURES[args.model]['unet']['block_out_channels']
         model = MODELS.build(cfg.model).to(args.device).train()
         optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
         with torch.no_grad():
@@ -154,7 +162,8 @@ def time_iterations(args: argparse.Namespace) -> None:
         steps[f'{family}, whole'] = step
         steps[f'{family}, kept maps'] = lambda step=step, kept=kept: step(kept=kept)
     seconds = alternate(steps, args.rounds, args.device, clock_of(args.device))
-    print(f'An iteration of {args.batch_size} rooms ({machine(args.device)})')
+    batch_of = f'{args.batch_size} images of {args.size} x {args.size}, {args.model or "rooms"}'
+    print(f'An iteration of {batch_of} ({machine(args.device)})')
     for name, value in seconds.items():
         base = seconds[f'segmentation, {name.partition(", ")[2]}']
         print(f'  {name:<28} {1000 * value:8.0f} ms  {value / base:5.2f} x segmentation alone')
@@ -187,10 +196,15 @@ def main() -> None:
     parser.add_argument('--time', action='store_true', help='only time iterations')
     parser.add_argument('--sizes', action='store_true', help='only count parameters')
     parser.add_argument('--decoders', nargs='+', choices=list(DECODERS), default=list(DECODERS), help='of --time')
+    parser.add_argument('--model', choices=list(ARCHITECTURES), help='of --time: one of random weights')
+    parser.add_argument('--size', type=int, default=128, help='of --time: side of the images')
     parser.add_argument('--batch-size', type=int, default=8)
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     args = parser.parse_args()
+    if args.time and args.model:
+        with random_pipeline(args.model) as folder:
+            return time_iterations(args, folder)
     if args.time:
         return time_iterations(args)
     if args.sizes:
