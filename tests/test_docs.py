@@ -66,15 +66,19 @@ def test_folders_and_configs_that_a_page_names_are_there(page):
 def test_the_python_page_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     cv2.imwrite('photo.jpg', np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8))
+    Path('labels').mkdir()
+    cv2.imwrite('labels/0.png', np.array([[0, 3], [3, 255]], np.uint8))
     store = SyntheticStore.prepare('work_dirs/diff2in1_rooms/synthetic', **PURPOSE)
     store.add(make_record(), *make_sample(0))
     blocks = re.findall(r'^```python\n(.*?)^```', (ROOT / 'docs' / 'python.md').read_text(), re.M | re.S)
-    assert len(blocks) == 3 and all(len(block.strip().splitlines()) <= 10 for block in blocks)
+    assert len(blocks) == 4 and all(len(block.strip().splitlines()) <= 10 for block in blocks)
     scope: dict = {}
     for block in blocks:
         exec(block, scope)
     said = capsys.readouterr().out.splitlines()
     assert len([line for line in said if 'one vector for' in line]) == len(scope['backbone'].strides) == 4
+    (shares,) = [line for line in said if line.startswith('proportions =')]
+    assert shares == f'proportions = {[0.3333, 0.0, 0.0, 0.6667, *[0.0] * 8]}'
     assert 'samples=1' in said[-2] and '0.jpg 400 a photo (12, 16, 3) (12, 16)' == said[-1]
     variants = [cv2.imread(f'variant_{number}.png') for number in (0, 1)]
     assert variants[0].shape == (64, 96, 3) and (variants[0] != variants[1]).any()

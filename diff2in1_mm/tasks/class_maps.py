@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..utils.optional import is_a
 from .base import Label, one_confidence
+from .class_proportions import ClassProportions
 from .dense import DenseLabeller, inside
 from .label_views import LabelViews
 
@@ -43,6 +44,8 @@ class ClassMapLabeller(DenseLabeller):
         model (BaseModel): An ``EncoderDecoder``, or what predicts one task of several.
         confidence (float, optional): Pixels less sure than this are ignored. Defaults to 0: none.
         flip, scales, draws: Several views of an image that are averaged, see :class:`LabelViews`. Default: one.
+        proportions, proportions_strength: Shares of the classes that the labels of a batch follow, see
+            :class:`ClassProportions`. Default: none.
     """
 
     default_confidence = 0.0
@@ -56,11 +59,18 @@ class ClassMapLabeller(DenseLabeller):
         flip: bool = False,
         scales: Sequence[float] = (1,),
         draws: int = 1,
+        proportions: Sequence[float] | None = None,
+        proportions_strength: float = 1.0,
     ) -> None:
         self.confidence: float = one_confidence(confidence, self.default_confidence, self.task)
         self.views = LabelViews(flip, scales, draws)
         self.views.check_model(model)
-        self.ignore_index = last_head(model).ignore_index
+        head = last_head(model)
+        self.ignore_index = head.ignore_index
+        self.proportions = None
+        if proportions is not None:
+            self.proportions = ClassProportions(proportions, proportions_strength)
+            self.proportions.check_classes(max(2, head.out_channels))  # a binary head has one channel for both
 
     @torch.no_grad()
     def predict(self, model: BaseModel, inputs: Tensor, data_samples: Sequence) -> list[SegmentationPrediction]:
@@ -72,17 +82,24 @@ class ClassMapLabeller(DenseLabeller):
                 as the batch.
         """
         head = last_head(model)
-        if not self.views.several:
+        if not self.views.several and self.proportions is None:
             labels, confidence = decide(self.encode_decode(model, inputs), head)
             return [SegmentationPrediction(*pair) for pair in zip(labels, confidence)]
 
         def probabilities(images: Tensor) -> Tensor:
             return log_probabilities(self.encode_decode(model, images), head).exp()
 
-        mean, agreement = self.views.average(model, inputs, probabilities)
+        if self.views.several:
+            mean, agreement = self.views.average(model, inputs, probabilities)
+        else:
+            mean, agreement = probabilities(inputs), None
+        if self.proportions is not None:
+            mean = self.proportions.follow(mean.clamp_min(1e-12).log())
         labels = (mean[:, 1] > head.threshold).long() if getattr(head, 'out_channels', None) == 1 else mean.argmax(1)
-        confidence = mean.gather(1, labels[:, None])[:, 0] * agreement
-        return [SegmentationPrediction(*one) for one in zip(labels, confidence, agreement)]
+        confidence = mean.gather(1, labels[:, None])[:, 0]
+        if agreement is None:
+            return [SegmentationPrediction(*one) for one in zip(labels, confidence)]
+        return [SegmentationPrediction(*one) for one in zip(labels, confidence * agreement, agreement)]
 
     def assign(self, data_samples: Sequence, predictions: Sequence[SegmentationPrediction]) -> dict[str, Tensor]:
         """Writes predictions into the target; unsure pixels and padding become ignored.

@@ -30,7 +30,7 @@ class SegmentationLabeller(ClassMapLabeller):
     Args:
         model (BaseModel): An ``EncoderDecoder``.
         confidence (float, optional): Pixels less sure than this are ignored. Defaults to 0: none.
-        flip, scales, draws: Several views of an image that are averaged, see :class:`LabelViews`. Default: one.
+        **options: See :class:`ClassMapLabeller`.
     """
 
     task, field = 'segmentation', 'gt_sem_seg'
