@@ -14,6 +14,9 @@ examples:
   python tools/store.py verify work_dirs/rooms/synthetic
   # the shares of a job array (tools/create_data.py --shard), and the one file that holds all boxes
   python tools/store.py join STORE PART0 PART1 PART2
+  # to where many machines read it, as tar files, and back
+  python tools/store.py pack work_dirs/rooms/synthetic s3://bucket/rooms
+  python tools/store.py unpack s3://bucket/rooms work_dirs/rooms/synthetic
   # in another tool's format; labels that were corrected there, which training does not overwrite any more
   python tools/store.py export work_dirs/rooms/synthetic --to cvat --out for_cvat
   python tools/store.py import work_dirs/rooms/synthetic --from cvat annotations.xml"""
@@ -127,8 +130,46 @@ def run_join(args: argparse.Namespace) -> int:
     return 0
 
 
+def add_pack(commands) -> None:
+    parser = commands.add_parser('pack', help='a store as a few tar files (WebDataset), on a disk or in a cloud')
+    parser.add_argument('store', help='folder of the store')
+    parser.add_argument('url', help="folder, or URL that fsspec knows, such as 's3://bucket/rooms'")
+    parser.add_argument('--per-file', type=int, default=1000, help='samples of a file; default 1000')
+    parser.set_defaults(run=run_pack)
+
+
+def run_pack(args: argparse.Namespace) -> int:
+    from diff2in1_mm.store.packing import pack
+    from diff2in1_mm.store.store import SyntheticStore
+
+    print(f'{args.url}: {pack(SyntheticStore(args.store), args.url, args.per_file)} samples')
+    return 0
+
+
+def add_unpack(commands) -> None:
+    parser = commands.add_parser('unpack', help='the store that was packed')
+    parser.add_argument('url', help='what was given to pack')
+    parser.add_argument('store', help='folder of the new store')
+    parser.set_defaults(run=run_unpack)
+
+
+def run_unpack(args: argparse.Namespace) -> int:
+    from diff2in1_mm.store.packing import unpack
+
+    print(f'{args.store}: {len(unpack(args.url, args.store))} samples')
+    return 0
+
+
 #: subcommand -> what adds its parser
-SUBCOMMANDS = {'stats': add_stats, 'verify': add_verify, 'join': add_join, 'export': add_export, 'import': add_import}
+SUBCOMMANDS = {
+    'stats': add_stats,
+    'verify': add_verify,
+    'join': add_join,
+    'export': add_export,
+    'import': add_import,
+    'pack': add_pack,
+    'unpack': add_unpack,
+}
 
 
 def parse_args(argv=None) -> argparse.Namespace:

@@ -84,3 +84,13 @@ def test_join(tool, store, tmp_path, capsys):
     assert '3 samples' in capsys.readouterr().out
     assert call(tool, 'join', tmp_path / 'joined', store.root) == 2
     assert 'give a new folder' in capsys.readouterr().err
+
+
+def test_pack_and_unpack(tool, store, tmp_path, capsys):
+    assert call(tool, 'pack', store.root, tmp_path / 'tars', '--per-file', 2) == 0
+    assert call(tool, 'unpack', tmp_path / 'tars', tmp_path / 'again') == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[-2:] == [f'{tmp_path}/tars: 3 samples', f'{tmp_path}/again: 3 samples']
+    assert call(tool, 'verify', tmp_path / 'again') == 0
+    assert call(tool, 'pack', store.root, tmp_path / 'other', '--per-file', 0) == 2
+    assert 'per_file = 0 must be a whole number' in capsys.readouterr().err
