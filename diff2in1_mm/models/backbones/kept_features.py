@@ -24,6 +24,7 @@ from .backbone_options import dtype_for_heads
 from .feature_cache import Maps, pixel_key
 
 _VERSION = 1  # of what is kept
+_SCALE, _LARGEST = '.scale', 127  # of int8
 _ENOUGH = 1000  # images after which a cache that finds nothing again says so
 
 
@@ -40,7 +41,8 @@ class KeptFeatures:
             ``about.json`` says what it is of.
         views (int | dict): Views of each image, see :class:`diff2in1_mm.datasets.fixed_views.FixedViews`; 0: the
             pipeline of the data set draws nothing. For the data set, which ``tools/train.py`` tells. Default 8.
-        dtype (str): 'fp16', 'bf16' or 'fp32', on disk. Default 'fp16'.
+        dtype (str): 'fp16', 'bf16' or 'fp32', on disk; or 'int8', maps with a scale for each channel of an image, half
+            of the size of 'fp16'. Default 'fp16'.
         keep (str): 'maps', which leaves nothing of the diffusion model to do; or 'latents', mean and deviation of the
             autoencoder's posterior, which also serve noise, posterior sampling and a trained denoiser. Default 'maps'.
         limit (float): Gigabytes at most, of 1e9 bytes. Default 100.
@@ -52,13 +54,22 @@ class KeptFeatures:
     def __init__(
         self, folder: str, views: int | dict = 8, dtype: str = 'fp16', keep: str = 'maps', limit: float = 100.0
     ) -> None:
-        check_choice('feature_cache.dtype', dtype, DTYPES)
+        check_choice('feature_cache.dtype', dtype, (*DTYPES, 'int8'))
         check_choice('feature_cache.keep', keep, ('maps', 'latents'))
+        if dtype == 'int8' and keep == 'latents':
+            raise UserError(
+                "feature_cache.dtype='int8' is for maps, latents are small as it is: set dtype='fp16', or keep='maps'"
+            )
         if not isinstance(views, dict):
             check_whole('feature_cache.views', views, 0)
         if not is_number(limit) or limit <= 0:
             raise UserError(f'feature_cache.limit = {limit!r} must be a number of gigabytes above 0')
-        self.folder, self.views, self.dtype, self.limit = Path(folder).expanduser(), views, DTYPES[dtype], limit
+        self.folder, self.views, self.dtype, self.limit = (
+            Path(folder).expanduser(),
+            views,
+            DTYPES.get(dtype, torch.int8),
+            limit,
+        )
         self.keep = keep
         self._kept: KeptOnDisk | None = None
         self._told = self._paused = False
@@ -184,7 +195,8 @@ class KeptFeatures:
         else:
             channels, strides = backbone.tap_channels, backbone.tap_strides
         values = sum(c * math.ceil(size[0] / s) * math.ceil(size[1] / s) for c, s in zip(channels, strides))
-        return int(values * self.dtype.itemsize)
+        scales = 4 * sum(channels) if self.dtype == torch.int8 else 0
+        return int(values * self.dtype.itemsize) + scales
 
     def open(self, backbone: Any) -> KeptOnDisk:
         """The files of this backbone's features."""
@@ -202,23 +214,33 @@ class KeptFeatures:
         kept, keys = self.open(backbone), [pixel_key(image) for image in images.detach().cpu()]
 
         def make(missing: list[str]) -> list[Tensors]:
-            made = [self._rounded(tensor) for tensor in compute(images[[keys.index(key) for key in missing]])]
+            made = compute(images[[keys.index(key) for key in missing]])
+            parts = {name: t for n, tensor in enumerate(made) for name, t in self._rounded(str(n), tensor).items()}
             # Copies, so that a row does not keep its whole batch.
-            return [{str(n): tensor[i].clone() for n, tensor in enumerate(made)} for i in range(len(missing))]
+            return [{name: tensor[i].clone() for name, tensor in parts.items()} for i in range(len(missing))]
 
         made = kept.made
         found = kept.get(keys, make)
         self._tell(kept, 1 - (kept.made - made) / len(keys))
-        return [torch.stack([tensors[str(n)] for tensors in found]) for n in range(len(found[0]))]
+        names = [name for name in found[0] if not name.endswith(_SCALE)]
+        return [torch.stack([_restored(tensors, name) for tensors in found]) for name in sorted(names, key=int)]
 
-    def _rounded(self, tensor: Tensor) -> Tensor:
+    def _rounded(self, name: str, tensor: Tensor) -> dict[str, Tensor]:
+        """Tensors on the CPU, as they are written, of one of N rows."""
+        if self.dtype == torch.int8:
+            scale = tensor.float().abs().amax((-2, -1), keepdim=True).clamp_min(1e-12) / _LARGEST
+            if not scale.isfinite().all():
+                raise UserError(
+                    f'features of this diffusion model reach {float(tensor.abs().max()):.3g}: check its weights'
+                )
+            return {name: (tensor / scale).round().to(torch.int8).cpu(), name + _SCALE: scale.cpu()}
         rounded = tensor.to(self.dtype).cpu()
         if not rounded.isfinite().all():
             raise UserError(
                 f'features of this diffusion model reach {float(tensor.abs().max()):.3g}, beyond what '
                 f"{self.dtype} holds: set backbone.feature_cache.dtype='bf16'"
             )
-        return rounded
+        return {name: rounded}
 
     def _tell(self, kept: KeptOnDisk, share: float) -> None:
         """How many of a batch were there, for the log; and once, that nothing comes again."""
@@ -233,6 +255,11 @@ class KeptFeatures:
                     'current',
                     level=logging.WARNING,
                 )
+
+
+def _restored(tensors: Tensors, name: str) -> Tensor:
+    scale = tensors.get(name + _SCALE)
+    return tensors[name] if scale is None else tensors[name] * scale
 
 
 def maps_by(backbone: Any, compute: Callable[[Tensor], Maps]) -> Callable[[Tensor], Maps]:

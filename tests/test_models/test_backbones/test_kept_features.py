@@ -62,6 +62,19 @@ def test_maps_are_found_by_another_backbone(build, images, monkeypatch, dtype, t
     assert MessageHub.get_current_instance().get_scalar('train/cache_hits').current() == pytest.approx(2 / 3)
 
 
+def test_int8_has_a_scale_for_each_channel_of_an_image(build, images, monkeypatch):
+    plain, first, later = build(), build(dict(dtype='int8')), build(dict(dtype='int8'))
+    made = first.features(images)
+    seen = count(later, monkeypatch)
+    found = later.features(images)
+    assert seen == dict(vae=0, denoiser=0)
+    for mine, again, theirs in zip(made, found, plain.features(images)):
+        assert torch.equal(mine, again) and mine.dtype == torch.float32
+        step = theirs.abs().amax((-2, -1), keepdim=True) / 127
+        assert ((mine - theirs).abs() <= 0.51 * step).all()
+        assert (mine != theirs).any()
+
+
 @pytest.mark.parametrize('options', [dict(), dict(noise=True, timestep=50), dict(sample_posterior=True)])
 def test_latents_leave_the_denoiser_to_work(build, images, monkeypatch, options):
     plain, first = build(**options), build(dict(keep='latents', dtype='fp32'), **options)
@@ -128,7 +141,8 @@ def test_what_features_depend_on_is_kept_apart(build, tmp_path):
     [
         (dict(), dict(noise=True), "same every time, but noise changes them: set feature_cache.keep='latents'"),
         (dict(), dict(noise=True, sample_posterior=True), 'but noise and sample_posterior'),
-        (dict(dtype='int4'), dict(), r"feature_cache.dtype must be one of \('fp32', 'fp16', 'bf16'\), not 'int4'"),
+        (dict(dtype='int4'), dict(), r"feature_cache.dtype must be one of .*'int8'\), not 'int4'"),
+        (dict(dtype='int8', keep='latents'), dict(), "dtype='int8' is for maps"),
         (dict(keep='images'), dict(), 'feature_cache.keep must be one of'),
         (dict(views=-1), dict(), 'feature_cache.views = -1 must be a whole number of at least 0'),
         (dict(limit=0), dict(), 'feature_cache.limit = 0 must be a number of gigabytes above 0'),
@@ -186,6 +200,7 @@ def test_size_on_disk_is_known_before(build, images):
     for cache, options in (
         (dict(), dict(taps='all', attention_maps=True)),
         (dict(dtype='fp32'), dict(timestep=[20, 30])),
+        (dict(dtype='int8'), dict(taps='all')),
         (dict(keep='latents'), dict(sample_posterior=True)),
     ):
         backbone = build(cache, **options)
