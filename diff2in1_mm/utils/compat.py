@@ -307,7 +307,30 @@ def from_pretrained(kind: Any, *args: Any, **options: Any) -> Any:
     if kind.__module__.startswith('diffusers') and _is_before('diffusers', '0.33'):
         with contextlib.suppress(TypeError, AttributeError):
             return kind.from_pretrained(*args, low_cpu_mem_usage=False, **options)
-    return kind.from_pretrained(*args, **options)
+    with _no_bar_of_weights(kind):
+        return kind.from_pretrained(*args, **options)
+
+
+@contextlib.contextmanager
+def _no_bar_of_weights(kind: Any) -> Iterator[None]:
+    """transformers 5 draws a bar while it reads weights from the disk; those of downloads stay."""
+    if not kind.__module__.startswith('transformers'):
+        yield
+        return
+    from huggingface_hub import utils as hub
+    from transformers.utils import logging
+
+    drawn, downloads = logging.is_progress_bar_enabled(), not hub.are_progress_bars_disabled()
+    logging.disable_progress_bar()
+    try:
+        if downloads:  # transformers has switched these off as well
+            hub.enable_progress_bars()
+        yield
+    finally:
+        if drawn:
+            logging.enable_progress_bar()
+        if not downloads:
+            hub.disable_progress_bars()
 
 
 def require_diffusers(version: str, what: str) -> None:

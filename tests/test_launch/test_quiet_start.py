@@ -1,5 +1,6 @@
 import logging
 import sys
+import warnings
 
 import pytest
 
@@ -53,3 +54,11 @@ def test_a_run_that_has_begun_keeps_what_it_said(tmp_path, capsys):
         assert capsys.readouterr().out == 'what it is configured with\nfirst iteration\n'
         raise SystemExit(2)
     assert (tmp_path / 'run').is_dir() and capsys.readouterr().out == ''
+
+
+def test_what_libraries_say_of_every_model_is_left_out_and_no_more(tmp_path, recwarn):
+    with quiet_start(str(tmp_path / 'run')) as start, start.building():
+        warnings.warn('``build_loss`` would be deprecated soon, please use ...')
+        warnings.warn('a class weight is missing')
+    warnings.warn('``build_loss`` would be deprecated soon, by a config of my own')
+    assert [str(one.message)[:14] for one in recwarn] == ['a class weight', '``build_loss``']

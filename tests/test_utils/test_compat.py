@@ -115,3 +115,14 @@ def test_a_loop_that_skips_by_its_sampler_draws_again():
     compat.draw_again_on_resume(stock)
     assert list(stock.dataloader_iterator) == [1]
     compat.draw_again_on_resume(SimpleNamespace())  # an epoch-based loop
+
+
+def test_reading_of_weights_draws_no_bar_and_downloads_do(pipeline_folder, capfd):
+    from huggingface_hub.utils import are_progress_bars_disabled
+    from transformers import CLIPTextModel
+    from transformers.utils import logging
+
+    before = logging.is_progress_bar_enabled(), are_progress_bars_disabled()
+    compat.from_pretrained(CLIPTextModel, pipeline_folder, subfolder='text_encoder')
+    assert 'Loading weights' not in capfd.readouterr().err
+    assert (logging.is_progress_bar_enabled(), are_progress_bars_disabled()) == before
