@@ -49,7 +49,7 @@ class FullTrainer(PredictionTuner):
     def save_result(self, folder: str, dtype: str = 'fp32') -> None:
         """Write the folder of the model with the trained denoiser.
 
-        The other parts are those of ``pipeline``, as links to the same files where the disk has them.
+        The other parts are those of ``pipeline``, their weights as links to the same files where the disk has them.
 
         Args:
             folder (str): Target; an older one is replaced as a whole.
@@ -82,7 +82,10 @@ def _folder_of(source: str) -> str:
 
 
 def _link(source: str, target: str) -> None:
-    """One file under two names, which is copied where a disk cannot have that."""
+    """Weights as one file under two names, where the disk can have that; what people may edit is a copy."""
+    if not source.endswith('.safetensors'):
+        shutil.copy2(source, target)
+        return
     try:
         os.link(osp.realpath(source), target)
     except OSError:

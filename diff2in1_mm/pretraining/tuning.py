@@ -20,7 +20,7 @@ class DiffusionTuning(DiffusionTraining):
     """The stages where ``denoiser.model`` is a :class:`DenoiserTuner`: latents, then the denoiser.
 
     ``WORK_DIR/latents.safetensors`` and ``WORK_DIR/denoiser`` as for :class:`DiffusionTraining`; the result is in
-    ``WORK_DIR/unet`` or ``WORK_DIR/lora``, renewed from time to time.
+    ``WORK_DIR/unet``, ``WORK_DIR/lora`` or ``WORK_DIR/pipeline``, renewed from time to time.
     """
 
     def _decide_stages(self) -> None:

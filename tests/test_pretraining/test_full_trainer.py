@@ -42,6 +42,7 @@ def test_it_is_trained_and_read_by_diffusers_as_here(family, tmp_path):
     if plain.vae is not None:  # one file under two names
         weights = 'vae/diffusion_pytorch_model.safetensors'
         assert os.path.samefile(folder / weights, tmp_path / 'model' / weights)
+        assert not os.path.samefile(folder / 'vae/config.json', tmp_path / 'model/vae/config.json')
 
 
 def test_half_precision_on_disk_changes_nothing_in_memory(start, tmp_path):
