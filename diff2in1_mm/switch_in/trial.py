@@ -44,7 +44,7 @@ def try_model(model: BaseModel, sides: Sequence[int], labels: bool = True, masks
 
     Args:
         model (BaseModel): Of one of the tasks that are switched, SyncBN as BN; its weights, its data
-            preprocessor and how many proposals it takes change.
+            preprocessor and how many objects it looks at change.
         sides (Sequence[int]): Of the images, in pixels; the first on which it can be run counts.
         labels (bool): Whether it is to make labels and to learn from them. Default True.
         masks (bool): Whether a detector's data have masks beside the boxes. Default True.
@@ -81,7 +81,7 @@ class _Trial:
         self.model, self.side, self.masks = model, side, masks
         self.labeller = labeller_for(model, 0.0)  # nothing is sure before training
         self._fit_preprocessor()
-        _take_fewer_proposals(model)
+        _look_at_fewer_objects(model)
         hub = MessageHub.get_current_instance()  # where losses and augmentations read how far a run is
         for name, value in dict(iter=0, epoch=0, max_iters=2, max_epochs=2).items():
             hub.update_info(name, value)
@@ -143,13 +143,23 @@ class _Trial:
             ) from error
 
 
-def _take_fewer_proposals(model: BaseModel) -> None:
-    """A second stage looks at a hundred proposals of an image: a thousand take most of the time and show no more."""
-    train, test = (getattr(model, name, None) or {} for name in ('train_cfg', 'test_cfg'))
-    head = getattr(model, 'rpn_head', None)
-    for settings in (train.get('rpn_proposal'), test.get('rpn'), getattr(head, 'test_cfg', None)):
-        if settings and settings.get('max_per_img'):
-            settings.max_per_img = min(settings.max_per_img, 100)
+def _look_at_fewer_objects(model: BaseModel) -> None:
+    """A detector takes and finds twenty in an image: a thousand proposals, or a hundred masks, take most of the time."""
+    for module in model.modules():
+        for name in ('train_cfg', 'test_cfg'):
+            _limit(getattr(module, name, None))
+
+
+def _limit(settings: Any) -> None:
+    if isinstance(settings, dict):
+        for key, value in settings.items():
+            if key in ('max_per_img', 'max_per_image') and isinstance(value, int):
+                settings[key] = min(value, 20)
+            else:
+                _limit(value)
+    elif isinstance(settings, (list, tuple)):
+        for member in settings:
+            _limit(member)
 
 
 @contextmanager
