@@ -144,7 +144,7 @@ class _Trial:
 
 
 def _look_at_fewer_objects(model: BaseModel) -> None:
-    """A detector takes and finds twenty in an image: a thousand proposals, or a hundred masks, take most of the time."""
+    """Twenty in an image: a thousand proposals or a hundred masks take most of the time, and show no more."""
     for module in model.modules():
         for name in ('train_cfg', 'test_cfg'):
             _limit(getattr(module, name, None))
