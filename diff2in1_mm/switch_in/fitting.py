@@ -23,7 +23,7 @@ _TASKS = ('segmentation', 'instances', 'panoptic')
 # Sides of images in pixels, the quickest first. A stride is told by a map of four pixels or more, so a coarse one is
 # measured again on larger images; what follows the backbone can mostly be tried on smaller ones.
 _MEASURED_ON = (128, 256, 512)
-_TRIED_ON = (64, 128, 512)
+_TRIED_ON = (64, 256, 512)  # DETR's kind needs as many places on the coarse maps as it has queries
 
 
 @dataclass(frozen=True)
@@ -120,10 +120,10 @@ def _own_size(cfg: Config) -> int | None:
 
 
 def _sides(options: SwitchOptions, own: int | None, others: Sequence[int]) -> list[int]:
-    """Of the images to try, in pixels: what the user says, or what a backbone of one size takes before the others."""
+    """Of the images to try, in pixels: what the user says, or others, with the size of a backbone that has one."""
     if options.side is not None:
         return [options.side]
-    return list(others) if own is None else [own, 512]
+    return list(others) if own is None else [others[0], own, 512]
 
 
 def _measured(model: BaseModel, sides: Sequence[int]) -> BackboneMaps:
