@@ -29,12 +29,13 @@ def first_that_works(sides: Sequence[int], work: Callable[[int], _Result]) -> _R
     """What ``work`` gives for the first of several sides of images, in pixels, on which the model can be run.
 
     Raises:
-        TrialError, LabelsError: It can on none; what was said of the last.
+        TrialError: It can on none; what was said of the last.
+        LabelsError: It can, and its labels fail for another reason than the size.
     """
     for side in sides[:-1]:
         try:
             return work(side)
-        except (TrialError, LabelsError):
+        except TrialError:
             continue
     return work(sides[-1])
 
