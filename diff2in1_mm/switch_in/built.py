@@ -79,8 +79,8 @@ def _read_file(path: str) -> Config:
     return cfg
 
 
-def _not_importable(base: str, error: ImportError) -> ImportError:
-    return ImportError(
+def _not_importable(base: str, error: ImportError) -> NotInstalledError:
+    return NotInstalledError(
         f'{base} imports what Python does not find ({error.__cause__ or error}): '
         'install it, or put its folder on PYTHONPATH.'
     )

@@ -92,6 +92,8 @@ def _task(model: BaseModel) -> str:
     Raises:
         LabelsError: None, or one that needs more than a few lines.
     """
+    if type(model).__name__ == 'FastRCNN':
+        raise LabelsError('FastRCNN looks at proposals that its data come with, and new images have none.')
     try:
         task = labeller_for(model).task
     except UnfitError as error:
