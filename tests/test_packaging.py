@@ -1,5 +1,6 @@
 """What a plain ``pip install`` of the package brings along."""
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -22,6 +23,7 @@ from diff2in1_mm.utils.requirements import REQUIREMENTS
 from .versions import needs_operators
 
 ROOT = Path(__file__).resolve().parent.parent
+EMBEDDED = 'diff2in1_mm/assets/rooms'
 pytestmark = pytest.mark.skipif(not (ROOT / 'setup.py').exists(), reason='not a checkout')
 
 
@@ -59,8 +61,12 @@ def wheel(source, tmp_path_factory):
     return next(out.glob('diff2in1_mm-*.whl'))
 
 
-def test_wheel_carries_the_folders_and_no_junk(wheel):
-    names = zipfile.ZipFile(wheel).namelist()
+def test_wheel_carries_the_folders_the_embedded_model_and_no_junk(wheel):
+    archive = zipfile.ZipFile(wheel)
+    names = archive.namelist()
+    sums = json.loads(archive.read(f'{EMBEDDED}/checksums.json'))
+    assert 'unet/diffusion_pytorch_model.safetensors' in sums
+    assert all(hashlib.sha256(archive.read(f'{EMBEDDED}/{name}')).hexdigest() == sums[name] for name in sums)
     assert 'diff2in1_mm/.mim/configs/_base_/probe.py' in names
     assert 'diff2in1_mm/.mim/tools/train.py' in names
     assert any(name.endswith('licenses/LICENSE') or name.endswith('/LICENSE') for name in names)
@@ -78,6 +84,7 @@ def test_source_distribution_carries_the_folders(source, tmp_path):
     with tarfile.open(next(tmp_path.glob('*.tar.gz'))) as archive:
         names = [name.partition('/')[2] for name in archive.getnames()]
     assert {'configs/_base_/probe.py', 'tools/train.py', 'setup.py', 'LICENSE'} <= set(names)
+    assert {f'{EMBEDDED}/checksums.json', f'{EMBEDDED}/unet/diffusion_pytorch_model.safetensors'} <= set(names)
 
 
 @needs_operators
@@ -89,11 +96,15 @@ def test_installed_configs_are_inherited_from_mmsegmentations_own_tool(wheel, tm
     pip('install', '--no-deps', '--no-index', '--target', site, wheel)
     user = tmp_path / 'user'
     user.mkdir()
-    (user / 'mine.py').write_text("_base_ = __import__('diff2in1_mm').config_path('probe.py')\nprobe = dict(width=5)\n")
+    (user / 'mine.py').write_text(
+        "_base_ = __import__('diff2in1_mm').config_path('probe.py')\nprobe = dict(width=5)\n"
+        "source = __import__('diff2in1_mm.diffusion.loading.embedded', fromlist=['']).locate('diff2in1_mm/rooms')\n"
+    )
     env = dict(os.environ, PYTHONPATH=str(site))
     shown = subprocess.run([sys.executable, tool, 'mine.py'], cwd=user, env=env, capture_output=True, text=True)
     assert shown.returncode == 0, shown.stderr
     assert re.search(r'probe = dict\(depth=3, width=5\)', shown.stdout)
+    assert f"source = '{site / EMBEDDED}'" in shown.stdout
 
     command = site / 'bin' / 'diff2in1-train'
     ran = subprocess.run(

@@ -1,12 +1,15 @@
-"""Marks for tests of what needs a later library than the package does, or mmcv with its operators."""
+"""Marks for tests of what needs a later library than the package does, or operators of mmcv or torchvision."""
 
 import importlib.metadata
 import sys
 
+import mmcv
 import pytest
+import torch
 from packaging.version import Version
 
-from diff2in1_mm.utils.operators import _StandIn
+from diff2in1_mm.utils.operators import _StandIn, problem_of_operators
+from diff2in1_mm.utils.requirements import LIBRARIES
 
 
 def before(library: str, version: str) -> bool:
@@ -21,9 +24,13 @@ def needs(library: str, version: str, lack: str):
 
 needs_float16 = needs('torch', '2.4', 'does not compute in float16 on a CPU')
 needs_flow_sigmas = needs('diffusers', '0.32', 'has no flow-matching solver of second order')
+_WITHOUT = f'{LIBRARIES["mmcv"].distribution} {mmcv.__version__} has no operators here'
 needs_operators = pytest.mark.skipif(
     isinstance(sys.modules['mmcv._ext'], _StandIn),
-    reason="mmcv without operators (mmcv-lite): OpenMMLab's own tools import them before they import the package",
+    reason=f"{_WITHOUT}: OpenMMLab's own tools import them before they import the package",
+)
+needs_detectors = pytest.mark.skipif(
+    problem_of_operators() is not None, reason=f'{_WITHOUT}, and no torchvision has those for torch {torch.__version__}'
 )
 
 

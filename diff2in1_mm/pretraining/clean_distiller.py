@@ -14,6 +14,7 @@ from ..diffusion.latent_model import LatentModel
 from ..diffusion.precision import DTYPES
 from ..diffusion.stable_diffusion import LatentDiffusion
 from ..diffusion.taps import select_taps
+from ..utils.compat import as_diffusers_writes
 from ..utils.errors import UserError
 from ..utils.values import check_whole
 from .batches import spread_levels
@@ -115,7 +116,7 @@ class CleanDistiller(DenoiserTuner):
         unet: Any = self.model.denoiser
         if dtype != 'fp32':
             unet = copy.deepcopy(unet).to(DTYPES[dtype])
-        replace_folder(folder, unet.save_pretrained)
+        replace_folder(folder, as_diffusers_writes(unet).save_pretrained)
 
 
 class _Head(nn.Module):

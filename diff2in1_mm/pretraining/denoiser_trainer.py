@@ -11,6 +11,7 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from ..diffusion.schedules import partial_noise_schedule
+from ..utils.compat import as_diffusers_writes, autocast_of_texts
 from ..utils.errors import UserError
 from ..utils.image_values import to_unit_range
 from ..utils.kept import Kept
@@ -218,12 +219,14 @@ class DenoiserTrainer(BaseModel):
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Text embeddings, shape (n, L, C); the latest are kept while the text encoder is frozen."""
         if self.text_encoder is not None:
-            return self.text_encoder(self._tokens(texts))[0]
+            with autocast_of_texts(self.device.type):
+                return self.text_encoder(self._tokens(texts))[0]
         encoder = self.frozen.text_encoder
 
         @torch.no_grad()
         def encode(missing: list[str]) -> Tensor:
-            return encoder.to(self.device).eval()(self._tokens(missing))[0].float().cpu()
+            with autocast_of_texts(self.device.type):
+                return encoder.to(self.device).eval()(self._tokens(missing))[0].float().cpu()
 
         return torch.stack(self.frozen.embeddings.get(texts, encode)).to(self.device)
 
@@ -296,7 +299,7 @@ class DenoiserTrainer(BaseModel):
                 vae=self.frozen.vae,
                 text_encoder=text_encoder,
                 tokenizer=self.frozen.tokenizer,
-                unet=self.unet,
+                unet=as_diffusers_writes(self.unet),
                 scheduler=self.frozen.scheduler,
                 **UNCHECKED,
             ),

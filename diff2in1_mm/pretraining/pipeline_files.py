@@ -15,7 +15,7 @@ import torch
 
 from ..diffusion.loading.folder import load_tokenizer, load_whole
 from ..diffusion.precision import DTYPES
-from ..utils.compat import clip_text_model
+from ..utils.compat import clip_text_model, settle_sample_size
 from ..utils.errors import UserError
 from .tokenizer import cut_tokenizer
 
@@ -69,6 +69,7 @@ def new_pipeline(
                 **unet,
             }
         )
+    settle_sample_size(denoiser)
     return StableDiffusionPipeline(
         vae=vae,
         text_encoder=encoder,
@@ -91,6 +92,7 @@ def load_pipeline(source: str) -> StableDiffusionPipeline:
     with _named(source):
         # The pipeline's own loading fills up what is missing, and says so in a warning only.
         parts = {name: load_whole(kind, source, name).float() for name, kind in kinds.items()}
+        settle_sample_size(parts['unet'])
         pipeline = StableDiffusionPipeline.from_pretrained(source, **parts, tokenizer=None, **UNCHECKED)
         pipeline.register_modules(tokenizer=load_tokenizer(source))  # given above, diffusers 0.31 refuses its class
         return pipeline

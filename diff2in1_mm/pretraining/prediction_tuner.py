@@ -9,7 +9,7 @@ from torch import Tensor
 from ..creation.generator import PartialNoiseGenerator
 from ..diffusion.condition import Condition
 from ..diffusion.latent_model import LatentModel
-from ..utils.errors import UserError
+from ..utils.errors import NotInstalledError, UserError
 from ..utils.image_values import size_of, to_unit_range
 from ..utils.randomness import stable_seed
 from .batches import spread_levels
@@ -30,9 +30,11 @@ class PredictionTuner(DenoiserTuner):
         self, pipeline: str, prompt: str = '', sample_strengths: Sequence[int] = (200, 400, 600), **options: Any
     ) -> None:
         super().__init__(pipeline, **options)
-        self.prompt, self.sample_strengths = prompt, tuple(sample_strengths)
-        for strength in self.sample_strengths:
+        self.prompt = prompt
+        self.samplers = {}
+        for strength in sample_strengths:
             self.pretrained.check_level(strength, 'denoiser.model.sample_strengths')
+            self.samplers[strength] = _sampler(self.pretrained, strength)
 
     @classmethod
     def load(cls, pipeline: str, dtype: str = 'fp32') -> LatentModel:
@@ -74,8 +76,17 @@ class PredictionTuner(DenoiserTuner):
         originals, condition = to_unit_range(images), self.model.text.embed([self.prompt])
         seeds = [stable_seed(seed, 'grid', i) for i in range(len(images))]
         rows = {'original': originals, 'decoded': self.model.decode(self.model.encode(originals), size_of(originals))}
-        for strength in self.sample_strengths:
-            generator = PartialNoiseGenerator(strength)
-            generator.check_model(self.model)
-            rows[f'T = {strength}'] = generator.generate(self.model, originals, condition, seeds, strength).images
+        for strength, sampler in self.samplers.items():
+            rows[f'T = {strength}'] = sampler.generate(self.model, originals, condition, seeds, strength).images
         return rows
+
+
+def _sampler(model: LatentModel, strength: int) -> PartialNoiseGenerator:
+    """What draws variants; by Euler's method where flow matching has no other, before diffusers 0.32."""
+    sampler = PartialNoiseGenerator(strength)
+    try:
+        sampler.check_model(model)
+    except NotInstalledError:
+        sampler = PartialNoiseGenerator(strength, solver='euler')
+        sampler.check_model(model)
+    return sampler

@@ -25,6 +25,7 @@ from ..datasets.rooms.make import make_rooms
 from ..diffusion.loading.embedded import locate
 from ..diffusion.loading.folder import load_tokenizer
 from ..diffusion.padding import image_stride, latent_stride
+from ..utils.compat import as_diffusers_writes, leave_optimizer_unfused
 from ..utils.configs import type_name
 from ..utils.errors import UserError
 from ..utils.models import averaged_model
@@ -180,7 +181,7 @@ class DiffusionTraining:
                 # a pretrained U-Net knows the latents as they are
                 if not self.pretrained:
                     self._whiten(vae)
-                replace_folder(self.vae_folder, lambda path: vae.cpu().save_pretrained(path))
+                replace_folder(self.vae_folder, as_diffusers_writes(vae.cpu()).save_pretrained)
 
     def _whiten(self, vae: AutoencoderKL) -> None:
         """Make the latents of a trained encoder white, and keep them."""
@@ -280,6 +281,7 @@ class DiffusionTraining:
         cfg.merge_from_dict({'work_dir': osp.join(self.work_dir, name), 'resume': self.resume})
         for key, value in section.items():
             cfg[key] = value
+        leave_optimizer_unfused(cfg.optim_wrapper, get_device())
         for hook in cfg.get('custom_hooks', []):
             if type_name(hook) == 'SampleGridHook':
                 hook['dataset'] = dict(type='ImageFolder', **self.images)

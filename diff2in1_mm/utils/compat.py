@@ -5,6 +5,7 @@ Each function names the versions that make it necessary.
 
 import codecs
 import contextlib
+import copy
 import functools
 import importlib.metadata
 import json
@@ -288,6 +289,23 @@ def autocast_dtype(device_type: str) -> torch.dtype | None:
     return torch.get_autocast_gpu_dtype() if torch.is_autocast_enabled() else None
 
 
+def leave_optimizer_unfused(optim_wrapper: dict, device_type: str) -> None:
+    """Takes ``fused`` from an optimizer's config where torch has no such kernels: before 2.4 on CPUs.
+
+    Args:
+        optim_wrapper (dict): Of a config; changed in place.
+        device_type (str): Where the parameters will be.
+    """
+    if device_type == 'cpu' and Version(torch.__version__) < Version('2.4'):
+        optim_wrapper.get('optimizer', {}).pop('fused', None)
+
+
+def autocast_of_texts(device_type: str) -> contextlib.AbstractContextManager:
+    """Around text encoders: torch before 2.4 casts no attention masks on CPUs, so that these stay in float32 there."""
+    early = device_type == 'cpu' and Version(torch.__version__) < Version('2.4')
+    return torch.autocast('cpu', enabled=False) if early else contextlib.nullcontext()
+
+
 def _is_before(distribution: str, version: str) -> bool:
     return Version(importlib.metadata.version(distribution)) < Version(version)
 
@@ -331,6 +349,24 @@ def _no_bar_of_weights(kind: Any) -> Iterator[None]:
             logging.enable_progress_bar()
         if not downloads:
             hub.disable_progress_bars()
+
+
+def as_diffusers_writes(model: Any) -> Any:
+    """What ``save_pretrained`` takes of a model: diffusers before 0.33 writes no weights in channels_last.
+
+    Returns:
+        Any: The model itself, or a copy of it with contiguous weights.
+    """
+    if not _is_before('diffusers', '0.33') or all(weight.is_contiguous() for weight in model.parameters()):
+        return model
+    return copy.deepcopy(model).to(memory_format=torch.contiguous_format)
+
+
+def settle_sample_size(unet: Any) -> None:
+    """Makes ``sample_size`` of a U-Net the larger side: diffusers 0.31 builds no pipeline where it has two."""
+    size = unet.config.sample_size
+    if _is_before('diffusers', '0.32') and not isinstance(size, int):
+        unet.register_to_config(sample_size=max(size))
 
 
 def require_diffusers(version: str, what: str) -> None:

@@ -6,6 +6,7 @@ them. :func:`stand_in_for_operators` lets the import pass: non-maximum suppressi
 convolution then are torchvision's, and every other operator says at its first use what to install.
 """
 
+import functools
 import importlib
 import importlib.machinery
 import sys
@@ -39,12 +40,9 @@ def problem_of_operators() -> str | None:
     if not isinstance(sys.modules.get(_NAME), _StandIn):
         return None
     try:
-        _torchvision().nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
-    except Exception as error:  # ImportError, or what torch says of an operator that is not registered
-        return (
-            'the mmcv that is installed has no compiled operators, and torchvision cannot serve in their place '
-            f'({first_line(error)}): run `{_install()}`, or install the torchvision of torch {torch.__version__}.'
-        )
+        _torchvision()
+    except NotInstalledError as error:
+        return str(error)
     return None
 
 
@@ -64,8 +62,22 @@ def _check_that_they_load() -> None:
         ) from error
 
 
+@functools.cache
 def _torchvision() -> Any:
-    return importlib.import_module('torchvision.ops')
+    """Its module of operators, tried once.
+
+    Raises:
+        NotInstalledError: It is not there, or was built for another torch.
+    """
+    try:
+        served = importlib.import_module('torchvision.ops')
+        served.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
+    except Exception as error:  # ImportError, or what torch says of an operator that is not registered
+        raise NotInstalledError(
+            'the mmcv that is installed has no compiled operators, and torchvision cannot serve in their place '
+            f'({first_line(error)}): run `{_install()}`, or install the torchvision of torch {torch.__version__}.'
+        ) from error
+    return served
 
 
 def _refuse(name: str, *args: Any, **kwargs: Any) -> None:

@@ -22,7 +22,9 @@ from ..detectors import CLASSES, STUFF, make_coco, run_config  # noqa: E402
 from ..processes import Script  # noqa: E402
 from ..stores import read_one, records_written
 from ..test_self_improving.test_hook_detectors import check_coco  # noqa: E402
+from ..versions import needs_detectors  # noqa: E402
 
+pytestmark = needs_detectors
 SETTINGS = dict(T=300, steps=1, batch_size=2, confidence=0.0, labelling=dict(allow_empty=True))
 
 

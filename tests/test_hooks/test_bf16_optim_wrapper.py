@@ -7,7 +7,8 @@ from torch import nn
 
 from diff2in1_mm.hooks import bf16_optim_wrapper
 from diff2in1_mm.hooks.bf16_optim_wrapper import Bf16OptimWrapper
-from diff2in1_mm.utils.operators import problem_of_operators
+
+from ..versions import needs_detectors
 
 
 class FocalLoss(nn.Module):
@@ -48,7 +49,7 @@ def test_what_computes_without_them_is_not(monkeypatch, module):
     assert enter(module) == torch.bfloat16
 
 
-@pytest.mark.skipif(problem_of_operators() is not None, reason='neither mmcv nor torchvision has operators here')
+@needs_detectors
 def test_the_operators_have_no_bfloat16():
     """If one does some day, it need not be refused any more."""
     maps = torch.randn(1, 4, 8, 8, dtype=torch.bfloat16)

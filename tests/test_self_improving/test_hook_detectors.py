@@ -16,7 +16,10 @@ from ..detectors import DETECTORS, make_coco, run_config  # noqa: E402
 from ..processes import run_in_two_processes  # noqa: E402
 from ..stores import read_one
 from ..tiny_runs import hook_of, train  # noqa: E402
+from ..versions import needs_detectors  # noqa: E402
 from ..watched_runs import train_watched  # noqa: E402
+
+pytestmark = needs_detectors
 
 
 @pytest.fixture(scope='module')

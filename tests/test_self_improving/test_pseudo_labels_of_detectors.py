@@ -19,7 +19,9 @@ from diff2in1_mm.tasks import labeller_for  # noqa: E402
 from diff2in1_mm.tasks.detectors import ignores_boxes  # noqa: E402
 
 from ..detectors import DETECTORS, WITH_MASKS, stock_model, with_diffusion  # noqa: E402
+from ..versions import needs_detectors  # noqa: E402
 
+pytestmark = needs_detectors
 SIZES = [(3, 56, 48), (3, 40, 64)]  # batches of 64 x 64: all detectors pad to 32, or need not
 #: MMDetection's batch augmentations; those that resize know no masks.
 AUGMENTATIONS = dict(

@@ -18,8 +18,10 @@ from diff2in1_mm.utils.resources import tool_path  # noqa: E402
 from diff2in1_mm.visualization.predictor import predictor_for  # noqa: E402
 
 from ..detectors import CLASSES, STUFF, make_coco, run_config  # noqa: E402
+from ..versions import needs_detectors  # noqa: E402
 from .test_train import tool  # noqa: E402
 
+pytestmark = needs_detectors
 KINDS = dict(boxes='faster_rcnn', masks='mask_rcnn', panoptic='mask2former_panoptic')
 
 

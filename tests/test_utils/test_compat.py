@@ -96,6 +96,45 @@ def test_a_part_that_needs_a_later_diffusers_alone_says_so(monkeypatch):
         compat.require_diffusers('0.33', 'SDXL')
 
 
+@pytest.mark.parametrize(
+    'device, torch_version, kept', [('cpu', '2.3.1', False), ('cpu', '2.4.0', True), ('cuda', '2.1.2', True)]
+)
+def test_fused_optimizers_are_left_where_torch_has_them(monkeypatch, device, torch_version, kept):
+    monkeypatch.setattr(compat.torch, '__version__', torch_version)
+    wrapper = dict(optimizer=dict(type='AdamW', fused=True))
+    compat.leave_optimizer_unfused(wrapper, device)
+    assert wrapper == dict(optimizer=dict(type='AdamW', **(dict(fused=True) if kept else {})))
+
+
+@pytest.mark.parametrize('torch_version, dtype', [('2.3.1', torch.float32), ('2.4.0', torch.bfloat16)])
+def test_text_encoders_are_in_single_precision_where_masks_are_not_cast(monkeypatch, torch_version, dtype):
+    layer, ids = torch.nn.Linear(2, 2), torch.zeros(1, 2)
+    monkeypatch.setattr(compat.torch, '__version__', torch_version)
+    with torch.autocast('cpu', torch.bfloat16), compat.autocast_of_texts('cpu'):
+        assert layer(ids).dtype == dtype
+
+
+def test_weights_in_channels_last_are_written_by_a_diffusers_that_takes_contiguous_ones(monkeypatch):
+    layer = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    monkeypatch.setattr(compat, '_is_before', lambda *_: False)
+    assert compat.as_diffusers_writes(layer) is layer
+    monkeypatch.setattr(compat, '_is_before', lambda *_: True)
+    written = compat.as_diffusers_writes(layer)
+    assert written.weight.is_contiguous() and written.weight.equal(layer.weight)
+    assert not layer.weight.is_contiguous() and compat.as_diffusers_writes(written) is written
+
+
+@pytest.mark.parametrize(
+    'version, size, settled', [('0.31.0', (4, 6), 6), ('0.31.0', 4, 4), ('0.32.0', (4, 6), (4, 6))]
+)
+def test_a_unet_of_two_sides_is_settled_for_a_diffusers_that_takes_one(monkeypatch, version, size, settled):
+    unet = SimpleNamespace(config=SimpleNamespace(sample_size=size))
+    unet.register_to_config = lambda sample_size: setattr(unet.config, 'sample_size', sample_size)
+    monkeypatch.setattr(compat.importlib.metadata, 'version', lambda name: version)
+    compat.settle_sample_size(unet)
+    assert unet.config.sample_size == settled
+
+
 def test_a_loop_that_skips_by_its_sampler_draws_again():
     """onedl-mmengine's; the stock loop has nothing to change."""
     drawn = []

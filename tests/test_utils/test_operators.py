@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 
+import mmcv
 import pytest
 import torch
 
@@ -60,6 +61,13 @@ def test_an_operator_that_nothing_serves_is_named_at_its_first_use():
     assert not hasattr(stand_in, '__path__')
 
 
+def test_an_operator_that_torchvision_would_serve_is_named_where_it_does_not(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'torchvision.ops', None)
+    operators._torchvision.cache_clear()
+    with pytest.raises(NotInstalledError, match='torchvision cannot serve in their place .*run `pip'):
+        _StandIn('mmcv._ext', '').nms(torch.zeros(1, 4), torch.zeros(1), iou_threshold=0.5, offset=0)
+
+
 def test_operators_of_another_torch_are_named(monkeypatch):
     def import_module(name):
         raise ImportError('_ext.so: undefined symbol: _ZN2at4_ops')
@@ -73,13 +81,16 @@ def test_operators_of_another_torch_are_named(monkeypatch):
 
 def _torchvision_serves():
     try:
-        operators._torchvision().nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
-    except Exception:
+        operators._torchvision()
+    except NotInstalledError:
         return False
     return not isinstance(sys.modules['mmcv._ext'], _StandIn)
 
 
-@pytest.mark.skipif(not _torchvision_serves(), reason='needs operators of mmcv and of torchvision, to compare them')
+@pytest.mark.skipif(
+    not _torchvision_serves(),
+    reason=f'compares operators of mmcv {mmcv.__version__} with those of the torchvision of torch {torch.__version__}',
+)
 class TestAgainstThoseOfMMCV:
     """Each by mmcv's own function, once over its operators and once over the stand-in."""
 

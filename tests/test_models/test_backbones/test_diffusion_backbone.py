@@ -17,7 +17,7 @@ from diff2in1_mm.models.backbones.diffusion_backbone import DiffusionBackbone
 from diff2in1_mm.utils.optional import is_installed
 
 from ...small_models import assert_same, save_tiny_pipeline
-from ...versions import before, needs_float16
+from ...versions import before, needs_detectors, needs_float16
 
 
 @pytest.fixture
@@ -328,6 +328,7 @@ def test_maps_are_contiguous_whatever_the_layout_inside(build, monkeypatch, opti
         assert all(feature.is_contiguous() for feature in backbone(batch))
 
 
+@needs_detectors
 @pytest.mark.parametrize('size', [(64, 48), (45, 70)])
 def test_boxes_are_read_where_they_are(build, monkeypatch, size):
     backbone, batch = build(taps=['down_blocks.0.resnets.0']), images(*size)
