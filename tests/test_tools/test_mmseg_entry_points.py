@@ -13,6 +13,7 @@ import pytest
 
 import diff2in1_mm  # noqa: F401  (torch.load takes MMEngine's checkpoints)
 from diff2in1_mm.utils.compat import load_weights_only
+from diff2in1_mm.utils.requirements import uses_forks
 from tests.small_models import save_tiny_pipeline
 from tests.test_demo import tiny
 
@@ -83,6 +84,9 @@ def make_ade20k(root: Path, images: int) -> None:
             cv2.imwrite(str(root / 'annotations' / split / f'{i}.png'), labels)
 
 
+@pytest.mark.skipif(
+    uses_forks(), reason="onedl-mmengine to 0.10.12: the fork's own tools find no base that a config names by mmseg::"
+)
 @pytest.mark.slow
 def test_mmsegs_train_with_a_switched_in_config(tmp_path, pipeline_folder):
     """An empty folder, one of MMSegmentation's configs and its own tools/train.py."""
