@@ -25,7 +25,7 @@ from ..datasets.rooms.make import make_rooms
 from ..diffusion.loading.embedded import locate
 from ..diffusion.loading.folder import load_tokenizer
 from ..diffusion.padding import image_stride, latent_stride
-from ..utils.compat import as_diffusers_writes, leave_optimizer_unfused
+from ..utils.compat import as_diffusers_writes, draw_again_on_resume, leave_optimizer_unfused
 from ..utils.configs import type_name
 from ..utils.errors import UserError
 from ..utils.models import averaged_model
@@ -286,7 +286,9 @@ class DiffusionTraining:
             if type_name(hook) == 'SampleGridHook':
                 hook['dataset'] = dict(type='ImageFolder', **self.images)
         cfg.experiment_name = f'{osp.basename(self.work_dir)}_{name}'
-        return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        draw_again_on_resume(runner.train_loop)  # crops and mirroring are drawn with the batches
+        return runner
 
     def _autoencoder_section(self) -> ConfigDict:
         """The config of the first stage, its data set filled in."""
