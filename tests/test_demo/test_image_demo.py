@@ -14,7 +14,7 @@ from PIL import Image
 from diff2in1_commands import program
 from diff2in1_mm.visualization.predictor import inference_pipeline
 
-from ..versions import before
+from ..versions import before, needs_detectors
 from . import tiny
 
 
@@ -216,6 +216,7 @@ def test_a_binary_segmentor(run, pipeline_folder, tmp_path):
     assert run(tiny.write_photo(tmp_path / 'p' / 'photo.png'), model=model)[1] == ['photo.png']
 
 
+@needs_detectors
 def test_a_detector_needs_no_data_set(demo, detector):
     """MMDetection builds the test data set for its palette; Rooms would begin to render."""
     cfg = demo.load_config(demo.parse_args(['x', detector.config, 'x']))
@@ -256,6 +257,7 @@ def test_caption_names_predicted_classes(demo, segmentor, tmp_path):
     assert set(asked[0].classes) == {tiny.CLASSES[i] for i in predictor.present(prediction)}
 
 
+@needs_detectors
 def test_detector(run, detector, tmp_path):
     photo = tiny.write_photo(tmp_path / 'photo.png')
     out, names, _ = run(
