@@ -9,14 +9,14 @@ from .utils.requirements import check_versions
 
 check_versions()  # before anything that an unsupported version would break in its own words
 
-from .utils import compat, operators  # noqa: E402
+from .utils import compat, operators, quiet_libraries  # noqa: E402
 
 operators.stand_in_for_operators()
 compat.allow_mmengine_checkpoints()
 compat.import_optimizers_alone()
 compat.let_mmengine_read_weights_only()
 compat.let_configs_name_forks()
-compat.leave_image_processors_unannounced()
+quiet_libraries.leave_image_processors_unannounced()
 from . import (  # noqa: E402
     creation,
     datasets,

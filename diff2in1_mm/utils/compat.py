@@ -1,4 +1,4 @@
-"""Everything that depends on the version of a library, and what libraries say that nobody can act on.
+"""Everything that depends on the version of a library.
 
 Each function names the versions that make it necessary.
 """
@@ -9,38 +9,24 @@ import copy
 import functools
 import importlib.metadata
 import json
-import logging
 import os
 import pickle
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.config import ConfigDict
-from mmengine.logging import HistoryBuffer, MMLogger
+from mmengine.logging import HistoryBuffer
 from packaging.version import Version
 
 from .errors import NotInstalledError
+from .quiet_libraries import no_bar_of_weights
 from .requirements import uses_forks
-
-
-def _about_something_else(record: logging.LogRecord) -> bool:
-    return 'requires torchvision' not in record.getMessage()
-
-
-def leave_image_processors_unannounced() -> None:
-    """transformers does not say which image processors it takes without torchvision.
-
-    diffusers imports two of them for safety checkers and image prompts, which nothing here uses.
-    It is imported when it is needed, so this holds from now on. Log levels stay as they are, and all
-    other messages come through. Calling it again changes nothing.
-    """
-    logging.getLogger('transformers.utils.import_utils').addFilter(_about_something_else)
 
 
 def _adafactor(params: Iterable, *args: Any, **kwargs: Any) -> Any:
@@ -66,24 +52,6 @@ def import_optimizers_alone() -> None:
         del sys.modules['transformers']
     if 'Adafactor' not in optim.OPTIMIZERS:
         optim.OPTIMIZERS.register_module(name='Adafactor', module=_adafactor)
-
-
-@contextlib.contextmanager
-def mismatches_untold() -> Iterator[None]:
-    """MMEngine does not list, over dozens of lines, which weights of a checkpoint have no place in a model.
-
-    For who says it in a sentence afterwards, as :func:`diff2in1_mm.hooks.read_checkpoint.load_weights` does.
-    """
-    logger = MMLogger.get_current_instance()
-
-    def others(record: logging.LogRecord) -> bool:
-        return 'do not match exactly' not in record.getMessage()
-
-    logger.addFilter(others)
-    try:
-        yield
-    finally:
-        logger.removeFilter(others)
 
 
 def default_store() -> torch.distributed.Store:
@@ -325,30 +293,8 @@ def from_pretrained(kind: Any, *args: Any, **options: Any) -> Any:
     if kind.__module__.startswith('diffusers') and _is_before('diffusers', '0.33'):
         with contextlib.suppress(TypeError, AttributeError):
             return kind.from_pretrained(*args, low_cpu_mem_usage=False, **options)
-    with _no_bar_of_weights(kind):
+    with no_bar_of_weights(kind):
         return kind.from_pretrained(*args, **options)
-
-
-@contextlib.contextmanager
-def _no_bar_of_weights(kind: Any) -> Iterator[None]:
-    """transformers 5 draws a bar while it reads weights from the disk; those of downloads stay."""
-    if not kind.__module__.startswith('transformers'):
-        yield
-        return
-    from huggingface_hub import utils as hub
-    from transformers.utils import logging
-
-    drawn, downloads = logging.is_progress_bar_enabled(), not hub.are_progress_bars_disabled()
-    logging.disable_progress_bar()
-    try:
-        if downloads:  # transformers has switched these off as well
-            hub.enable_progress_bars()
-        yield
-    finally:
-        if drawn:
-            logging.enable_progress_bar()
-        if not downloads:
-            hub.disable_progress_bars()
 
 
 def as_diffusers_writes(model: Any) -> Any:

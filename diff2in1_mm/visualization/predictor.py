@@ -14,10 +14,10 @@ from mmengine.registry import DefaultScope
 from mmengine.structures import BaseDataElement
 from mmengine.visualization import Visualizer
 
-from ..utils.compat import mismatches_untold
 from ..utils.errors import UserError
 from ..utils.optional import check_config, scope_of
 from ..utils.pictures import label_colours
+from ..utils.quiet_libraries import mismatches_untold
 
 __all__ = ['Detector', 'Segmentor', 'predictor_for']
 

@@ -1,6 +1,5 @@
 """What depends on the version of a library, and what the import leaves out of what libraries say."""
 
-import logging
 import pickle
 import subprocess
 import sys
@@ -12,29 +11,8 @@ import torch
 from mmengine.config import Config
 
 from diff2in1_mm.utils import compat
-from diff2in1_mm.utils.compat import leave_image_processors_unannounced
 
 from ..versions import lines_of_ours
-
-
-def test_only_image_processors_are_unannounced():
-    logger, said = logging.getLogger('transformers.utils.import_utils'), []
-    handler = logging.Handler()
-    handler.emit = lambda record: said.append(record.getMessage())
-    logger.addHandler(handler)
-    before = logger.filters[:]
-    try:
-        logger.filters.clear()
-        logger.warning('`%s` requires torchvision (not installed)', 'A')
-        leave_image_processors_unannounced()
-        leave_image_processors_unannounced()
-        logger.warning('`%s` requires torchvision (not installed); falling back', 'B')
-        logger.warning('something is deprecated')
-        assert len(logger.filters) == 1
-    finally:
-        logger.filters[:] = before
-        logger.removeHandler(handler)
-    assert said == ['`A` requires torchvision (not installed)', 'something is deprecated']
 
 
 def imported_by(statement):
@@ -154,14 +132,3 @@ def test_a_loop_that_skips_by_its_sampler_draws_again():
     compat.draw_again_on_resume(stock)
     assert list(stock.dataloader_iterator) == [1]
     compat.draw_again_on_resume(SimpleNamespace())  # an epoch-based loop
-
-
-def test_reading_of_weights_draws_no_bar_and_downloads_do(pipeline_folder, capfd):
-    from huggingface_hub.utils import are_progress_bars_disabled
-    from transformers import CLIPTextModel
-    from transformers.utils import logging
-
-    before = logging.is_progress_bar_enabled(), are_progress_bars_disabled()
-    compat.from_pretrained(CLIPTextModel, pipeline_folder, subfolder='text_encoder')
-    assert 'Loading weights' not in capfd.readouterr().err
-    assert (logging.is_progress_bar_enabled(), are_progress_bars_disabled()) == before
