@@ -15,6 +15,7 @@ from diff2in1_mm.switch_in.trial import first_that_works, put_maps, try_model
 
 from ..detectors import stock_model
 from ..tiny_segmentation import model_config
+from ..versions import needs_detectors
 
 pytest.importorskip('mmseg')
 
@@ -127,6 +128,7 @@ def most_objects(settings):
             yield from [value] if key in ('max_per_img', 'max_per_image') else most_objects(value)
 
 
+@needs_detectors
 @pytest.mark.parametrize('name', ['retinanet', 'mask_rcnn', 'mask2former_panoptic'])
 def test_detectors_pass(name):
     """With drawn weights RetinaNet finds nothing that could be a target: its own boxes stand for that."""
