@@ -14,6 +14,8 @@ from mmengine.structures import InstanceData
 from diff2in1_mm.tasks.detectors import ignores_boxes
 from diff2in1_mm.tasks.instances import DetectionLabeller
 
+from ..versions import needs_detectors
+
 
 @pytest.fixture(autouse=True)
 def mmdetection():
@@ -140,6 +142,7 @@ class TestDetection:
         model.bbox_assigner = [SimpleNamespace(ignore_iof_thr=-1)]
         assert not ignores_boxes(model)
 
+    @needs_detectors
     def test_doubles_go_where_the_head_leaves_them(self):
         model = nn.Module()
         model.test_cfg = dict(max_per_img=100)  # as DETR's
