@@ -102,8 +102,9 @@ def test_unknown_models_are_named():
 
 
 def test_options_that_a_labeller_lacks_are_named(monkeypatch):
+    known = 'flip, scales, draws, proportions, proportions_strength'
     with pytest.raises(
-        ValueError, match="^SegmentationLabeller has no labelling option 'ignore_from': it knows flip, scales, draws$"
+        ValueError, match=f"^SegmentationLabeller has no labelling option 'ignore_from': it knows {known}$"
     ):
         labeller_for(segmentor(), options=dict(ignore_from=0.5))
     with pytest.raises(ValueError, match='does not fit SegmentationLabeller'):
