@@ -138,7 +138,7 @@ def _try_ways(name: str, cfg: Config, options: SwitchOptions) -> Tried:
             said.append(sentence_of(error))
         else:
             return Tried(name, way, fit, said[0] if said else '')
-    return Tried(name, None, None, ' '.join(dict.fromkeys(said)))
+    return Tried(name, None, None, '. '.join(dict.fromkeys(said)))
 
 
 def _check_written(cfg: Config, path: str, options: SwitchOptions, fit: Fit) -> None:
@@ -189,5 +189,5 @@ def _row(name: str, counts: Sequence[int | str], said: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """A sentence that a cell can hold, without what differs from config to config."""
-    return text.replace('|', '\\|').replace('\n', ' ')
+    """A sentence that a cell can hold."""
+    return ' '.join(text.replace('|', '\\|').split())
