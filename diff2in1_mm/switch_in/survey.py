@@ -125,7 +125,7 @@ def tried(name: str, options: SwitchOptions, known: dict[str, Tried]) -> dict[st
             _check_written(cfg, path, replace(options, **WAYS[way]), found.fit)
     except Exception as error:
         found, way, said = Tried(name, None, None, ''), None, sentence_of(error)
-    said = said.replace(f'{path.rpartition("/")[0]}/', '')
+    said = said.replace(path, 'the config')  # which the record names
     return _record(name, way, said, None if found.name == name else found.name, time.monotonic() - begin)
 
 
