@@ -19,6 +19,10 @@ from .trial import first_that_works, put_maps, try_model
 
 __all__ = ['Fit', 'fit_model']
 
+_WITHOUT_LABELS = dict(
+    FastRCNN='FastRCNN looks at proposals that its data come with, and new images have none.',
+    RPN='RPN finds objects of one class, whatever classes its data have, and these cannot label new images.',
+)
 _TASKS = ('segmentation', 'instances', 'panoptic')
 # Sides of images in pixels, the quickest first. A stride is told by a map of four pixels or more, so a coarse one is
 # measured again on larger images; what follows the backbone can mostly be tried on smaller ones.
@@ -92,8 +96,8 @@ def _task(model: BaseModel) -> str:
     Raises:
         LabelsError: None, or one that needs more than a few lines.
     """
-    if type(model).__name__ == 'FastRCNN':
-        raise LabelsError('FastRCNN looks at proposals that its data come with, and new images have none.')
+    if type(model).__name__ in _WITHOUT_LABELS:
+        raise LabelsError(_WITHOUT_LABELS[type(model).__name__])
     try:
         task = labeller_for(model).task
     except UnfitError as error:
