@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
@@ -25,7 +26,7 @@ from ..datasets.rooms.make import make_rooms
 from ..diffusion.loading.embedded import locate
 from ..diffusion.loading.folder import load_tokenizer
 from ..diffusion.padding import image_stride, latent_stride
-from ..utils.compat import as_diffusers_writes, draw_again_on_resume, leave_optimizer_unfused
+from ..utils.compat import as_diffusers_writes, draw_again_on_resume, leave_optimizer_unfused, leave_state_unfused
 from ..utils.configs import type_name
 from ..utils.errors import UserError
 from ..utils.models import averaged_model
@@ -287,6 +288,7 @@ class DiffusionTraining:
                 hook['dataset'] = dict(type='ImageFolder', **self.images)
         cfg.experiment_name = f'{osp.basename(self.work_dir)}_{name}'
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        runner.register_hook(_UnfusedHook())
         draw_again_on_resume(runner.train_loop)  # crops and mirroring are drawn with the batches
         return runner
 
@@ -336,6 +338,14 @@ class DiffusionTraining:
             digest.update(name.encode())
             digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+class _UnfusedHook(Hook):
+    """Lets a checkpoint of a later torch be resumed."""
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Before the optimizer takes its state."""
+        leave_state_unfused(checkpoint.get('optimizer', {}), get_device())
 
 
 def _filled_in(cfg: Config) -> Config:

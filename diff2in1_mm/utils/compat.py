@@ -14,7 +14,7 @@ import pickle
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -264,8 +264,24 @@ def leave_optimizer_unfused(optim_wrapper: dict, device_type: str) -> None:
         optim_wrapper (dict): Of a config; changed in place.
         device_type (str): Where the parameters will be.
     """
-    if device_type == 'cpu' and Version(torch.__version__) < Version('2.4'):
+    if _lacks_fused_optimizers(device_type):
         optim_wrapper.get('optimizer', {}).pop('fused', None)
+
+
+def leave_state_unfused(state: Mapping[str, Any], device_type: str) -> None:
+    """The same of an optimizer's state in a checkpoint that a later torch wrote.
+
+    Args:
+        state (Mapping): Of ``state_dict()``; changed in place.
+        device_type (str): Where the parameters are.
+    """
+    for group in state.get('param_groups', []) if _lacks_fused_optimizers(device_type) else []:
+        if group.get('fused'):
+            group['fused'] = None
+
+
+def _lacks_fused_optimizers(device_type: str) -> bool:
+    return device_type == 'cpu' and Version(torch.__version__) < Version('2.4')
 
 
 def autocast_of_texts(device_type: str) -> contextlib.AbstractContextManager:

@@ -82,6 +82,10 @@ def test_fused_optimizers_are_left_where_torch_has_them(monkeypatch, device, tor
     wrapper = dict(optimizer=dict(type='AdamW', fused=True))
     compat.leave_optimizer_unfused(wrapper, device)
     assert wrapper == dict(optimizer=dict(type='AdamW', **(dict(fused=True) if kept else {})))
+    state = torch.optim.AdamW([torch.nn.Parameter(torch.ones(2))], fused=None).state_dict()
+    state['param_groups'][0]['fused'] = True  # as a later torch has written it
+    compat.leave_state_unfused(state, device)
+    assert state['param_groups'][0]['fused'] is (True if kept else None)
 
 
 @pytest.mark.parametrize('torch_version, dtype', [('2.3.1', torch.float32), ('2.4.0', torch.bfloat16)])
