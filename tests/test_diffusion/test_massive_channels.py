@@ -49,6 +49,16 @@ def test_they_are_zero_in_features_and_all_else_is_as_before(folder, join):
     assert_same(left[:, ~drowning], whole[:, ~drowning], 0)
 
 
+def test_other_weights_in_a_checkpoint_have_their_own(folder, tmp_path):
+    options, images = dict(taps=BLOCKS, massive_above=20), torch.rand(1, 3, 16, 16) * 2 - 1
+    other = DiffusionBackbone(save('sd3', tmp_path), save_frozen=True, **options).eval()
+    backbone = DiffusionBackbone(folder, **options).eval()
+    assert not backbone(images)[0][:, DROWNING].any()
+    backbone.load_state_dict(other.state_dict())
+    assert_same(backbone(images)[0], other(images)[0])
+    assert backbone(images)[0][:, DROWNING].any()
+
+
 def test_a_bound_that_would_leave_out_most_is_refused(folder):
     with pytest.raises(ValueError, match='massive_above = 1 leaves out channels'):
         DiffusionBackbone(folder, massive_above=1)

@@ -31,6 +31,7 @@ class DiffusionHolder(Normalised):
     """
 
     diffusion: Any
+    _kept_channels: dict[str, Any]
     perception: Any
     _condition: Condition
 
@@ -116,6 +117,7 @@ class DiffusionHolder(Normalised):
             self.diffusion.load_state_dict(weights)
             self.frozen_fingerprint.copy_(self.diffusion.fingerprint())
             KeptFeatures.forget(self)
+            self._kept_channels.clear()  # they were found with the weights of before
         key = f'{prefix}frozen_fingerprint'
         theirs = state_dict.get(key)
         if theirs is not None and not same_weights(theirs.cpu(), self.frozen_fingerprint.cpu()):
