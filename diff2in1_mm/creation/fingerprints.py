@@ -99,7 +99,7 @@ def creation_settings(
     )
     # where they are not set, stores of before these settings still fit
     described.update(settings.guidance)
-    for name in ('label_scale', 'compose', 'control', 'filter_above', 'consistency'):
+    for name in ('label_scale', 'compose', 'control', 'look', 'filter_above', 'consistency'):
         if getattr(settings, name) is not None:
             described[name] = getattr(settings, name)
     if settings.sources != 'uniform':

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from mmengine.logging import print_log
 
+from ..datasets.looks import Looks
 from ..diffusion.condition import Condition
 from ..diffusion.conditions.source import Source
 from ..diffusion.contract import DiffusionModel
@@ -19,6 +20,7 @@ from ..store.records import SampleRecord
 from ..store.store import SyntheticStore
 from ..utils.errors import UserError
 from ..utils.image_values import to_bytes, to_unit_range
+from ..utils.randomness import stable_seed
 from .background import BackgroundWriter, Progress, duration, size
 from .batch_labels import BatchLabels, Label
 from .class_levels import level_painter
@@ -105,6 +107,7 @@ class CreationJob:
         self._static: Condition | None = None
         self._paint = level_painter(self.generator, self.labels, self.dataset)
         self._compose = composer_of(self.settings, self.labels.tasks, self.dataset)
+        self._look = None if self.settings.look is None else Looks(self.settings.look, 'creation.look')
         self._filter: ClassLossFilter | None = None  # measured when something is to be made
         self._pace = 0.0  # seconds per sample of the last batch
 
@@ -281,6 +284,8 @@ class CreationJob:
                 continue
             if self._compose is not None:
                 image, entry = self._compose(sample, entry, image)
+            if self._look is not None:
+                image = self._look(image, stable_seed(sample.seed, 'look'))
             groups.setdefault(image.shape, []).append((sample, entry, image))
         loaded = []
         for group in groups.values():

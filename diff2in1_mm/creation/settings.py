@@ -44,6 +44,10 @@ class CreationSettings:
             are pasted into an image and its label map before it is noised. None: nothing is.
         control: A ControlNet that the diffusion model follows, see :func:`~diff2in1_mm.creation.control.control_of`:
             new pictures of the same label map, depth or edges, also from a ``T`` near 1000. None: none.
+        look: Folder or glob of unlabelled pictures of another hour, season or place. A source image gets the light and
+            colours of one of them, drawn by the sample's seed, before it is noised, see
+            :class:`~diff2in1_mm.datasets.looks.Looks`; a ``condition`` such as ``Restyle`` may say the same in words.
+            None: its own.
         copies_per_source: Samples made from each image.
         sources: 'uniform': every image gets as many. 'by_class_frequency': as many in all, more of images that show a
             rare class. 'by_hardness': of images on which the model's loss is high. See
@@ -89,6 +93,7 @@ class CreationSettings:
     diffusion: str | dict | None = None
     compose: dict | None = None
     control: dict | None = None
+    look: str | None = None
     copies_per_source: int = 1
     sources: str = 'uniform'
     batch_size: int = 4

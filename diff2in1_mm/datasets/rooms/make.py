@@ -19,7 +19,9 @@ from ...tasks.normals import encode_normals
 from ...utils.atomic_files import write_atomic
 from ...utils.errors import NotInstalledError, UnusableFileError, UserError
 from ...utils.randomness import stable_seed
+from ...utils.values import check_choice
 from .furniture import CLASSES, THINGS
+from .night import HOURS
 from .render import Room, render_room
 
 #: Pictures of each split. The labelled ones come with every label that there is.
@@ -37,6 +39,7 @@ def make_rooms(
     size: tuple[int, int] = (128, 128),
     counts: dict[str, int] | None = None,
     workers: int | None = None,
+    hour: str = 'day',
 ) -> None:
     """Render what is missing of the world below a folder.
 
@@ -54,16 +57,20 @@ def make_rooms(
         size (tuple[int, int]): Height and width, pixels.
         counts (dict[str, int], optional): Pictures of each split. Defaults to :data:`SPLITS`.
         workers (int, optional): Processes. Defaults to the number of cores.
+        hour (str): 'day' or 'night', see :func:`render_room`. Default 'day'.
 
     Raises:
-        ValueError: The folder holds a split of another world, or somebody else's data.
+        ValueError: The folder holds a split of another world, or somebody else's data, or there is no such hour.
         OSError: No space is left; what was half made is removed.
         ImportError: pycocotools is not installed.
     """
+    check_choice('hour', hour, HOURS)
     counts = dict(SPLITS, **(counts or {}))
     os.makedirs(root, exist_ok=True)
     for split in splits:
         spec = dict(seed=seed, size=list(size), count=counts[split], renderer=RENDERER)
+        if hour != 'day':  # worlds of before there were nights stay what they are
+            spec['hour'] = hour
         if _is_made(root, split, spec) and not osp.exists(_marker(root, split)):
             continue  # before the lock, which is a file and asks for the right to write
         # a lock for each split: nobody waits for 20,000 unlabelled rooms to read labelled ones
@@ -152,7 +159,8 @@ def _make_split(root: str, split: str, spec: dict, workers: int) -> None:
     _remove(root, split)  # what a killed process left
     for folder in _folders(split):
         os.makedirs(osp.join(root, folder, split))
-    tasks = [(root, split, index, spec['seed'], tuple(spec['size']), labelled) for index in range(spec['count'])]
+    hour = spec.get('hour', 'day')
+    tasks = [(root, split, index, spec['seed'], tuple(spec['size']), hour) for index in range(spec['count'])]
     try:
         records = _write_rooms(tasks, workers)
         files = dict(captions={r['name']: r['caption'] for r in records})
@@ -201,11 +209,12 @@ def _remove(root: str, split: str) -> None:
 
 def _write_room(task: tuple) -> dict:
     """One room's files; gives its name, caption and objects."""
-    root, split, index, seed, size, labelled = task
+    root, split, index, seed, size, hour = task
+    labelled = split != 'unlabelled'
     cv2.setNumThreads(1)  # one process per core already
     room_seed = stable_seed('rooms', seed, split, index) % 2**32
     name = f'{index:06d}.{"png" if labelled else "jpg"}'
-    room = render_room(room_seed, size)
+    room = render_room(room_seed, size, hour)
     _write(osp.join(root, 'images', split, name), room.image[..., ::-1])
     if not labelled:
         return dict(name=name, caption=room.caption)

@@ -37,6 +37,7 @@ class RoomsOnDisk(BaseDataset):
         size: Height and width of the pictures, pixels.
         count: Rooms in the split; None: as many as it usually has.
         data_root: Folder of the world; rendered there on first use.
+        hour: 'day' or 'night', of all its pictures (:func:`at_night`); by night give another ``data_root``.
         **kwargs: As in the library's data set.
 
     Raises:
@@ -53,10 +54,11 @@ class RoomsOnDisk(BaseDataset):
         size: tuple[int, int] = (128, 128),
         count: int | None = None,
         data_root: str = 'data/rooms',
+        hour: str = 'day',
         **kwargs,
     ) -> None:
         self.split, self.num_labelled, self.seed = split, num_labelled, seed
-        self.prepare(dict(split=split, world=world, size=size, count=count, data_root=data_root))
+        self.prepare(dict(split=split, world=world, size=size, count=count, data_root=data_root, hour=hour))
         super().__init__(data_root=data_root, **{**self.places(split), **kwargs})
 
     @staticmethod
@@ -73,6 +75,7 @@ class RoomsOnDisk(BaseDataset):
             cfg.get('world', 0),
             tuple(cfg.get('size', (128, 128))),
             {split: count} if count else None,
+            hour=cfg.get('hour', 'day'),
         )
 
     @staticmethod

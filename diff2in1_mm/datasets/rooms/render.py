@@ -8,6 +8,7 @@ from ...tasks.consistency import boundaries_of_labels
 from ...utils.errors import UserError
 from .captions import describe
 from .furniture import CLASSES
+from .night import lit_at
 from .scene import Camera, Scene, draw_scene
 from .shapes import Solid, dot, unit
 
@@ -44,7 +45,7 @@ class Room:
         return boundaries_of_labels(self.classes) | boundaries_of_labels(self.instances)
 
 
-def render_room(seed: int, size: tuple[int, int] = (128, 128)) -> Room:
+def render_room(seed: int, size: tuple[int, int] = (128, 128), hour: str = 'day') -> Room:
     """The picture of a seed with all its labels.
 
     Labels are those of the pixel's middle; the picture averages four rays per pixel.
@@ -52,13 +53,15 @@ def render_room(seed: int, size: tuple[int, int] = (128, 128)) -> Room:
     Args:
         seed (int): In [0, 2**32).
         size (tuple[int, int]): Height and width in pixels, each at least 16.
+        hour (str): 'day' or 'night': the same room and labels in another light (:func:`at_night`); the caption says so.
+            Default 'day'.
 
     Raises:
         ValueError: A size too small to show anything.
     """
     if min(size) < 16:
         raise UserError(f'a room of {size[0]}x{size[1]} pixels shows nothing: give at least 16x16')
-    scene = draw_scene(seed)
+    scene = lit_at(hour, draw_scene(seed), seed)
     solids, owners = _parts(scene)
     depth, part = cast(solids, scene.camera, size)
     points = scene.camera.position + depth[..., None] * scene.camera.rays(*size, (0.5, 0.5))
@@ -73,7 +76,8 @@ def render_room(seed: int, size: tuple[int, int] = (128, 128)) -> Room:
             classes[here] = CLASSES.index(scene.items[owners[index] - 1].kind)
     instances = owners[part]
     kinds = {int(i): CLASSES.index(scene.items[i - 1].kind) for i in np.unique(instances) if i}
-    return Room(photograph(scene, size, seed), classes, depth, normals, instances, kinds, describe(scene, instances))
+    caption = describe(scene, instances) + (' at night' if hour == 'night' else '')
+    return Room(photograph(scene, size, seed), classes, depth, normals, instances, kinds, caption)
 
 
 def photograph(scene: Scene, size: tuple[int, int], seed: int) -> np.ndarray:
@@ -100,7 +104,7 @@ def photograph(scene: Scene, size: tuple[int, int], seed: int) -> np.ndarray:
     light *= (1 - 0.1 * (x * x + y * y))[..., None]  # the lens lets less through at its edge
     light = np.clip(light, 0, None)
     image = (light / (1 + 0.25 * light) * 1.1).clip(0, 1) ** (1 / 2.2)
-    image = image + 0.012 * rng.randn(*image.shape)
+    image = image + scene.noise * rng.randn(*image.shape)
     return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 

@@ -55,6 +55,7 @@ class Scene:
         light: World position of the lamp under the ceiling, float32 (3,), metres.
         light_colour: Its strength per channel, (3,), where 1 lights a white wall fully at 2 m.
         ambient: Light from everywhere, (3,).
+        noise: Deviation of the camera's, of sRGB in [0, 1].
     """
 
     shell: Solid
@@ -69,6 +70,7 @@ class Scene:
     ambient: np.ndarray
     floor_name: str = ''
     wall_name: str = ''
+    noise: float = 0.012
 
 
 def draw_scene(seed: int) -> Scene:

@@ -1,6 +1,7 @@
-"""Loading, changing and packing of several kinds of labels; pasting of labelled things; photometric copies."""
+"""Loading, changing and packing of several kinds of labels; pasting of labelled things; photometric copies; looks."""
 
 from .loading import LoadBoundaries, LoadDepth, LoadNormals, LoadParts, LoadSaliency, LoadSceneAnnotations
+from .looks import RecolouredCopies
 from .packing import PackSceneInputs
 from .pasting import PasteThings
 from .photometric import PhotometricCopies
@@ -18,6 +19,7 @@ __all__ = [
     'PackSceneInputs',
     'PasteThings',
     'PhotometricCopies',
+    'RecolouredCopies',
     'RotateScene',
     'ScaleScene',
     'SceneDataPreProcessor',

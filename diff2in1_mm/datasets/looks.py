@@ -1,0 +1,71 @@
+"""The look of other pictures: their light and colours, given to an image that keeps everything else."""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from ..utils.errors import UserError
+from .image_folder import find_images
+from .source_images import load_image
+
+__all__ = ['Looks', 'recoloured']
+
+_LEAST = 0.5  # deviation of a colour axis, of 100: a picture of one colour has none to be stretched
+Statistics = tuple[np.ndarray, np.ndarray]
+
+
+def statistics_of(image: np.ndarray) -> Statistics:
+    """Mean and deviation of an image's CIELAB axes, float32 (3,) each."""
+    lab = _lab(image).reshape(-1, 3)
+    return lab.mean(0), lab.std(0)
+
+
+def recoloured(image: np.ndarray, look: Statistics) -> np.ndarray:
+    """An image with the mean and deviation of its CIELAB axes as another's (Reinhard et al. 2001, eq. 10 and 11).
+
+    Args:
+        image (ndarray): RGB, uint8 (H, W, 3).
+        look (tuple[ndarray, ndarray]): See :func:`statistics_of`.
+
+    Returns:
+        ndarray: Of the same kind.
+    """
+    mean, deviation = statistics_of(image)
+    lab = (_lab(image) - mean) * (look[1] / np.maximum(deviation, _LEAST)) + look[0]
+    rgb = cv2.cvtColor(lab.astype(np.float32), cv2.COLOR_LAB2RGB)
+    return (rgb * 255).round().clip(0, 255).astype(np.uint8)
+
+
+def _lab(image: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+
+
+class Looks:
+    """Draws the look of one of many unlabelled pictures, such as those of another hour or season.
+
+    Args:
+        images (str): A folder, searched recursively, or a glob.
+        name (str): Of the option, for what it says about bad ones.
+
+    Raises:
+        ValueError: ``images`` is no text.
+        FileNotFoundError: There are none.
+    """
+
+    def __init__(self, images: str, name: str = 'images') -> None:
+        if not isinstance(images, str):
+            raise UserError(f'{name} = {images!r} must be a folder of pictures, or a glob')
+        self.files = find_images(images, f'give {name} the folder of pictures whose look is wanted')
+        self._statistics: Callable[[str], Statistics] = lru_cache(maxsize=None)(
+            lambda path: statistics_of(load_image(path))
+        )
+
+    def __call__(self, image: np.ndarray, draw: int) -> np.ndarray:
+        """An image, uint8 RGB (H, W, 3), in the look of the picture that a number draws.
+
+        Raises:
+            OSError: That picture cannot be read.
+        """
+        return recoloured(image, self._statistics(self.files[draw % len(self.files)]))

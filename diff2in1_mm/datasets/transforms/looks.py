@@ -1,0 +1,44 @@
+"""Training images in the look of other pictures."""
+
+import os.path as osp
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmengine.registry import TRANSFORMS
+
+from ...utils.randomness import stable_seed
+from ...utils.values import check_whole
+from ..looks import Looks
+
+__all__ = ['RecolouredCopies']
+
+
+@TRANSFORMS.register_module()
+class RecolouredCopies(BaseTransform):
+    """Gives an image the light and colours of an unlabelled picture, for a test at another hour or place.
+
+    What the diffusion model's ``creation.look`` begins with, without the model: the control of it. As with
+    :class:`PhotometricCopies` an image has so many results that come again, and synthetic images stay as they are.
+
+    Args:
+        images (str): Folder or glob of the pictures.
+        copies (int): Results of an image; the image itself comes as often as one of them. Default 4.
+
+    Raises:
+        ValueError: ``copies`` is no whole number above 0.
+        FileNotFoundError: There are no pictures.
+    """
+
+    def __init__(self, images: str, copies: int = 4) -> None:
+        check_whole('RecolouredCopies.copies', copies)
+        self.copies, self.looks = copies, Looks(images, 'RecolouredCopies.images')
+
+    def transform(self, results: dict) -> dict:
+        """Changes ``img`` (BGR), by a seed of the file's name and the copy that was drawn."""
+        copy = np.random.randint(self.copies + 1)
+        folder = osp.dirname(osp.dirname(results['img_path']))
+        if copy == 0 or osp.isfile(osp.join(folder, 'store.json')):  # synthetic
+            return results
+        draw = stable_seed(osp.basename(results['img_path']), copy, 'look')
+        results['img'] = np.ascontiguousarray(self.looks(results['img'][..., ::-1], draw)[..., ::-1])
+        return results
