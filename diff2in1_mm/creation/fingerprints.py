@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os.path as osp
+from collections.abc import Iterable
 from glob import escape, glob
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from mmengine.dist import broadcast_object_list, get_world_size
 from torch import nn
 
+from ..datasets.looks import Looks
 from ..diffusion.contract import DiffusionModel
 from ..store.purpose import StoreMismatch, read_purpose
 from ..store.store import SyntheticStore
@@ -99,9 +101,11 @@ def creation_settings(
     )
     # where they are not set, stores of before these settings still fit
     described.update(settings.guidance)
-    for name in ('label_scale', 'compose', 'control', 'look', 'filter_above', 'consistency'):
+    for name in ('label_scale', 'compose', 'control', 'filter_above', 'consistency'):
         if getattr(settings, name) is not None:
             described[name] = getattr(settings, name)
+    if settings.look is not None:
+        described['look'] = _files_digest(Looks(settings.look, 'creation.look').files)
     if settings.sources != 'uniform':
         described['sources'] = settings.sources
     return json.loads(json.dumps(described, default=_plain))
@@ -173,9 +177,13 @@ def _images_digest(dataset: Any) -> str:
 
     Bytes tell another set under the same names (another world of Rooms) without reading it.
     """
+    return _files_digest([source_entry(dataset, index)['img_path'] for index in source_indices(dataset)])
+
+
+def _files_digest(paths: Iterable[str]) -> str:
+    """Hash of files' names and sizes on disk."""
     digest = hashlib.sha256()
-    for index in source_indices(dataset):
-        path = source_entry(dataset, index)['img_path']
+    for path in paths:
         size = osp.getsize(path) if osp.isfile(path) else ''  # no local file: the name alone
         digest.update(f'{osp.basename(path)}\0{size}\0'.encode())
     return digest.hexdigest()[:16]

@@ -1,12 +1,14 @@
 """The look of other pictures: their light and colours, given to an image that keeps everything else."""
 
+import logging
 from collections.abc import Callable
 from functools import lru_cache
 
 import cv2
 import numpy as np
+from mmengine.logging import print_log
 
-from ..utils.errors import UserError
+from ..utils.errors import UnusableFileError, UserError
 from .image_folder import find_images
 from .source_images import load_image
 
@@ -57,15 +59,28 @@ class Looks:
     def __init__(self, images: str, name: str = 'images') -> None:
         if not isinstance(images, str):
             raise UserError(f'{name} = {images!r} must be a folder of pictures, or a glob')
+        self.name = name
         self.files = find_images(images, f'give {name} the folder of pictures whose look is wanted')
-        self._statistics: Callable[[str], Statistics] = lru_cache(maxsize=None)(
-            lambda path: statistics_of(load_image(path))
-        )
+        self._statistics: Callable[[str], Statistics | None] = lru_cache(maxsize=None)(_statistics_in)
 
     def __call__(self, image: np.ndarray, draw: int) -> np.ndarray:
         """An image, uint8 RGB (H, W, 3), in the look of the picture that a number draws.
 
+        A picture that cannot be read is named once, and the next one is taken.
+
         Raises:
-            OSError: That picture cannot be read.
+            OSError: None of them can be read.
         """
-        return recoloured(image, self._statistics(self.files[draw % len(self.files)]))
+        for further in range(len(self.files)):
+            look = self._statistics(self.files[(draw + further) % len(self.files)])
+            if look is not None:
+                return recoloured(image, look)
+        raise UnusableFileError(f'none of the {len(self.files)} pictures of {self.name} can be read: give others')
+
+
+def _statistics_in(path: str) -> Statistics | None:
+    try:
+        return statistics_of(load_image(path))
+    except OSError as error:
+        print_log(f'{path} has no look ({error}): the next picture is taken.', 'current', logging.WARNING)
+        return None

@@ -15,6 +15,7 @@ from ..creation.hardness import check_hardness
 from ..creation.label_filter import check_filter
 from ..creation.settings import CreationSettings
 from ..creation.stage import mixed_dataset
+from ..datasets.looks import Looks
 from ..store.store import SyntheticStore
 from ..utils.errors import UserError
 from ..utils.models import seed_of_run
@@ -88,6 +89,8 @@ def _check(model: BaseModel, settings: CreationSettings, dataset: Any, store: st
     check_filter(settings, labels)
     check_hardness(settings, labels)
     composer_of(settings, labels.tasks, dataset)
+    if settings.look is not None:
+        Looks(settings.look, 'creation.look')
     control_of(settings, labels, dataset, diffusion)
     check_condition(generator.condition, diffusion, dataset, settings.limit)
     if store is not None:

@@ -1,0 +1,42 @@
+"""Training images in the look of others."""
+
+import cv2
+import numpy as np
+import pytest
+
+from diff2in1_mm.datasets.transforms.looks import RecolouredCopies
+
+
+@pytest.fixture
+def copies(tmp_path):
+    rng = np.random.default_rng(0)
+    for i, middle in enumerate((20, 70, 180)):
+        cv2.imwrite(str(tmp_path / f'{i}.png'), (middle + rng.integers(-15, 16, (8, 8, 3))).astype(np.uint8))
+    return RecolouredCopies(str(tmp_path), copies=3)
+
+
+def drawn(transform, path, number=60):
+    image = np.full((6, 8, 3), 120, np.uint8)
+    image[:3] = (200, 40, 90)
+    return {transform(dict(img_path=path, img=image.copy()))['img'].tobytes() for _ in range(number)}
+
+
+def test_only_so_many_pictures_of_a_file_one_of_them_itself(copies):
+    np.random.seed(0)
+    found = drawn(copies, 'data/b.png')
+    assert 2 <= len(found) <= 4 and found == drawn(copies, 'elsewhere/b.png')
+
+
+def test_blue_is_blue(copies, tmp_path):
+    """Images of a pipeline are BGR."""
+    (tmp_path / 'blue').mkdir()
+    cv2.imwrite(str(tmp_path / 'blue/0.png'), np.full((8, 8, 3), (220, 30, 30), np.uint8))
+    blue = RecolouredCopies(str(tmp_path / 'blue'), copies=20)
+    images = [blue(dict(img_path='a.png', img=np.full((6, 8, 3), 120, np.uint8)))['img'] for _ in range(20)]
+    changed = next(image for image in images if (image != 120).any())
+    assert changed[..., 0].mean() > changed[..., 2].mean() + 100
+
+
+def test_synthetic_images_stay_as_they_are(copies, tmp_path):
+    (tmp_path / 'store.json').write_text('{}')
+    assert len(drawn(copies, str(tmp_path / 'images' / 'a.png'))) == 1
