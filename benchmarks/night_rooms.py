@@ -134,7 +134,7 @@ def continued(args: argparse.Namespace) -> str:
     """Folder of the diffusion model of both hours; trained where it is not there."""
     work_dir = osp.join(args.data_root, 'diffusion')
     cfg = Config.fromfile(diff2in1_mm.config_path('diffusion_rooms.py'))
-    del cfg['rooms']
+    cfg.pop('rooms')
     cfg.data_root, cfg.pretrained, cfg.work_dir, cfg.mirror = args.data_root, args.pipeline, work_dir, True
     cfg.images.update(path='both', captions='captions.json')
     end = args.diffusion_iterations
