@@ -1,7 +1,6 @@
 """Runs of a comparison: arms that share their warm-ups, each finished run kept."""
 
 import io
-import json
 import os.path as osp
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from ..hooks.read_checkpoint import read_checkpoint
 from ..models.backbones.feature_cache import FeatureCache
 from ..self_improving.state import WARM_UP
 from ..utils.atomic_files import write_atomic
+from ..utils.json_files import read_json
 
 __all__ = ['Arm', 'ArmRuns']
 
@@ -89,8 +89,11 @@ class ArmRuns:
         path = self._summary(name, seed)
         if not osp.exists(path):
             return None
-        with open(path, encoding='utf-8') as file:
-            return json.load(file)
+        return read_json(
+            path,
+            lambda content: all(isinstance(content[part], dict) for part in ('stages', 'seconds')),
+            'remove the folder that it is in, and the arm is run again',
+        )
 
     def seconds(self, name: str, seed: int) -> float | None:
         """Seconds of a run with its warm-up, without validation."""

@@ -10,6 +10,8 @@ from mmengine.logging import print_log
 
 from ..utils.atomic_files import write_atomic
 from ..utils.errors import UserError
+from ..utils.json_files import read_json
+from ..utils.values import is_number
 from .batch_labels import BatchLabels
 from .label_filter import source_losses
 from .plan import source_indices
@@ -50,12 +52,13 @@ def hardness_of(
 
     Raises:
         ValueError: See :func:`check_hardness`.
+        OSError: ``hardness.json`` is damaged.
     """
     if settings.sources != 'by_hardness':
         return None
     check_hardness(settings, labels)
     path = Path(root) / 'hardness.json'
-    known = json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
+    known = read_json(path, _is_known, 'remove it, and hardness is measured anew') if path.exists() else {}
     found = {int(index): loss for index, loss in known.get(str(round), {}).items()}
     missing = [index for index in source_indices(dataset)[: settings.limit] if index not in found]
     rank, world_size = get_dist_info()
@@ -64,6 +67,14 @@ def hardness_of(
     if missing and rank == 0:
         write_atomic(path, json.dumps({**known, str(round): found}).encode())
     return found
+
+
+def _is_known(content: Any) -> bool:
+    """Whether it is a number for each index of each round."""
+    return all(
+        round.isdecimal() and all(index.isdecimal() and is_number(loss, 0) for index, loss in found.items())
+        for round, found in content.items()
+    )
 
 
 def _measured(

@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 
 from ..utils.atomic_files import write_atomic
 from ..utils.errors import FileInTheWayError, UserError, did_you_mean
+from ..utils.json_files import read_json
 from .denoiser_tuner import DenoiserTuner
 
 __all__ = [
@@ -199,8 +200,8 @@ def says_finished(training) -> bool:
     path = _mark(training)
     if not (osp.isfile(path) and osp.isdir(training.result)):
         return False
-    with open(path, encoding='utf-8') as file:
-        return json.load(file).get('made_of') == _made_of(training)
+    note = read_json(path, lambda content: isinstance(content, dict), 'remove it, and the training goes on')
+    return note.get('made_of') == _made_of(training)
 
 
 def mark_finished(training) -> None:

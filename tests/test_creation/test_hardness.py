@@ -40,6 +40,10 @@ def test_it_is_the_mean_loss_on_the_images_own_label_map(tmp_path, model, datase
     # a continued creation plans the same, whatever it would measure now
     monkeypatch.setattr(hardness, 'source_losses', None)
     assert create(model, dataset, tmp_path / 's', **OPTIONS).present == 6
+    for damaged in ('{"0": [1, 2]}', '{"0": {"1": "much"}}', '{"0": {"first": 1.0}}', '{'):
+        (tmp_path / 's/hardness.json').write_text(damaged)
+        with pytest.raises(OSError, match='hardness.json is damaged: remove it, and hardness is measured anew'):
+            create(model, dataset, tmp_path / 's', **OPTIONS)
 
 
 def test_labels_without_classes_are_refused():

@@ -18,6 +18,7 @@ from mmengine.utils import track_iter_progress, track_progress
 from ...tasks.normals import encode_normals
 from ...utils.atomic_files import write_atomic
 from ...utils.errors import NotInstalledError, UnusableFileError, UserError
+from ...utils.json_files import read_json
 from ...utils.randomness import stable_seed
 from ...utils.values import check_choice
 from .furniture import CLASSES, THINGS
@@ -61,7 +62,7 @@ def make_rooms(
 
     Raises:
         ValueError: The folder holds a split of another world, or somebody else's data, or there is no such hour.
-        OSError: No space is left; what was half made is removed.
+        OSError: No space is left, what was half made is removed; or a file of the world is damaged.
         ImportError: pycocotools is not installed.
     """
     check_choice('hour', hour, HOURS)
@@ -90,8 +91,11 @@ def _is_made(root: str, split: str, spec: dict) -> bool:
     whole = all(osp.isdir(osp.join(root, folder, split)) for folder in _folders(split))
     # read after the look at the folders: who renders again removes this file before making them
     try:
-        with open(osp.join(root, f'rooms_{split}.json'), encoding='utf-8') as file:
-            found = json.load(file)
+        found = read_json(
+            osp.join(root, f'rooms_{split}.json'),
+            lambda content: isinstance(content, dict),
+            f'delete {root}, and its rooms are rendered again',
+        )
     except FileNotFoundError:
         return False
     if found != spec:

@@ -1,11 +1,11 @@
 """What the two data sets of Rooms share: their options, and the rendering on first use."""
 
-import json
 import os.path as osp
 
 from mmengine.dataset import BaseDataset
 
 from ...utils.errors import UserError
+from ...utils.json_files import read_json
 from ..subset import draw_subset
 from .make import SPLITS, make_rooms
 
@@ -42,7 +42,7 @@ class RoomsOnDisk(BaseDataset):
 
     Raises:
         ValueError: ``data_root`` holds another world, or fewer rooms than ``num_labelled``.
-        OSError: No space to render.
+        OSError: No space to render, or a file of the world is damaged.
     """
 
     def __init__(
@@ -86,8 +86,12 @@ class RoomsOnDisk(BaseDataset):
     def load_data_list(self) -> list[dict]:
         """All rooms of the split with their ``caption``, or the part that is drawn."""
         data = sorted(super().load_data_list(), key=lambda info: info['img_path'])
-        with open(osp.join(self.data_root, f'captions_{self.split}.json'), encoding='utf-8') as file:
-            captions = json.load(file)
+        names = {osp.basename(info['img_path']) for info in data}
+        captions = read_json(
+            osp.join(self.data_root, f'captions_{self.split}.json'),
+            lambda content: names <= {*content} and all(isinstance(content[name], str) for name in names),
+            f'delete {self.data_root}, and its rooms are rendered again',
+        )
         for info in data:
             info['caption'] = captions[osp.basename(info['img_path'])]
         return draw_subset(data, self.num_labelled, self.seed)

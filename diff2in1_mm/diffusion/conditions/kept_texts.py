@@ -4,11 +4,13 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from ...utils.atomic_files import write_atomic
 from ...utils.errors import UnusableFileError
+from ...utils.json_files import read_json
 from ...utils.kept_on_disk import KeptOnDisk, Tensors, cache_folder
 from ..condition import Condition
 
@@ -53,6 +55,11 @@ class KeptTexts:
         return self._kept[root]
 
 
+def _is_notes(content: Any) -> bool:
+    """Whether size, time of change and checksum stand for each file."""
+    return all([type(value) for value in note] == [int, int, str] for note in content.values())
+
+
 def _digest_of(files: Sequence[Path], folder: Path) -> str:
     """A hash of the contents of files; '' for none.
 
@@ -61,8 +68,8 @@ def _digest_of(files: Sequence[Path], folder: Path) -> str:
     """
     notes = folder / 'files.json'
     try:
-        known = json.loads(notes.read_text(encoding='utf-8'))
-    except (OSError, ValueError):
+        known = read_json(notes, _is_notes, 'it is made anew')
+    except OSError:
         known = {}
     sums, new = [], False
     for path in sorted(files, key=lambda path: (path.parent.name, path.name)):

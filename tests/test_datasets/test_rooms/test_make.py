@@ -214,3 +214,12 @@ def test_detection_data_set(world):
     dataset = DATASETS.build(dict(type='RoomsDetDataset', data_root=str(world), size=(32, 48), count=4))
     instances = [i for k in range(len(dataset)) for i in dataset.get_data_info(k)['instances']]
     assert instances and max(i['bbox_label'] for i in instances) < len(THINGS)
+
+
+@pytest.mark.parametrize('name', ['rooms', 'captions'])
+def test_damaged_files_of_a_world_are_named(tmp_path, name):
+    cfg = dict(type='RoomsDataset', data_root=str(tmp_path), size=(32, 48), count=1)
+    DATASETS.build(cfg)
+    (tmp_path / f'{name}_train.json').write_text('[')
+    with pytest.raises(OSError, match=f'{name}_train.json is damaged: delete .* rendered again'):
+        DATASETS.build(cfg)
