@@ -35,7 +35,9 @@ FIGURES = ('segmentation/mIoU', 'depth/rmse', 'normals/mean', 'boundaries/odsF',
 DECODERS = dict(
     plain=None,
     InvPT=dict(type='InvPTHead', in_channels=[64] * 4, channels=64, width=64),
-    TaskPrompter=dict(type='TaskPrompterHead', in_channels=[64] * 4, channels=96, width=64, layers=3, num_heads=4),
+    TaskPrompter=dict(
+        type='TaskPrompterHead', in_channels=[64] * 4, channels=96, width=64, layers=3, num_heads=4, level=1
+    ),
 )
 #: What the papers' decoders are built with over a ViT-L of 1024 channels, here of PASCAL-Context's five tasks.
 PAPERS = dict(
