@@ -44,9 +44,10 @@ def run_stats(args: argparse.Namespace) -> int:
         print(json.dumps(found))
         return 0
     print(f'{args.store}: {found["samples"]} samples, {found["damaged"]} damaged, {found["bytes"] / 1e6:.1f} MB')
-    for name in ('rounds', 'T', 'checkpoints', 'quality'):
+    for name in ('rounds', 'T', 'checkpoints', 'quality', 'classes'):
         values = ', '.join(
-            f'{key}: {value:.4g}' if name == 'quality' else f'{key}: {value}' for key, value in found[name].items()
+            f'{key}: {value:.4g}' if name in ('quality', 'classes') else f'{key}: {value}'
+            for key, value in found[name].items()
         )
         print(f'{name}: {values}')
     return 0

@@ -2,14 +2,14 @@
 
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .layout import damage
 from .records import SampleRecord
 from .store import SyntheticStore
 
-__all__ = ['stats', 'verify']
+__all__ = ['class_shares', 'stats', 'verify']
 
 
 def stats(store: SyntheticStore) -> dict[str, Any]:
@@ -17,7 +17,8 @@ def stats(store: SyntheticStore) -> dict[str, Any]:
 
     Returns:
         dict: ``samples``, ``damaged`` and ``bytes`` (of images and labels); ``rounds``, ``T`` and ``checkpoints``,
-        each as value -> number of samples; ``quality``, name -> mean over the samples that have that figure.
+        each as value -> number of samples; ``quality``, name -> mean over the samples that have that figure;
+        ``classes``, see :func:`class_shares`.
     """
     counts: dict[str, Counter] = dict(rounds=Counter(), T=Counter(), checkpoints=Counter())
     sums: dict[str, float] = defaultdict(float)
@@ -37,7 +38,24 @@ def stats(store: SyntheticStore) -> dict[str, Any]:
         bytes=size,
         **{name: dict(sorted(found.items())) for name, found in counts.items()},
         quality={name: sums[name] / known[name] for name in sorted(known)},
+        classes=class_shares(store.records()),
     )
+
+
+def class_shares(records: Iterable[SampleRecord]) -> dict[str, float]:
+    """How much of each class samples show: mean share of the pixels, of boxes the mean number of objects.
+
+    Args:
+        records (Iterable[SampleRecord]): Those of versions that did not note classes do not count.
+
+    Returns:
+        dict[str, float]: By name, the most first.
+    """
+    sums, count = Counter[str](), 0
+    for record in records:
+        sums.update(record.classes)
+        count += bool(record.classes)
+    return {name: total / count for name, total in sums.most_common()}
 
 
 def verify(store: SyntheticStore) -> Iterator[tuple[str, str]]:

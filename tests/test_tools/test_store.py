@@ -44,7 +44,7 @@ def test_stats(tool, store, capsys):
     assert found['samples'] == 3 and found['rounds'] == {'0': 2, '1': 1} and found['T'] == {'400': 3}
     files = [*store.root.glob('images/**/*.png'), *store.root.glob('annotations/**/*.png')]
     assert found['bytes'] == sum(path.stat().st_size for path in files)
-    assert found['quality'] == {'confidence': pytest.approx(0.9)}
+    assert found['quality'] == {'confidence': pytest.approx(0.9)} and found['classes'] == {}
     assert call(tool, 'stats', store.root) == 0
     assert '3 samples, 0 damaged' in capsys.readouterr().out
     assert call(tool, 'stats', store.root / 'gone') == 2
