@@ -18,7 +18,7 @@ import diff2in1_mm
 from diff2in1_mm.models.backbones.feature_cache import FeatureCache
 
 # Trained from scratch: what MMSegmentation's own configs do to images, within the size of the rooms.
-_AUGMENTED = [
+AUGMENTED = [
     dict(type='RandomResize', scale=(128, 128), ratio_range=(0.75, 1.5), keep_ratio=True),
     dict(type='RandomCrop', crop_size=(128, 128), cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),
@@ -77,7 +77,7 @@ def configure(args: argparse.Namespace, arm: Arm, seed: int) -> Config:
         labelled.pipeline.insert(2, dict(type='PhotometricCopies', copies=4))
     else:
         load, pack = labelled.pipeline[:2], labelled.pipeline[-1:]
-        labelled.pipeline = [*load, *_AUGMENTED, *pack]
+        labelled.pipeline = [*load, *AUGMENTED, *pack]
     cfg.merge_from_dict(arm.options)
     if frozen:
         cfg.model.neck.in_channels = list(MODELS.build(cfg.model.backbone).out_channels)

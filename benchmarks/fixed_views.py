@@ -10,7 +10,7 @@ with eight bits and a scale for each channel of an image; those of a cache that 
 import argparse
 import os.path as osp
 
-from backbones import _AUGMENTED
+from backbones import AUGMENTED
 from experiment import Arm, Experiment, experiment_arguments, keep_settings, set_lengths
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -39,7 +39,7 @@ def configure(args: argparse.Namespace, arm: Arm, seed: int) -> Config:
         cfg.model.backbone.feature_cache = dict(folder=osp.join(args.out, f'maps-{views}-{dtype}'), dtype=dtype)
         mixed.views = views
     load, pack = mixed.dataset.pipeline[:2], mixed.dataset.pipeline[-1:]
-    mixed.dataset.pipeline = [*load, *_AUGMENTED, *pack]
+    mixed.dataset.pipeline = [*load, *AUGMENTED, *pack]
     mixed.dataset.update(num_labelled=args.num_labelled, seed=seed, data_root=args.data_root)
     cfg.val_dataloader.dataset.data_root = args.data_root
     cfg.test_dataloader = cfg.val_dataloader

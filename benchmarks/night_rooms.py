@@ -2,9 +2,10 @@
 
     python benchmarks/night_rooms.py --seeds 0 1 2           # renders, continues the model, runs all arms: hours
     python benchmarks/night_rooms.py --seeds 0 1 2 --table
+    python benchmarks/night_rooms.py --seeds 0 1 2 --backbone ResNet-18 --out work_dirs/night_resnet  # from scratch
 
 By night the same rooms have one coloured lamp, dark windows and a noisy camera. The embedded diffusion model is first
-trained on with unlabelled pictures of both hours, and all arms have its frozen features. Labels are of the day, mIoU is
+trained on with unlabelled pictures of both hours, and arms have its frozen features. Labels are of the day, mIoU is
 of the night's validation rooms. Controls: strong photometric distortion; the colours of unlabelled night pictures;
 these pictures themselves, labelled by theta_C.
 """
@@ -19,9 +20,11 @@ from pathlib import Path
 import numpy as np
 import rooms_experiment as rooms
 import torch
+from backbones import AUGMENTED
 from experiment import Arm, Experiment, experiment_arguments, keep_settings
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
+from own_backbones import BACKBONES
 
 import diff2in1_mm
 from diff2in1_mm.creation.generator import Generated, PartialNoiseGenerator
@@ -155,19 +158,34 @@ def configure(args: argparse.Namespace, arm: Arm, seed: int) -> Config:
     night = osp.join(args.data_root, 'night')
     for loader in (cfg.val_dataloader, cfg.test_dataloader):
         loader.dataset.update(data_root=night, hour='night')
-    pipeline = cfg.train_dataloader.dataset.dataset.pipeline
-    copies = next(step for step in pipeline if step['type'] == 'PhotometricCopies')
     pictures = osp.join(night, 'images/unlabelled')
+    if args.backbone:
+        _with_own_backbone(cfg, args, own.pipeline)
+    pipeline = cfg.train_dataloader.dataset.dataset.pipeline
+    distorting = next(step for step in pipeline if step['type'] in ('PhotometricCopies', 'PhotoMetricDistortion'))
     if arm.family == 'distorted':
-        copies.update(_STRONG)
+        distorting.update(_STRONG)
     elif arm.family == 'recoloured':
-        pipeline.insert(pipeline.index(copies), dict(type='RecolouredCopies', images=pictures, copies=args.copies))
-        pipeline.remove(copies)
+        place, copies = pipeline.index(distorting), 64 if args.backbone else args.copies
+        pipeline[place] = dict(type='RecolouredCopies', images=pictures, copies=copies)
     creation = cfg.custom_hooks[0].creation
     if creation is not None and creation.get('look'):
         creation.look = pictures
         creation.condition = dict(type='Restyle', templates=['{caption} at night'])
     return cfg
+
+
+def _with_own_backbone(cfg: Config, args: argparse.Namespace, pipeline: str) -> None:
+    """Another backbone from scratch, with the augmentation of MMSegmentation's own configs."""
+    body, channels = BACKBONES[args.backbone]
+    cfg.merge_from_dict(
+        {'model.backbone': body, 'model.neck.in_channels': channels, 'optim_wrapper.optimizer.lr': 1e-3}
+    )
+    data = cfg.train_dataloader.dataset.dataset
+    steps = [step for step in data.pipeline if step['type'] not in ('RandomFlip', 'PhotometricCopies')]
+    data.pipeline = [*steps[:-1], *(dict(step) for step in AUGMENTED), steps[-1]]
+    if cfg.custom_hooks[0].creation is not None:
+        cfg.custom_hooks[0].creation.diffusion = pipeline
 
 
 def main() -> None:
@@ -184,6 +202,7 @@ def main() -> None:
     )
     parser.add_argument('--num-unlabelled', type=int, default=2000, help='pictures of each hour')
     parser.add_argument('--diffusion-iterations', type=int, default=1000, help='of 16 pictures')
+    parser.add_argument('--backbone', choices=list(BACKBONES), help='from scratch, in place of the frozen features')
     parser.add_argument('--prepare', action='store_true', help='render and train the diffusion model only')
     args = parser.parse_args()
     # what rooms_experiment.py varies, at its centre

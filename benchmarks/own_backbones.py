@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 
 import rooms_experiment as rooms
-from backbones import _AUGMENTED, RESNET, SEGFORMER
+from backbones import AUGMENTED, RESNET, SEGFORMER
 from experiment import Arm, Experiment, experiment_arguments
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -55,7 +55,7 @@ def configure(args: argparse.Namespace, title: str, seed: int) -> Config:
     )
     data = cfg.train_dataloader.dataset.dataset  # of what is pasted the outer pipeline
     steps = [step for step in data.pipeline if step['type'] not in ('RandomFlip', 'PhotometricCopies')]
-    data.pipeline = [*steps[:-1], *_AUGMENTED, steps[-1]]
+    data.pipeline = [*steps[:-1], *AUGMENTED, steps[-1]]
     hook = cfg.custom_hooks[0]
     if hook.creation is not None:
         hook.creation.diffusion = args.pipeline
