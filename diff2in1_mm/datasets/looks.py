@@ -25,7 +25,8 @@ def statistics_of(image: np.ndarray) -> Statistics:
 
 
 def recoloured(image: np.ndarray, look: Statistics) -> np.ndarray:
-    """An image with the mean and deviation of its CIELAB axes as another's (Reinhard et al. 2001, eq. 10 and 11).
+    """An image with the mean and deviation of its CIELAB axes as another's (Reinhard et al. 2001, who take
+    l-alpha-beta).
 
     Args:
         image (ndarray): RGB, uint8 (H, W, 3).
@@ -75,7 +76,19 @@ class Looks:
             look = self._statistics(self.files[(draw + further) % len(self.files)])
             if look is not None:
                 return recoloured(image, look)
-        raise UnusableFileError(f'none of the {len(self.files)} pictures of {self.name} can be read: give others')
+        raise self._none()
+
+    def check(self) -> None:
+        """Whether one of the pictures can be read, before work that needs one.
+
+        Raises:
+            OSError: None of them can be read.
+        """
+        if not any(self._statistics(path) is not None for path in self.files):
+            raise self._none()
+
+    def _none(self) -> UnusableFileError:
+        return UnusableFileError(f'none of the {len(self.files)} pictures of {self.name} can be read: give others')
 
 
 def _statistics_in(path: str) -> Statistics | None:

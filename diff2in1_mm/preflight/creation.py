@@ -90,7 +90,7 @@ def _check(model: BaseModel, settings: CreationSettings, dataset: Any, store: st
     check_hardness(settings, labels)
     composer_of(settings, labels.tasks, dataset)
     if settings.look is not None:
-        Looks(settings.look, 'creation.look')
+        Looks(settings.look, 'creation.look').check()
     control_of(settings, labels, dataset, diffusion)
     check_condition(generator.condition, diffusion, dataset, settings.limit)
     if store is not None:

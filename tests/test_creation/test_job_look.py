@@ -40,6 +40,10 @@ def test_other_pictures_are_another_store(tmp_path, model, dataset, nights):
         create(model, dataset, tmp_path / 's', look=nights, **AS_IT_IS)
 
 
-def test_a_folder_that_is_missing_is_told_before_the_warm_up(tmp_path, model, dataset):
+def test_pictures_that_are_missing_or_broken_are_told_before_the_warm_up(tmp_path, model, dataset):
     with pytest.raises(FileNotFoundError, match='creation.look'):
         check_creation(model, dict(look=str(tmp_path / 'nowhere')), dataset)
+    (tmp_path / 'broken').mkdir()
+    (tmp_path / 'broken/a.png').write_bytes(b'no picture')
+    with pytest.raises(OSError, match='none of the 1 pictures of creation.look can be read'):
+        check_creation(model, dict(look=str(tmp_path / 'broken')), dataset)
