@@ -26,9 +26,10 @@ class TrueLabels:
     """Perfect labels: those of the renderer, in place of theta_C's on :class:`FreshRooms`."""
 
     def __call__(self, results: dict) -> dict:
-        path = Path(results['img_path'])
-        if path.parents[1].name.startswith('synthetic'):
-            seed = _seeds(path.parents[1])[path.name]
+        if results.get('synthetic'):
+            path = Path(results['img_path'])
+            root = next(folder for folder in path.parents if (folder / 'store.json').is_file())
+            seed = _seeds(root)[path.name]
             room = _room(seed, results['img_shape'][:2])
             for field, labels in dict(
                 gt_seg_map=room.classes, gt_depth_map=room.depth, gt_normal_map=room.normals

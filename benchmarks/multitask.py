@@ -25,6 +25,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
+from peak_memory import peak_of
 
 import diff2in1_mm
 from diff2in1_mm.comparison.runs import Arm, ArmRuns
@@ -84,13 +85,14 @@ def run_of(args: argparse.Namespace):
         cfg.randomness.seed = seed
         cfg.custom_hooks[0].update(arm.hook)
         cfg.merge_from_dict(arm.options)
+        cfg.custom_hooks.append(dict(type='PeakMemoryHook'))
         return cfg
 
     return run
 
 
 def table(runs: ArmRuns, seeds: Sequence[int], stage: str = 'self_improving') -> str:
-    """Markdown: figures of each arm as means over the seeds, Delta_m by seed, minutes."""
+    """Markdown: figures of each arm as means over the seeds, Delta_m by seed, minutes, peak memory."""
     alone = {
         seed: {f: runs.scores(f'{f.partition("/")[0]} alone', [seed], f, stage).get(seed) for f in FIGURES}
         for seed in seeds
@@ -109,7 +111,8 @@ def table(runs: ArmRuns, seeds: Sequence[int], stage: str = 'self_improving') ->
                 f'{multi_task_gain({f: found[f][seed] for f in FIGURES}, alone[seed]):+.1f}' for seed in whole
             )
         minutes = statistics.mean(runs.seconds(name, seed) for seed in ended) / 60
-        lines.append(f'| {name} | {" | ".join(means)} | {gains} | {minutes:.1f} |')
+        most = max(peak_of(runs.folder(name, seed)) for seed in ended)
+        lines.append(f'| {name} | {" | ".join(means)} | {gains} | {minutes:.1f} | {most:.2f} |')
     return '\n'.join(lines)
 
 

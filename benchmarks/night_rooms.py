@@ -51,6 +51,9 @@ ARMS = {
     'day': Arm('strong', dict(creation=None), 'the day, regularised'),
     'distorted': Arm('distorted', dict(creation=None), 'the day, strong photometric distortion'),
     'recoloured': Arm('recoloured', dict(creation=None), 'the day in the colours of night pictures'),
+    'recoloured, more real': Arm(
+        'recoloured', dict(creation=None), '"recoloured", batches as large as with synthetic samples', rooms._TWICE
+    ),
     'night pictures': Arm(
         'recoloured',
         dict(student_view='same'),
@@ -199,23 +202,14 @@ def main() -> None:
         warm_up=400,
         self_improving=200,
         T=400,
+        cached_images=6000,
+        **rooms.CENTRE,
     )
     parser.add_argument('--num-unlabelled', type=int, default=2000, help='pictures of each hour')
     parser.add_argument('--diffusion-iterations', type=int, default=1000, help='of 16 pictures')
     parser.add_argument('--backbone', choices=list(BACKBONES), help='from scratch, in place of the frozen features')
     parser.add_argument('--prepare', action='store_true', help='render and train the diffusion model only')
     args = parser.parse_args()
-    # what rooms_experiment.py varies, at its centre
-    vars(args).update(
-        task='segmentation',
-        ratio=1.0,
-        channels=64,
-        dropout=0.2,
-        copies=4,
-        norm='BN',
-        no_class_weights=False,
-        cached_images=6000,
-    )
     args.data_root = osp.abspath(args.data_root)
     os.environ['NIGHT_ROOMS'] = args.data_root
     init_default_scope('mmseg')

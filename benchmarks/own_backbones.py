@@ -131,14 +131,12 @@ def main() -> None:
         warm_up=600,
         self_improving=300,
         T=400,
+        cached_images=0,
+        **{**rooms.CENTRE, 'dropout': 0.0},
     )
     parser.add_argument('--lr', type=float, default=1e-3)
     parser.add_argument('--memory', action='store_true', help='only measure memory')
     parser.add_argument('--one', help=argparse.SUPPRESS)
-    parser.set_defaults(
-        task='segmentation', ratio=1.0, cached_images=0, channels=64, norm='BN', no_class_weights=False, dropout=0.0
-    )
-    parser.set_defaults(copies=4)
     args = parser.parse_args()
     init_default_scope('mmseg')
     if args.memory:

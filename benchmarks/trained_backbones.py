@@ -10,21 +10,17 @@ trained along are those of VPD's recipe: a tenth of the heads'.
 
 import argparse
 import os.path as osp
-from pathlib import Path
 from typing import Any
 
 import rooms_experiment as rooms
 from experiment import Arm, Experiment, experiment_arguments, keep_settings
 from mmengine.config import Config
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS, init_default_scope
-from mmengine.runner import Runner
-from trained_memory import forget, peak
+from mmengine.registry import init_default_scope
+from peak_memory import peak_of
 
 import diff2in1_mm
 from diff2in1_mm.comparison.table import row
 from diff2in1_mm.pretraining.tuning import training_of
-from diff2in1_mm.utils.atomic_files import write_atomic
 
 #: Options of the backbone, and a sentence.
 WAYS: dict[str, tuple[dict[str, Any], str]] = {
@@ -40,21 +36,6 @@ ARMS = {
     for way in WAYS
     for stage, name in _STAGES.items()
 }
-
-
-@HOOKS.register_module()
-class PeakMemoryHook(Hook):
-    """Writes the highest memory of the process during the run, in GiB, to ``peak.txt`` of the work dir."""
-
-    priority = 'LOWEST'
-
-    def before_train(self, runner: Runner) -> None:
-        """Begins a new peak."""
-        forget('cpu')
-
-    def after_train(self, runner: Runner) -> None:
-        """Writes it."""
-        write_atomic(osp.join(runner.work_dir, 'peak.txt'), f'{peak("cpu"):.2f}\n'.encode())
 
 
 def distilled(args: argparse.Namespace) -> str:
@@ -101,7 +82,7 @@ def table(runs: Experiment, args: argparse.Namespace) -> str:
         scores = runs.scores(name, args.seeds)
         if scores:
             minutes = sum(runs.seconds(name, seed) for seed in scores) / 60 / len(scores)
-            most = max(float(Path(runs.folder(name, seed), 'peak.txt').read_text()) for seed in scores)
+            most = max(peak_of(runs.folder(name, seed)) for seed in scores)
             cells = row(arm.text, scores, args.seeds, {} if scores is base or name == 'frozen, control' else base)
             lines.append(f'{cells} {minutes:.1f} | {most:.2f} |')
     return '\n'.join(lines)
@@ -118,6 +99,8 @@ def main() -> None:
         warm_up=400,
         self_improving=200,
         T=400,
+        cached_images=2000,
+        **rooms.CENTRE,
     )
     parser.add_argument('--denoiser-rate', type=float, default=0.1, help="of what is trained along, times the heads'")
     parser.add_argument('--distilled', default='work_dirs/rooms_distilled', help='folder of the clean U-Net')
@@ -125,17 +108,6 @@ def main() -> None:
     parser.add_argument('--distil-lr', type=float, default=1e-4)
     parser.add_argument('--num-unlabelled', type=int, default=1000, help='rooms that it is tuned on')
     args = parser.parse_args()
-    # what rooms_experiment.py varies, at its centre
-    vars(args).update(
-        task='segmentation',
-        ratio=1.0,
-        channels=64,
-        dropout=0.2,
-        copies=4,
-        norm='BN',
-        no_class_weights=False,
-        cached_images=2000,
-    )
     if not args.table:
         keep_settings(args.out, args)
     init_default_scope('mmseg')

@@ -8,12 +8,12 @@ The U-Net alone, in float32 and with constant weights, which take no time to mak
 """
 
 import io
-from pathlib import Path
 from typing import Any
 
 import torch
 from common import ARCHITECTURES, arguments, report
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from peak_memory import forget, peak
 
 from diff2in1_mm.diffusion.condition import Condition
 from diff2in1_mm.diffusion.taps import select_taps
@@ -45,26 +45,6 @@ class Denoiser(UNetModel):
             latent_channels=spec['vae']['latent_channels'],
         )
         return cls(vae, unet, dict(num_train_timesteps=1000, beta_schedule='scaled_linear'), source)
-
-
-def resident(which: str) -> float:
-    """GiB of the process: 'VmRSS' at present, 'VmHWM' at most since :func:`forget`."""
-    lines = Path('/proc/self/status').read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(which)) / 2**20
-
-
-def forget(device: str) -> float:
-    """Begin a new peak; GiB that are taken now."""
-    if device.startswith('cuda'):
-        torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated() / 2**30
-    Path('/proc/self/clear_refs').write_text('5')
-    return resident('VmRSS')
-
-
-def peak(device: str) -> float:
-    """GiB since :func:`forget`."""
-    return torch.cuda.max_memory_allocated() / 2**30 if device.startswith('cuda') else resident('VmHWM')
 
 
 def size_of(content: Any) -> float:

@@ -338,6 +338,7 @@ class SyntheticMixDataset:
         _, base, index = resolve(self.dataset, record.source)
         info = base.get_data_info(index)  # a copy, made anew by every call
         self._samples.point_at(info, record)
+        info['synthetic'] = True  # for transforms that change real images alone
         if wants_polygons(base.pipeline):
             masks_to_polygons(info)
         return info

@@ -3,18 +3,17 @@
 import os.path as osp
 
 import numpy as np
-from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
 from ...utils.randomness import stable_seed
-from ...utils.values import check_whole
 from ..looks import Looks
+from .copies import Copies
 
 __all__ = ['RecolouredCopies']
 
 
 @TRANSFORMS.register_module()
-class RecolouredCopies(BaseTransform):
+class RecolouredCopies(Copies):
     """Gives an image the light and colours of an unlabelled picture, for a test at another hour or place.
 
     What the diffusion model's ``creation.look`` begins with, without the model: the control of it. As with
@@ -30,15 +29,11 @@ class RecolouredCopies(BaseTransform):
     """
 
     def __init__(self, images: str, copies: int = 4) -> None:
-        check_whole('RecolouredCopies.copies', copies)
-        self.copies, self.looks = copies, Looks(images, 'RecolouredCopies.images')
+        super().__init__(copies)
+        self.looks = Looks(images, 'RecolouredCopies.images')
 
-    def transform(self, results: dict) -> dict:
+    def changed(self, results: dict, copy: int) -> dict:
         """Changes ``img`` (BGR), by a seed of the file's name and the copy that was drawn."""
-        copy = np.random.randint(self.copies + 1)
-        folder = osp.dirname(osp.dirname(results['img_path']))
-        if copy == 0 or osp.isfile(osp.join(folder, 'store.json')):  # synthetic
-            return results
         draw = stable_seed(osp.basename(results['img_path']), copy, 'look')
         results['img'] = np.ascontiguousarray(self.looks(results['img'][..., ::-1], draw)[..., ::-1])
         return results

@@ -3,17 +3,16 @@
 import os.path as osp
 
 import numpy as np
-from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
 from ...utils.randomness import stable_seed
-from ...utils.values import check_whole
+from .copies import Copies
 
 __all__ = ['PhotometricCopies']
 
 
 @TRANSFORMS.register_module()
-class PhotometricCopies(BaseTransform):
+class PhotometricCopies(Copies):
     """The library's ``PhotoMetricDistortion``, but only so many different results of an image.
 
     As strong as the original for training on few images, and a frozen backbone's features of the copies can be kept
@@ -28,16 +27,11 @@ class PhotometricCopies(BaseTransform):
     """
 
     def __init__(self, copies: int = 4, **options) -> None:
-        check_whole('PhotometricCopies.copies', copies)
-        self.copies = copies
+        super().__init__(copies)
         self.distort = TRANSFORMS.build(dict(type='PhotoMetricDistortion', **options))
 
-    def transform(self, results: dict) -> dict:
+    def changed(self, results: dict, copy: int) -> dict:
         """Distorts ``img``, by a seed of the file's name and the copy that was drawn."""
-        copy = np.random.randint(self.copies + 1)
-        folder = osp.dirname(osp.dirname(results['img_path']))
-        if copy == 0 or osp.isfile(osp.join(folder, 'store.json')):  # synthetic
-            return results
         state = np.random.get_state()
         np.random.seed(stable_seed(osp.basename(results['img_path']), copy) % 2**32)
         try:

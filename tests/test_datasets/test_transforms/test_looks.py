@@ -35,8 +35,3 @@ def test_blue_is_blue(copies, tmp_path):
     images = [blue(dict(img_path='a.png', img=np.full((6, 8, 3), 120, np.uint8)))['img'] for _ in range(20)]
     changed = next(image for image in images if (image != 120).any())
     assert changed[..., 0].mean() > changed[..., 2].mean() + 100
-
-
-def test_synthetic_images_stay_as_they_are(copies, tmp_path):
-    (tmp_path / 'store.json').write_text('{}')
-    assert len(drawn(copies, str(tmp_path / 'images' / 'a.png'))) == 1

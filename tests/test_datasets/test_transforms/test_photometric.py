@@ -41,13 +41,3 @@ def test_the_draw_of_others_goes_on_as_if_nothing_had_been_distorted(copies):
     finally:
         np.random.randint = original
     assert seen == expected
-
-
-def test_synthetic_images_stay_as_they_are(copies, tmp_path):
-    (tmp_path / 'store.json').write_text('{}')
-    assert len({image.tobytes() for image in drawn(copies, str(tmp_path / 'images' / 'a.png'))}) == 1
-
-
-def test_a_number_of_copies_that_is_none_is_named():
-    with pytest.raises(ValueError, match='PhotometricCopies.copies'):
-        PhotometricCopies(0)
