@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import torch
 
+from ..datasets.labelled_folder import colour_table
 from ..datasets.source_images import transforms_of
 from ..datasets.wrappers import base_datasets
 from ..diffusion.control import ControlBranch
@@ -119,16 +120,13 @@ def _colours(palette: Sequence[Sequence[int]] | None, metainfo: Mapping[str, Any
     """Colour of each label that a map can hold, uint8 (256, 3); black for what is no class."""
     classes = metainfo.get('classes') or ()
     chosen = metainfo.get('palette') if palette is None else palette
-    table = np.asarray([] if chosen is None else chosen)
-    if table.shape != (len(classes), 3) or table.min() < 0 or table.max() > 255:
+    if chosen is None or len(chosen) != len(classes):
         whose = 'the data set has no palette' if palette is None else 'creation.control.palette does not fit'
         raise UserError(
             f'{whose}: creation.control shows {len(classes)} classes in colours, so give it palette=[[r, g, b], ...] '
             'with the colours of 0 to 255 that the ControlNet was trained on'
         )
-    colours = np.zeros((256, 3), np.uint8)
-    colours[: len(table)] = table
-    return colours
+    return colour_table(chosen)
 
 
 def nearness(depth: np.ndarray) -> np.ndarray:

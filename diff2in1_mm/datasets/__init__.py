@@ -5,6 +5,7 @@ from mmengine.registry import DATASETS, MODELS, TRANSFORMS
 from ..utils.optional import is_installed, register_placeholders
 from .folders import check_folders
 from .image_folder import ImageFolder
+from .labelled_folder import LabelledImageFolder
 from .rooms.make import make_rooms
 from .rooms.render import render_room
 from .synthetic_mix import SyntheticMixDataset
@@ -12,7 +13,7 @@ from .wrappers import distinct_sources, resolve
 
 __all__ = ['SyntheticMixDataset', 'check_folders', 'distinct_sources', 'resolve']
 
-__all__ += ['ImageFolder', 'make_rooms', 'render_room']
+__all__ += ['ImageFolder', 'LabelledImageFolder', 'make_rooms', 'render_room']
 
 if is_installed('mmseg'):
     from .camvid import CamVidDataset  # noqa: F401

@@ -4,7 +4,7 @@ import glob
 import json
 import logging
 import os.path as osp
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -96,9 +96,7 @@ class ImageFolder(Dataset):
             was read.
         """
         image, index = self._readable(index)
-        image = self._augment(image)
-        tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-        return dict(inputs=tensor, caption=self.captions[index], index=index)
+        return dict(inputs=as_tensor(self._view()(image)), caption=self.captions[index], index=index)
 
     def whole(self, index: int) -> torch.Tensor | None:
         """The image of one file without random changes.
@@ -107,10 +105,12 @@ class ImageFolder(Dataset):
             Tensor | None: uint8 RGB, shape (3, *size); None if it cannot be read.
         """
         image = self._read(index)
-        if image is None:
-            return None
-        image = _cover(image, self.size)
-        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        return None if image is None else as_tensor(cover(image, self.size))
+
+    def shown(self, index: int) -> dict[str, torch.Tensor] | None:
+        """What a picture of samples shows of one file: ``images``, see :meth:`whole`; None if it cannot be read."""
+        image = self.whole(index)
+        return None if image is None else dict(images=image)
 
     def _readable(self, index: int) -> tuple[np.ndarray, int]:
         for step in range(len(self.files)):
@@ -138,15 +138,23 @@ class ImageFolder(Dataset):
             )
         return image
 
-    def _augment(self, image: np.ndarray) -> np.ndarray:
+    def _view(self) -> Callable[..., np.ndarray]:
+        """A random enlargement, crop and mirroring, for an image (H, W, 3) and what belongs to it."""
         factor = np.random.uniform(self.scale[0], self.scale[1])
-        image = _cover(image, (round(self.size[0] * factor), round(self.size[1] * factor)))
-        if self.crop or factor > 1:
-            height, width = self.crop or self.size
-            top = np.random.randint(image.shape[0] - height + 1)
-            left = np.random.randint(image.shape[1] - width + 1)
-            image = image[top : top + height, left : left + width]
-        return image[:, ::-1] if np.random.rand() < self.flip else image
+        size = round(self.size[0] * factor), round(self.size[1] * factor)
+        height, width = self.crop or self.size
+        top, left = (
+            (np.random.randint(size[0] - height + 1), np.random.randint(size[1] - width + 1))
+            if self.crop or factor > 1
+            else (0, 0)
+        )
+        mirrored = np.random.rand() < self.flip
+
+        def view(image: np.ndarray, **options) -> np.ndarray:
+            image = cover(image, size, **options)[top : top + height, left : left + width]
+            return image[:, ::-1] if mirrored else image
+
+        return view
 
 
 def listed(files: Sequence[str], ann_file: str) -> list[str]:
@@ -180,15 +188,27 @@ def listed(files: Sequence[str], ann_file: str) -> list[str]:
     return sorted(set(found))
 
 
-def _cover(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Scale an image (H, W, 3) until it covers ``size``, and cut out the middle."""
+def cover(image: np.ndarray, size: tuple[int, int], nearest: bool = False) -> np.ndarray:
+    """Scale an image (H, W, 3) until it covers ``size``, and cut out the middle.
+
+    Args:
+        image (ndarray): uint8.
+        size (tuple[int, int]): Height and width.
+        nearest (bool): Mix no values, for colours that stand for classes. Default False.
+    """
     (height, width), (rows, cols) = image.shape[:2], size
     factor = max(rows / height, cols / width)
     new = max(round(width * factor), cols), max(round(height * factor), rows)
     if new != (width, height):
-        image = cv2.resize(image, new, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
+        smooth = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+        image = cv2.resize(image, new, interpolation=cv2.INTER_NEAREST if nearest else smooth)
     top, left = (image.shape[0] - rows) // 2, (image.shape[1] - cols) // 2
     return image[top : top + rows, left : left + cols]
+
+
+def as_tensor(image: np.ndarray) -> torch.Tensor:
+    """An image (H, W, C) as a tensor (C, H, W)."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 
 def find_images(path: str, mend: str) -> list[str]:

@@ -1,6 +1,7 @@
 """A branch that makes a U-Net follow pictures, such as label maps (ControlNet, Zhang et al. 2023)."""
 
 import os.path as osp
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -16,17 +17,17 @@ _COMMON = ('in_channels', 'block_out_channels', 'down_block_types', 'layers_per_
 
 
 class ControlBranch(nn.Module):
-    """diffusers' ``ControlNetModel``, frozen.
+    """diffusers' ``ControlNetModel``.
 
     Args:
-        network (ControlNetModel): Trained.
+        network (ControlNetModel): Trained, or in training.
         scale (float): Of what it adds to the U-Net; 1 as it was trained.
         source (str): Where it came from, for messages.
     """
 
     def __init__(self, network: Any, scale: float = 1.0, source: str = '') -> None:
         super().__init__()
-        self.network, self.scale, self.source = network.eval().requires_grad_(False), scale, source
+        self.network, self.scale, self.source = network, scale, source
 
     @classmethod
     def from_pretrained(
@@ -47,7 +48,7 @@ class ControlBranch(nn.Module):
             revision (str | None): Commit, branch or tag of a hub id.
 
         Returns:
-            ControlBranch: On the CPU.
+            ControlBranch: On the CPU, frozen.
 
         Raises:
             ValueError: One sentence that names what is wrong with the source and the mend.
@@ -63,7 +64,7 @@ class ControlBranch(nn.Module):
                 else f'download it once where there is a network (`hf download {source}`), or give a local folder'
             )
             raise UserError(f'the ControlNet {source!r} could not be loaded ({first_line(error)}): {mend}') from error
-        return cls(network, scale, source)
+        return cls(network.eval().requires_grad_(False), scale, source)
 
     def check_fits(self, unet: Any, latent_stride: int, source: str) -> None:
         """Compare with the U-Net that is to follow it.
@@ -103,10 +104,15 @@ class ControlBranch(nn.Module):
         Returns:
             dict: Arguments of the U-Net's forward.
         """
-        down, middle = self.network(
-            latents, step, sequence, pictures, conditioning_scale=self.scale, return_dict=False, **told
+        dtype = self.network.dtype
+        # weights in float32 that are trained beside a U-Net in half precision: as under an autocast to that
+        with torch.autocast(latents.device.type, latents.dtype) if dtype != latents.dtype else nullcontext():
+            given = (latents.to(dtype), step, sequence.to(dtype), pictures.to(dtype))
+            down, middle = self.network(*given, conditioning_scale=self.scale, return_dict=False, **told)
+        return dict(
+            down_block_additional_residuals=[residual.to(latents.dtype) for residual in down],
+            mid_block_additional_residual=middle.to(latents.dtype),
         )
-        return dict(down_block_additional_residuals=down, mid_block_additional_residual=middle)
 
 
 def _plain(value: Any) -> Any:

@@ -52,7 +52,7 @@ TOP_LEVEL = (
     *SHARED,
 )
 #: Folders of a work dir that hold what was trained.
-RESULTS = ('pipeline', 'unet', 'lora')
+RESULTS = ('pipeline', 'unet', 'lora', 'control')
 # Of a denoiser that begins untrained.
 _PARTS = ('unet', 'text_encoder', 'scheduler')
 _NEEDED = ('model', 'train_dataloader', 'optim_wrapper', 'train_cfg')

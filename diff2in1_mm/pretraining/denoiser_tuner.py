@@ -34,12 +34,14 @@ class DenoiserTuner(BaseModel):
 
     Attributes:
         result (str): Name of the folder in the work dir that the result is written to.
+        folder (str): Registered data set of the images.
         pretrained (LatentModel): As it was loaded.
         model (LatentModel): With what is trained.
         denoiser (nn.Module): What is trained, under the denoiser's own names.
     """
 
     result: str
+    folder = 'ImageFolder'
     pretrained: Any
     model: Any
 

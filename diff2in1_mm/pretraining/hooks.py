@@ -36,11 +36,12 @@ class _WritingHook(Hook):
 class SampleGridHook(_WritingHook):
     """Writes ``WORK_DIR/samples/iter_N.png``: one row of pictures per kind.
 
-    The model gives the rows by ``sample_rows(images, seed) -> {name: (N, 3, H, W) in [-1, 1]}``.
-    The averaged weights are used where there is an ``EMAHook``.
+    The model gives the rows by ``sample_rows(images, seed) -> {name: (N, 3, H, W) in [-1, 1]}``, where ``images`` and
+    what else there may be are what ``shown`` of the data set gives. The averaged weights are used where there is an
+    ``EMAHook``.
 
     Args:
-        dataset (dict): An ``ImageFolder`` whose images are shown; the training tool fills it in.
+        dataset (dict): An ``ImageFolder``, or one with more, whose images are shown; the training tool fills it in.
         count (int): Number of images, taken evenly from the data set. Default 6.
         interval (int): Iterations between grids; the last iteration always has one. Default 500.
         seed (int): Of the noise, the same for every grid. Default 0.
@@ -55,8 +56,9 @@ class SampleGridHook(_WritingHook):
     def before_train(self, runner: Runner) -> None:
         """Read the images that every grid shows."""
         dataset = DATASETS.build(self.dataset)
-        images = [dataset.whole(place) for place in spread_over(len(dataset), self.count)]
-        self._images = torch.stack([image for image in images if image is not None])
+        found = [dataset.shown(place) for place in spread_over(len(dataset), self.count)]
+        readable = [one for one in found if one is not None]
+        self._shown = {name: torch.stack([one[name] for one in readable]) for name in readable[0]}
 
     @master_only
     def write(self, runner: Runner) -> None:
@@ -65,7 +67,7 @@ class SampleGridHook(_WritingHook):
         device = next(model.parameters()).device
         training = model.training
         model.eval()
-        rows = model.sample_rows(self._images.to(device), self.seed)
+        rows = model.sample_rows(seed=self.seed, **{name: shown.to(device) for name, shown in self._shown.items()})
         model.train(training)
         path = osp.join(runner.work_dir, 'samples', f'iter_{runner.iter + 1}.png')
         pixels = [list(to_pixels(pictures)) for pictures in rows.values()]

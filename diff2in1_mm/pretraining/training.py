@@ -14,7 +14,7 @@ from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.registry import RUNNERS
+from mmengine.registry import DATASETS, RUNNERS
 from mmengine.runner import Runner
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -58,6 +58,8 @@ class DiffusionTraining:
             cannot be trained longer any more; a config of another kind.
     """
 
+    folder = 'ImageFolder'  # the data set of the images
+
     def __init__(self, cfg: Config, resume: bool = False) -> None:
         if 'images' not in cfg or 'denoiser' not in cfg:
             raise UserError(
@@ -74,7 +76,7 @@ class DiffusionTraining:
             check_length(cfg)
         if 'rooms' in cfg:  # images that are rendered on first use
             make_rooms(cfg.data_root, **cfg.rooms)
-        self.dataset = ImageFolder(**self.images)
+        self.dataset: ImageFolder = DATASETS.build(dict(type=self.folder, **self.images))
         if self.trains_autoencoder:
             view = self._autoencoder_section().train_dataloader.dataset
             ImageFolder(**{key: value for key, value in view.items() if key != 'type'})
@@ -242,9 +244,9 @@ class DiffusionTraining:
         section.model.setdefault('seed', self.cfg.randomness.seed)
         self._tell_denoiser(section.model)
         if self.cfg.keep_latents:
-            dataset: dict = dict(type='KeptLatents', path=self.latents_file, captions=self.dataset.captions)
+            dataset = self._kept_dataset()
         else:
-            dataset = dict(type='ImageFolder', flip=0.5 if self.cfg.mirror else 0.0, **self.images)
+            dataset = dict(type=self.folder, flip=0.5 if self.cfg.mirror else 0.0, **self.images)
         section.train_dataloader.dataset = dataset
         hooks = section.get('custom_hooks') or []
         if not any(type_name(hook) == 'SavePipelineHook' for hook in hooks):
@@ -255,6 +257,10 @@ class DiffusionTraining:
                 hook['out_dir'] = self.result
         self._runner('denoiser', section).train()
         return self.result
+
+    def _kept_dataset(self) -> dict:
+        """Config of the data set that serves kept latents."""
+        return dict(type='KeptLatents', path=self.latents_file, captions=self.dataset.captions)
 
     def _tell_denoiser(self, model: ConfigDict) -> None:
         """Fill in what the trainer of the denoiser knows from the images."""
@@ -285,7 +291,7 @@ class DiffusionTraining:
         leave_optimizer_unfused(cfg.optim_wrapper, get_device())
         for hook in cfg.get('custom_hooks', []):
             if type_name(hook) == 'SampleGridHook':
-                hook['dataset'] = dict(type='ImageFolder', **self.images)
+                hook['dataset'] = dict(type=self.folder, **self.images)
         cfg.experiment_name = f'{osp.basename(self.work_dir)}_{name}'
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         runner.register_hook(_UnfusedHook())

@@ -20,13 +20,13 @@ class DiffusionTuning(DiffusionTraining):
     """The stages where ``denoiser.model`` is a :class:`DenoiserTuner`: latents, then the denoiser.
 
     ``WORK_DIR/latents.safetensors`` and ``WORK_DIR/denoiser`` as for :class:`DiffusionTraining`; the result is in
-    ``WORK_DIR/unet``, ``WORK_DIR/lora`` or ``WORK_DIR/pipeline``, renewed from time to time.
+    ``WORK_DIR/unet``, ``lora``, ``control`` or ``pipeline`` there, renewed from time to time.
     """
 
     def _decide_stages(self) -> None:
         """All but the denoiser stays, and latents and texts are the model's own."""
         kind: Any = tuner_of(self.cfg)
-        self.kind, told = kind, self.cfg.denoiser.model
+        self.kind, self.folder, told = kind, kind.folder, self.cfg.denoiser.model
         self.trains_autoencoder, self.trains_denoiser = False, True
         self.pretrained = self.cfg.get('pretrained')
         if not self.pretrained:
@@ -80,6 +80,10 @@ class DiffusionTuning(DiffusionTraining):
         with self.model.text.kept():
             for start in range(0, len(texts), _TEXTS_AT_ONCE):
                 self.model.text.embed(texts[start : start + _TEXTS_AT_ONCE])
+
+    def _kept_dataset(self) -> dict:
+        found = super()._kept_dataset()
+        return found if self.folder == 'ImageFolder' else dict(found, type='LabelledLatents', images=self.images)
 
     def _tell_denoiser(self, model: ConfigDict) -> None:
         """A tuner trains no text encoder, and so needs to know nothing of the images."""

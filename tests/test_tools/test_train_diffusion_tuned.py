@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from safetensors.torch import load_file
 
@@ -67,6 +69,31 @@ def test_all_weights_of_a_flow_model(place):
     assert train(place, options=[f'pretrained={pretrained}']) is None
     assert load_diffusion(str(work / 'pipeline')).digest() != load_diffusion(pretrained).digest()
     assert 'holds a trained model (pipeline)' in train(place, options=[f'pretrained={pretrained}'])
+
+
+def test_a_control_branch_and_a_broken_run_gives_the_same(place, monkeypatch):
+    pretrained, work = save_tiny_pipeline(place / 'tiny'), place / 'work'
+    (place / 'maps').mkdir()
+    labels = np.arange(40 * 60, dtype=np.uint8).reshape(40, 60) % 3
+    for i in range(5):  # one photograph has no map
+        cv2.imwrite(str(place / f'maps/{i}.png'), labels)
+    write_config(place, 'diffusion_control.py', gradient_checkpointing=False, dtype='fp32', sample_strengths=[900])
+    labelled = ['images.maps=maps', 'images.palette=[[255,0,0],[0,255,0],[0,0,255]]']
+    options = [f'pretrained={pretrained}', *labelled]
+    assert 'set images.maps to the folder of their label maps' in train(place, options=options[:1])
+    assert train(place, options=options) is None
+    weights = Path('control', 'diffusion_pytorch_model.safetensors')
+    unbroken = load_file(work / weights)
+    assert all(weight.any() for name, weight in unbroken.items() if name.startswith('controlnet_mid_block'))
+    assert (work / 'denoiser' / 'samples' / 'iter_4.png').is_file()
+    assert 'holds a trained model (control)' in train(place, options=options)
+    work.rename(place / 'unbroken')
+    with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+        stop_after(patch, 'denoiser', 3)
+        train(place, options=options)
+    assert train(place, '--resume', options=options) is None
+    resumed = load_file(work / weights)
+    assert all(weight.allclose(resumed[name], atol=1e-6) for name, weight in unbroken.items())
 
 
 def test_bad_input_is_one_sentence_before_any_work(place):

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from mmengine.registry import DATASETS, MODELS
+from mmengine.registry import MODELS
 
 from ...utils.errors import NotInstalledError, UserError
+from ...utils.metainfo import metainfo_of
 from ..condition import Condition
 from .clip_texts import TextEmbedder
 from .source import Source
@@ -60,16 +61,7 @@ def classes_of(dataset: str) -> Sequence[str]:
     Raises:
         ValueError: It is unknown or has none.
     """
-    for scope in (None, 'mmseg', 'mmdet'):
-        found = DATASETS.get(dataset if scope is None else f'{scope}.{dataset}')
-        if found is not None:
-            break
-    classes = getattr(found, 'METAINFO', {}).get('classes')
-    if not classes:
-        raise UserError(
-            f'the data set {dataset!r} is unknown or has no class names in its METAINFO: give `classes` instead'
-        )
-    return classes
+    return metainfo_of(dataset, 'classes', 'give `classes` instead')
 
 
 def _templates(name: str) -> list[str]:
