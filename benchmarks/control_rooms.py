@@ -16,6 +16,7 @@ import rooms_experiment as rooms
 from experiment import Arm, Experiment, experiment_arguments, keep_settings
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
+from own_backbones import BACKBONES, use_backbone
 
 import diff2in1_mm
 from diff2in1_mm.datasets.rooms import THINGS
@@ -68,7 +69,7 @@ def labelled_rooms(args: argparse.Namespace, seed: int) -> str:
 
 def branch(args: argparse.Namespace, seed: int) -> str:
     """Folder of the control branch of a seed; trained where it is not there."""
-    work_dir = osp.join(args.out, f'branch-{seed}')
+    work_dir = osp.join(args.branches or args.out, f'branch-{seed}')
     cfg = Config.fromfile(diff2in1_mm.config_path('diffusion_control.py'))
     cfg.data_root, cfg.pretrained, cfg.work_dir = labelled_rooms(args, seed), args.pipeline, work_dir
     cfg.images = dict(path='images', size=(128, 128), captions=None, maps='maps', palette='RoomsDataset')
@@ -94,6 +95,8 @@ def branch(args: argparse.Namespace, seed: int) -> str:
 def configure(args: argparse.Namespace, arm: Arm, seed: int) -> Config:
     """The configuration of an arm."""
     cfg = rooms.configure(args, arm, seed)
+    if args.backbone:
+        use_backbone(cfg, args.backbone, args.pipeline)
     creation = cfg.custom_hooks[0].creation
     if creation is not None and creation.get('control') == _FOLLOWED:
         creation.control = dict(source=branch(args, seed))
@@ -116,6 +119,8 @@ def main() -> None:
     )
     parser.add_argument('--branch-iterations', type=int, default=600, help='of 16 rooms')
     parser.add_argument('--branch-lr', type=float, default=3e-4)
+    parser.add_argument('--branches', help='folder of the control branches (default: that of the runs)')
+    parser.add_argument('--backbone', choices=list(BACKBONES), help='from scratch, in place of the frozen features')
     args = parser.parse_args()
     args.out = osp.abspath(args.out)
     if not args.table:

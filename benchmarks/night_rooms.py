@@ -20,11 +20,10 @@ from pathlib import Path
 import numpy as np
 import rooms_experiment as rooms
 import torch
-from backbones import AUGMENTED
 from experiment import Arm, Experiment, experiment_arguments, keep_settings
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
-from own_backbones import BACKBONES
+from own_backbones import BACKBONES, use_backbone
 
 import diff2in1_mm
 from diff2in1_mm.creation.generator import Generated, PartialNoiseGenerator
@@ -163,7 +162,7 @@ def configure(args: argparse.Namespace, arm: Arm, seed: int) -> Config:
         loader.dataset.update(data_root=night, hour='night')
     pictures = osp.join(night, 'images/unlabelled')
     if args.backbone:
-        _with_own_backbone(cfg, args, own.pipeline)
+        use_backbone(cfg, args.backbone, own.pipeline)
     pipeline = cfg.train_dataloader.dataset.dataset.pipeline
     distorting = next(step for step in pipeline if step['type'] in ('PhotometricCopies', 'PhotoMetricDistortion'))
     if arm.family == 'distorted':
@@ -176,19 +175,6 @@ def configure(args: argparse.Namespace, arm: Arm, seed: int) -> Config:
         creation.look = pictures
         creation.condition = dict(type='Restyle', templates=['{caption} at night'])
     return cfg
-
-
-def _with_own_backbone(cfg: Config, args: argparse.Namespace, pipeline: str) -> None:
-    """Another backbone from scratch, with the augmentation of MMSegmentation's own configs."""
-    body, channels = BACKBONES[args.backbone]
-    cfg.merge_from_dict(
-        {'model.backbone': body, 'model.neck.in_channels': channels, 'optim_wrapper.optimizer.lr': 1e-3}
-    )
-    data = cfg.train_dataloader.dataset.dataset
-    steps = [step for step in data.pipeline if step['type'] not in ('RandomFlip', 'PhotometricCopies')]
-    data.pipeline = [*steps[:-1], *(dict(step) for step in AUGMENTED), steps[-1]]
-    if cfg.custom_hooks[0].creation is not None:
-        cfg.custom_hooks[0].creation.diffusion = pipeline
 
 
 def main() -> None:

@@ -49,17 +49,21 @@ def configure(args: argparse.Namespace, title: str, seed: int) -> Config:
     """The configuration of an arm on Rooms with a backbone of its own."""
     backbone, _, name = title.partition(': ')
     cfg = rooms.configure(args, rooms.ARMS[name], seed)
-    own, channels = BACKBONES[backbone]
-    cfg.merge_from_dict(
-        {'model.backbone': own, 'model.neck.in_channels': channels, 'optim_wrapper.optimizer.lr': args.lr}
-    )
+    use_backbone(cfg, backbone, args.pipeline, args.lr)
+    return cfg
+
+
+def use_backbone(cfg: Config, name: str, pipeline: str, lr: float = 1e-3) -> None:
+    """Put one of the backbones into an arm of Rooms, from scratch, with the augmentation that MMSegmentation's own
+    configs have; what is created is of a diffusion model's folder."""
+    body, channels = BACKBONES[name]
+    cfg.merge_from_dict({'model.backbone': body, 'model.neck.in_channels': channels, 'optim_wrapper.optimizer.lr': lr})
     data = cfg.train_dataloader.dataset.dataset  # of what is pasted the outer pipeline
     steps = [step for step in data.pipeline if step['type'] not in ('RandomFlip', 'PhotometricCopies')]
-    data.pipeline = [*steps[:-1], *AUGMENTED, steps[-1]]
-    hook = cfg.custom_hooks[0]
-    if hook.creation is not None:
-        hook.creation.diffusion = args.pipeline
-    return cfg
+    data.pipeline = [*steps[:-1], *(dict(step) for step in AUGMENTED), steps[-1]]
+    creation = cfg.custom_hooks[0].creation
+    if creation is not None:
+        creation.diffusion = pipeline
 
 
 def table(runs: Experiment, seeds: Sequence[int]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
+from mmengine.utils import get_installed_path
 from torch import nn
 
 from ..launch.config import give_preprocessor
@@ -15,7 +16,7 @@ from ..utils.optional import scope_of
 from .python_text import part
 from .refusals import is_missing
 
-__all__ = ['WEIGHTS', 'build_model', 'load', 'loads_masks']
+__all__ = ['WEIGHTS', 'build_model', 'library_configs', 'load', 'loads_masks']
 
 #: What would be downloaded or read when a model is built.
 WEIGHTS = ('init_cfg', 'pretrained', 'checkpoint', 'teacher_ckpt')
@@ -39,8 +40,33 @@ def load(base: str) -> Config:
         raise UserError(f'{base} has no model: give the config of a segmentor or a detector.')
     if str(part(model, 'backbone').get('type')).endswith('DiffusionBackbone'):
         raise UserError(f'{base} already has a DiffusionBackbone.')
+    _find_teacher(cfg)
     give_preprocessor(cfg)
     return cfg
+
+
+def _find_teacher(cfg: Config) -> None:
+    """Make a path from the root of a library's repository one that is there: LD names its teacher's config so."""
+    named, scope = cfg.model.get('teacher_config'), scope_of(cfg)
+    if isinstance(named, str) and named.startswith('configs/') and scope and not osp.isfile(named):
+        found = osp.join(library_configs(scope), named.removeprefix('configs/'))
+        if osp.isfile(found):
+            cfg.model.teacher_config = found
+
+
+def library_configs(library: str) -> str:
+    """The folder of the configs that come with a library.
+
+    Args:
+        library (str): 'mmseg' or 'mmdet'.
+
+    Raises:
+        ValueError: It is not installed.
+    """
+    try:
+        return osp.join(get_installed_path(library), '.mim', 'configs')
+    except Exception as error:  # of several kinds
+        raise UserError(f'{library} is not installed, and so are none of its configs: install it.') from error
 
 
 def _read_library(name: str) -> Config:

@@ -71,7 +71,9 @@ def switched_text(cfg: Config, base: str, out: str, options: SwitchOptions, fit:
     """
     stages = [] if fit.task is None else creation_stage(cfg, options, fit.task)
     changes = _run(cfg, weights_fit=fit.maps is None)
-    if fit.maps is not None:
+    if fit.maps is None:
+        changes = [*_teacher_alone(cfg), *changes]
+    else:
         changes = [_model(cfg, options, fit.maps), *changes, *_optimizer(cfg, options.train)]
     head = _HEAD.format(base=base, inherited=_inherited(base, out))
     return '\n\n'.join([head, _imports(cfg), *changes, *stages]) + '\n'
@@ -152,8 +154,18 @@ def _model(cfg: Config, options: SwitchOptions, maps: BackboneMaps) -> str:
     ]
     # weights of the whole model would be for that backbone too
     weights = [key for key in ('pretrained', 'init_cfg') if cfg.model.get(key)]
-    first = ''.join(f'    {key}=None,\n' for key in weights)
+    first = ''.join([f'    {key}=None,\n' for key in weights] + [f'    {line},\n' for line in _teacher(cfg)])
     return f'model = dict(\n{first}    backbone=dict(\n{arguments(lines, 8)}))'
+
+
+def _teacher(cfg: Config) -> list[str]:
+    """Where the config of a model's teacher was found that the base names by a path of another folder."""
+    found = cfg.model.get('teacher_config')
+    return [f'teacher_config={found!r}'] if isinstance(found, str) and osp.isabs(found) else []
+
+
+def _teacher_alone(cfg: Config) -> list[str]:
+    return [f'model = dict({line})' for line in _teacher(cfg)]
 
 
 def _run(cfg: Config, weights_fit: bool) -> list[str]:

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 
-from mmengine.utils import get_installed_path
-
 from ..utils.errors import UserError
-from .built import load
+from .built import library_configs, load
 from .twins import depth_of, model_key
 
 __all__ = ['configs_of', 'family_of', 'groups_of', 'path_of']
@@ -26,7 +24,7 @@ def configs_of(library: str, per_family: int | None = None, seed: int = 0) -> li
     Raises:
         ValueError: The library is not installed, or an editable install without its configs.
     """
-    folder = _folder(library)
+    folder = Path(library_configs(library))
     names = [path.relative_to(folder) for path in folder.rglob('*.py') if '_base_' not in path.parts]
     if not names:
         raise UserError(f'{folder} holds no configs: install {library} from its wheel.')
@@ -39,14 +37,6 @@ def configs_of(library: str, per_family: int | None = None, seed: int = 0) -> li
         for members in families.values()
         for name in (members if per_family is None else sorted(dice.sample(members, min(per_family, len(members)))))
     ]
-
-
-def _folder(library: str) -> Path:
-    """Where the configs of a library lie."""
-    try:
-        return Path(get_installed_path(library), '.mim', 'configs')
-    except Exception as error:  # of several kinds
-        raise UserError(f'{library} is not installed, so its configs cannot be surveyed: install it.') from error
 
 
 def groups_of(names: Sequence[str]) -> list[list[str]]:
@@ -84,7 +74,7 @@ def path_of(name: str) -> str:
         ValueError: The library is not installed.
     """
     library, _, config = name.partition('::')
-    return osp.join(_folder(library), config)
+    return osp.join(library_configs(library), config)
 
 
 def family_of(name: str) -> str:

@@ -4,9 +4,10 @@ import pytest
 from mmengine.config import Config
 
 from diff2in1_mm.switch_in.built import load
+from diff2in1_mm.switch_in.fitting import Fit
 from diff2in1_mm.switch_in.maps import given_maps
 from diff2in1_mm.switch_in.options import SwitchOptions
-from diff2in1_mm.switch_in.rewrite import switch_in
+from diff2in1_mm.switch_in.rewrite import switch_in, switched_text
 from diff2in1_mm.switch_in.stages import creation_stage
 
 pytest.importorskip('mmseg')
@@ -253,6 +254,21 @@ def test_a_detector_of_its_library(tmp_path):
     hook = cfg.custom_hooks[-1]
     assert hook.warm_up == 6 and hook.creation['T'] == 300 and hook.confidence == 0.9
     assert hook.creation.scale == (768, 512) and hook.creation.label_scale == (1333, 800)
+
+
+@pytest.mark.parametrize('keeps', [False, True])
+def test_a_teachers_config_is_found_where_the_library_has_it(tmp_path, monkeypatch, keeps):
+    """LD names it by a path from the root of MMDetection's repository."""
+    pytest.importorskip('mmdet')
+    base, out = 'mmdet::ld/ld_r18-gflv1-r101_fpn_1x_coco.py', tmp_path / 'ld.py'
+    cfg, options = load(base), SwitchOptions(maps=given_maps([64, 128, 256, 512], [4, 8, 16, 32]))
+    fit = Fit('instances', None if keeps else options.maps)
+    out.write_text(switched_text(cfg, base, str(out), options, fit))
+    assert Config.fromfile(Config.fromfile(out).model.teacher_config).model.backbone.depth == 101
+    (tmp_path / 'configs/gfl').mkdir(parents=True)
+    (tmp_path / 'configs/gfl/gfl_r101_fpn_ms-2x_coco.py').write_text('')
+    monkeypatch.chdir(tmp_path)  # in a checkout of the repository it is there
+    assert 'teacher_config' not in switched_text(load(base), base, str(out), options, fit)
 
 
 def test_a_detector_that_squeezes_images():
