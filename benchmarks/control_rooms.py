@@ -63,16 +63,17 @@ def labelled_rooms(args: argparse.Namespace, seed: int) -> str:
         for kind, path in (('images', entry['img_path']), ('maps', entry['seg_map_path'])):
             link = osp.join(folder, kind, osp.basename(path))
             if not osp.exists(link):
-                os.link(path, link)
+                os.symlink(osp.abspath(path), link)
     return folder
 
 
 def branch(args: argparse.Namespace, seed: int) -> str:
     """Folder of the control branch of a seed; trained where it is not there."""
-    work_dir = osp.join(args.branches or args.out, f'branch-{seed}')
+    work_dir = osp.join(args.out, f'branch-{seed}')
     cfg = Config.fromfile(diff2in1_mm.config_path('diffusion_control.py'))
     cfg.data_root, cfg.pretrained, cfg.work_dir = labelled_rooms(args, seed), args.pipeline, work_dir
-    cfg.images = dict(path='images', size=(128, 128), captions=None, maps='maps', palette='RoomsDataset')
+    captions = osp.abspath(osp.join(args.data_root, 'captions_train.json'))
+    cfg.images = dict(path='images', size=(128, 128), captions=captions, maps='maps', palette='RoomsDataset')
     cfg.randomness = dict(seed=seed)
     section = cfg.denoiser
     section.model.update(dtype='fp32', gradient_checkpointing=False)
@@ -119,7 +120,6 @@ def main() -> None:
     )
     parser.add_argument('--branch-iterations', type=int, default=600, help='of 16 rooms')
     parser.add_argument('--branch-lr', type=float, default=3e-4)
-    parser.add_argument('--branches', help='folder of the control branches (default: that of the runs)')
     parser.add_argument('--backbone', choices=list(BACKBONES), help='from scratch, in place of the frozen features')
     args = parser.parse_args()
     args.out = osp.abspath(args.out)

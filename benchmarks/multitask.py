@@ -97,7 +97,8 @@ def table(runs: ArmRuns, seeds: Sequence[int], stage: str = 'self_improving') ->
         seed: {f: runs.scores(f'{f.partition("/")[0]} alone', [seed], f, stage).get(seed) for f in FIGURES}
         for seed in seeds
     }
-    lines = [f'| arm | {" | ".join(FIGURES)} | Delta_m by seed | minutes |', '|---|' + '---|' * (len(FIGURES) + 2)]
+    lines = [f'| arm | {" | ".join(FIGURES)} | Delta_m by seed | minutes | peak, GiB |']
+    lines.append('|---' * (len(FIGURES) + 4) + '|')
     for name in ARMS:
         found = {f: runs.scores(name, seeds, f, stage) for f in FIGURES if name in _with(f)}
         ended = sorted(set.intersection(*(set(own) for own in found.values())))

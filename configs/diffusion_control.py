@@ -5,7 +5,8 @@
 #
 #   python tools/train_diffusion.py configs/diffusion_control.py --amp \
 #       --cfg-options data_root=data/cityscapes images.path=leftImg8bit/train images.img_suffix=_leftImg8bit.png \
-#       images.maps=gtFine/train images.seg_map_suffix=_gtFine_labelTrainIds.png images.palette=CityscapesDataset
+#       images.maps=gtFine/train images.seg_map_suffix=_gtFine_labelTrainIds.png images.palette=CityscapesDataset \
+#       images.size="(512,1024)"
 #
 # The result is WORK_DIR/control: creation=dict(control=dict(source='WORK_DIR/control'), label_from='source', T=900).
 _base_ = ['./diffusion_lora.py']

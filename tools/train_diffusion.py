@@ -1,4 +1,4 @@
-"""Trains or adapts a latent diffusion model on a folder of unlabelled images."""
+"""Trains or adapts a latent diffusion model on a folder of images."""
 
 import argparse
 
@@ -13,8 +13,9 @@ examples:
   python tools/train_diffusion.py configs/diffusion_camvid.py --work-dir work_dirs/mine \\
       --cfg-options data_root=/path/to/photos images.path=. images.captions=sidecar
   # a LoRA of a pretrained model of any family (WORK_DIR/lora), all weights of it
-  # (configs/diffusion_full.py), or a U-Net whose features need no noise
-  # (configs/diffusion_distil_clean.py, WORK_DIR/unet)
+  # (configs/diffusion_full.py), a U-Net whose features need no noise
+  # (configs/diffusion_distil_clean.py, WORK_DIR/unet), or a branch by which it follows
+  # label maps (configs/diffusion_control.py, WORK_DIR/control)
   python tools/train_diffusion.py configs/diffusion_lora.py --amp \\
       --cfg-options data_root=/path/to/photos pretrained=stabilityai/stable-diffusion-3.5-medium
   # go on after an interruption: the same command with --resume

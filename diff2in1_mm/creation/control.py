@@ -62,7 +62,7 @@ def control_of(settings: CreationSettings, labels: BatchLabels, dataset: Any, di
     if settings.control is None:
         return None
     options = _checked(settings.control)
-    if not hasattr(diffusion, 'controlled'):
+    if not (diffusion.has_text and hasattr(diffusion, 'controlled')):
         raise UserError(
             f'creation.control makes U-Nets with text follow pictures, and {diffusion.source!r} is none: leave it out'
         )
@@ -120,13 +120,13 @@ def _colours(palette: Sequence[Sequence[int]] | None, metainfo: Mapping[str, Any
     """Colour of each label that a map can hold, uint8 (256, 3); black for what is no class."""
     classes = metainfo.get('classes') or ()
     chosen = metainfo.get('palette') if palette is None else palette
-    if chosen is None or len(chosen) != len(classes):
+    if not isinstance(chosen, (list, tuple)) or len(chosen) != len(classes):
         whose = 'the data set has no palette' if palette is None else 'creation.control.palette does not fit'
         raise UserError(
             f'{whose}: creation.control shows {len(classes)} classes in colours, so give it palette=[[r, g, b], ...] '
             'with the colours of 0 to 255 that the ControlNet was trained on'
         )
-    return colour_table(chosen)
+    return colour_table(chosen, 'creation.control.palette')
 
 
 def nearness(depth: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import logging
 import os.path as osp
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,8 +13,9 @@ import torch
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 
+from ..tasks.label_values import loaded_labels
 from ..utils.errors import MissingFileError, UnusableFileError, UserError
-from ..utils.metainfo import metainfo_of
+from ..utils.metainfo import metainfo_of, option_of
 from .image_folder import ImageFolder, as_tensor, cover
 
 __all__ = ['LabelledImageFolder', 'colour_table']
@@ -26,7 +28,7 @@ _MEND = 'give images.palette=[[r, g, b], ...] with a colour for each class'
 class LabelledImageFolder(ImageFolder):
     """Images of a folder, each with the picture that a control branch follows: its label map in the classes' colours.
 
-    Images without a map are left out and counted in the log.
+    Images without a map, and files that are maps themselves, are left out and counted in the log.
 
     Args:
         maps (str): Folder of the maps, class indices as one-channel files, which lie in it as the images do in ``path``
@@ -35,12 +37,15 @@ class LabelledImageFolder(ImageFolder):
             The generator shows the colours of the data set that it creates from.
         img_suffix (str | None): What an image's name ends in and its map's does not; None: what follows the last dot.
         seg_map_suffix (str): What a map's name ends in in its place. Default '.png'.
-        reduce_zero_label (bool): Maps have 0 for what is no class, and 1 for the first class. Default False.
+        reduce_zero_label (bool | None): Maps have 0 for what is no class, and 1 for the first class. None: as
+            the data set named in ``palette`` has it, else False.
+        limit (int | None): Use only the first so many images. Default None.
         **options: Of :class:`ImageFolder`.
 
     Raises:
         FileNotFoundError: The folder is missing, or holds no map of any image.
-        ValueError: ``palette`` is none; see also :class:`ImageFolder`.
+        ValueError: ``palette`` is none, or several images would have the same map; while reading, a map of another
+            size than its image, of colours, or with labels beyond the palette. See also :class:`ImageFolder`.
     """
 
     def __init__(
@@ -50,7 +55,8 @@ class LabelledImageFolder(ImageFolder):
         palette: str | Palette | None = None,
         img_suffix: str | None = None,
         seg_map_suffix: str = '.png',
-        reduce_zero_label: bool = False,
+        reduce_zero_label: bool | None = None,
+        limit: int | None = None,
         **options: Any,
     ) -> None:
         if maps is None or palette is None:
@@ -59,24 +65,29 @@ class LabelledImageFolder(ImageFolder):
                 "images.palette to the data set whose colours they are shown in, such as 'CityscapesDataset'"
             )
         super().__init__(**options)
-        self.colours = colour_table(metainfo_of(palette, 'palette', _MEND) if isinstance(palette, str) else palette)
-        self.reduce_zero_label = reduce_zero_label
-        self._checked: set[int] = set()  # whose map was read once
+        colours = metainfo_of(palette, 'palette', _MEND) if isinstance(palette, str) else palette
+        self.colours, self.classes = colour_table(colours, 'images.palette'), len(colours)
+        if reduce_zero_label is None:
+            reduce_zero_label = isinstance(palette, str) and option_of(palette, 'reduce_zero_label', False)
+        self.reduced = loaded_labels(bool(reduce_zero_label))
         root = osp.join(options.get('data_root', ''), maps)
         if not osp.isdir(root):
             raise MissingFileError(f'there is no folder of label maps {root!r}: set images.maps')
         images = osp.join(options.get('data_root', ''), options['path'])
         self.maps = [self._map_of(file, images, root, img_suffix, seg_map_suffix) for file in self.files]
-        self._leave_out_unlabelled(root)
+        self._keep_labelled(root, limit)
+        self._checked: set[int] = set()  # whose map was read once
 
     @staticmethod
     def _map_of(file: str, images: str, root: str, img_suffix: str | None, seg_map_suffix: str) -> str:
         name = osp.relpath(file, images) if osp.isdir(images) else osp.basename(file)
         stem = osp.splitext(name)[0] if img_suffix is None else name.removesuffix(img_suffix)
-        return osp.join(root, stem + seg_map_suffix)
+        return osp.normpath(osp.join(root, stem + seg_map_suffix))
 
-    def _leave_out_unlabelled(self, root: str) -> None:
-        there = [osp.isfile(path) for path in self.maps]
+    def _keep_labelled(self, root: str, limit: int | None) -> None:
+        """Leave out what has no map, or is one."""
+        known = set(self.maps)
+        there = [osp.isfile(path) and osp.normpath(file) not in known for file, path in zip(self.files, self.maps)]
         if not any(there):
             raise MissingFileError(
                 f'{root!r} holds no label map of any image; that of {self.files[0]!r} would be {self.maps[0]!r}: set '
@@ -86,8 +97,14 @@ class LabelledImageFolder(ImageFolder):
             left = len(there) - sum(there)
             print_log(f'{left} of {len(there)} images have no label map in {root} and are left out', 'current')
         for name in ('files', 'maps', 'captions'):
-            setattr(self, name, [value for value, labelled in zip(getattr(self, name), there) if labelled])
+            setattr(self, name, [value for value, labelled in zip(getattr(self, name), there) if labelled][:limit])
         self._bad = self._bad[: len(self.files)]
+        (path, number), *_ = Counter(self.maps).most_common(1)
+        if number > 1:
+            raise UserError(
+                f'{number} images have the label map {path}: give images.path a folder, in which they and their maps '
+                'lie alike, or other names'
+            )
 
     def __getitem__(self, index: int) -> dict:
         """One sample.
@@ -97,10 +114,8 @@ class LabelledImageFolder(ImageFolder):
         """
         image, index = self._readable(index)
         view = self._view()
-        picture = view(self._coloured(index), nearest=True)
-        return dict(
-            inputs=as_tensor(view(image)), pictures=as_tensor(picture), caption=self.captions[index], index=index
-        )
+        pictures = as_tensor(view(self._coloured(index), nearest=True))
+        return dict(inputs=as_tensor(view(image)), pictures=pictures, caption=self.captions[index], index=index)
 
     def picture(self, index: int) -> torch.Tensor:
         """The label map of one file without random changes, in colours, uint8 RGB (3, *size)."""
@@ -117,39 +132,50 @@ class LabelledImageFolder(ImageFolder):
         if image is None or index in self._checked:
             return image
         try:
-            size = self._labels(index).shape
+            labels = self._labels(index)
         except UnusableFileError as error:
             self._bad[index] = 1
             print_log(f'Skipping {self.files[index]}: {error}', 'current', logging.WARNING)
             return None
-        if size != image.shape[:2]:
+        if labels.shape != image.shape[:2]:
             raise UserError(
-                f'{self.maps[index]} has {size[1]} x {size[0]} pixels, but its image {self.files[index]} '
-                f'{image.shape[1]} x {image.shape[0]}: give label maps of the size of the images'
+                f'{self.maps[index]} has {labels.shape[1]} x {labels.shape[0]} pixels, but its image '
+                f'{self.files[index]} {image.shape[1]} x {image.shape[0]}: give label maps of the size of the images'
+            )
+        beyond = labels[(labels >= self.classes) & (labels != 255)]
+        if beyond.size:
+            raise UserError(
+                f'{self.maps[index]} holds label {beyond.max()}, but images.palette has {self.classes} colours: give '
+                'maps of class indices (255 for what is no class), or the palette of their data set'
             )
         self._checked.add(index)
         return image
 
     def _labels(self, index: int) -> np.ndarray:
-        """Class indices (H, W), as the file holds them."""
+        """Class indices (H, W), 255 for what is none."""
         try:
             labels = mmcv.imread(self.maps[index], flag='unchanged', backend='pillow')
         except (OSError, cv2.error, SyntaxError) as error:
             raise UnusableFileError(f'{self.maps[index]} cannot be read as a label map: copy it again') from error
-        if labels is None or labels.ndim != 2 or labels.dtype != np.uint8:
-            raise UnusableFileError(f'{self.maps[index]} is no label map: give one-channel files of class indices')
-        return labels
+        if labels is None:
+            raise UnusableFileError(f'{self.maps[index]} cannot be read as a label map: copy it again')
+        if labels.ndim != 2 or labels.max(initial=0) > 255:
+            raise UserError(
+                f'{self.maps[index]} is no label map (shape {labels.shape}, up to {labels.max(initial=0)}): give '
+                'one-channel files of class indices, 255 for what is no class'
+            )
+        return self.reduced[labels.astype(np.uint8)]
 
     def _coloured(self, index: int) -> np.ndarray:
-        labels = self._labels(index)
-        return self.colours[labels - 1 if self.reduce_zero_label else labels]  # 0 becomes 255, which is no class
+        return self.colours[self._labels(index)]
 
 
-def colour_table(palette: Palette) -> np.ndarray:
+def colour_table(palette: Palette, setting: str) -> np.ndarray:
     """Colour of each label that a map can hold.
 
     Args:
         palette (Sequence): RGB of each class, 0 to 255.
+        setting (str): What a config calls it, for the message.
 
     Returns:
         ndarray: uint8 (256, 3); black for what is no class.
@@ -157,10 +183,13 @@ def colour_table(palette: Palette) -> np.ndarray:
     Raises:
         ValueError: It is no list of colours.
     """
-    table = np.asarray(palette)
+    try:
+        table = np.asarray(palette)
+    except ValueError:  # of different lengths
+        table = np.asarray(())
     fits = table.ndim == 2 and 0 < len(table) <= 255 and table.shape[1] == 3
     if not (fits and np.issubdtype(table.dtype, np.integer) and table.min() >= 0 and table.max() <= 255):
-        raise UserError(f'palette = {palette!r} must be [[r, g, b], ...] with a colour of 0 to 255 for each class')
+        raise UserError(f'{setting} = {palette!r} must be [[r, g, b], ...] with a colour of 0 to 255 for each class')
     colours = np.zeros((256, 3), np.uint8)
     colours[: len(table)] = table
     return colours

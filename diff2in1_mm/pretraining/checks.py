@@ -24,6 +24,7 @@ __all__ = [
     'check_keys',
     'check_length',
     'check_options',
+    'files_of',
     'mark_finished',
     'says_finished',
     'tuner_of',
@@ -214,11 +215,16 @@ def _mark(training) -> str:
     return osp.join(training.work_dir, 'finished.json')
 
 
+def files_of(dataset) -> list[str]:
+    """Of the images, and of their label maps where there are some."""
+    return [*dataset.files, *getattr(dataset, 'maps', ())]
+
+
 def _made_of(training) -> str:
     """What decides whether anything is left to do: lengths of the stages, and the images."""
     cfg = training.cfg
     lengths = [(cfg.get(stage) or {}).get('train_cfg') for stage in ('autoencoder', 'denoiser')]
-    files = [(path, osp.getsize(path)) for path in training.dataset.files]
+    files = [(path, osp.getsize(path)) for path in files_of(training.dataset)]
     said = (
         lengths,
         training.trains_autoencoder,

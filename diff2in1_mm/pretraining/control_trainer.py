@@ -1,7 +1,7 @@
 """Trains a control branch, by which a frozen U-Net follows label maps (ControlNet, Zhang et al. 2023)."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.registry import MODELS
@@ -13,6 +13,7 @@ from ..diffusion.precision import DTYPES
 from ..diffusion.trained import with_gradients
 from ..utils.compat import as_diffusers_writes
 from ..utils.errors import UserError
+from ..utils.values import check_whole
 from .pipeline_files import replace_folder
 from .prediction_tuner import PredictionTuner
 
@@ -35,11 +36,11 @@ class ControlTrainer(PredictionTuner):
         **options: Of :class:`PredictionTuner`.
 
     Raises:
-        ValueError: The model is of a family that follows no pictures, or ``widths`` are too few.
+        ValueError: The model is of a family that follows no pictures.
     """
 
     result = 'control'
-    folder = 'LabelledImageFolder'
+    folder, kept = 'LabelledImageFolder', 'LabelledLatents'
 
     def __init__(
         self, pipeline: str, widths: Sequence[int] = _WIDTHS, caption_dropout: float = 0.5, **options: Any
@@ -47,16 +48,12 @@ class ControlTrainer(PredictionTuner):
         from diffusers import ControlNetModel
 
         super().__init__(pipeline, caption_dropout=caption_dropout, **options)
-        halvings = self.pretrained.latent_stride.bit_length() - 1
-        if len(widths) <= halvings:
-            raise UserError(
-                f'denoiser.model.widths = {list(widths)!r} are too few: a picture is halved {halvings} times, so give '
-                f'at least {halvings + 1}'
-            )
+        self.pretrained.check_condition(self.pretrained.text.embed(['']))
+        halvings = _halvings(self.pretrained)
         network = ControlNetModel.from_unet(
             self.pretrained.unet, conditioning_embedding_out_channels=tuple(widths[: halvings + 1])
         )
-        self.control = network.float().requires_grad_(True).train(False)  # dropout stays off, as in the U-Net
+        self.control = network.float().requires_grad_(True)
         if self.gradient_checkpointing:
             self.control.enable_gradient_checkpointing()
         # past nn.Module's own __setattr__: no submodules, of which the checkpoint would hold the weights twice
@@ -68,12 +65,29 @@ class ControlTrainer(PredictionTuner):
     def load(cls, pipeline: str, dtype: str = 'fp32') -> LatentModel:
         """See :meth:`DenoiserTuner.load`; a control branch is one of a U-Net with text."""
         model = super().load(pipeline, dtype)
-        if not hasattr(model, 'controlled'):
+        if not (model.has_text and hasattr(model, 'controlled')):
             raise UserError(
                 f'{pipeline} is a {type(model).__name__} model, but a control branch is trained beside U-Nets with '
                 'text alone: set `pretrained` to a Stable Diffusion 1.x, 2.x or XL'
             )
+        if model.denoiser.mid_block is None:
+            raise UserError(
+                f'the U-Net of {pipeline} has no middle block, as some distilled ones, and a ControlNet has one: set '
+                '`pretrained` to the model that it was distilled of'
+            )
         return model
+
+    @classmethod
+    def check_options(cls, model: LatentModel, options: Mapping[str, Any]) -> None:
+        """See :meth:`DenoiserTuner.check_options`."""
+        widths, needed = options.get('widths', _WIDTHS), _halvings(model) + 1
+        if not isinstance(widths, (list, tuple)) or len(widths) < needed:
+            raise UserError(
+                f'denoiser.model.widths = {widths!r} must be a list of at least {needed} numbers: one for each time '
+                'that a picture is halved, and one more'
+            )
+        for width in widths:
+            check_whole('denoiser.model.widths', width)
 
     def forward(self, *args: Any, pictures: Tensor | None = None, **kwargs: Any) -> dict[str, Tensor]:
         """The loss of a batch.
@@ -110,3 +124,8 @@ class ControlTrainer(PredictionTuner):
         if dtype != 'fp32':
             network = copy.deepcopy(network).to(DTYPES[dtype])
         replace_folder(folder, as_diffusers_writes(network).save_pretrained)
+
+
+def _halvings(model: LatentModel) -> int:
+    """How often a picture is halved on its way to the size of the latents."""
+    return model.latent_stride.bit_length() - 1

@@ -19,10 +19,10 @@ from .batches import step_generator, step_noise
 
 
 class DenoiserTuner(BaseModel):
-    """A pretrained diffusion model, of whose denoiser something is trained; all else is used as it is.
+    """A pretrained diffusion model, of whose denoiser, or beside it, something is trained; all else is used as it is.
 
     What is trained is in the module tree, and so in optimizer, DDP and checkpoints; the models are outside. A subclass
-    calls :meth:`_train_along` when it is built.
+    that trains a part of the denoiser calls :meth:`_train_along` when it is built.
 
     Args:
         pipeline (str): Diffusers folder, hub id or file of the model.
@@ -35,13 +35,14 @@ class DenoiserTuner(BaseModel):
     Attributes:
         result (str): Name of the folder in the work dir that the result is written to.
         folder (str): Registered data set of the images.
+        kept (str): That of their kept latents.
         pretrained (LatentModel): As it was loaded.
         model (LatentModel): With what is trained.
-        denoiser (nn.Module): What is trained, under the denoiser's own names.
+        denoiser (nn.Module): What is trained of the denoiser, under its own names.
     """
 
     result: str
-    folder = 'ImageFolder'
+    folder, kept = 'ImageFolder', 'KeptLatents'
     pretrained: Any
     model: Any
 
@@ -91,6 +92,18 @@ class DenoiserTuner(BaseModel):
                 'LatentModel'
             )
         return model
+
+    @classmethod
+    def check_options(cls, model: LatentModel, options: Mapping[str, Any]) -> None:
+        """Look at settings of ``denoiser.model`` before any work.
+
+        Args:
+            model (LatentModel): Of :meth:`load`.
+            options (Mapping): Those that are given.
+
+        Raises:
+            ValueError: One does not fit the model.
+        """
 
     def forward(
         self,

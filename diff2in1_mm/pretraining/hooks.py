@@ -10,6 +10,7 @@ from mmengine.registry import DATASETS, HOOKS
 from mmengine.runner import Runner
 from torch import Tensor
 
+from ..utils.errors import MissingFileError
 from ..utils.image_values import to_bytes
 from ..utils.models import averaged_model
 from ..utils.pictures import contact_sheet, write_picture
@@ -58,6 +59,8 @@ class SampleGridHook(_WritingHook):
         dataset = DATASETS.build(self.dataset)
         found = [dataset.shown(place) for place in spread_over(len(dataset), self.count)]
         readable = [one for one in found if one is not None]
+        if not readable:
+            raise MissingFileError(f'none of the images that sample grids show can be read, such as {dataset.files[0]}')
         self._shown = {name: torch.stack([one[name] for one in readable]) for name in readable[0]}
 
     @master_only

@@ -31,7 +31,7 @@ from ..utils.configs import type_name
 from ..utils.errors import UserError
 from ..utils.models import averaged_model
 from .autoencoder_trainer import whiten
-from .checks import DEFAULTS, SHARED, check_length
+from .checks import DEFAULTS, SHARED, check_length, files_of
 from .encoding import encode_images
 from .pipeline_files import load_pipeline, load_vae, new_pipeline, read_configs, replace_folder, save_pipeline
 from .tokenizer import check_lengths, cut_tokenizer
@@ -335,10 +335,9 @@ class DiffusionTraining:
 
     def _made_of(self, vae: nn.Module | None) -> str:
         """What the latents depend on: weights, files, picture size, mirroring."""
+        files = files_of(self.dataset)
         digest = hashlib.sha256(
-            repr(
-                (self.images, self.cfg.mirror, self.dataset.files, [osp.getsize(f) for f in self.dataset.files])
-            ).encode()
+            repr((self.images, self.cfg.mirror, files, [osp.getsize(file) for file in files])).encode()
         )
         for name, tensor in sorted(vae.state_dict().items() if vae is not None else ()):
             digest.update(name.encode())

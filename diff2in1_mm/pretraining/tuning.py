@@ -41,6 +41,7 @@ class DiffusionTuning(DiffusionTraining):
         if unknown:
             raise UserError(has_no_option(kind, unknown[0], 'denoiser.model'))
         self.model: Any = kind.load(self.pretrained, told.get('dtype', 'fp32'))
+        kind.check_options(self.model, told)
 
     def _check_sizes(self) -> None:
         size, stride = self.images.get('size', ()), self.model.stride
@@ -83,7 +84,7 @@ class DiffusionTuning(DiffusionTraining):
 
     def _kept_dataset(self) -> dict:
         found = super()._kept_dataset()
-        return found if self.folder == 'ImageFolder' else dict(found, type='LabelledLatents', images=self.images)
+        return found if self.kind.kept == found['type'] else dict(found, type=self.kind.kept, images=self.images)
 
     def _tell_denoiser(self, model: ConfigDict) -> None:
         """A tuner trains no text encoder, and so needs to know nothing of the images."""

@@ -48,7 +48,7 @@ def load(base: str) -> Config:
 def _find_teacher(cfg: Config) -> None:
     """Make a path from the root of a library's repository one that is there: LD names its teacher's config so."""
     named, scope = cfg.model.get('teacher_config'), scope_of(cfg)
-    if isinstance(named, str) and named.startswith('configs/') and scope and not osp.isfile(named):
+    if isinstance(named, str) and named.startswith('configs/') and scope == 'mmdet' and not osp.isfile(named):
         found = osp.join(library_configs(scope), named.removeprefix('configs/'))
         if osp.isfile(found):
             cfg.model.teacher_config = found

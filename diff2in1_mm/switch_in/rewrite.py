@@ -154,18 +154,21 @@ def _model(cfg: Config, options: SwitchOptions, maps: BackboneMaps) -> str:
     ]
     # weights of the whole model would be for that backbone too
     weights = [key for key in ('pretrained', 'init_cfg') if cfg.model.get(key)]
-    first = ''.join([f'    {key}=None,\n' for key in weights] + [f'    {line},\n' for line in _teacher(cfg)])
+    first = ''.join([f'    {key}=None,\n' for key in weights] + [f'    {line}\n' for line in _teacher(cfg)])
     return f'model = dict(\n{first}    backbone=dict(\n{arguments(lines, 8)}))'
 
 
 def _teacher(cfg: Config) -> list[str]:
     """Where the config of a model's teacher was found that the base names by a path of another folder."""
     found = cfg.model.get('teacher_config')
-    return [f'teacher_config={found!r}'] if isinstance(found, str) and osp.isabs(found) else []
+    if not (isinstance(found, str) and osp.isabs(found)):
+        return []
+    return ["# where this machine's MMDetection has it", f'teacher_config={found!r},']
 
 
 def _teacher_alone(cfg: Config) -> list[str]:
-    return [f'model = dict({line})' for line in _teacher(cfg)]
+    lines = _teacher(cfg)
+    return ['model = dict(\n    ' + '\n    '.join(lines) + '\n)'] if lines else []
 
 
 def _run(cfg: Config, weights_fit: bool) -> list[str]:

@@ -82,6 +82,7 @@ def test_images_without_a_map_or_with_a_broken_one_are_left_out(root):
         (dict(palette='NoDataset'), "'NoDataset' is unknown or has no palette"),
         (dict(palette=[[0, 0, 256]]), r'must be \[\[r, g, b\], ...\]'),
         (dict(palette=[1, 2, 3]), r'must be \[\[r, g, b\], ...\]'),
+        (dict(palette=[[1, 2, 3], [4]]), r'images.palette = .* must be \[\[r, g, b\], ...\]'),
     ],
 )
 def test_bad_options_are_named(root, options, sentence):
@@ -95,11 +96,51 @@ def test_a_map_of_another_size_is_named(root):
         folder(root)[1]
 
 
+@pytest.mark.parametrize(
+    'labels, sentence',
+    [
+        (np.full((16, 16), 7), 'holds label 7, but images.palette has 3 colours'),
+        (np.zeros((16, 16, 3)), r'is no label map \(shape \(16, 16, 3\)'),
+        (np.full((16, 16), 300, np.uint16), 'is no label map .*up to 300'),
+    ],
+)
+def test_maps_of_another_kind_are_named(root, labels, sentence):
+    cv2.imwrite(str(root / 'maps/two.png'), labels if labels.dtype == np.uint16 else labels.astype(np.uint8))
+    with pytest.raises(ValueError, match=f'two.png {sentence}'):
+        folder(root)[1]
+
+
+def test_labels_of_sixteen_bits_that_fit_eight_are_read(root):
+    cv2.imwrite(str(root / 'maps/two.png'), np.full((16, 16), 2, np.uint16))
+    assert torch.equal(folder(root)[1]['pictures'][:, 0, 0], torch.tensor(PALETTE[2]))
+
+
+def test_maps_beside_their_images_are_no_images(tmp_path):
+    for i in range(3):
+        cv2.imwrite(str(tmp_path / f'{i}.jpg'), np.zeros((16, 16, 3), np.uint8))
+        if i:
+            cv2.imwrite(str(tmp_path / f'{i}.png'), np.full((16, 16), i, np.uint8))
+    data = folder(tmp_path, path='.', maps='.')
+    assert [file[-5:] for file in data.files] == ['1.jpg', '2.jpg']
+    assert len(folder(tmp_path, path='.', maps='.', limit=1)) == 1
+
+
+def test_images_that_would_share_a_map_are_named(root):
+    for name in ('a', 'b'):
+        write(root, f'{name}/same', np.zeros((16, 16)))
+    write(root, 'same', np.zeros((16, 16)))
+    with pytest.raises(ValueError, match='2 images have the label map .*same.png: give images.path a folder'):
+        folder(root, path='images/*/*.png')
+
+
 def test_a_registered_data_set_gives_its_colours(root):
     datasets = pytest.importorskip('mmseg.datasets')
     data = folder(root, palette='mmseg.ADE20KDataset')
-    assert data.colours[:150].tolist() == datasets.ADE20KDataset.METAINFO['palette']
+    colours = datasets.ADE20KDataset.METAINFO['palette']
+    assert data.colours[:150].tolist() == colours
+    # whose files have 0 for what is no class
+    assert data.picture(0)[:, 0, ::4].T.tolist() == [[0, 0, 0], *colours[:2], [0, 0, 0]]
 
 
 def test_what_is_no_class_is_black():
-    assert colour_table(PALETTE).tolist() == [*PALETTE, *[[0, 0, 0]] * 253]
+    assert colour_table(PALETTE, '').tolist() == [*PALETTE, *[[0, 0, 0]] * 253]

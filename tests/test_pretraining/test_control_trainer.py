@@ -1,12 +1,16 @@
 """Control branches that are trained, read by diffusers and by the creation."""
 
+import cv2
+import numpy as np
 import pytest
 import torch
-from diffusers import ControlNetModel
+from diffusers import ControlNetModel, StableDiffusionPipeline, UNet2DConditionModel
+from safetensors.torch import save_file
 
 from diff2in1_mm.diffusion.control import ControlBranch
 from diff2in1_mm.diffusion.families import load_diffusion
 from diff2in1_mm.pretraining.control_trainer import ControlTrainer
+from diff2in1_mm.pretraining.kept_latents import LabelledLatents
 
 from ..family_models import save
 from ..small_models import assert_same
@@ -54,6 +58,19 @@ def test_it_begins_as_nothing_and_is_read_as_it_was_trained(source, tmp_path):
     assert (trained - untrained).abs().max() > 1e-4 * untrained.abs().max()
 
 
+def test_kept_latents_come_with_their_maps_mirrored_as_they_are(tmp_path):
+    (tmp_path / 'images').mkdir()
+    (tmp_path / 'maps').mkdir()
+    for i in range(2):
+        cv2.imwrite(str(tmp_path / f'images/{i}.png'), np.zeros((8, 8, 3), np.uint8))
+        cv2.imwrite(str(tmp_path / f'maps/{i}.png'), np.repeat([[0] * 4 + [1] * 4], 8, 0).astype(np.uint8))
+    images = dict(path='images', size=(8, 8), maps='maps', palette=[[1, 2, 3], [4, 5, 6]], data_root=str(tmp_path))
+    save_file(dict(latents=torch.zeros(4, 1, 2, 2), index=torch.tensor([0, 0, 1, 1])), tmp_path / 'latents.safetensors')
+    data = LabelledLatents(str(tmp_path / 'latents.safetensors'), ['a', 'b'], images)
+    left = [sample['pictures'][:, 0, 0].tolist() for sample in data]
+    assert left == [[1, 2, 3], [4, 5, 6]] * 2 and [sample['caption'] for sample in data] == ['a', 'a', 'b', 'b']
+
+
 def test_half_precision_and_checkpointing(start, tmp_path):
     trainer = ControlTrainer(start, dtype='bf16', gradient_checkpointing=True, sample_strengths=(100,))
     trainer(inputs=photos(), pictures=pictures(), caption=['a car', ''])['loss_denoising'].backward()
@@ -68,7 +85,16 @@ def test_half_precision_and_checkpointing(start, tmp_path):
 
 
 def test_what_cannot_follow_pictures_is_told(start, tmp_path):
-    with pytest.raises(ValueError, match='is a .* model, but a control branch is trained beside U-Nets with text'):
-        ControlTrainer(save('sd3', tmp_path / 'sd3'))
-    with pytest.raises(ValueError, match='widths = .8, 8. are too few'):
-        ControlTrainer(start, widths=(8, 8))
+    for family in ('sd3', 'ddpm', 'ldm'):
+        with pytest.raises(ValueError, match='is a .* model, but a control branch is trained beside U-Nets with text'):
+            ControlTrainer.load(save(family, tmp_path / family))
+    model = ControlTrainer.load(start)
+    for widths in ([8, 8], 8, [8, 16, 'x'], [0, 8, 16]):
+        with pytest.raises(ValueError, match='denoiser.model.widths'):
+            ControlTrainer.check_options(model, dict(widths=widths))
+    ControlTrainer.check_options(model, dict(widths=[8, 8, 16]))
+    pipeline = StableDiffusionPipeline.from_pretrained(start)
+    pipeline.register_modules(unet=UNet2DConditionModel.from_config(pipeline.unet.config, mid_block_type=None))
+    pipeline.save_pretrained(tmp_path / 'distilled')
+    with pytest.raises(ValueError, match='has no middle block'):
+        ControlTrainer.load(str(tmp_path / 'distilled'))

@@ -94,6 +94,9 @@ def test_a_control_branch_and_a_broken_run_gives_the_same(place, monkeypatch):
     assert train(place, '--resume', options=options) is None
     resumed = load_file(work / weights)
     assert all(weight.allclose(resumed[name], atol=1e-6) for name, weight in unbroken.items())
+    work.rename(place / 'resumed')
+    assert train(place, options=[*options, 'keep_latents=False', 'images.limit=3']) is None
+    assert load_file(work / weights).keys() == unbroken.keys() and not (work / 'latents.safetensors').exists()
 
 
 def test_bad_input_is_one_sentence_before_any_work(place):
