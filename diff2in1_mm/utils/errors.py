@@ -227,8 +227,15 @@ def told_in_a_sentence(prog: str, folder: str | None = None) -> Iterator[None]:
             raise
         from diff2in1_commands import as_called  # the other way round nothing is imported
 
-        print(as_called(f'{prog}: {named}'), file=sys.stderr)
+        print(as_called(f'{prog}: {_as_raised(str(named))}'), file=sys.stderr)
         raise SystemExit(2) from error
+
+
+def _as_raised(text: str) -> str:
+    """The sentence of an error that a data loader's worker raised, of which torch makes one with the whole traceback."""
+    if not (text.startswith('Caught ') and '\nOriginal Traceback' in text):
+        return text
+    return text.rstrip().rpartition('\n')[2].partition(': ')[2]
 
 
 def _innermost(error: BaseException | None) -> UserError | None:

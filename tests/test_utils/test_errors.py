@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from mmengine.registry import DATASETS, HOOKS, MODELS, DefaultScope, Registry
 
 import diff2in1_mm
@@ -9,7 +10,7 @@ from diff2in1_mm.creation.settings import CreationSettings
 from diff2in1_mm.datasets.rooms.render import render_room
 from diff2in1_mm.diffusion.schedules import check_strength
 from diff2in1_mm.diffusion.stable_diffusion import LatentDiffusion
-from diff2in1_mm.utils.errors import UserError, has_no_option, options_of, told_in_a_sentence
+from diff2in1_mm.utils.errors import UnusableFileError, UserError, has_no_option, options_of, told_in_a_sentence
 
 
 def build_inside_a_registry():
@@ -27,6 +28,22 @@ def said(capsys, work):
 def test_bad_input_is_one_line(capsys):
     line = said(capsys, lambda: check_strength(2000, 1000))
     assert line.startswith('tool.py: T = 2000 is out of range') and line.count('\n') == 1
+
+
+class Unreadable(torch.utils.data.Dataset):
+    """Whose only sample is named as bad input."""
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        raise UnusableFileError('a.png: no label map: give one')
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_an_error_of_a_data_loaders_worker_is_one_line(capsys, workers):
+    loader = torch.utils.data.DataLoader(Unreadable(), num_workers=workers)
+    assert said(capsys, lambda: next(iter(loader))) == 'tool.py: a.png: no label map: give one\n'
 
 
 def test_the_innermost_error_counts(capsys):
