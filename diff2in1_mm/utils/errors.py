@@ -232,7 +232,7 @@ def told_in_a_sentence(prog: str, folder: str | None = None) -> Iterator[None]:
 
 
 def _as_raised(text: str) -> str:
-    """The sentence of an error that a data loader's worker raised, of which torch makes one with the whole traceback."""
+    """The sentence of an error of a data loader's worker, around which torch puts the whole traceback."""
     if not (text.startswith('Caught ') and '\nOriginal Traceback' in text):
         return text
     return text.rstrip().rpartition('\n')[2].partition(': ')[2]
