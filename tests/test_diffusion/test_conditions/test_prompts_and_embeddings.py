@@ -134,7 +134,7 @@ def _with_room(load):
 def test_class_names_come_from_a_data_set():
     pytest.importorskip('mmseg', reason='the data set is of MMSegmentation')
     assert len(ClassNames(dataset='ADE20KDataset').classes) == 150
-    with pytest.raises(ValueError, match="'NoDataset' is unknown or has no class names"):
+    with pytest.raises(ValueError, match="'NoDataset' is unknown or has no classes"):
         ClassNames(dataset='NoDataset')
     with pytest.raises(ValueError, match='either `classes` or `dataset`'):
         ClassNames()
