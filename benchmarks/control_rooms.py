@@ -1,6 +1,6 @@
 """Do new pictures to the label maps that there are make training images? A control branch of Rooms.
 
-    python benchmarks/control_rooms.py --seeds 0 1 2                       # 100 labels: an hour of two cores
+    python benchmarks/control_rooms.py --seeds 0 1 2                       # 100 labels: hours of two cores
     python benchmarks/control_rooms.py --seeds 0 1 2 --table
 
 For each draw of labelled rooms a control branch of the embedded model is trained by tools/train_diffusion.py, on these
@@ -13,7 +13,7 @@ import os
 import os.path as osp
 
 import rooms_experiment as rooms
-from experiment import Arm, Experiment, experiment_arguments, keep_settings
+from experiment import Arm, Experiment, keep_settings
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from own_backbones import BACKBONES, use_backbone
@@ -105,19 +105,7 @@ def configure(args: argparse.Namespace, arm: Arm, seed: int) -> Config:
 
 
 def main() -> None:
-    parser = experiment_arguments(
-        __doc__,
-        ARMS,
-        data_root='data/rooms',
-        pipeline='diff2in1_mm/rooms',
-        out='work_dirs/control_rooms',
-        num_labelled=100,
-        warm_up=400,
-        self_improving=200,
-        T=400,
-        cached_images=6000,
-        **rooms.CENTRE,
-    )
+    parser = rooms.rooms_arguments(__doc__, ARMS, out='work_dirs/control_rooms', cached_images=6000)
     parser.add_argument('--branch-iterations', type=int, default=600, help='of 16 rooms')
     parser.add_argument('--branch-lr', type=float, default=3e-4)
     parser.add_argument('--backbone', choices=list(BACKBONES), help='from scratch, in place of the frozen features')

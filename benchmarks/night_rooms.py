@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import rooms_experiment as rooms
 import torch
-from experiment import Arm, Experiment, experiment_arguments, keep_settings
+from experiment import Arm, Experiment, keep_settings
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from own_backbones import BACKBONES, use_backbone
@@ -178,18 +178,8 @@ def configure(args: argparse.Namespace, arm: Arm, seed: int) -> Config:
 
 
 def main() -> None:
-    parser = experiment_arguments(
-        __doc__,
-        ARMS,
-        data_root='data/rooms_by_night',
-        pipeline='diff2in1_mm/rooms',
-        out='work_dirs/night_rooms',
-        num_labelled=100,
-        warm_up=400,
-        self_improving=200,
-        T=400,
-        cached_images=6000,
-        **rooms.CENTRE,
+    parser = rooms.rooms_arguments(
+        __doc__, ARMS, data_root='data/rooms_by_night', out='work_dirs/night_rooms', cached_images=6000
     )
     parser.add_argument('--num-unlabelled', type=int, default=2000, help='pictures of each hour')
     parser.add_argument('--diffusion-iterations', type=int, default=1000, help='of 16 pictures')

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import rooms_experiment as rooms
 from backbones import AUGMENTED, RESNET, SEGFORMER
-from experiment import Arm, Experiment, experiment_arguments
+from experiment import Arm, Experiment
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, init_default_scope
@@ -125,18 +125,8 @@ def train_one(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = experiment_arguments(
-        __doc__,
-        ARMS,
-        data_root='data/rooms',
-        pipeline='diff2in1_mm/rooms',
-        out='work_dirs/own_backbones',
-        num_labelled=100,
-        warm_up=600,
-        self_improving=300,
-        T=400,
-        cached_images=0,
-        **{**rooms.CENTRE, 'dropout': 0.0},
+    parser = rooms.rooms_arguments(
+        __doc__, ARMS, out='work_dirs/own_backbones', warm_up=600, self_improving=300, cached_images=0, dropout=0.0
     )
     parser.add_argument('--lr', type=float, default=1e-3)
     parser.add_argument('--memory', action='store_true', help='only measure memory')

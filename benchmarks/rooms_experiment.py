@@ -317,18 +317,15 @@ def plot(args: argparse.Namespace, factor: str) -> None:
     plt.close(figure)
 
 
+def rooms_arguments(description: str, arms: dict[str, Arm], **own) -> argparse.ArgumentParser:
+    """The options of an experiment at the centre, but for its ``own`` defaults."""
+    central = dict(data_root='data/rooms', pipeline='diff2in1_mm/rooms', num_labelled=100, T=400)
+    lengths = dict(warm_up=400, self_improving=200)
+    return experiment_arguments(description, arms, **{**central, **lengths, **CENTRE, **own})
+
+
 def main() -> None:
-    parser = experiment_arguments(
-        __doc__,
-        ARMS,
-        data_root='data/rooms',
-        pipeline='diff2in1_mm/rooms',
-        num_labelled=100,
-        warm_up=400,
-        self_improving=200,
-        T=400,
-        **CENTRE,
-    )
+    parser = rooms_arguments(__doc__, ARMS)
     parser.add_argument('--task', choices=list(TASKS))
     parser.add_argument('--ratio', type=float, help='synthetic samples per real one')
     parser.add_argument('--channels', type=int, help='width of neck and head')

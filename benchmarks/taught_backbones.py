@@ -1,6 +1,6 @@
 """Can a model on frozen diffusion features teach one with a backbone of its own, by synthetic images? Rooms.
 
-    python benchmarks/taught_backbones.py --seeds 0 1 2 3 4           # an hour and a half of two cores
+    python benchmarks/taught_backbones.py --seeds 0 1 2 3 4           # hours of two cores
     python benchmarks/taught_backbones.py --seeds 0 1 2 3 4 --table
 
 The teacher is the config of the package on the labelled rooms alone. It labels synthetic images of these rooms, made by
@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 import rooms_experiment as rooms
-from experiment import Arm, Experiment, experiment_arguments, keep_settings
+from experiment import Arm, Experiment, keep_settings
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from own_backbones import BACKBONES, use_backbone
@@ -102,19 +102,7 @@ def configure(args: argparse.Namespace, arm: Arm, seed: int) -> Config:
 
 
 def main() -> None:
-    parser = experiment_arguments(
-        __doc__,
-        ARMS,
-        data_root='data/rooms',
-        pipeline='diff2in1_mm/rooms',
-        out='work_dirs/taught_backbones',
-        num_labelled=100,
-        warm_up=400,
-        self_improving=200,
-        T=400,
-        cached_images=2000,
-        **{**rooms.CENTRE, 'dropout': 0.0},
-    )
+    parser = rooms.rooms_arguments(__doc__, ARMS, out='work_dirs/taught_backbones', cached_images=2000, dropout=0.0)
     parser.add_argument('--backbone', choices=list(BACKBONES), default='ResNet-18')
     parser.add_argument('--iterations', type=int, default=900, help='of a student')
     parser.add_argument('--made', type=int, default=4, help='samples of each labelled room')

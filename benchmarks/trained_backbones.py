@@ -13,7 +13,7 @@ import os.path as osp
 from typing import Any
 
 import rooms_experiment as rooms
-from experiment import Arm, Experiment, experiment_arguments, keep_settings
+from experiment import Arm, Experiment, keep_settings
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from peak_memory import peak_of
@@ -89,19 +89,7 @@ def table(runs: Experiment, args: argparse.Namespace) -> str:
 
 
 def main() -> None:
-    parser = experiment_arguments(
-        __doc__,
-        ARMS,
-        data_root='data/rooms',
-        pipeline='diff2in1_mm/rooms',
-        out='work_dirs/trained_backbones',
-        num_labelled=100,
-        warm_up=400,
-        self_improving=200,
-        T=400,
-        cached_images=2000,
-        **rooms.CENTRE,
-    )
+    parser = rooms.rooms_arguments(__doc__, ARMS, out='work_dirs/trained_backbones', cached_images=2000)
     parser.add_argument('--denoiser-rate', type=float, default=0.1, help="of what is trained along, times the heads'")
     parser.add_argument('--distilled', default='work_dirs/rooms_distilled', help='folder of the clean U-Net')
     parser.add_argument('--distil-iterations', type=int, default=400)
