@@ -46,6 +46,8 @@ PAPERS = dict(
     TaskPrompter=dict(type='TaskPrompterHead', in_channels=[1024] * 4, channels=1024, width=768, num_heads=16),
 )
 OF_PASCAL = dict(segmentation=21, parts=7, saliency=1, normals=3, boundaries=1)
+#: To the family of arms that train with photometric copies and dropout of feature channels, as rooms_experiment.py's.
+REGULARISED = ', regularised'
 SOURCES = {'custom_hooks.0.creation.label_from': dict(segmentation='source', saliency='source')}
 ARMS = {
     **{f'{task} alone': Arm(task, dict(creation=None), 'one task, real images') for task in TASKS},
@@ -54,12 +56,21 @@ ARMS = {
     'plain, labels of sources': Arm(
         'plain', dict(targets='creation'), 'labels and saliency of the source images, the others fresh', SOURCES
     ),
+    **{
+        f'{name}{REGULARISED}{what}': Arm(f'{name}{REGULARISED}', hook, f'five tasks, regularised{what}')
+        for name in DECODERS
+        for what, hook in (('', dict(creation=None)), (' method', {}))
+    },
 }
 
 
 def configure(family: str) -> Config:
     """The shipped config with the heads, metrics and decoder of a family of arms."""
     cfg = Config.fromfile(diff2in1_mm.config_path('diff2in1_rooms_multitask.py'))
+    family, regularised, _ = family.partition(REGULARISED)
+    if regularised:
+        cfg.train_dataloader.dataset.dataset.pipeline.insert(-2, dict(type='PhotometricCopies', copies=4))
+        cfg.model.backbone.feature_dropout = 0.2
     if family in TASKS:
         cfg.model.heads = {family: cfg.model.heads[family]}
         cfg.val_evaluator.metrics = [m for m in cfg.val_evaluator.metrics if m.prefix == family]
@@ -119,7 +130,8 @@ def table(runs: ArmRuns, seeds: Sequence[int], stage: str = 'self_improving') ->
 
 def _with(figure: str) -> list[str]:
     """Arms that have a figure."""
-    return [name for name, arm in ARMS.items() if arm.family in (*DECODERS, figure.partition('/')[0])]
+    families = (*DECODERS, figure.partition('/')[0])
+    return [name for name, arm in ARMS.items() if arm.family.partition(REGULARISED)[0] in families]
 
 
 def batch(count: int, size: tuple[int, int], device: str) -> tuple[torch.Tensor, list[SegDataSample]]:

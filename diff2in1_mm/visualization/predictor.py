@@ -103,8 +103,9 @@ class Predictor(ABC):
         """
         return self.model.test_step(pseudo_collate(list(items)))
 
+    @abstractmethod
     def draw(self, image: np.ndarray, prediction: BaseDataElement) -> np.ndarray:
-        """Draw a prediction over its image with the library's own visualizer.
+        """Draw a prediction over its image.
 
         Args:
             image (ndarray): uint8 (H, W, 3), RGB.
@@ -113,8 +114,6 @@ class Predictor(ABC):
         Returns:
             ndarray: uint8 (H, W, 3), RGB.
         """
-        self.visualizer.add_datasample('prediction', image, prediction, draw_gt=False, **self._drawing())
-        return self.visualizer.get_image()
 
     @abstractmethod
     def present(self, prediction: BaseDataElement) -> list[int]:
@@ -131,10 +130,6 @@ class Predictor(ABC):
     @abstractmethod
     def _visualizer(self) -> Visualizer:
         """The library's own visualizer."""
-
-    @abstractmethod
-    def _drawing(self) -> dict:
-        """Arguments of its ``add_datasample``."""
 
     def legend(self, classes: Iterable[int]) -> list[tuple[str, np.ndarray]]:
         """Names and colours of classes, in their order."""
@@ -159,9 +154,9 @@ class Segmentor(Predictor):
 
         return SceneLocalVisualizer(name='prediction', alpha=self.opacity)
 
-    def _drawing(self) -> dict:
-        # Its search for a place to write takes seconds in large images, and cuts names off.
-        return dict(with_labels=False)
+    def draw(self, image: np.ndarray, prediction: BaseDataElement) -> np.ndarray:
+        # names are left to the legend: the library's search for a place to write takes seconds in large images
+        return self.visualizer.picture(image, prediction)
 
     def present(self, prediction: BaseDataElement) -> list[int]:
         if 'pred_sem_seg' not in prediction:
@@ -207,9 +202,6 @@ class Detector(Predictor):
 
         return DetLocalVisualizer(name='prediction', alpha=self.opacity)
 
-    def _drawing(self) -> dict:
-        return dict(pred_score_thr=self.score_thr)
-
     def draw(self, image: np.ndarray, prediction: BaseDataElement) -> np.ndarray:
         if 'pred_panoptic_seg' in prediction:
             # alone: the boxes of the same things would lie over it
@@ -217,7 +209,8 @@ class Detector(Predictor):
             prediction = type(prediction)(metainfo=prediction.metainfo)
             if (segments.sem_seg != len(self.classes)).any():  # MMDetection cannot draw a void map
                 prediction.pred_panoptic_seg = segments
-        return super().draw(image, prediction)
+        self.visualizer.add_datasample('prediction', image, prediction, draw_gt=False, pred_score_thr=self.score_thr)
+        return self.visualizer.get_image()
 
     def present(self, prediction: BaseDataElement) -> list[int]:
         """See :meth:`Predictor.present`; of what is drawn."""

@@ -41,16 +41,12 @@ class SceneLocalVisualizer(SegLocalVisualizer):
     ) -> None:
         """Draw and write one sample; arguments as in ``SegLocalVisualizer``."""
         wanted = [kind for kind, draw in (('gt', draw_gt), ('pred', draw_pred)) if draw]
-        rows = [] if data_sample is None else self._rows(image, data_sample, wanted)
-        if not rows:
+        if data_sample is None or not set(_shown(data_sample, wanted)) - {'sem_seg'}:
             super().add_datasample(
                 name, image, data_sample, draw_gt, draw_pred, show, wait_time, out_file, step, **kwargs
             )
             return
-        width = max(row.shape[1] for row in rows)
-        drawn: np.ndarray = np.concatenate(
-            [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
-        )
+        drawn = self.picture(image, data_sample, wanted)
         self.set_image(drawn)
         if show:
             self.show(drawn, win_name=name, wait_time=wait_time)
@@ -59,17 +55,31 @@ class SceneLocalVisualizer(SegLocalVisualizer):
         else:
             self.add_image(name, drawn, step)
 
-    def _rows(self, image: np.ndarray, sample: Any, wanted: Sequence[str]) -> list[np.ndarray]:
-        """A row for each kind of label, uint8 (H, W, 3); none where ``SegLocalVisualizer`` draws all there is."""
-        there = [field for field in _FIELDS if any(f'{kind}_{field}' in sample for kind in wanted)]
-        if not set(there) - {'sem_seg'}:
-            return []
-        return [
+    def picture(self, image: np.ndarray, sample: Any, kinds: Sequence[str] = ('pred',)) -> np.ndarray:
+        """A row for each kind of label, truth and prediction beside each other.
+
+        Without a canvas of matplotlib, whose clearing takes longer than all of the drawing.
+
+        Args:
+            image (ndarray): uint8 (H, W, 3), RGB.
+            sample (SegDataSample): Of this image.
+            kinds (Sequence[str]): 'gt', 'pred' or both. Default 'pred' alone.
+
+        Returns:
+            ndarray: uint8 RGB; the image where the sample has nothing of these.
+        """
+        rows: list[np.ndarray] = [
             np.concatenate(
-                [self._picture(kind, field, image, sample) for kind in wanted if f'{kind}_{field}' in sample], axis=1
+                [self._picture(kind, field, image, sample) for kind in kinds if f'{kind}_{field}' in sample], axis=1
             )
-            for field in there
+            for field in _shown(sample, kinds)
         ]
+        if not rows:
+            return image
+        width = max(row.shape[1] for row in rows)
+        return np.concatenate(
+            [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
+        )
 
     def _picture(self, kind: str, field: str, image: np.ndarray, sample: Any) -> np.ndarray:
         data = sample.get(f'{kind}_{field}').data.cpu().numpy()
@@ -85,3 +95,8 @@ class SceneLocalVisualizer(SegLocalVisualizer):
         meta = (self.dataset_meta or {}) if field == 'sem_seg' else {}
         classes = len(meta.get('classes') or ()) or int(np.where(data == 255, 0, data).max(initial=0)) + 1
         return overlay(image, data[0].astype(np.int64), label_colours(classes, meta.get('palette')), self.alpha)
+
+
+def _shown(sample: Any, kinds: Sequence[str]) -> list[str]:
+    """The kinds of label that a sample has of these."""
+    return [field for field in _FIELDS if any(f'{kind}_{field}' in sample for kind in kinds)]

@@ -123,3 +123,25 @@ def test_several_kinds_of_labels_have_a_row_each(tmp_path):
     assert boundaries[0, 0].tolist() == [255] * 3 and boundaries[0, 160].tolist() == [128] * 3
     assert boundaries[:, 80:160].max() == 0
     assert drawn(tmp_path, sample, draw_pred=False).shape == (2 * 120, 160, 3)
+
+
+def test_label_maps_without_a_canvas_are_what_the_library_draws():
+    random = np.random.default_rng(0)
+    image = random.integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    labels = torch.from_numpy(random.integers(0, 5, (1, 40, 60)))
+    labels[:, :5] = 255
+    sample = SegDataSample(gt_sem_seg=PixelData(data=labels), pred_sem_seg=PixelData(data=4 - labels.clamp(max=4)))
+    visualizer = SceneLocalVisualizer(alpha=0.4)
+    visualizer.dataset_meta = dict(classes=list('abcde'), palette=[[50 * i, 20, 200 - 50 * i] for i in range(5)])
+    for kind in ('gt', 'pred'):
+        draw = dict(draw_gt=kind == 'gt', draw_pred=kind == 'pred')
+        visualizer.add_datasample('x', image, sample, with_labels=False, **draw)
+        by_library = visualizer.get_image().astype(int)
+        found = visualizer.picture(image, sample, [kind])
+        assert abs(found - by_library).max() <= 1  # rounded, where the library cuts off
+    both = visualizer.picture(image, sample, ['gt', 'pred'])
+    assert np.array_equal(both[:, 60:], found) and both.shape == (40, 120, 3)
+
+
+def test_a_sample_with_nothing_to_show_is_its_image():
+    assert SceneLocalVisualizer().picture(IMAGE, SegDataSample()) is IMAGE
