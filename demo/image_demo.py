@@ -62,6 +62,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     group.add_argument('--steps', type=int, help='U-Net passes per variant')
     group.add_argument('--solver', choices=SOLVERS, help='euler is for flow-matching models')
     group.add_argument('--prompt', help='what the image shows, for the diffusion model')
+    group.add_argument('--label', type=int, help='class that a class-conditional diffusion model is told')
     group.add_argument(
         '--guidance-scale', type=float, help='above 1: follow the prompt more closely, for twice the time'
     )
@@ -129,7 +130,9 @@ def given_checkpoint(checkpoint: str | None) -> dict:
 def creation_settings(cfg: Config, args: argparse.Namespace) -> CreationSettings:
     """The config's own settings of the creation stage, or what the command line says instead."""
     settings = creation_of(cfg, solver=args.solver, steps=args.steps, guidance_scale=args.guidance_scale)
-    if args.prompt is not None:
+    if args.label is not None:
+        settings['condition'] = dict(type='ClassLabel', label=args.label)
+    elif args.prompt is not None:
         settings['condition'] = dict(type='Prompt', text=args.prompt)
     elif type_name(settings.get('condition') or {}) == 'OwnCaption':
         # captions come with a data set; a file of its own has none
@@ -214,9 +217,10 @@ def predictions(
 def looks(args: argparse.Namespace, targets: Mapping[str, str]) -> Pictures:
     """The features of each image and its variants, from a diffusion model alone."""
     maker = VariantMaker(creation_settings(Config({}), args), args.seed)
-    backbone = DiffusionBackbone(args.diffusion).eval().to(default_device(args.device))
+    condition = None if args.label is None else dict(type='ClassLabel', label=args.label)
+    backbone = DiffusionBackbone(args.diffusion, condition=condition).eval().to(default_device(args.device))
     maker.attach_model(backbone.diffusion, targets)
-    side = trained_side(locate(args.diffusion))
+    side = trained_side(locate(args.diffusion), backbone.diffusion.usual_side)
 
     def write(path: str, image: np.ndarray) -> None:
         size = [max(1, round(edge * side / min(image.shape[:2]))) for edge in image.shape[1::-1]]

@@ -3,6 +3,7 @@
 With --image also a picture of its features: their three strongest principal components as colours, per stride."""
 
 import argparse
+import os.path as osp
 
 from diff2in1_commands import new_parser, program
 
@@ -19,12 +20,15 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--out', default='features.png', help='that picture')
     parser.add_argument('--taps', nargs='+', default=['decoder'], help="'decoder', 'all' or names; of the picture")
     parser.add_argument('--timestep', type=int, default=1, help='level of the pass of the picture')
+    parser.add_argument('--label', type=int, help='class that a class-conditional model is told; of the picture')
     parser.add_argument('--device', help="default: 'cuda' where there is a GPU, else 'cpu'")
     return parser.parse_args(argv)
 
 
 if __name__ == '__main__':
     parse_args()  # what is asked or misspelt is told before the libraries are imported
+
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,10 +53,11 @@ def describe(model: DiffusionModel, family: str) -> list[str]:
     parts = ', '.join(f'{name} {number / 1e6:.1f} million' for name, number in numbers.items())
     equal = ', '.join(f'{T}: {model.level_at(noise_ratio_of_sd(T))}' for T in _SD_STEPS)
     passes = f'; made for {model.few_steps} passes' if model.few_steps else ''
+    half = ' or '.join(name for name in model.dtypes if name != 'fp32')
     lines = [
         f'{model.source}: {family}',
         f'parameters: {total / 1e6:.1f} million ({parts})',
-        f'memory of the weights: {total * 4 / 2**30:.2f} GiB in fp32, {total * 2 / 2**30:.2f} GiB in fp16 or bf16',
+        f'memory of the weights: {total * 4 / 2**30:.2f} GiB in fp32, {total * 2 / 2**30:.2f} GiB in {half}',
         f'image sides are padded to multiples of {model.stride} pixels',
         f'levels: 1 to {model.num_train_timesteps - 1}{passes}; steps of Stable Diffusion with equal noise: {equal}',
         f'told: {_told(model)}',
@@ -64,9 +69,10 @@ def describe(model: DiffusionModel, family: str) -> list[str]:
     return lines
 
 
-def _told(model: DiffusionModel) -> str:
+def _told(model: Any) -> str:
     if not model.has_text:
-        return 'no text'
+        classes = model.denoiser.config.get('num_class_embeds')
+        return f'one of {classes} classes, 0 to {classes - 1}' if classes else 'no text'
     try:
         condition = model.text.embed([''])
     except UserError as error:
@@ -86,14 +92,17 @@ def main(argv=None) -> None:
     args = parse_args(argv)
     with told_in_a_sentence(program()):
         if args.image:
-            check_writable(args.out, '--out')
+            check_writable(osp.dirname(args.out) or '.', '--out')
             image = load_image(args.image)
         family = family_of(args.source).name
         if not args.image:
             print('\n'.join(describe(load_diffusion(args.source, dtype=args.dtype), family)))
             return
         taps = args.taps[0] if args.taps[0] in ('decoder', 'all') else args.taps
-        backbone = DiffusionBackbone(dict(source=args.source, dtype=args.dtype), taps=taps, timestep=args.timestep)
+        told = None if args.label is None else dict(type='ClassLabel', label=args.label)
+        backbone = DiffusionBackbone(
+            dict(source=args.source, dtype=args.dtype), taps=taps, timestep=args.timestep, condition=told
+        )
         print('\n'.join(describe(backbone.diffusion, family)))
         picture = draw(
             backbone.eval().to(args.device or ('cuda' if torch.cuda.is_available() else 'cpu')),

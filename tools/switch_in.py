@@ -114,6 +114,7 @@ if __name__ == '__main__':
     parse_args()  # what is asked or misspelt is told before the libraries are imported
 
 import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
+from diff2in1_mm.diffusion.loading.components import model_index
 from diff2in1_mm.switch_in.maps import given_maps
 from diff2in1_mm.switch_in.options import SwitchOptions
 from diff2in1_mm.switch_in.rewrite import check_text, switch_in
@@ -169,6 +170,16 @@ def write(text: str, out: str) -> None:
     write_atomic(out, text.encode())
 
 
+def unknown(source: str) -> str:
+    """A sentence on a hub id whose family nothing on this machine says."""
+    if source == SwitchOptions.diffusion or osp.exists(source) or model_index(source, download=False):
+        return ''
+    return (
+        f'{source} is not on this machine and was taken for Stable Diffusion 1.x or 2.x: of another family, fetch its '
+        f'index first (`hf download {source} model_index.json`) and switch again.\n'
+    )
+
+
 def main(argv=None) -> None:
     args = parse_args(argv)
     with told_in_a_sentence(program()):
@@ -180,7 +191,7 @@ def main(argv=None) -> None:
         text = switch_in(args.config, args.out, options(args))
         write(text, args.out)
     sys.stdout.write(
-        f'{text}\nWritten to {args.out}. Look it through, then:\n'
+        f'{text}\n{unknown(args.diffusion)}Written to {args.out}. Look it through, then:\n'
         f'  {as_called("python tools/train.py")} {shlex.quote(args.out)}\n'
     )
 

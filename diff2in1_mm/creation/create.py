@@ -12,7 +12,7 @@ from mmengine.model import BaseModel
 from ..datasets.source_images import transforms_of
 from ..datasets.wrappers import base_datasets
 from ..diffusion.contract import DiffusionModel
-from ..diffusion.families import load_diffusion
+from ..diffusion.families import config_options, load_diffusion
 from ..store.store import SyntheticStore
 from ..utils.errors import UserError
 from ..utils.models import backbone_of, evaluating
@@ -177,8 +177,7 @@ def diffusion_of(model: BaseModel, settings: CreationSettings, device: str | Non
             "creation.label_from='last_step' needs the backbone's own diffusion "
             "model: drop creation.diffusion, or set it to 'fresh'"
         )
-    options = settings.diffusion
-    options = dict(source=options) if isinstance(options, str) else dict(options)
+    options = config_options(settings.diffusion, 'creation.diffusion')
     return load_diffusion(**options).to(device or next(model.parameters()).device)
 
 

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ..utils.errors import UserError
+from ..utils.values import is_whole
 from .condition import Condition
+from .precision import DTYPES
 from .schedules import PartialSchedule
 from .taps import Tap
 
@@ -34,10 +36,14 @@ class DiffusionModel(nn.Module, ABC):
             inside ``kept()`` the text encoder stays loaded; see :class:`TextEmbedder`.
         few_steps (int | None): Passes that a distilled model was made for, where a config names none. Default None.
         has_text (bool): Whether it is told texts, which guidance follows. Default True.
+        dtypes (tuple[str]): In which it computes right. Default all.
+        usual_side (int): Of images that such models are made for, where a folder does not say it. Default 512.
     """
 
     few_steps: int | None = None
     has_text: bool = True
+    dtypes: tuple[str, ...] = tuple(DTYPES)
+    usual_side: int = 512
 
     source: str
     schedule: dict[str, Any]
@@ -225,11 +231,11 @@ class DiffusionModel(nn.Module, ABC):
             name (str): How it is called there. Default 'timestep'.
 
         Raises:
-            ValueError: Outside ``[0, num_train_timesteps - 1]``.
+            ValueError: No whole number, or outside ``[0, num_train_timesteps - 1]``.
         """
-        if not 0 <= level < self.num_train_timesteps:
+        if not is_whole(level, 0) or level >= self.num_train_timesteps:
             raise UserError(
-                f'{name} = {level} is out of range: between 0 and '
+                f'{name} = {level!r} is out of range: a whole number between 0 and '
                 f'{self.num_train_timesteps - 1} (small values keep the most detail)'
             )
 

@@ -1,13 +1,15 @@
 """The families of diffusion models, and which of them serves a source."""
 
+import inspect
 import os.path as osp
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
 from ..utils.errors import UserError
 from .contract import DiffusionModel
 from .latent_model import LatentModel
-from .loading.components import model_index
+from .loading.components import model_index, named_class
 from .lora import fuse_lora
 
 
@@ -32,8 +34,14 @@ class Family(NamedTuple):
 
 
 _STABLE_DIFFUSION = Family(
-    'Stable Diffusion 1.x and 2.x', ('StableDiffusionPipeline',), f'{__package__}.stable_diffusion', 'LatentDiffusion'
+    'Stable Diffusion 1.x and 2.x',
+    ('StableDiffusionPipeline', 'LatentConsistencyModelPipeline'),
+    f'{__package__}.stable_diffusion',
+    'LatentDiffusion',
 )
+
+#: Its denoiser and text encoders; SDXL's pipelines have a second one, Kolors and Kandinsky others.
+_PARTS = ['UNet2DConditionModel', 'CLIPTextModel', None]
 
 FAMILIES: list[Family] = [
     _STABLE_DIFFUSION,
@@ -57,7 +65,7 @@ FAMILIES: list[Family] = [
 def family_of(source: str, revision: str | None = None, download: bool = True) -> Family:
     """The family that serves a source, by the class that its ``model_index.json`` names.
 
-    Single files, and folders without such a file or of another pipeline around a ``unet``, are left to Stable
+    Single files, and folders without such a file or of another pipeline around the same parts, are left to Stable
     Diffusion, which looks at their weights and names what it cannot take.
 
     Args:
@@ -76,7 +84,12 @@ def family_of(source: str, revision: str | None = None, download: bool = True) -
     for family in FAMILIES:
         if pipeline in family.pipelines:
             return family
-    if pipeline is None or 'unet' in index or osp.isdir(osp.join(source, 'unet')):
+    if pipeline is None and osp.isdir(osp.join(source, 'transformer')):
+        raise UserError(
+            f'{source} has no model_index.json, which says of what family its transformer is: complete the folder'
+        )
+    parts = [named_class(index, part)[1] for part in ('unet', 'text_encoder', 'text_encoder_2')]
+    if pipeline is None or parts in (_PARTS, [_PARTS[0], None, None]):
         return _STABLE_DIFFUSION
     raise UserError(
         f'{source} is a {pipeline}, of no family that is served: give a model of '
@@ -103,7 +116,14 @@ def load_diffusion(source: str, revision: str | None = None, lora: str | None = 
     if revision is not None:
         options['revision'] = revision
     family = family_of(source, revision)
-    model = family.load_class().from_pretrained(source, **options)
+    load = family.load_class().from_pretrained
+    known = [*inspect.signature(load).parameters, 'lora', 'revision']
+    for option in options:
+        if option not in known:
+            raise UserError(
+                f'diffusion has no option {option!r} for {family.name}: it knows {", ".join(dict.fromkeys(known))}'
+            )
+    model = load(source, **options)
     if lora is not None:
         if not isinstance(model, LatentModel):
             raise UserError(
@@ -112,6 +132,25 @@ def load_diffusion(source: str, revision: str | None = None, lora: str | None = 
             )
         fuse_lora(model, lora, model_index(source, revision).get('_class_name') or family.pipelines[0])
     return model
+
+
+def config_options(diffusion: str | Mapping[str, Any], setting: str) -> dict[str, Any]:
+    """What a config says of a diffusion model, as :func:`load_diffusion` takes it.
+
+    Args:
+        diffusion (str | Mapping): The source, or a dict with it and further options.
+        setting (str): How a config calls it, for the message.
+
+    Raises:
+        ValueError: It names no source.
+    """
+    options = dict(source=diffusion) if isinstance(diffusion, str) else dict(diffusion)
+    if not isinstance(options.get('source'), str):
+        raise UserError(
+            f'{setting} = {diffusion!r} names no model: give a hub id, folder or file as its `source`, such as '
+            f"{setting}.source='diff2in1_mm/rooms'"
+        )
+    return options
 
 
 def check_source(source: str) -> None:

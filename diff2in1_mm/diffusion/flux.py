@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..utils.errors import UserError
 from .condition import Condition
 from .flow_model import FlowModel
 from .taps import Tap, block_taps
@@ -20,16 +19,10 @@ class Flux(FlowModel):
     """FLUX.1 as one frozen model. In float16 its activations overflow, so that it is not offered."""
 
     dtypes = ('fp32', 'bf16')
-    patch = 2
+    patch, folded = 2, 4
 
     def _check_configs(self) -> None:
-        config, latents = self._components.config('transformer'), self._components.config('vae')['latent_channels']
-        if config['in_channels'] != 4 * latents:
-            raise UserError(
-                f'{self.source} has a transformer of {config["in_channels"]} input channels for patches of '
-                f'{4 * latents}: inpainting and editing models are not supported, use a text-to-image model'
-            )
-        self._guided = bool(config.get('guidance_embeds'))
+        self._guided = bool(self._components.config('transformer').get('guidance_embeds'))
         self.few_steps = None if self._guided else _SCHNELL_STEPS
 
     @property

@@ -28,6 +28,7 @@ class Flux2(FlowModel):
 
     dtypes = ('fp32', 'bf16')
     since = '0.37'
+    folded = 4
 
     def _check_configs(self) -> None:
         self.few_steps = _DISTILLED_STEPS if self._components.index.get('is_distilled') else None

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..utils.errors import NotInstalledError, UserError, first_line
 from ..utils.requirements import is_installed
 from .latent_model import LatentModel
+from .loading.hub import hub_file
 from .loading.original_layout import read_tensors
 
 #: What diffusers calls the file in a folder or on a hub.
@@ -103,10 +104,10 @@ def lora_file(source: str) -> str:
             f'diffusion.lora = {source!r} is no .safetensors file, no folder with {LORA_FILE} and no hub id: check the '
             'path'
         )
-    from huggingface_hub import hf_hub_download
-
     try:
-        return hf_hub_download(source, LORA_FILE)
+        return hub_file(source, LORA_FILE)
+    except UserError:
+        raise
     except (OSError, ValueError) as error:
         raise UserError(
             f'diffusion.lora = {source!r} could not be loaded ({first_line(error)}): download it once where there is a '

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..utils.errors import UserError
 from .condition import Condition
 from .loading.refusals import refuse_other_kinds
 from .taps import InputTap, Tap, block_taps
@@ -27,11 +26,6 @@ class PixArt(TimestepNoise, TransformerModel):
     def _check_configs(self) -> None:
         transformer, vae = (self._components.config(part) for part in ('transformer', 'vae'))
         refuse_other_kinds(self.source, transformer, vae, self._components.config('scheduler'))
-        if transformer.get('in_channels', 4) != vae.get('latent_channels', 4):
-            raise UserError(
-                f'{self.source} has a transformer of {transformer["in_channels"]} input channels for latents of '
-                f'{vae["latent_channels"]}: inpainting and editing models are not supported, use a text-to-image model'
-            )
         self._upcast = bool(vae.get('force_upcast'))
 
     def _vae_dtype(self) -> torch.dtype | None:

@@ -1,10 +1,14 @@
 """Half precision where it pays, and a word where it does not."""
 
 import logging
+from collections.abc import Collection
 
 import torch
 from mmengine.device import get_device
 from mmengine.logging import print_log
+
+from ..utils.errors import UserError
+from ..utils.values import check_choice
 
 DTYPES = dict(fp32=torch.float32, fp16=torch.float16, bf16=torch.bfloat16)
 
@@ -17,6 +21,24 @@ def cpu_has_bf16() -> bool:
 def gpu_has_bf16() -> bool:
     """Whether this GPU computes in bfloat16 (Ampere and later), rather than emulating it."""
     return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def check_dtype(dtype: str, computed: Collection[str], source: str) -> None:
+    """Name a dtype that is none, or in which a family's activations overflow.
+
+    Args:
+        dtype (str): Wanted.
+        computed (Collection[str]): In which the family computes right.
+        source (str): The model, for the message.
+
+    Raises:
+        ValueError: It is not among them.
+    """
+    check_choice('dtype', dtype, DTYPES)
+    if dtype not in computed:
+        raise UserError(
+            f'activations of {source} overflow in {dtype}: set diffusion.dtype to {" or ".join(map(repr, computed))}'
+        )
 
 
 def warn_if_slow(dtype: str) -> None:

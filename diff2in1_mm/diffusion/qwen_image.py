@@ -24,6 +24,7 @@ class QwenImage(FlowModel):
 
     dtypes = ('fp32', 'bf16')
     since = '0.37'
+    folded = 4
     latents_mean: Tensor
     latents_std: Tensor
 

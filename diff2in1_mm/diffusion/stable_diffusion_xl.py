@@ -27,6 +27,7 @@ class StableDiffusionXL(FromFolder, UNetModel):
     """
 
     needed = ('unet', 'vae', 'scheduler')
+    usual_side = 1024
 
     def __init__(self, components: Components) -> None:
         require_diffusers('0.33', 'SDXL')  # earlier pipelines encode no texts without an autoencoder

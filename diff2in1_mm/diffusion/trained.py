@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from ..utils.errors import NotInstalledError, UserError, first_line, has_no_option
 from ..utils.requirements import is_installed
-from ..utils.values import check_whole
+from ..utils.values import check_whole, is_number
 from .condition import Condition
 from .contract import DiffusionModel
 from .latent_model import LatentModel
 
-#: What LoRA adapts where a config names nothing: the projections of attention, as diffusers calls them.
-LORA_TARGETS = ('to_q', 'to_k', 'to_v', 'to_out.0')
+#: What LoRA adapts where a config names nothing: the projections of attention, as diffusers calls them; the last one is
+#: of FLUX.2's single blocks.
+LORA_TARGETS = ('to_q', 'to_k', 'to_v', 'to_out.0', 'to_qkv_mlp_proj')
 
 
 def with_gradients(
@@ -106,6 +107,8 @@ def _add_lora(denoiser: nn.Module, options: Mapping[str, Any], setting: str) -> 
 
     lora = _LoRA(**options)
     check_whole(f'{setting}.rank', lora.rank)
+    if lora.alpha is not None and (not is_number(lora.alpha, 0) or lora.alpha == 0):
+        raise UserError(f'{setting}.alpha = {lora.alpha!r} must be a number above 0, or None for the rank')
     targets = lora.targets
     _check_targets(denoiser, targets, setting)
     config = LoraConfig(
@@ -130,7 +133,13 @@ def _check_targets(denoiser: nn.Module, targets: str | Sequence[str], setting: s
     """Name those that match no layer, by peft's own rules; of the default ones it is enough that one does."""
     paths = [path for path, _ in denoiser.named_modules()]
     if isinstance(targets, str):
-        missing = [] if any(re.fullmatch(targets, path) for path in paths) else [targets]
+        try:
+            pattern = re.compile(targets)
+        except re.error as error:
+            raise UserError(f'{setting}.targets = {targets!r} is no regular expression ({error}): mend it') from error
+        missing = [] if any(map(pattern.fullmatch, paths)) else [targets]
+    elif not isinstance(targets, Sequence) or not all(isinstance(target, str) for target in targets):
+        raise UserError(f'{setting}.targets = {targets!r} must be a list of names of layers, or a pattern of paths')
     else:
         missing = [target for target in targets if not any(f'.{path}'.endswith(f'.{target}') for path in paths)]
         if tuple(targets) == LORA_TARGETS and len(missing) < len(targets):

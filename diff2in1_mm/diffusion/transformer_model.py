@@ -29,15 +29,19 @@ class TransformerModel(FromFolder, LatentModel):
 
     Attributes:
         since (str): Version of diffusers from which on it has the family's classes as they are used here.
+        folded (int): Channels that the transformer takes for one of the autoencoder's; patches of 2 x 2 make four.
     """
 
     since = '0.31'
+    folded = 1
+    usual_side = 1024
 
     def __init__(self, components: Components) -> None:
         require_diffusers(self.since, f'a {components.index["_class_name"].removesuffix("Pipeline")} model')
         super().__init__()
         self.source, self._components = components.source, components
         self._set_schedule(components.config('scheduler'))
+        self._check_channels()
         self._check_configs()
         self.vae = components.module('vae', self._vae_dtype())
         self.transformer: Any = components.module('transformer')
@@ -47,6 +51,16 @@ class TransformerModel(FromFolder, LatentModel):
     @abstractmethod
     def _set_schedule(self, schedule: Mapping) -> None:
         """Take the config of the scheduler, or name what is wrong with it."""
+
+    def _check_channels(self) -> None:
+        """Name a transformer that takes more than a noised image, before weights are loaded."""
+        taken, vae = self._components.config('transformer').get('in_channels'), self._components.config('vae')
+        latents = vae.get('latent_channels') or vae.get('z_dim')
+        if taken and latents and taken != self.folded * latents:
+            raise UserError(
+                f'{self.source} has a transformer of {taken} input channels for {self.folded * latents} of its '
+                'latents: inpainting and editing models are not supported, use a text-to-image model'
+            )
 
     def _check_configs(self) -> None:
         """Name what the family's formulas would be silently wrong for, before weights are loaded."""

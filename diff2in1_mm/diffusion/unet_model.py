@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from .attention_maps import attention_layers
@@ -14,7 +15,9 @@ from .padding import pad_to_stride
 from .taps import FeatureTaps, Tap, unet_taps
 from .timestep_noise import TimestepNoise
 
-_TURBO_STEPS = 4
+_FEW_STEPS = 4
+#: What a model that was distilled for all scales of guidance is told, as diffusers' pipeline of such models has it.
+_GUIDANCE = 8.5
 
 
 class UNetModel(TimestepNoise, LatentModel):
@@ -33,9 +36,8 @@ class UNetModel(TimestepNoise, LatentModel):
         super().__init__()
         self.vae, self.unet, self.source = vae, unet, source
         self._set_schedule(schedule)
-        # SD-Turbo and SDXL-Turbo: one to four steps, which their schedulers say by how they count
-        if schedule.get('timestep_spacing') == 'trailing' and 'Euler' in schedule.get('_class_name', ''):
-            self.few_steps = _TURBO_STEPS
+        if _is_distilled(schedule):
+            self.few_steps = _FEW_STEPS
         self.freeze()
 
     @property
@@ -84,8 +86,20 @@ class UNetModel(TimestepNoise, LatentModel):
 
     def _run_unet(self, latents: Tensor, step: Tensor, condition: Condition, **told) -> Tensor:
         """A pass with the residuals of a control branch, if there is one; ``told`` goes to both."""
+        guidance = self._guidance(latents)
         residuals = {} if self._control is None else self._control(latents, step, condition.sequence, **told)
-        return self.unet(latents, step, condition.sequence, **told, **residuals, return_dict=False)[0]
+        return self.unet(latents, step, condition.sequence, **guidance, **told, **residuals, return_dict=False)[0]
+
+    def _guidance(self, latents: Tensor) -> dict[str, Tensor]:
+        """For a latent consistency model (Luo et al. 2023) what embeds the scale of guidance; else nothing."""
+        width = self.unet.config.get('time_cond_proj_dim')
+        if not width:
+            return {}
+        from diffusers.models.embeddings import get_timestep_embedding
+
+        scale = latents.new_full((len(latents),), _GUIDANCE - 1, dtype=torch.float32)
+        embedded = get_timestep_embedding(scale, width, downscale_freq_shift=1, scale=1000)
+        return dict(timestep_cond=embedded.to(latents.dtype))
 
     @property
     def context_dim(self) -> int:
@@ -95,3 +109,11 @@ class UNetModel(TimestepNoise, LatentModel):
     def check_condition(self, condition: Condition) -> None:
         """See :meth:`check_widths`."""
         self.check_widths(condition, self.context_dim)
+
+
+def _is_distilled(schedule: Mapping) -> bool:
+    """Whether a scheduler says that its model takes one to four steps: LCM by its class, SD-Turbo and SDXL-Turbo by how
+    they count, which models that begin at pure noise do, too."""
+    kind = schedule.get('_class_name', '')
+    trailing = schedule.get('timestep_spacing') == 'trailing' and not schedule.get('rescale_betas_zero_snr')
+    return kind.startswith('LCM') or (trailing and 'Euler' in kind)

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ..diffusion.families import check_source
+from ..diffusion.contract import DiffusionModel
+from ..diffusion.families import check_source, family_of
+from ..diffusion.loading.embedded import locate
+from ..diffusion.loading.source import denoiser_config, is_told_a_class
 from ..diffusion.precision import DTYPES
 from ..utils.errors import UserError
 from .maps import BackboneMaps
@@ -53,6 +56,9 @@ class SwitchOptions:
         check_source(self.diffusion)
         if self.dtype not in DTYPES:
             raise UserError(f'dtype={self.dtype!r} is not one of {", ".join(sorted(DTYPES))}.')
+        if self.dtype not in self.family.dtypes:
+            others = ' or '.join(self.family.dtypes)
+            raise UserError(f'activations of {self.diffusion} overflow in {self.dtype}: take dtype {others}.')
         if self.train not in (None, 'lora', 'full'):
             raise UserError(f'train={self.train!r} is neither lora nor full.')
         if self.train and self.dtype == 'fp16':
@@ -77,3 +83,17 @@ class SwitchOptions:
             )
         if self.maps is not None and self.side is not None:
             raise UserError('side is for trying a backbone, whose maps are given already: give either.')
+
+    @property
+    def family(self) -> type[DiffusionModel]:
+        """type[DiffusionModel]: The class that serves the diffusion model; Stable Diffusion's for a hub id of which
+        nothing is on this machine."""
+        return family_of(self.diffusion, download=False).load_class()
+
+    @property
+    def unconditioned(self) -> dict[str, Any] | None:
+        """dict | None: What a model without text is told: nothing, or a class; None where it takes texts."""
+        if self.family.has_text:
+            return None
+        config = denoiser_config(locate(self.diffusion))
+        return dict(type='ClassLabel', label=0) if is_told_a_class(config) else dict(type='Prompt')

@@ -139,6 +139,7 @@ def _model(cfg: Config, options: SwitchOptions, maps: BackboneMaps) -> str:
         '_delete_=True',
         "type='DiffusionBackbone'",
         f'diffusion={as_dict(source=options.diffusion, dtype=options.dtype)}',
+        *_told(options),
         '# how the data preprocessor normalises; undone inside',
         f'input_mean={floats(processor.get("mean") or 0)}',
         f'input_std={floats(processor.get("std") or 1)}',
@@ -156,6 +157,14 @@ def _model(cfg: Config, options: SwitchOptions, maps: BackboneMaps) -> str:
     weights = [key for key in ('pretrained', 'init_cfg') if cfg.model.get(key)]
     first = ''.join([f'    {key}=None,\n' for key in weights] + [f'    {line}\n' for line in _teacher(cfg)])
     return f'model = dict(\n{first}    backbone=dict(\n{arguments(lines, 8)}))'
+
+
+def _told(options: SwitchOptions) -> list[str]:
+    """What a backbone of a class-conditional model is told."""
+    told = options.unconditioned
+    if told is None or 'label' not in told:
+        return []
+    return ['# a class of the diffusion model, the same for all images', f'condition={as_dict(**told)}']
 
 
 def _teacher(cfg: Config) -> list[str]:

@@ -4,6 +4,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from ..diffusion.flow_model import FlowModel
 from ..diffusion.loading.embedded import locate
 from ..diffusion.loading.source import trained_side
 from ..utils.errors import UserError
@@ -76,7 +77,7 @@ def _checkpoint(cfg: Config) -> str:
 
 def _creation(cfg: Config, options: SwitchOptions, task: str) -> list[str]:
     """Arguments of ``creation``: T and sizes by the kind of labels."""
-    side = trained_side(locate(options.diffusion))
+    side = trained_side(locate(options.diffusion), options.family.usual_side)
     default, scale, keep_ratio, labelled = 300, (side * 3 // 2, side), True, None
     if task == 'segmentation':
         default, scale = 400, _crop_scale(cfg, side)
@@ -92,7 +93,8 @@ def _creation(cfg: Config, options: SwitchOptions, task: str) -> list[str]:
         ]
     lines += [
         f'T={options.T or default}',
-        "condition=dict(type='ComposedCaption', scene='scene')",
+        *(["T_of='sd'"] if issubclass(options.family, FlowModel) else []),
+        *_condition(options),
         '# (w, h), about what the diffusion model was trained at',
         f'scale={scale}',
     ]
@@ -101,6 +103,14 @@ def _creation(cfg: Config, options: SwitchOptions, task: str) -> list[str]:
     if labelled:
         lines += ['# at which the detector looks at them, as in testing', f'label_scale={labelled}']
     return lines
+
+
+def _condition(options: SwitchOptions) -> list[str]:
+    told = options.unconditioned
+    if told is None:
+        return ["condition=dict(type='ComposedCaption', scene='scene')"]
+    comment = ['# or classes=[...], names by its numbers: each image is told the class that it shows least']
+    return [*(comment if 'label' in told else []), f'condition={as_dict(**told)}']
 
 
 def _crop_scale(cfg: Config, side: int) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from PIL import Image
 from diff2in1_commands import program
 from diff2in1_mm.visualization.predictor import inference_pipeline
 
+from ..family_models import save
 from ..versions import before, needs_detectors
 from . import tiny
 
@@ -343,3 +344,11 @@ def test_generate_needs_a_diffusion_model(refused, tmp_path):
     checkpoint = tiny.write_checkpoint(str(config), tmp_path / 'w.pth')
     photo = tiny.write_photo(tmp_path / 'p.png')
     assert 'has no diffusion model' in refused(photo, config, checkpoint, '--generate')
+
+
+def test_a_class_conditional_model_alone(demo, tmp_path):
+    folder = save('ddpm', tmp_path / 'model', num_class_embeds=5)
+    photo = tiny.write_photo(tmp_path / 'photo.png')
+    asked = [photo, '--diffusion', folder, '--out-dir', str(tmp_path / 'out'), '--steps', '1', '--label', '4']
+    demo.main(asked)
+    assert [path.name for path in (tmp_path / 'out').iterdir()] == ['photo_look.png']

@@ -125,7 +125,7 @@ def test_a_family_is_one_class_and_one_line(toy):
 def test_a_family_has_its_own_levels(toy):
     with pytest.raises(ValueError, match='T = 600 is out of range: .* between 1 and 499'):
         PartialNoiseGenerator(T=600, steps=3).check_model(families.load_diffusion(toy))
-    with pytest.raises(ValueError, match='backbone.timestep = 500 is out of range: between 0 and 499'):
+    with pytest.raises(ValueError, match='backbone.timestep = 500 is out of range: a whole number between 0 and 499'):
         MODELS.build(dict(type='DiffusionBackbone', diffusion=toy, timestep=500))
 
 

@@ -77,5 +77,5 @@ def test_what_computes_otherwise_is_named(tmp_path):
     pipeline.scheduler.save_pretrained(tmp_path / 'scheduler')
     index = json.loads((tmp_path / 'model_index.json').read_text())
     write_json(tmp_path / 'model_index.json', {**index, 'scheduler': ['diffusers', type(pipeline.scheduler).__name__]})
-    with pytest.raises(ValueError, match='4 input channels for latents of 8: inpainting and editing'):
+    with pytest.raises(ValueError, match='4 input channels for 8 of its latents: inpainting and editing'):
         load_diffusion(str(tmp_path))

@@ -1,5 +1,7 @@
 """Every family whose denoiser is a transformer, against diffusers' own classes called plainly."""
 
+import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -9,10 +11,11 @@ import torch.nn.functional as F
 from diff2in1_mm.diffusion.families import load_diffusion
 from diff2in1_mm.diffusion.taps import select_taps
 from diff2in1_mm.models.backbones.diffusion_backbone import DiffusionBackbone
+from diff2in1_mm.utils.errors import UserError
 
 from ..family_models import build, save
 from ..plain_families import PLAIN, attention_inputs
-from ..small_models import assert_same
+from ..small_models import assert_same, write_json
 
 PROMPT = dict(type='Prompt', text='a red car')
 
@@ -112,3 +115,22 @@ def test_half_precision_gives_about_the_same(family):
         DiffusionBackbone(dict(source=folder, dtype=dtype), timestep=90).eval()(images)[0] for dtype in ('fp32', 'bf16')
     )
     assert (full - half).norm() < 0.1 * full.norm()
+
+
+@pytest.mark.parametrize('part', ['tokenizer_2', 'tokenizer'])
+def test_a_tokenizer_without_its_files_is_refused(tmp_path, part):
+    """Of T5's (tokenizer_2) transformers makes one of signs alone, which takes any text for the same few tokens."""
+    folder = save('flux', tmp_path / 'flux')
+    shutil.rmtree(tmp_path / 'flux' / part)
+    with pytest.raises(UserError, match=f'{part} of .*(has no vocabulary|could not be loaded)'):
+        load_diffusion(folder).text.embed(['a red car'])
+
+
+@pytest.mark.parametrize('name', ['sd3', 'sana', 'z_image', 'qwen_image', 'flux_2', 'pixart'])
+def test_a_transformer_that_takes_more_than_an_image_is_refused(tmp_path, name):
+    folder = save(name, tmp_path / name)
+    path = tmp_path / name / 'transformer' / 'config.json'
+    config = json.loads(path.read_text())
+    write_json(path, {**config, 'in_channels': 2 * config['in_channels'] + 1})
+    with pytest.raises(UserError, match='input channels for .* of its latents: inpainting and editing models'):
+        load_diffusion(folder)

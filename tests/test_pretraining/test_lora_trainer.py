@@ -13,7 +13,7 @@ from .small_parts import photos
 
 pytest.importorskip('peft')
 
-FAMILIES = ['sd', 'sd3', 'flux', 'pixart', 'ddpm']
+FAMILIES = ['sd', 'xl', 'sd3', 'flux', 'pixart', 'sana', 'z_image', 'qwen_image', 'flux_2', 'ddpm', 'ldm']
 
 
 @pytest.mark.parametrize('family', FAMILIES)
@@ -36,7 +36,7 @@ def test_it_is_trained_and_read_by_diffusers_as_here(family, tmp_path):
     if hasattr(pipeline, 'load_lora_weights'):
         pipeline.load_lora_weights(tmp_path / 'lora')
         models.append(plain.with_denoiser(getattr(pipeline, plain.denoiser_name).eval()))
-    assert len(models) == 3 or family in ('pixart', 'ddpm')
+    assert len(models) == 3 or family in ('pixart', 'ddpm', 'ldm')
     told = plain.text.embed([''])
     with torch.no_grad():
         found = [model.predict(latents, [300, 700], told)[0] for model in models]

@@ -1,7 +1,9 @@
 """Switched configs: what stays of the base, and what goes with its backbone."""
 
 import pytest
+import torch
 from mmengine.config import Config
+from mmengine.registry import MODELS
 
 from diff2in1_mm.switch_in.built import load
 from diff2in1_mm.switch_in.fitting import Fit
@@ -9,6 +11,9 @@ from diff2in1_mm.switch_in.maps import given_maps
 from diff2in1_mm.switch_in.options import SwitchOptions
 from diff2in1_mm.switch_in.rewrite import switch_in, switched_text
 from diff2in1_mm.switch_in.stages import creation_stage
+from diff2in1_mm.utils.errors import UserError
+
+from ..family_models import save
 
 pytest.importorskip('mmseg')
 
@@ -319,3 +324,33 @@ def test_a_model_that_theta_c_cannot_label_for(tmp_path):
             switch_in(base, str(tmp_path / 'out.py'), SwitchOptions(maps=MAPS))
     text = switch_in(base, str(tmp_path / 'out.py'), SwitchOptions(maps=MAPS, features_only=True))
     assert 'DiffusionBackbone' in text and 'SelfImprovingHook' not in text
+
+
+@pytest.fixture(scope='module')
+def of_family(tmp_path_factory):
+    """Folder of a small model of a family."""
+    return lambda name, **options: save(name, tmp_path_factory.mktemp(name), **options)
+
+
+def test_a_flow_models_level_is_that_of_stable_diffusions_step(switch, of_family):
+    cfg = switch(NO_SIZE, diffusion=of_family('flux'))
+    creation = cfg.custom_hooks[0].creation
+    assert creation['T'] == 400 and creation.T_of == 'sd' and creation.scale == (1024, 1024)
+    assert switch(diffusion=of_family('xl')).custom_hooks[0].creation.get('T_of') is None
+
+
+def test_a_dtype_in_which_the_family_overflows(of_family):
+    with pytest.raises(UserError, match='overflow in fp16: take dtype fp32 or bf16'):
+        SwitchOptions(diffusion=of_family('flux'), dtype='fp16')
+
+
+@pytest.mark.parametrize(
+    'unet, told', [({}, dict(type='Prompt')), (dict(num_class_embeds=5), dict(type='ClassLabel', label=0))]
+)
+def test_models_without_text_are_told_nothing_or_a_class(switch, of_family, unet, told):
+    source = of_family('ddpm', **unet)
+    cfg = switch(diffusion=source, dtype='fp32')
+    assert cfg.custom_hooks[0].creation.condition == told
+    assert cfg.model.backbone.get('condition') == (told if 'label' in told else None)
+    backbone = MODELS.build({**cfg.model.backbone, 'out_channels': None, 'out_strides': None})
+    assert len(backbone.eval()(torch.zeros(1, 3, 16, 16))) == len(backbone.strides)

@@ -46,6 +46,22 @@ def test_a_model_without_text_and_one_without_encoders(tool, tmp_path, capsys):
     assert 'told: texts, but the text_encoder of' in capsys.readouterr().out
 
 
+def test_a_class_conditional_model_is_told_its_class(tool, tmp_path, capsys):
+    folder = save('ddpm', tmp_path / 'model', num_class_embeds=5)
+    cv2.imwrite(str(tmp_path / 'a.png'), np.full((32, 32, 3), 99, np.uint8))
+    tool.main([folder, '--image', str(tmp_path / 'a.png'), '--out', str(tmp_path / 'b.png'), '--label', '3'])
+    said = capsys.readouterr().out
+    assert 'told: one of 5 classes, 0 to 4' in said and (tmp_path / 'b.png').exists()
+    with pytest.raises(SystemExit):
+        tool.main([folder, '--image', str(tmp_path / 'a.png'), '--out', str(tmp_path / 'b.png'), '--label', '5'])
+    assert 'knows the classes 0 to 4, but ClassLabel has [5]' in capsys.readouterr().err
+
+
+def test_half_precision_is_told_where_the_family_has_it(tool, tmp_path, capsys):
+    tool.main([save('flux', tmp_path / 'model')])
+    assert 'GiB in bf16\n' in capsys.readouterr().out
+
+
 def test_what_is_no_model_is_told_in_a_sentence(tool, tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
         tool.main([str(tmp_path / 'gone'), '--device', 'cpu'])

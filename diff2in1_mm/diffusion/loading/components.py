@@ -3,7 +3,7 @@
 import json
 import os
 import os.path as osp
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ from torch import nn
 
 from ...utils.compat import dtype_option
 from ...utils.errors import UserError, first_line
-from ...utils.values import check_choice
-from ..precision import DTYPES, warn_if_slow
+from ..precision import DTYPES, check_dtype, warn_if_slow
 from .embedded import FOLDER, is_embedded
 from .folder import load_whole
+from .hub import hub_file
 from .refusals import refuse_unnamed_variant
 
 # Of which libraries parts are; any other name would be code from the folder.
@@ -35,7 +35,7 @@ def model_index(source: str, revision: str | None = None, download: bool = True)
         dict: Empty where there is none, which the family itself is asked about then.
 
     Raises:
-        ValueError: It names a model of the package, which has none of that name.
+        ValueError: It names a model of the package, which has none of that name, or the hub asks for a licence.
     """
     embedded = is_embedded(source)
     try:
@@ -44,13 +44,19 @@ def model_index(source: str, revision: str | None = None, download: bool = True)
         elif osp.exists(source) or source.count('/') != 1 or source.startswith(('.', '/', '~')):
             path = Path(source, 'model_index.json')
         else:
-            from huggingface_hub import hf_hub_download
-
-            path = Path(hf_hub_download(source, 'model_index.json', revision=revision, local_files_only=not download))
+            path = Path(hub_file(source, 'model_index.json', revision, download))
         index = json.loads(path.read_text(encoding='utf-8'))
+    except UserError:
+        raise
     except (OSError, ValueError):
         return {}
     return index if isinstance(index, dict) else {}
+
+
+def named_class(index: Mapping[str, Any], part: str) -> tuple[str | None, str | None]:
+    """Library and class of a part, as a ``model_index.json`` names them; None for each where it does not."""
+    entry = index.get(part)
+    return tuple(entry[:2]) if isinstance(entry, list) and len(entry) > 1 else (None, None)
 
 
 def check_folder(source: str, parts: Sequence[str], variant: str | None = None, kind: str = 'the model') -> None:
@@ -169,18 +175,20 @@ class Components:
             tokenizer = self._class(part).from_pretrained(self.source, subfolder=part, revision=self.revision)
         except (OSError, ValueError) as error:
             raise self._missing(part, error) from error
-        # Without its files transformers makes one of special tokens alone: all texts look the same.
-        if len(tokenizer) <= len(tokenizer.all_special_ids):
+        # Without its files transformers makes one of special tokens alone, T5's with a sign for a space: all texts
+        # look the same.
+        words = tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens)
+        if not any(word.strip('\u2581') for word in words):
             raise UserError(f'the {part} of {self.source} has no vocabulary: download it again')
         return tokenizer
 
     def has(self, part: str) -> bool:
         """Whether the model has such a part; some are left out on purpose, as SD 3's third text encoder."""
-        return bool(self.index.get(part, [None])[0])
+        return named_class(self.index, part)[0] is not None
 
     def _class(self, part: str) -> Any:
-        library, name = (self.index.get(part) or [None, None])[:2]
-        found = getattr(import_module(library), name, None) if library in _LIBRARIES else None
+        library, name = named_class(self.index, part)
+        found = getattr(import_module(library), str(name), None) if library in _LIBRARIES else None
         if found is None:
             said = f'{library}.{name}' if name else 'nothing'
             raise UserError(
@@ -191,11 +199,13 @@ class Components:
 
     def _missing(self, part: str, error: Exception) -> UserError:
         which = self.source if self.revision is None else f'{self.source} --revision {self.revision}'
-        return UserError(
-            f'the {part} of {self.source!r} could not be loaded ({first_line(error)}): complete the folder, or '
-            f'download the model once where there is a network (`hf download {which}`; of a gated one accept the '
+        mend = (
+            'complete the folder'
+            if osp.isdir(self.source)
+            else f'download the model once where there is a network (`hf download {which}`; of a gated one accept the '
             'licence on its page and log in first, `hf auth login`)'
         )
+        return UserError(f'the {part} of {self.source!r} could not be loaded ({first_line(error)}): {mend}')
 
 
 class FromFolder:
@@ -203,11 +213,9 @@ class FromFolder:
 
     Attributes:
         needed (tuple[str]): Subfolders that a model of the family cannot do without.
-        dtypes (tuple[str]): In which the family computes right.
     """
 
     needed: tuple[str, ...] = ('transformer', 'vae', 'scheduler')
-    dtypes: tuple[str, ...] = tuple(DTYPES)
 
     @classmethod
     def from_pretrained(
@@ -227,7 +235,7 @@ class FromFolder:
         Raises:
             ValueError: One sentence that names what is wrong with the source and the mend.
         """
-        check_choice('dtype', dtype, cls.dtypes)
+        check_dtype(dtype, cls.dtypes, source)
         warn_if_slow(dtype)
         cls.check_source(source, variant)
         return cls(Components(source, DTYPES[dtype], variant, revision))

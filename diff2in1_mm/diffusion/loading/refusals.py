@@ -30,8 +30,8 @@ _SINGLE_FILES = (
     ),
     (
         r'^model\.diffusion_model\.time_embed\.cond_proj\.',
-        'takes the guidance scale as an input (a latent consistency model), which is not supported',
-        'use the model that it was distilled from',
+        'is a single file of a latent consistency model, of which only folders are read',
+        _FOLDER,
     ),
     (r'^(edm_|ztsnr$)', 'has another kind of noise levels, which are not supported', _USE),
     (
@@ -73,11 +73,6 @@ def refuse_other_kinds(source: str, unet: Mapping, vae: Mapping, schedule: Mappi
         raise UserError(
             f'the vae of {source} shifts its latents ({", ".join(shifted)}), as later families do, which is not '
             f'supported: {_USE}'
-        )
-    if unet.get('time_cond_proj_dim'):
-        raise UserError(
-            f'the U-Net of {source} takes the guidance scale as an input (time_cond_proj_dim, a latent consistency '
-            'model), which is not supported: use the model that it was distilled from'
         )
 
 

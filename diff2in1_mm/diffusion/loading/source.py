@@ -2,6 +2,7 @@
 
 import json
 import os.path as osp
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -129,22 +130,33 @@ def check_source(source: str, variant: str | None = None) -> None:
         )
 
 
-def trained_side(source: str) -> int:
+def trained_side(source: str, usual: int = 512) -> int:
     """Side in pixels of the images that a diffusion model was made for, as its files say.
 
     Args:
-        source (str): As :func:`load_parts` takes it.
+        source (str): As :func:`load_parts` takes it, or a folder of another family.
+        usual (int): Of its family, where nothing is on disk to say it. Default 512, as most Stable Diffusion 1.x and
+            2.x models have.
 
     Returns:
-        int: The shorter side. 512, as most Stable Diffusion 1.x and 2.x models have, where nothing
-        is on disk to say it.
+        int: The shorter side.
     """
     try:
-        denoiser, vae = (_first_config(source, *parts) for parts in (('unet', 'transformer'), ('vae', 'vqvae')))
+        denoiser, vae = (denoiser_config(source), _first_config(source, 'vae', 'vqvae'))
         sides = denoiser['sample_size']
         return int(min(sides if isinstance(sides, list) else [sides])) * (latent_stride(vae) if vae else 1)
     except (OSError, ValueError, KeyError, TypeError):
-        return 512
+        return usual
+
+
+def denoiser_config(source: str) -> dict:
+    """What a folder says of its U-Net or transformer; empty where there is none."""
+    return _first_config(source, 'unet', 'transformer')
+
+
+def is_told_a_class(denoiser: Mapping) -> bool:
+    """Whether a U-Net of this configuration is class-conditional."""
+    return bool(denoiser.get('class_embed_type') or denoiser.get('num_class_embeds'))
 
 
 def _first_config(source: str, *parts: str) -> dict:
@@ -222,8 +234,8 @@ def _check_supported(source: str, parts: Parts) -> None:
     unet, vae, schedule = parts.unet.config, parts.vae.config, parts.schedule
     if unet.get('addition_embed_type') or unet.get('class_embed_type'):
         raise UserError(
-            f'{source} is conditioned on more than text (SDXL or an unCLIP model), '
-            'which is not supported: use Stable Diffusion 1.x or 2.x'
+            f'{source} is conditioned on more than a text (an unCLIP model, or one of SDXL without its '
+            'model_index.json), which is not supported: use a text-to-image model with that file'
         )
     if unet.in_channels != vae.latent_channels:
         raise UserError(

@@ -11,7 +11,7 @@ from ...diffusion.contract import DiffusionModel
 from ...diffusion.taps import Tap
 from ...utils.compat import autocast_dtype
 from ...utils.errors import UserError
-from ...utils.values import check_choice, is_whole
+from ...utils.values import check_choice, is_number, is_whole
 from .levels import JOINS
 
 
@@ -31,17 +31,17 @@ def check_options(
     Raises:
         ValueError: One sentence that says the range.
     """
-    levels = tuple(timestep) if isinstance(timestep, Sequence) else (timestep,)
+    levels = tuple(timestep) if isinstance(timestep, (list, tuple)) else (timestep,)
     if not levels:
         raise UserError('backbone.timestep must be a level of noise, or a list of them, but the list is empty')
     for level in levels:
         model.check_level(level, 'backbone.timestep')
     check_choice('backbone.join_levels', join, JOINS)
-    if not 0 <= feature_dropout < 1:
-        raise UserError(f'backbone.feature_dropout = {feature_dropout} must be in [0, 1)')
-    if massive_above is not None and massive_above <= 1:
+    if not is_number(feature_dropout, 0) or feature_dropout >= 1:
+        raise UserError(f'backbone.feature_dropout = {feature_dropout!r} must be in [0, 1)')
+    if massive_above is not None and (not is_number(massive_above, 1) or massive_above == 1):
         raise UserError(
-            f'backbone.massive_above = {massive_above} leaves out channels that are so many times the median: give a '
+            f'backbone.massive_above = {massive_above!r} leaves out channels that are so many times the median: give a '
             'number far above 1, such as 20, or None'
         )
     if (torch.as_tensor(input_std, dtype=torch.float32) <= 0).any():

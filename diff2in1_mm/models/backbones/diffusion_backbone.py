@@ -14,7 +14,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ...diffusion.attention_maps import mean_attention
-from ...diffusion.families import load_diffusion
+from ...diffusion.families import config_options, load_diffusion
 from ...diffusion.massive_channels import massive_channels
 from ...diffusion.padding import crop_to_stride
 from ...diffusion.taps import Tap, select_taps
@@ -130,7 +130,7 @@ class DiffusionBackbone(DiffusionHolder):
                 f'`pretrained={pretrained}` belongs to the backbone that DiffusionBackbone replaces and is ignored; '
                 'its weights come from `diffusion`'
             )
-        options = dict(source=diffusion) if isinstance(diffusion, str) else dict(diffusion)
+        options = config_options(diffusion, 'backbone.diffusion')
         model = load_diffusion(**options)
         self.levels = check_options(model, timestep, join_levels, feature_dropout, input_std, massive_above)
         self._hold(model, static_condition(model, condition), save_frozen)

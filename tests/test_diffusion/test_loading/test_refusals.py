@@ -29,7 +29,6 @@ def folder(pipeline_folder, tmp_path):
         ('vae/config', dict(shift_factor=0.1), r'shifts its latents \(shift_factor\)'),
         ('vae/config', dict(latents_mean=[0.0] * 4, latents_std=[1.0] * 4), r'\(latents_mean, latents_std\)'),
         ('vae/config', dict(_class_name='AutoencoderTiny'), 'is an AutoencoderTiny'),
-        ('unet/config', dict(time_cond_proj_dim=256), 'a latent consistency model'),
     ],
 )
 def test_another_kind_is_named_by_its_config(folder, file, change, words):
@@ -95,7 +94,7 @@ def load_file_with(tmp_path, state, **more):
         (f'{BLOCK}.lora_A.default.weight', r'was saved with LoRA layers \(it has .*fuse_lora'),
         ('lora_unet_down_blocks_0_attn1.lora_down.weight', r'is or holds a LoRA.*fuse it into that model'),
         (f'{U}joint_blocks.0.x_block.attn.qkv.weight', r'is a single file of a transformer \(SD 3, FLUX, '),
-        (f'{U}time_embed.cond_proj.weight', 'a latent consistency model'),
+        (f'{U}time_embed.cond_proj.weight', 'of a latent consistency model, of which only folders are read'),
         ('edm_mean', 'has another kind of noise levels'),
         ('ztsnr', "has another kind of noise levels.*'ztsnr'"),
         ('first_stage_model.encoder.layers.0.weight', 'has an AutoencoderTiny'),
@@ -132,3 +131,40 @@ def test_what_a_single_file_says_of_itself_is_followed(tmp_path, single):
     state = dict(single, alphas_cumprod=schedule.alphas_cumprod)
     assert load_file_with(tmp_path, state).schedule['prediction_type'] == 'epsilon'
     assert load_file_with(tmp_path, state, v_pred=0).schedule['prediction_type'] == 'v_prediction'
+
+
+@pytest.mark.parametrize(
+    'pipeline, parts',
+    [
+        ('StableDiffusionXLInpaintPipeline', dict(text_encoder_2=['transformers', 'CLIPTextModelWithProjection'])),
+        ('KolorsPipeline', dict(text_encoder=['kolors', 'ChatGLMModel'])),
+        ('KandinskyV22Pipeline', dict(text_encoder=['kandinsky', 'MultilingualCLIP'])),
+        ('UnknownPipeline', dict(unet='a word')),
+    ],
+)
+def test_a_pipeline_of_no_family_names_those_that_are_served(folder, pipeline, parts):
+    path = folder / 'model_index.json'
+    write_json(path, {**json.loads(path.read_text()), '_class_name': pipeline, **parts})
+    with pytest.raises(UserError, match=f'is a {pipeline}, of no family that is served: give .*, or of SDXL, or of'):
+        load_diffusion(str(folder))
+
+
+def test_a_transformer_without_its_index(tmp_path):
+    (tmp_path / 'transformer').mkdir()
+    with pytest.raises(UserError, match=r'has no model_index.json, which says of what family its transformer is'):
+        load_diffusion(str(tmp_path))
+
+
+def gated(repository, name, **options):
+    """What the hub answers to those who have not accepted a licence."""
+    from huggingface_hub.utils import GatedRepoError
+
+    raise GatedRepoError.__new__(GatedRepoError)
+
+
+@pytest.mark.parametrize('options', [{}, dict(lora='someone/lora')])
+def test_a_gated_model_says_how_to_log_in(folder, monkeypatch, options):
+    monkeypatch.setattr('huggingface_hub.hf_hub_download', gated)
+    source = str(folder) if options else 'someone/model'
+    with pytest.raises(UserError, match=r'someone/\w+ is a gated model: accept the licence .*hf auth login'):
+        load_diffusion(source, **options)
