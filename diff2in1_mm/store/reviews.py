@@ -15,9 +15,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
 
-from filelock import FileLock
-
 from ..utils.atomic_files import writing
+from ..utils.file_locks import file_lock
 from ..utils.values import check_choice
 from .records import SampleRecord
 
@@ -102,7 +101,7 @@ class Reviews:
 
     def __init__(self, root: str | Path) -> None:
         self.path = Path(root) / FILE
-        self._lock = FileLock(Path(root) / '.reviews.lock', timeout=_LOCK_TIMEOUT, poll_interval=0.002)
+        self._lock_file = str(Path(root) / '.reviews.lock')
 
     def size(self) -> int:
         """Bytes so far: what :meth:`verdicts` takes to see no later act."""
@@ -153,13 +152,13 @@ class Reviews:
             OSError: The file cannot be written.
         """
         check_choice('act', act, ACTS)
-        with self._lock:
+        with file_lock(self._lock_file, _LOCK_TIMEOUT, poll_interval=0.002):
             return self._append(act, sample, by or user(), name=name, file=file)
 
     def undo(self, by: str | None = None) -> Review | None:
         """Take back this person's last act; None where there is none left."""
         by = by or user()
-        with self._lock:
+        with file_lock(self._lock_file, _LOCK_TIMEOUT, poll_interval=0.002):
             last = next((review for review in reversed(self.acts()) if review.by == by), None)
             if last is not None:
                 self._append('undo', last.sample, by, undoes=last.key)

@@ -30,19 +30,20 @@ import json
 import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from filelock import FileLock
 from mmengine.logging import print_log
 
 from ..tasks import build_task
 from ..tasks.png import encode_png
 from ..utils.atomic_files import staged, write_atomic, writing
 from ..utils.errors import UnusableFileError, UserError, some
+from ..utils.file_locks import file_lock
 from .index import SampleIndex
 from .layout import ANNOTATIONS, IMAGES, RECORDS, Layout, damage, delete_files, read_note, remove_leftovers
 from .listing import Records
@@ -389,5 +390,5 @@ class SyntheticStore:
         return record is not None and not damage(self.root, record.bytes)
 
 
-def _lock(root: Path) -> FileLock:
-    return FileLock(root / '.lock', timeout=_LOCK_TIMEOUT, poll_interval=0.002)
+def _lock(root: Path) -> AbstractContextManager[None]:
+    return file_lock(str(root / '.lock'), _LOCK_TIMEOUT, poll_interval=0.002)

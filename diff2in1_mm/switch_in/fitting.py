@@ -57,6 +57,11 @@ def fit_model(cfg: Config, options: SwitchOptions, trial: bool = True) -> Fit:
         BackboneError: A diffusion model cannot take the place of the backbone, or the model cannot be run.
         LabelsError: theta_C cannot label for it.
     """
+    if cfg.model.get('language_model'):
+        raise UserError(
+            f'{cfg.model.type} reads texts beside its images, which synthetic samples do not carry: switch a detector '
+            'of images alone.'
+        )
     with_backbone = _with_own_backbone if options.keep_backbone else _with_diffusion_backbone
     return with_backbone(cfg, options, trial)
 

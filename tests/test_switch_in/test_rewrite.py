@@ -8,7 +8,7 @@ from mmengine.registry import MODELS
 from diff2in1_mm.switch_in.built import load
 from diff2in1_mm.switch_in.fitting import Fit
 from diff2in1_mm.switch_in.maps import given_maps
-from diff2in1_mm.switch_in.options import SwitchOptions
+from diff2in1_mm.switch_in.options import WAYS, SwitchOptions
 from diff2in1_mm.switch_in.rewrite import switch_in, switched_text
 from diff2in1_mm.switch_in.stages import creation_stage
 from diff2in1_mm.utils.errors import UserError
@@ -47,7 +47,7 @@ def switch(tmp_path):
         base.write_text(text + more)
         out = tmp_path / 'other' / 'mine.py'
         out.parent.mkdir(exist_ok=True)
-        out.write_text(switch_in(str(base), str(out), SwitchOptions(maps=MAPS, **options)))
+        out.write_text(switch_in(str(base), str(out), SwitchOptions(**{'maps': MAPS, **options})))
         return Config.fromfile(out)
 
     return switched
@@ -354,3 +354,9 @@ def test_models_without_text_are_told_nothing_or_a_class(switch, of_family, unet
     assert cfg.model.backbone.get('condition') == (told if 'label' in told else None)
     backbone = MODELS.build({**cfg.model.backbone, 'out_channels': None, 'out_strides': None})
     assert len(backbone.eval()(torch.zeros(1, 3, 16, 16))) == len(backbone.strides)
+
+
+@pytest.mark.parametrize('ways', WAYS.values())
+def test_a_detector_that_reads_texts_is_named_before_it_is_built(switch, ways):
+    with pytest.raises(UserError, match='EncoderDecoder reads texts beside its images, .*: switch a detector of images'):
+        switch("model['language_model'] = dict(type='BertModel')\n", **{'maps': None, **ways})

@@ -11,13 +11,13 @@ from multiprocessing import Pool
 
 import cv2
 import numpy as np
-from filelock import FileLock
 from mmengine.logging import print_log
 from mmengine.utils import track_iter_progress, track_progress
 
 from ...tasks.normals import encode_normals
 from ...utils.atomic_files import write_atomic
 from ...utils.errors import NotInstalledError, UnusableFileError, UserError
+from ...utils.file_locks import file_lock
 from ...utils.json_files import read_json
 from ...utils.randomness import stable_seed
 from ...utils.values import check_choice
@@ -75,7 +75,7 @@ def make_rooms(
         if _is_made(root, split, spec) and not osp.exists(_marker(root, split)):
             continue  # before the lock, which is a file and asks for the right to write
         # a lock for each split: nobody waits for 20,000 unlabelled rooms to read labelled ones
-        with FileLock(osp.join(root, f'.{split}.lock')):
+        with file_lock(osp.join(root, f'.{split}.lock')):
             if _is_made(root, split, spec):
                 _forget(root, split)  # a kill may have left the marker of what is complete
             else:
