@@ -358,5 +358,5 @@ def test_models_without_text_are_told_nothing_or_a_class(switch, of_family, unet
 
 @pytest.mark.parametrize('ways', WAYS.values())
 def test_a_detector_that_reads_texts_is_named_before_it_is_built(switch, ways):
-    with pytest.raises(UserError, match='EncoderDecoder reads texts beside its images, .*: switch a detector of images'):
+    with pytest.raises(UserError, match='EncoderDecoder reads texts beside its images, .*: switch a detector'):
         switch("model['language_model'] = dict(type='BertModel')\n", **{'maps': None, **ways})
