@@ -1,7 +1,8 @@
 """COCO: ``images/`` and ``annotations.json``; of panoptic maps also ``panoptic.json`` and its pictures."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import numpy as np
 from ..tasks.coco import MAX_PER_IMAGE, box_of, image_entry, run_lengths
 from ..tasks.png import encode_png
 from ..utils.atomic_files import write_atomic
-from ..utils.errors import UserError
-from .samples import Region, Sample, box_around
+from ..utils.errors import MissingFileError, UserError, first_line
+from .entries import as_number, as_numbers, class_index, mask_of_outline, mask_of_runs, shown, size_said
+from .samples import Labelled, Region, Sample, box_around
 
 __all__ = ['read', 'write']
 
@@ -70,48 +72,113 @@ def _panoptic(sample: Sample, image: Mapping[str, Any], folder: Path) -> dict[st
     return dict(image_id=image['id'], file_name=f'{sample.id}.png', segments_info=segments)
 
 
-def read(path: Path, classes: tuple[str, ...]) -> Iterator[tuple[str, tuple[int, int], list[Region]]]:
-    """Name, size and regions of each image of a COCO file, with masks where it has any.
+def read(path: Path, classes: tuple[str, ...]) -> Iterator[Labelled]:
+    """The images of a COCO file, with masks where it has any.
 
     Raises:
-        UserError: It is none, or names another class.
+        UserError: It is none, names another class, or has a malformed entry.
     """
-    from pycocotools import mask as coco_mask
-
     path = path / 'annotations.json' if path.is_dir() else path
+    if not path.is_file():
+        raise MissingFileError(f"there is no {path}: give COCO's JSON file, or the folder of its annotations.json")
     try:
         content = json.loads(path.read_bytes())
-        names = {category['id']: category['name'] for category in content['categories']}
-        images = {image['id']: image for image in content['images']}
-        by_image: dict[Any, list[dict]] = {number: [] for number in images}
-        for found in content['annotations']:
-            by_image[found['image_id']].append(found)
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f'{path} is no COCO file of objects ({error}): export one with boxes or masks') from error
-    for number, image in images.items():
-        size = image['height'], image['width']
-        regions = []
-        for found in by_image[number]:
-            x, y, width, height = found['bbox']
-            mask, outline = None, found.get('segmentation')
-            if outline:
-                if isinstance(outline, list):
-                    outline = coco_mask.merge(coco_mask.frPyObjects(outline, *size))
-                elif isinstance(outline['counts'], list):
-                    outline = coco_mask.frPyObjects(outline, *size)
-                mask = coco_mask.decode(outline).astype(bool)
-            label = class_index(names[found['category_id']], classes, path)
-            score = float(found.get('score', 1.0))
-            regions.append(Region(label, (x, y, x + width, y + height), mask, score, bool(found.get('iscrowd'))))
-        yield Path(image['file_name']).stem, size, regions
+    except (ValueError, RecursionError) as error:
+        raise UserError(f'{path} is no COCO file ({first_line(error)}): export one with boxes or masks') from error
+    categories, images = (_by_id(content, key, path) for key in ('categories', 'images'))
+    by_image: dict[Any, list[tuple[str, dict]]] = {number: [] for number in images}
+    for where, found in _entries(content, 'annotations', path):
+        _listed(found, 'image_id', by_image, where).append((where, found))
+    for id, (where, image) in images.items():
+        name = image.get('file_name')
+        if not isinstance(name, str):
+            raise UserError(f'{where} has {shown(name)} as file_name, by which its sample is found: name its file')
+        size = size_said(image, where)
+        yield Labelled(Path(name).stem, size, partial(_regions, by_image[id], size, categories, classes))
 
 
-def class_index(name: str, classes: tuple[str, ...], path: Path) -> int:
-    """The place of a name among the store's classes.
+def _entries(content: Any, key: str, path: Path) -> list[tuple[str, dict]]:
+    """The entries of a list, and how sentences name them: by their ids, else by their places from 0."""
+    entries = content.get(key) if isinstance(content, dict) else None
+    if not isinstance(entries, list):
+        raise UserError(f'{path} is no COCO file, as it has no list of {key}: export one with boxes or masks')
+    named = []
+    for place, entry in enumerate(entries):
+        where = f'{path}: {key}[{place}]'
+        if not isinstance(entry, dict):
+            raise UserError(f'{where} is {shown(entry)}, where an object in braces belongs: correct or remove it')
+        named.append((where if entry.get('id') is None else f'{where} (id {shown(entry["id"])})', entry))
+    return named
 
-    Raises:
-        UserError: It is none of them.
+
+def _by_id(content: Any, key: str, path: Path) -> dict[Any, tuple[str, dict]]:
+    found: dict[Any, tuple[str, dict]] = {}
+    for where, entry in _entries(content, key, path):
+        id = entry.get('id')
+        if id is None or not isinstance(id, Hashable) or id in found:
+            raise UserError(f'{where} has no id of its own: give each of the {key} another one')
+        found[id] = where, entry
+    return found
+
+
+def _listed(entry: Mapping[str, Any], key: str, known: Mapping[Any, Any], where: str) -> Any:
+    """What an entry refers to by an id."""
+    id = entry.get(key)
+    if not isinstance(id, Hashable) or id not in known:
+        raise UserError(f'{where} has {shown(id)} as {key}, which the file does not list: correct or remove it')
+    return known[id]
+
+
+def _regions(
+    entries: list[tuple[str, dict]],
+    size: tuple[int, int],
+    categories: Mapping[Any, tuple[str, dict]],
+    classes: tuple[str, ...],
+) -> list[Region]:
+    regions = []
+    for where, found in entries:
+        _, category = _listed(found, 'category_id', categories, where)
+        label = class_index(category.get('name'), classes, where)
+        x, y, width, height = as_numbers(found.get('bbox'), where, 'bbox', 4)
+        outline, crowd = found.get('segmentation'), found.get('iscrowd')
+        if crowd not in (None, 0, 1):
+            raise UserError(f'{where} has {shown(crowd)} as iscrowd, where 0 or 1 belongs: correct or remove it')
+        mask = _mask(outline, size, where) if outline else None
+        score = as_number(found.get('score', 1.0), where, 'score')
+        regions.append(Region(label, (x, y, x + width, y + height), mask, score, bool(crowd), where))
+    return regions
+
+
+def _mask(outline: Any, size: tuple[int, int], where: str) -> np.ndarray:
+    if isinstance(outline, list):
+        return mask_of_outline(outline, size, where)
+    if not isinstance(outline, dict) or outline.get('size') != list(size):
+        raise UserError(
+            f'{where} has {shown(outline)} as segmentation, where outlines or run lengths of the size {list(size)} '
+            'belong: correct or remove it'
+        )
+    counts = outline.get('counts')
+    runs = _expanded(counts, where) if isinstance(counts, str) else as_numbers(counts, where, 'counts', whole=True)
+    return mask_of_runs(runs, size[::-1], where).T
+
+
+def _expanded(counts: str, where: str) -> np.ndarray:
+    """Run lengths out of COCO's compressed ones, to be counted: pycocotools takes those that do not fill a mask, and
+    the rest is what its memory held before.
+
+    A character has five bits of a number, the lowest first, and a sixth that says whether more follow; the sign is the
+    highest bit. From the fourth on the numbers are differences to the run two before.
     """
-    if name not in classes:
-        raise UserError(f'{path} names the class {name!r}, and the store has {", ".join(classes)}: rename it there')
-    return classes.index(name)
+    bits = np.frombuffer(counts.encode('utf-8', 'surrogatepass'), np.uint8).astype(int) - 48
+    last = bits & 32 == 0
+    starts = np.flatnonzero(np.append(True, last[:-1]))
+    places = np.arange(len(bits)) - np.repeat(starts, np.diff(np.append(starts, len(bits))))
+    if not len(bits) or bits.min() < 0 or bits.max() > 63 or not last[-1] or places.max() > 6:
+        raise UserError(
+            f'{where} has {shown(counts)} as counts, which are no run lengths: export it again, or remove it'
+        )
+    runs = np.add.reduceat((bits & 31) << 5 * places, starts)
+    runs -= np.where(bits[last] & 16, 32 << 5 * places[last], 0)
+    for chain in (runs[1::2], runs[2::2]):
+        np.cumsum(chain, out=chain)
+    return runs

@@ -2,14 +2,15 @@
 
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from ..utils.errors import MissingFileError, UserError
 from ..utils.pictures import label_colours
-from .coco import class_index
-from .samples import Region, Sample, box_around
+from .entries import as_number, as_numbers, class_index, mask_of_outline, mask_of_runs, size_said
+from .samples import Labelled, Region, Sample, box_around
 
 __all__ = ['read', 'write']
 
@@ -59,48 +60,64 @@ def _mask(mask: np.ndarray) -> dict[str, str]:
     return dict(rle=', '.join(map(str, runs)), **{name: str(value) for name, value in place.items()})
 
 
-def read(path: Path, classes: tuple[str, ...]) -> Iterator[tuple[str, tuple[int, int], list[Region]]]:
-    """Name, size and regions of each image of an exported ``annotations.xml``: boxes, masks and polygons, in the order
-    in which they lie over each other.
+def read(path: Path, classes: tuple[str, ...]) -> Iterator[Labelled]:
+    """The images of an exported ``annotations.xml``: boxes, masks and polygons, in the order in which they lie over
+    each other.
 
     Raises:
-        UserError: It is no such file, or names another class.
+        UserError: It is no such file, names another class, or has a malformed shape or one of another kind.
     """
     path = path / 'annotations.xml' if path.is_dir() else path
     if not path.is_file():
         raise MissingFileError(f'there is no {path}: export the task from CVAT as "CVAT for images 1.1"')
     try:
-        images = ET.parse(path).getroot().findall('image')
-        for image in images:
-            size = int(image.attrib['height']), int(image.attrib['width'])
-            shapes = sorted(image, key=lambda shape: int(shape.get('z_order', 0)))
-            regions = [
-                _region(shape, size, classes, path) for shape in shapes if shape.tag in ('box', 'mask', 'polygon')
-            ]
-            yield Path(image.attrib['name']).stem, size, regions
-    except (ET.ParseError, KeyError) as error:
+        root = ET.parse(path).getroot()
+    except (ET.ParseError, ValueError, LookupError) as error:  # the latter two of encodings
         raise UserError(f'{path} is no "CVAT for images 1.1" ({error}): export the task so') from error
+    images = root.findall('image')
+    if not images or root.find('track') is not None:
+        has = 'no images' if root.find('track') is None else 'tracks of a video'
+        raise UserError(f'{path} has {has}, and "CVAT for images 1.1" is what is read: export the task so')
+    for place, image in enumerate(images):
+        name, where = image.get('name'), f'{path}: image {place}'
+        if name is None:
+            raise UserError(f'{where} has no name, by which its sample is found: export the task again')
+        where = f'{where} ({name})'
+        size = size_said(image, where)
+        yield Labelled(Path(name).stem, size, partial(_regions, image, size, classes, where))
 
 
-def _region(shape: ET.Element, size: tuple[int, int], classes: tuple[str, ...], path: Path) -> Region:
-    from pycocotools import mask as coco_mask
+def _regions(image: ET.Element, size: tuple[int, int], classes: tuple[str, ...], where: str) -> list[Region]:
+    shapes = [(f'{where}, {shape.tag} {place}', shape) for place, shape in enumerate(image)]
+    shapes.sort(key=lambda named: as_number(named[1].get('z_order', 0), named[0], 'z_order', True))
+    return [_region(shape, size, classes, name) for name, shape in shapes]
 
-    label = class_index(shape.attrib['label'], classes, path)
+
+def _region(shape: ET.Element, size: tuple[int, int], classes: tuple[str, ...], where: str) -> Region:
+    if shape.tag not in _SHAPES or as_number(shape.get('rotation', 0), where, 'rotation'):
+        kind = 'rotated' if shape.tag in _SHAPES else f'no {", ".join(_SHAPES[:-1])} or {_SHAPES[-1]}'
+        raise UserError(f'{where} is {kind}: draw a polygon, a mask or a box without rotation in its place')
+    label = class_index(shape.get('label'), classes, where)
     ignored = any(one.get('name') == _IGNORED and one.text == 'true' for one in shape.findall('attribute'))
     if shape.tag == 'box':
-        x1, y1, x2, y2 = (float(shape.attrib[name]) for name in ('xtl', 'ytl', 'xbr', 'ybr'))
-        return Region(label, (x1, y1, x2, y2), ignored=ignored)
-    mask = np.zeros(size, np.uint8)
+        x1, y1, x2, y2 = (as_number(shape.get(name), where, name) for name in ('xtl', 'ytl', 'xbr', 'ybr'))
+        return Region(label, (x1, y1, x2, y2), ignored=ignored, entry=where)
     if shape.tag == 'polygon':
-        points = [float(value) for point in shape.attrib['points'].split(';') for value in point.split(',')]
-        mask = coco_mask.decode(coco_mask.frPyObjects([points], *size))[..., 0]
+        points = [value for point in shape.get('points', '').split(';') for value in point.split(',')]
+        mask = mask_of_outline([points], size, where)
     else:
-        x, y, width, height = (int(shape.attrib[name]) for name in ('left', 'top', 'width', 'height'))
-        runs = list(map(int, shape.attrib['rle'].split(',')))
-        values = np.repeat(np.arange(len(runs)) % 2, runs).astype(np.uint8)
-        if len(values) != width * height:
-            raise UserError(f'{path} has {len(values)} pixels in a mask of {width} x {height}: export it again')
-        mask[y : y + height, x : x + width] = values.reshape(height, width)
-    if not mask.any():
-        raise UserError(f'{path} has a {shape.tag} without any pixel: remove it in CVAT')
-    return Region(label, box_around(mask > 0), mask > 0, ignored=ignored)
+        mask = _within(shape, size, where)
+    return Region(label, box_around(mask), mask, ignored=ignored, entry=where)
+
+
+def _within(shape: ET.Element, size: tuple[int, int], where: str) -> np.ndarray:
+    """A mask of the image from the one in its box."""
+    x, y, width, height = (
+        int(as_number(shape.get(name), where, name, True)) for name in ('left', 'top', 'width', 'height')
+    )
+    if min(x, y, width, height) < 0 or x + width > size[1] or y + height > size[0]:
+        raise UserError(f'{where} reaches out of the image: export it again, or remove it')
+    mask = np.zeros(size, bool)
+    runs = as_numbers(shape.get('rle', '').split(','), where, 'rle', whole=True)
+    mask[y : y + height, x : x + width] = mask_of_runs(runs, (height, width), where)
+    return mask

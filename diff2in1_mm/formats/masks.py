@@ -1,6 +1,7 @@
 """Label maps as PNG: ``images/ID.png``, ``masks/ID.png`` with class indices (255: ignored), ``classes.txt``."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from ..tasks.png import decode_png, encode_png
 from ..utils.atomic_files import write_atomic
 from ..utils.errors import MissingFileError, UserError
-from .samples import IGNORED, Region, Sample, box_around
+from .samples import IGNORED, Labelled, Region, Sample, box_around
 
 __all__ = ['read', 'write']
 
@@ -21,25 +22,44 @@ def write(samples: Iterable[Sample], folder: Path, classes: tuple[str, ...]) -> 
     write_atomic(folder / 'classes.txt', '\n'.join([*classes, '']).encode())
 
 
-def read(path: Path, classes: tuple[str, ...]) -> Iterator[tuple[str, tuple[int, int], list[Region]]]:
-    """Name, size and one region for each class of every ``masks/*.png``, or of every PNG right in the folder.
+def read(path: Path, classes: tuple[str, ...]) -> Iterator[Labelled]:
+    """Every ``masks/*.png``, or every PNG right in the folder, with one region for each class.
 
     Raises:
-        UserError: There are none, or one holds other values than class indices and 255.
+        UserError: There are none, one holds other values than class indices and 255, or ``classes.txt`` beside them
+            counts other classes.
     """
     folder = path / 'masks' if (path / 'masks').is_dir() else path
-    files = sorted(folder.glob('*.png'))
+    files = sorted(file for file in folder.glob('*') if file.suffix.lower() == '.png')
     if not files:
         raise MissingFileError(f'{folder} has no *.png: give the folder of label maps')
+    names = path / 'classes.txt'
+    if names.is_file() and names.read_text('utf-8-sig', 'replace').strip().splitlines() != list(classes):
+        raise UserError(
+            f'{names} has other classes than the store, whose indices are those of {", ".join(classes)}: '
+            'export maps of these, and correct or remove that file'
+        )
     for file in files:
-        labels = decode_png(file.read_bytes())
-        if labels is None or labels.ndim != 2 or labels.dtype != np.uint8:
-            raise UserError(f'{file} is no label map of one channel with 8 bits: export maps of class indices')
-        values = [int(value) for value in np.unique(labels) if value != IGNORED]
-        if values and values[-1] >= len(classes):
-            raise UserError(
-                f'{file} holds the value {values[-1]}, and the store has {len(classes)} classes, counted from 0: '
-                'export maps of class indices'
-            )
-        masks = [(value, labels == value) for value in values]
-        yield file.stem, labels.shape, [Region(value, box_around(mask), mask) for value, mask in masks]
+        labels = _label_map(file, len(classes))
+        yield Labelled(file.stem, labels.shape, partial(_regions, labels))
+
+
+def _label_map(file: Path, classes: int) -> np.ndarray:
+    content = file.read_bytes() if file.is_file() else b''
+    # OpenCV reads others too: it stretches fewer bits, paints palettes, and takes a JPEG of that name
+    grey = content.startswith(b'\x89PNG') and content[24:26] == b'\x08\x00'
+    labels = decode_png(content) if grey else None
+    if labels is None or labels.ndim != 2:
+        raise UserError(f'{file} is no PNG of one channel with 8 bits: export maps of class indices')
+    wrong = labels[(labels >= classes) & (labels != IGNORED)]
+    if wrong.size:
+        raise UserError(
+            f'{file} holds the value {wrong.max()}, and the store has {classes} classes, counted from 0: '
+            'export maps of class indices'
+        )
+    return labels
+
+
+def _regions(labels: np.ndarray) -> list[Region]:
+    masks = [(int(value), labels == value) for value in np.unique(labels) if value != IGNORED]
+    return [Region(value, box_around(mask), mask) for value, mask in masks]

@@ -1,10 +1,10 @@
 """What all formats take of a sample: its picture, and its label as regions or as one map."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -12,13 +12,14 @@ from PIL import Image
 
 from ..store.records import SampleRecord
 from ..store.store import SyntheticStore
+from ..tasks.coco import box_of
 from ..tasks.instances import Instances
 from ..tasks.label_values import to_raw_labels
 from ..tasks.panoptic import PanopticMap
 from ..tasks.segmentation import read_as
 from ..utils.errors import UserError
 
-__all__ = ['IGNORED', 'KINDS', 'Region', 'Sample', 'annotation_of', 'box_around', 'samples_of', 'size_of']
+__all__ = ['IGNORED', 'KINDS', 'Labelled', 'Region', 'Sample', 'annotation_of', 'box_around', 'samples_of', 'size_of']
 
 #: Kinds of labels that formats hold; of a store with several the first of these.
 KINDS = ('panoptic', 'instances', 'segmentation')
@@ -35,6 +36,7 @@ class Region:
         mask: bool (H, W); None of a plain box.
         score: Confidence in [0, 1]; 1 of what a person drew.
         ignored: Whether the loss is to leave it alone.
+        entry: File and entry that it was read from, for sentences.
     """
 
     label: int
@@ -42,6 +44,22 @@ class Region:
     mask: np.ndarray | None = None
     score: float = 1.0
     ignored: bool = False
+    entry: str = ''
+
+
+class Labelled(NamedTuple):
+    """An image of another tool's file.
+
+    Attributes:
+        id: Name of the image's file without its ending.
+        size: Height and width that the file says.
+        regions: Reads its regions; UserError if one is malformed. Call it once the size is known to be that of the
+            sample: no entry takes much memory then.
+    """
+
+    id: str
+    size: tuple[int, int]
+    regions: Callable[[], list[Region]]
 
 
 @dataclass(frozen=True)
@@ -139,7 +157,12 @@ def box_around(mask: np.ndarray) -> tuple[float, float, float, float]:
 
 
 def annotation_of(
-    regions: Sequence[Region], kind: str, size: tuple[int, int], record: SampleRecord, num_things: int = 0
+    regions: Sequence[Region],
+    kind: str,
+    size: tuple[int, int],
+    record: SampleRecord,
+    num_things: int = 0,
+    with_masks: bool = False,
 ) -> Any:
     """Regions as a task takes its annotation; the later ones lie over the earlier.
 
@@ -149,26 +172,39 @@ def annotation_of(
         size (tuple[int, int]): Height and width.
         record (SampleRecord): Of the sample: how the values of a label map are read.
         num_things (int): For panoptic maps.
+        with_masks (bool): Whether objects must have masks, as the others of the store have.
 
     Raises:
-        UserError: Boxes where a label map takes outlines, or a label that no file value stands for.
+        UserError: Boxes where outlines are taken, a box without area in the image, or a label that no file value
+            stands for.
     """
     if kind == 'instances':
-        masks = [region.mask for region in regions]
-        return Instances(
-            np.array([region.box for region in regions], float).reshape(-1, 4),
-            np.array([region.label for region in regions], int),
-            np.array([region.score for region in regions], float),
-            np.array([region.ignored for region in regions], bool),
-            np.stack(masks) if masks and all(mask is not None for mask in masks) else None,  # type: ignore[arg-type]
-        )
-    if any(region.mask is None for region in regions):
-        raise UserError(f'{record.id} has a box, and the store holds a class for each pixel: draw its outline')
+        return _instances(regions, size, with_masks)
     ids = np.zeros(size, int)
     for number, region in enumerate(regions):
-        ids[region.mask] = number + 1
+        if region.mask is None:
+            raise UserError(f'{region.entry} is a box, and the store holds a class for each pixel: draw its outline')
+        ids[region.mask] = 0 if region.ignored else number + 1
     labels = np.array([region.label for region in regions], int)
     if kind == 'panoptic':
-        return PanopticMap(ids, labels, num_things)
+        # segments that others cover are none: the task counts those that are there
+        visible, ids = np.unique(np.append(0, ids), return_inverse=True)
+        return PanopticMap(ids[1:].reshape(size), labels[visible[1:] - 1], num_things)
     entry = record.entry
     return to_raw_labels(np.append(IGNORED, labels)[ids], entry['reduce_zero_label'], entry['label_map'])
+
+
+def _instances(regions: Sequence[Region], size: tuple[int, int], with_masks: bool) -> Instances:
+    for region in regions:
+        if min(box_of(region.box, size)[2:]) <= 0:  # the task would leave it out
+            raise UserError(f'{region.entry} has no area inside the image: correct its box, or remove it')
+        if with_masks and region.mask is None:
+            raise UserError(f"{region.entry} is a box, and the store's objects have masks: draw its outline")
+    masks = [region.mask for region in regions]
+    return Instances(
+        np.array([region.box for region in regions], float).reshape(-1, 4),
+        np.array([region.label for region in regions], int),
+        np.array([region.score for region in regions], float),
+        np.array([region.ignored for region in regions], bool),
+        np.stack(masks) if masks and all(mask is not None for mask in masks) else None,  # type: ignore[arg-type]
+    )

@@ -1,6 +1,8 @@
 """Which format is which file here, and what is done with it."""
 
 import importlib
+import warnings
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from ..store.corrections import correct
 from ..store.records import SampleRecord
 from ..store.store import SyntheticStore
 from ..utils.errors import FileInTheWayError, MissingFileError, UserError, did_you_mean, some
-from .samples import KINDS, Region, annotation_of, samples_of, size_of
+from .samples import KINDS, Labelled, annotation_of, samples_of, size_of
 
 __all__ = ['FORMATS', 'READERS', 'export', 'import_labels']
 
@@ -77,11 +79,12 @@ def import_labels(store: SyntheticStore, source: str, path: str | Path, by: str 
         by (str | None): Who; None: the user of this process.
 
     Returns:
-        tuple[int, int]: How many labels were taken, and how many said what was there.
+        tuple[int, int]: How many labels were taken, and how many said what was there. Maps that have no class anywhere
+            are neither: such an image was not annotated, and a warning counts them.
 
     Raises:
-        UserError: The file is of another kind, or names samples or classes that the store has not. Nothing is taken
-            then.
+        UserError: The file is of another kind or malformed, names samples or classes that the store has not, or would
+            empty all labels of objects. Nothing is taken then.
     """
     module, path = _module(source, READERS), Path(path)
     if not path.exists():
@@ -89,38 +92,76 @@ def import_labels(store: SyntheticStore, source: str, path: str | Path, by: str 
     kind = next((kind for kind in KINDS if kind in store.tasks), None)
     if kind is None:
         raise UserError(f'{store.root} holds {", ".join(store.tasks)}, which {source} has not')
+    if source == 'masks' and kind != 'segmentation':
+        raise UserError(f'masks tell no objects apart, and {store.root} holds {kind}: export {path} as coco or cvat')
     records = {record.id: record for record in store.accepted()}
-    found = [(id, size, regions) for id, size, regions in module.read(path, store.classes)]
-    strangers = [id for id, _, _ in found if id not in records]
+    found = list(module.read(path, store.classes))
+    _check_images(store, records, found, path)
+    changed, same, objects = [], 0, 0
+    for id, annotation, is_there in _annotations(store, kind, records, found):
+        objects += len(annotation.labels) if kind == 'instances' else 0
+        if is_there:
+            same += 1
+        else:
+            changed.append((records[id], annotation))
+    if kind == 'instances' and changed and not objects:
+        raise UserError(
+            f'{path} has no annotations, and all {len(changed)} labels would become empty: export it with its '
+            'annotations, or reject these samples'
+        )
+    for record, annotation in changed:
+        correct(store, record, kind, annotation, by)
+    left = len(found) - len(changed) - same
+    if left:
+        warnings.warn(f'{left} images have no annotations and were left as they are')
+    return len(changed), same
+
+
+def _check_images(store: SyntheticStore, records: dict[str, SampleRecord], found: list[Labelled], path: Path) -> None:
+    """Raises UserError unless each image is a sample, of its size, and there once."""
+    if not found:
+        raise UserError(f'{path} has no images: export those that were corrected')
+    counts = Counter(one.id for one in found)
+    strangers = [id for id in counts if id not in records]
     if strangers:
         raise UserError(
             f'{path} has images that are no accepted samples of the store: {some(strangers)}; leave them out'
         )
-    changed = [(records[id], new) for id, new in _changed(store, kind, records, found)]
-    for record, annotation in changed:
-        correct(store, record, kind, annotation, by)
-    return len(changed), len(found) - len(changed)
-
-
-def _changed(
-    store: SyntheticStore,
-    kind: str,
-    records: dict[str, SampleRecord],
-    found: list[tuple[str, tuple[int, int], list[Region]]],
-) -> Iterator[tuple[str, Any]]:
-    codec = store.codecs[kind]
-    for id, size, regions in found:
-        record = records[id]
-        own = size_of(Path(store.image_path(record)))
-        if size != own:
+    twice = [id for id, count in counts.items() if count > 1]
+    if twice:
+        raise UserError(f'{path} has more than one entry of the images {some(twice)}: keep one of each')
+    for one in found:
+        own = size_of(Path(store.image_path(records[one.id])))
+        if one.size != own:
             raise UserError(
-                f'the label of {id} is of shape {size}, and its image {own}: export it in the size of the image'
+                f'{path} has a label of shape {one.size} for {one.id}, whose image is {own}: export it in the size of '
+                'the image'
             )
+
+
+def _annotations(
+    store: SyntheticStore, kind: str, records: dict[str, SampleRecord], found: list[Labelled]
+) -> Iterator[tuple[str, Any, bool]]:
+    """Id, annotation, and whether it says what is there; without images of which a map would have no class at all."""
+    codec, with_masks = store.codecs[kind], kind == 'instances' and _objects_have_masks(store, records)
+    for id, size, read in found:
+        record, regions = records[id], read()
+        if not regions and kind != 'instances':
+            continue
         present = codec.decode(store.annotation_paths(record)[kind])
-        annotation = annotation_of(regions, kind, size, record, getattr(present, 'num_things', 0))
+        masked = with_masks or getattr(present, 'masks', None) is not None
+        annotation = annotation_of(regions, kind, size, record, getattr(present, 'num_things', 0), masked)
         codec.encode(annotation, record, size)  # what does not fit is told before anything is written
-        if not _same(present, annotation, kind, record):
-            yield id, annotation
+        yield id, annotation, _same(present, annotation, kind, record)
+
+
+def _objects_have_masks(store: SyntheticStore, records: dict[str, SampleRecord]) -> bool:
+    """As the first sample that has objects tells."""
+    for record in records.values():
+        present = store.codecs['instances'].decode(store.annotation_paths(record)['instances'])
+        if len(present.labels):
+            return present.masks is not None
+    return False
 
 
 def _same(present: Any, annotation: Any, kind: str, record: SampleRecord) -> bool:

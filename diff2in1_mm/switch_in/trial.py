@@ -145,7 +145,12 @@ class _Trial:
 
 
 def _look_at_fewer_objects(model: BaseModel) -> None:
-    """Twenty in an image: a thousand proposals or a hundred masks take most of the time, and show no more."""
+    """Twenty in an image: a thousand proposals or a hundred masks take most of the time, and show no more.
+
+    Learned proposals are all looked at: QueryInst takes their number for that of its masks.
+    """
+    if hasattr(getattr(model, 'rpn_head', None), 'num_proposals'):
+        return
     for module in model.modules():
         for name in ('train_cfg', 'test_cfg'):
             _limit(getattr(module, name, None))

@@ -68,9 +68,9 @@ def _objects(model: BaseModel, side: int, classes: int, with_masks: bool) -> Any
         metainfo=_metainfo(side),
         gt_instances=InstanceData(bboxes=boxes, labels=labels),
         ignored_instances=InstanceData(bboxes=boxes[:0], labels=labels[:0]),
-        # Fast R-CNN
-        proposals=InstanceData(bboxes=boxes, scores=torch.ones(len(boxes))),
     )
+    if not getattr(model, 'with_rpn', True):  # Fast R-CNN, whose data bring them; others would take these for theirs
+        sample.proposals = InstanceData(bboxes=boxes, scores=torch.ones(len(boxes)))
     if with_masks:
         sample.gt_instances.masks = BitmapMasks(masks.numpy(), side, side)
         sample.ignored_instances.masks = BitmapMasks(masks[:0].numpy(), side, side)
