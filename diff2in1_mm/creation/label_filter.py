@@ -61,14 +61,18 @@ class ClassLossFilter:
 
         Args:
             pixels (Tensor): Generated pictures, uint8 RGB (N, 3, H, W).
-            found (Sequence[Label | None]): The labels of their sources.
+            found (Sequence[Label | None]): The labels of their sources; None of one without a label map.
             entries (Sequence[Mapping]): Annotation entries of these.
         """
-        losses, targets = _judged(self._labels, pixels, found, entries)
+        there = [i for i, label in enumerate(found) if label is not None]
+        if not there:
+            return list(found)
+        losses, targets = _judged(self._labels, pixels[there], [found[i] for i in there], [entries[i] for i in there])
         limits = self._limits.to(losses.device)
         classes = len(limits)
-        odd = (losses > limits[targets.clamp_max(classes - 1)]) & (targets < classes)
-        return [self._ignoring(*one) for one in zip(found, odd.cpu().numpy(), entries)]
+        odd = ((losses > limits[targets.clamp_max(classes - 1)]) & (targets < classes)).cpu().numpy()
+        judged = {i: self._ignoring(found[i], odd[place], entries[i]) for place, i in enumerate(there)}
+        return [judged.get(i) for i in range(len(found))]
 
     def _ignoring(self, label: Any, odd: np.ndarray, entry: Mapping[str, Any]) -> Label:
         raw = label.annotation['segmentation']
@@ -84,7 +88,7 @@ def source_losses(
     """The model's loss at each pixel of source images, (1, H, W), and what their label maps say there.
 
     Yields:
-        tuple[int, Tensor, Tensor]: With the image's index; images that cannot be read are left out.
+        tuple[int, Tensor, Tensor]: With the image's index; images that cannot be read or have no map are left out.
     """
     for index in indices:
         try:
@@ -93,15 +97,16 @@ def source_losses(
             continue
         pixels, entries = torch.from_numpy(image.copy()).permute(2, 0, 1)[None], [source_entry(dataset, index)]
         found = labels.labeller.source_labels(image.shape[:2], entries)
-        yield index, *_judged(labels, pixels, found, entries)
+        if found[0] is not None:
+            yield index, *_judged(labels, pixels, [found[0]], entries)
 
 
 def _judged(
-    labels: BatchLabels, pixels: torch.Tensor, found: Sequence[Label | None], entries: Sequence[Mapping[str, Any]]
+    labels: BatchLabels, pixels: torch.Tensor, found: Sequence[Any], entries: Sequence[Mapping[str, Any]]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The model's loss at each pixel (N, H, W) and what the sources' label maps say there."""
     labeller: Any = labels.labeller.labellers['segmentation']
-    maps = [read_as(e)[label.annotation['segmentation']] for e, label in zip(entries, found) if label is not None]
+    maps = [read_as(e)[label.annotation['segmentation']] for e, label in zip(entries, found)]
     device = next(labels.model.parameters()).device
     targets = torch.from_numpy(np.stack(maps).astype(np.int64)).to(device)
     return labeller.losses(labels.model, labels.preprocessed(pixels.to(device)), targets), targets

@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 
 from ..tasks.index_maps import BoundariesTask
 from ..utils.errors import UserError
-from ..utils.values import check_whole
+from ..utils.values import check_whole, is_number
 from .predicted_files import MetricWithFiles
 
 __all__ = ['BoundaryF', 'boundary_counts', 'thin']
@@ -23,14 +23,15 @@ __all__ = ['BoundaryF', 'boundary_counts', 'thin']
 
 @METRICS.register_module()
 class BoundaryF(MetricWithFiles):
-    """F measure of boundaries by the benchmark of BSDS500 (Martin, Fowlkes and Malik, PAMI 2004; Arbelaez et al., PAMI
-    2011), in percent.
+    """F measure of boundaries after the benchmark of BSDS500 (Martin, Fowlkes and Malik, PAMI 2004; Arbelaez et al.,
+    PAMI 2011), in percent.
 
     At each threshold predicted boundaries are thinned to lines and matched with the true ones, one pixel with one,
     within ``max_distance``. ``odsF`` is the F measure at the best threshold for the whole set (``threshold``),
     ``oisF`` that of the best threshold of each image. True boundaries are thinned, too, for those that are drawn wider
     than a pixel. The matching is the largest possible one (Hopcroft and Karp), where the benchmark's code looks for the
-    one of least cost with a large cost for what is left alone: the numbers matched are the same.
+    one of least cost with a large cost for what is left alone, and the lines are those of :func:`thin`, where that code
+    has a thinning of its own: its figures may differ a little, and were not compared.
 
     Samples have ``pred_boundary_map``, probabilities, and ``gt_boundary_map`` (1, 0, 255: does not count),
     (1, H, W); those without truth do not count.
@@ -59,6 +60,11 @@ class BoundaryF(MetricWithFiles):
     ) -> None:
         super().__init__(output_dir, BoundariesTask(), collect_device, prefix)
         check_whole('thresholds of BoundaryF', thresholds)
+        if not is_number(max_distance, 0, 1):
+            raise UserError(
+                f'max_distance = {max_distance!r} of BoundaryF must be a share of the diagonal of an image, in [0, 1]: '
+                "BSDS500's is 0.0075"
+            )
         self.max_distance = max_distance
         self.thresholds = np.arange(1, thresholds + 1) / (thresholds + 1)
 

@@ -9,6 +9,7 @@ from mmengine.logging import print_log
 from mmengine.registry import EVALUATOR
 
 from ..utils.errors import UserError, did_you_mean
+from ..utils.values import is_number
 
 __all__ = ['HEADLINES', 'MultiTaskEvaluator', 'multi_task_gain']
 
@@ -28,13 +29,41 @@ class MultiTaskEvaluator(Evaluator):
         metrics (list[dict]): Each with a ``prefix``.
         alone (Mapping[str, float] | None): Figure, as it is logged, -> its value of the model of that task alone.
         lower_is_better (Mapping[str, bool]): Of figures other than mIoU, odsF, maxF, rmse and the mean angular error.
+
+    Raises:
+        ValueError: ``alone`` names the figure of no metric, or one of which nobody said what is better, or gives no
+            number; as far as it shows before the first evaluation.
     """
 
     def __init__(
         self, metrics: Any, alone: Mapping[str, float] | None = None, lower_is_better: Mapping[str, bool] | None = None
     ) -> None:
         super().__init__(metrics)
+        for name, value in (('alone', alone), ('lower_is_better', lower_is_better)):
+            if value is not None and not isinstance(value, Mapping):
+                raise UserError(
+                    f"`{name}` of MultiTaskEvaluator must be a dict of figures, such as 'depth/rmse', not {value!r}"
+                )
         self.alone, self.lower_is_better = dict(alone or {}), dict(lower_is_better or {})
+        self._check_alone()
+
+    def _check_alone(self) -> None:
+        """Looks at ``alone``; whether a metric gives a figure of that name shows with the first evaluation."""
+        prefixes = [getattr(metric, 'prefix', None) for metric in self.metrics]
+        known = tuple(f'{prefix}/' for prefix in prefixes)
+        for name, value in self.alone.items():
+            # a metric without prefix may give any name
+            if all(prefixes) and not str(name).startswith(known):
+                raise UserError(
+                    f'`alone` of MultiTaskEvaluator names {name!r}, which begins with the prefix of no metric'
+                    + did_you_mean(str(name).partition('/')[0] + '/', known)
+                )
+            if not is_number(value):
+                raise UserError(
+                    f'`alone` of MultiTaskEvaluator has {value!r} for {name!r}: give the number that the model of that '
+                    'task alone reaches'
+                )
+            _lower_is_better(name, self.lower_is_better)
 
     def evaluate(self, size: int) -> dict:
         """As in ``Evaluator``, with ``delta_m`` in percent."""
@@ -68,12 +97,28 @@ def multi_task_gain(
                 f'`alone` of MultiTaskEvaluator names {name!r}, which no metric gives'
                 + did_you_mean(name, list(figures))
             )
-        lower = (lower_is_better or {}).get(name, HEADLINES.get(name.rpartition('/')[2]))
-        if lower is None:
-            raise UserError(f'say in `lower_is_better` of MultiTaskEvaluator whether less of {name!r} is better')
+        lower = _lower_is_better(name, lower_is_better or {})
         change = (figures[name] - single) / abs(single) if single else math.nan
         gains.append(-change if lower else change)
     return 100 * sum(gains) / len(gains)
+
+
+def _lower_is_better(name: str, given: Mapping[str, bool]) -> bool:
+    """Whether less of a figure is better.
+
+    Raises:
+        ValueError: Nobody said so, or not with True or False.
+    """
+    figure = name.rpartition('/')[2]
+    lower = given.get(name, HEADLINES.get(figure))
+    if lower is None:
+        raise UserError(
+            f'say in `lower_is_better` of MultiTaskEvaluator whether less of {name!r} is better'
+            + did_you_mean(figure, HEADLINES)
+        )
+    if not isinstance(lower, bool):
+        raise UserError(f'`lower_is_better` of MultiTaskEvaluator has {lower!r} for {name!r}: give True or False')
+    return lower
 
 
 def _table(figures: Mapping[str, float], alone: Mapping[str, float]) -> str:

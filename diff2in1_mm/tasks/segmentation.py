@@ -57,8 +57,12 @@ class SegmentationLabeller(ClassMapLabeller):
         return last_head(model).num_classes
 
     def source_labels(self, size: tuple[int, int], entries: Sequence[Mapping[str, Any]]) -> list[Label | None]:
-        """The source images' own label maps, for pictures of ``size`` (height, width)."""
-        return [source_map(entry, size) for entry in entries]
+        """The source images' own label maps, for pictures of ``size`` (height, width); None for an image without.
+
+        Raises:
+            ValueError: The data set loads no label maps at all.
+        """
+        return [None if _has_none(entry) else source_map(entry, size) for entry in entries]
 
     def source_levels(
         self, entry: Mapping[str, Any], size: tuple[int, int], table: np.ndarray, default: int
@@ -174,6 +178,11 @@ def source_map(entry: Mapping[str, Any], size: tuple[int, int]) -> Label:
         raw = _raw_map(entry)
     raw = cv2.resize(raw, size[::-1], interpolation=cv2.INTER_NEAREST)
     return Label(raw, dict(confidence=1.0, ignored=float((read_as(entry)[raw] == 255).mean())))
+
+
+def _has_none(entry: Mapping[str, Any]) -> bool:
+    """Whether a data set of several kinds of labels says that an image has no label map: None in place of a path."""
+    return entry.get('seg_map_path', '') is None and entry.get('label_map_of_picture') is None
 
 
 def _raw_map(entry: Mapping[str, Any]) -> np.ndarray:

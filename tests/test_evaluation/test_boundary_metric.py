@@ -8,6 +8,7 @@ import torch
 from mmengine.registry import METRICS
 
 from diff2in1_mm.evaluation.boundary_metric import boundary_counts, thin
+from diff2in1_mm.utils.errors import UserError
 
 
 def evaluate(pairs, **options):
@@ -66,8 +67,20 @@ def test_what_does_not_count():
     assert math.isnan(evaluate([(line(5), None)])['odsF'])
     with pytest.raises(ValueError, match='size of the original image'):
         boundary_counts(line(3), line(3, 41), [0.5], 0.01)
-    with pytest.raises(ValueError, match='thresholds of BoundaryF'):
-        evaluate([], thresholds=0)
+
+
+@pytest.mark.parametrize(
+    'options, words',
+    [
+        (dict(thresholds=0), 'thresholds of BoundaryF'),
+        (dict(max_distance='x'), r"max_distance = 'x' of BoundaryF must be a share of the diagonal .* in \[0, 1\]"),
+        (dict(max_distance=-1), 'max_distance = -1 of BoundaryF'),
+        (dict(max_distance=3), 'max_distance = 3 of BoundaryF'),  # pixels
+    ],
+)
+def test_bad_options(options, words):
+    with pytest.raises(UserError, match=words):
+        METRICS.build(dict(type='BoundaryF', **options))
 
 
 def test_predictions_are_written(tmp_path):

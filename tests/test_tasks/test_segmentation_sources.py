@@ -4,7 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from diff2in1_mm.tasks.segmentation import source_map
+from diff2in1_mm.tasks.segmentation import SegmentationLabeller, source_map
+
+from .test_segmentation import segmentor
 
 
 def test_source_labels_count_what_the_data_set_ignores(tmp_path):
@@ -18,3 +20,15 @@ def test_source_labels_count_what_the_data_set_ignores(tmp_path):
         source_map(dict(seg_map_path=str(tmp_path / 'colour.png')), (2, 2))
     with pytest.raises(ValueError, match='the entry of b.png has no label map.*set label_from="fresh"'):
         source_map(dict(img_path='b.png'), (2, 2))
+
+
+def test_an_image_without_a_label_map_has_no_label(tmp_path):
+    """Of a data set of several kinds of labels, which has None in place of a path."""
+    cv2.imwrite(str(tmp_path / 'a.png'), np.ones((2, 2), np.uint8))
+    labeller = SegmentationLabeller(segmentor())
+    there, made = dict(seg_map_path=str(tmp_path / 'a.png')), np.zeros((2, 2), np.uint8)
+    absent = dict(img_path='b.png', seg_map_path=None)
+    found, nothing, composed = labeller.source_labels((4, 4), [there, absent, dict(absent, label_map_of_picture=made)])
+    assert nothing is None and found.annotation.all() and not composed.annotation.any()
+    with pytest.raises(ValueError, match='the entry of b.png has no label map.*set label_from="fresh"'):
+        labeller.source_labels((4, 4), [dict(img_path='b.png')])  # which loads none at all

@@ -11,7 +11,7 @@ from ...diffusion.contract import DiffusionModel
 from ...diffusion.taps import Tap
 from ...utils.compat import autocast_dtype
 from ...utils.errors import UserError
-from ...utils.values import check_choice, is_number, is_whole
+from ...utils.values import check_choice, check_whole, is_number, is_whole
 from .levels import JOINS
 
 
@@ -47,6 +47,24 @@ def check_options(
     if (torch.as_tensor(input_std, dtype=torch.float32) <= 0).any():
         raise UserError(f'backbone.input_std = {input_std} must be positive')
     return levels
+
+
+def check_cached_images(cached_images: int, changing: bool) -> None:
+    """Stop on a cache in memory that cannot be.
+
+    Args:
+        cached_images (int): How many it keeps; 0: there is none.
+        changing (bool): Features are drawn, or what makes them is trained.
+
+    Raises:
+        ValueError: One sentence that says the range, or what to switch off.
+    """
+    check_whole('backbone.cached_images', cached_images, 0)
+    if cached_images and changing:
+        raise UserError(
+            'backbone.cached_images keeps features that are the same every time: '
+            'switch `noise`, `sample_posterior`, `train` and `text_adapter` off, or the cache'
+        )
 
 
 def finer_strides(groups: Sequence[Sequence[Tap]], image_scale: int, as_they_are: bool) -> tuple[int, ...]:

@@ -21,7 +21,14 @@ from ...diffusion.taps import Tap, select_taps
 from ...utils.errors import UserError
 from ...utils.image_values import size_of
 from ...utils.randomness import channel_dropout, sample_noise, seeded_generators
-from .backbone_options import check_options, dtype_for_heads, finer_strides, match_strides, static_condition
+from .backbone_options import (
+    check_cached_images,
+    check_options,
+    dtype_for_heads,
+    finer_strides,
+    match_strides,
+    static_condition,
+)
 from .diffusion_holder import DiffusionHolder
 from .feature_cache import FeatureCache
 from .kept_features import KeptFeatures, encoded, maps_by
@@ -130,6 +137,7 @@ class DiffusionBackbone(DiffusionHolder):
                 f'`pretrained={pretrained}` belongs to the backbone that DiffusionBackbone replaces and is ignored; '
                 'its weights come from `diffusion`'
             )
+        check_cached_images(cached_images, bool(noise or sample_posterior or train or text_adapter))
         options = config_options(diffusion, 'backbone.diffusion')
         model = load_diffusion(**options)
         self.levels = check_options(model, timestep, join_levels, feature_dropout, input_std, massive_above)
@@ -146,11 +154,6 @@ class DiffusionBackbone(DiffusionHolder):
         self._drawn = 0
         self._unchecked = {'pixels', 'latents', 'maps'}  # looked at in the first batch only
         self._cache = FeatureCache(cached_images) if cached_images else None
-        if cached_images and (noise or sample_posterior or train or text_adapter):
-            raise UserError(
-                'backbone.cached_images keeps features that are the same every time: '
-                'switch `noise`, `sample_posterior`, `train` and `text_adapter` off, or the cache'
-            )
         self._init_outputs(out_channels, out_strides)
         read = {i for output, i in enumerate(self.output_maps) if output not in self.unread}
         self._train_along(train, text_adapter, with_cp, self.levels[0], self._names_of(read))

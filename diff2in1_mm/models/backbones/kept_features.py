@@ -4,8 +4,9 @@ import hashlib
 import json
 import logging
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from torch import Tensor
 from ...diffusion.condition import Condition
 from ...diffusion.precision import DTYPES
 from ...utils.atomic_files import write_atomic
-from ...utils.errors import UserError
+from ...utils.errors import UnusableFileError, UserError, did_you_mean
 from ...utils.kept_on_disk import KeptOnDisk, Tensors
 from ...utils.values import check_choice, check_whole, is_number
 from .backbone_options import dtype_for_heads
@@ -25,6 +26,7 @@ from .feature_cache import Maps, pixel_key
 
 _VERSION = 1  # of what is kept
 _SCALE, _LARGEST = '.scale', 127  # of int8
+_VIEWS = ('count', 'seed')  # options of `views`
 _ENOUGH = 1000  # images after which a cache that finds nothing again says so
 
 
@@ -48,7 +50,7 @@ class KeptFeatures:
         limit (float): Gigabytes at most, of 1e9 bytes. Default 100.
 
     Raises:
-        ValueError: A value is out of range.
+        ValueError: A value is out of range, or a file lies where the folder is to be.
     """
 
     def __init__(
@@ -60,12 +62,11 @@ class KeptFeatures:
             raise UserError(
                 "feature_cache.dtype='int8' is for maps, latents are small as it is: set dtype='fp16', or keep='maps'"
             )
-        if not isinstance(views, dict):
-            check_whole('feature_cache.views', views, 0)
+        _check_views(views)
         if not is_number(limit) or limit <= 0:
             raise UserError(f'feature_cache.limit = {limit!r} must be a number of gigabytes above 0')
         self.folder, self.views, self.dtype, self.limit = (
-            Path(folder).expanduser(),
+            _checked_folder(folder),
             views,
             DTYPES.get(dtype, torch.int8),
             limit,
@@ -114,6 +115,11 @@ class KeptFeatures:
         """What ``feature_cache`` of a backbone says, checked; None: there is none."""
         if options is None:
             return None
+        if not isinstance(options, dict):
+            raise UserError(
+                f'backbone.feature_cache = {options!r} must be a dict that names a folder: '
+                "feature_cache=dict(folder='...')"
+            )
         if 'folder' not in options:
             raise UserError("backbone.feature_cache needs a folder: feature_cache=dict(folder='...')")
         cache = cls(**options)
@@ -199,13 +205,26 @@ class KeptFeatures:
         return int(values * self.dtype.itemsize) + scales
 
     def open(self, backbone: Any) -> KeptOnDisk:
-        """The files of this backbone's features."""
+        """The files of this backbone's features.
+
+        Raises:
+            OSError: The folder cannot be made or read. Here and not before: only training keeps anything, and a model
+                may be tested where there is no such place.
+        """
         if self._kept is None:
             self.check(backbone)
             about = json.dumps(_described(backbone, self.keep) | dict(dtype=str(self.dtype)), indent=1)
             folder = self.folder / hashlib.sha256(about.encode()).hexdigest()[:16]
-            if not (folder / 'about.json').is_file():
-                write_atomic(folder / 'about.json', about.encode())
+            try:
+                if not (folder / 'about.json').is_file():
+                    write_atomic(folder / 'about.json', about.encode())
+            except UnusableFileError:  # it says what to do
+                raise
+            except OSError as error:
+                raise UnusableFileError(
+                    f'feature_cache.folder = {str(self.folder)!r} cannot be made or read '
+                    f'({error.strerror or error}): name a folder that can be written'
+                ) from error
             self._kept = KeptOnDisk(folder, self.limit * 1e9, 'features')
         return self._kept
 
@@ -255,6 +274,38 @@ class KeptFeatures:
                     'current',
                     level=logging.WARNING,
                 )
+
+
+def _checked_folder(value: Any) -> Path:
+    """What ``folder`` names; whether it can be written shows with the first file.
+
+    Raises:
+        ValueError: No path, or a file lies there or where a folder above is to be.
+    """
+    if not isinstance(value, (str, os.PathLike)) or not str(value).strip():
+        raise UserError(f"feature_cache.folder = {value!r} must be the path of a folder, such as 'features'")
+    try:
+        folder = Path(value).expanduser()
+    except RuntimeError as error:
+        raise UserError(f'feature_cache.folder = {value!r} names the home of no user: write the whole path') from error
+    in_the_way = None
+    with suppress(OSError):  # of a folder that this user may not enter
+        there = next((path for path in (folder, *folder.absolute().parents) if path.exists()), folder)
+        in_the_way = None if there.is_dir() else there
+    if in_the_way is not None:
+        raise UserError(f'feature_cache.folder = {value!r} is to be a folder, but {in_the_way} is none: name another')
+    return folder
+
+
+def _check_views(views: Any) -> None:
+    """Raises ValueError unless this is what ``views`` takes."""
+    if not isinstance(views, dict):
+        check_whole('feature_cache.views', views, 0)
+        return
+    for name, value in views.items():
+        if name not in _VIEWS:
+            raise UserError(f'feature_cache.views has no option {name!r}' + did_you_mean(str(name), _VIEWS))
+        check_whole(f'feature_cache.views.{name}', value, 0)
 
 
 def _restored(tensors: Tensors, name: str) -> Tensor:

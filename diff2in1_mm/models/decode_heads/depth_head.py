@@ -31,6 +31,8 @@ class DepthHead(VPDDepthHead):
         ValueError: Both ``padded_stride`` and ``fmap_border`` are given.
     """
 
+    learns = 'depth'
+
     def __init__(self, padded_stride: int | None = None, **kwargs) -> None:
         kwargs.setdefault('loss_decode', dict(type='MaskedSiLogLoss'))
         super().__init__(**kwargs)

@@ -17,7 +17,13 @@ __all__ = ['FPNDepthHead', 'FPNNormalHead']
 
 
 class _FPNMapHead(FPNHead):
-    """``FPNHead`` that regresses ``out_channels`` values."""
+    """``FPNHead`` that regresses ``out_channels`` values.
+
+    Attributes:
+        learns (str): From which labels; 'depth' or 'normals'.
+    """
+
+    learns: str
 
     def __init__(self, out_channels: int, **kwargs) -> None:
         # with one class MMSegmentation wants one channel and a threshold, which are not used
@@ -46,6 +52,8 @@ class FPNNormalHead(_FPNMapHead):
         ValueError: A loss needs kappa, which this head does not predict.
     """
 
+    learns = 'normals'
+
     def __init__(self, loss_decode: Any = None, **kwargs) -> None:
         super().__init__(3, loss_decode=loss_decode or cosine_and_l1(), **kwargs)
         check_without_kappa('FPNNormalHead', self.loss_decode)
@@ -70,6 +78,8 @@ class FPNDepthHead(_FPNMapHead):
         loss_decode (dict | list): Default ``MaskedSiLogLoss``.
         **kwargs: As in ``FPNHead``, without ``num_classes``.
     """
+
+    learns = 'depth'
 
     def __init__(self, max_depth: float = 10.0, loss_decode: Any = None, **kwargs) -> None:
         self.max_depth = max_depth

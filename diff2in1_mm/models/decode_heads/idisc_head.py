@@ -117,6 +117,7 @@ class IDiscHead(BaseModule):
         super().__init__(init_cfg=init_cfg)
         check_choice('task of IDiscHead', task, _TASKS)
         self.task, self.in_index, self.max_depth = task, tuple(in_index), max_depth
+        self.learns = task
         self.out_channels = self.num_classes = _TASKS[task]
         self.partition = nn.ModuleList(Partitioning(in_channels, count, iterations) for _ in in_index)
         self.discretise = nn.ModuleList(Discretisation(in_channels, layers, heads) for _ in in_index)

@@ -10,7 +10,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ...utils.errors import UserError
-from .cross_task import CrossTaskHead, TaskMaps, TokenMLP, conv_block, to_tokens
+from .cross_task import CrossTaskHead, TaskMaps, TokenMLP, check_decoder, conv_block, to_tokens
 from .targets import resized
 
 __all__ = ['InvPTHead']
@@ -39,8 +39,10 @@ class InvPTHead(CrossTaskHead):
         init_cfg (dict | None): As in MMEngine.
 
     Raises:
-        ValueError: Fewer than three maps, or a width that cannot be halved twice.
+        ValueError: Fewer than three maps, a width that cannot be halved twice, or an option out of range.
     """
+
+    _reads = 3
 
     def __init__(
         self,
@@ -54,6 +56,8 @@ class InvPTHead(CrossTaskHead):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(out_channels, init_cfg)
+        sizes = dict(channels=channels, width=width, num_heads=num_heads)
+        self.in_channels = check_decoder('InvPTHead', in_channels, mlp_ratio, drop_path, **sizes)
         if len(in_channels) < 3 or width % (4 * num_heads):
             raise UserError(
                 f'InvPTHead takes three or more maps and a width that is a multiple of {4 * num_heads} '
@@ -82,6 +86,7 @@ class InvPTHead(CrossTaskHead):
 
     def forward(self, inputs: Sequence[Tensor]) -> TaskMaps:
         """Maps (N, C, h, w), finest first, to those of the tasks, at 8 times the size of the coarsest."""
+        self.check_maps([one.shape[1] for one in inputs])
         early_features = {task: self.early_features[task](inputs[-1]) for task in self.tasks}
         early = {task: self.early[task](maps) for task, maps in early_features.items()}
         maps = [self.mix[task](torch.cat([early_features[task], early[task]], 1)) for task in self.tasks]

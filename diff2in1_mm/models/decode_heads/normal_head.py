@@ -31,6 +31,7 @@ class NormalHead(BaseModule):
     align_corners = False
     num_classes = 3
     out_channels = 4
+    learns = 'normals'
 
     def __init__(
         self,

@@ -11,7 +11,8 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ...utils.errors import UserError
-from .cross_task import CrossTaskHead, TaskMaps, TokenMLP, conv_block, to_tokens
+from ...utils.values import is_whole
+from .cross_task import CrossTaskHead, TaskMaps, TokenMLP, check_decoder, conv_block, to_tokens
 from .targets import resized
 
 __all__ = ['TaskPrompterHead']
@@ -42,7 +43,7 @@ class TaskPrompterHead(CrossTaskHead):
         init_cfg (dict | None): As in MMEngine.
 
     Raises:
-        ValueError: ``channels`` is no multiple of ``num_heads``.
+        ValueError: ``channels`` is no multiple of ``num_heads``, or an option out of range.
     """
 
     def __init__(
@@ -60,8 +61,15 @@ class TaskPrompterHead(CrossTaskHead):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(out_channels, init_cfg)
+        sizes = dict(channels=channels, width=width, layers=layers, num_heads=num_heads, grid=grid)
+        self.in_channels = check_decoder('TaskPrompterHead', in_channels, mlp_ratio, drop_path, **sizes)
         if channels % num_heads:
             raise UserError(f'channels = {channels} of TaskPrompterHead must be a multiple of num_heads = {num_heads}')
+        if not is_whole(level, -len(in_channels)) or level >= len(in_channels):
+            raise UserError(
+                f'level = {level!r} of TaskPrompterHead must be the index of one of the {len(in_channels)} maps of '
+                f'in_channels: from {-len(in_channels)} to {len(in_channels) - 1}'
+            )
         self.level = level
         self.join = nn.Conv2d(sum(in_channels), channels, 1)
         self.prompts = nn.Parameter(nn.init.trunc_normal_(torch.empty(len(self.tasks), channels), mean=1.0))
@@ -72,6 +80,7 @@ class TaskPrompterHead(CrossTaskHead):
 
     def forward(self, inputs: Sequence[Tensor]) -> TaskMaps:
         """Maps (N, C, h, w), finest first, to those of the tasks."""
+        self.check_maps([one.shape[1] for one in inputs])
         height, width = inputs[self.level].shape[-2:]
         maps = self.join(torch.cat([resized(one, (height, width)) for one in inputs], 1))
         prompts = self.prompts.expand(len(maps), -1, -1)

@@ -1,6 +1,6 @@
 """Backbone, neck and head that predict a continuous map."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch.nn.functional as F
@@ -9,14 +9,16 @@ from mmseg.models.segmentors import EncoderDecoder
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
-from ...utils.errors import UserError
+from ...utils.errors import UserError, did_you_mean
 from ...utils.image_values import size_of
+from ...utils.values import check_choice
 from .maps import Maps
-from .windows import check_windows, decode, overlaid, window_corners
+from .windows import check_window_batch, check_windows, decode, overlaid, window_corners, windows_at_once
 
 __all__ = ['DenseEstimator']
 
 _MODES = ('whole', 'slide')
+_TEST_OPTIONS = ('mode', 'crop_size', 'stride', 'flip', 'window_batch')
 
 
 class DenseEstimator(Maps, EncoderDecoder):
@@ -25,14 +27,14 @@ class DenseEstimator(Maps, EncoderDecoder):
     :class:`Maps` says.
 
     ``test_cfg``: ``mode`` 'whole' or 'slide' (``crop_size``, ``stride``: height and width in
-    pixels), ``flip`` to average with the mirrored image, ``window_batch`` windows per forward
-    (default: all windows and their mirror images in one).
+    pixels), ``flip`` to average with the mirrored image, ``window_batch`` windows and mirror images per forward, those
+    of all images of a batch counted (default 8).
 
     Args:
         **kwargs: As in ``EncoderDecoder``.
 
     Raises:
-        ValueError: Unknown ``test_cfg.mode``, or windows that leave gaps.
+        ValueError: An unknown option or mode in ``test_cfg``, a value out of range, or windows that leave gaps.
 
     Attributes:
         label_tasks (tuple[str, ...]): What it learns from, such as ('normals',), see
@@ -42,15 +44,8 @@ class DenseEstimator(Maps, EncoderDecoder):
     label_tasks: tuple[str, ...]
 
     def __init__(self, **kwargs) -> None:
+        _check_test_cfg(type(self).__name__, kwargs.get('test_cfg'))  # before a diffusion model is loaded
         super().__init__(**kwargs)
-        mode = (self.test_cfg or {}).get('mode', 'whole')
-        if mode not in _MODES:
-            raise UserError(
-                f'test_cfg.mode of {type(self).__name__} is one of {_MODES}, not '
-                f'{mode!r}; for a mirrored pass add flip=True'
-            )
-        if mode == 'slide':
-            check_windows(self.test_cfg)
 
     # inference
 
@@ -67,7 +62,7 @@ class DenseEstimator(Maps, EncoderDecoder):
         crops = [inputs[..., y : y + crop[0], x : x + crop[1]] for y, x in windows]
         if test_cfg.get('flip', False):
             crops += [c.flip(-1) for c in crops]
-        found = decode(self, crops, max(1, test_cfg.get('window_batch') or len(crops)))
+        found = decode(self, crops, windows_at_once(test_cfg, len(inputs)))
         if test_cfg.get('flip', False):
             found = self._averaged(found[: len(windows)], found[len(windows) :])
         if len(windows) == 1:
@@ -97,3 +92,29 @@ class DenseEstimator(Maps, EncoderDecoder):
         if size != tuple(maps.shape[-2:]):
             maps = F.interpolate(maps, size, mode='bilinear', align_corners=self.align_corners)
         return self.finish(maps)
+
+
+def _check_test_cfg(kind: str, test_cfg: Any) -> None:
+    """Refuses what ``test_cfg`` of a :class:`DenseEstimator` does not take.
+
+    Args:
+        kind (str): Name of the class, for the message.
+        test_cfg (dict | None): None: all defaults.
+
+    Raises:
+        ValueError: One sentence with the option and its values.
+    """
+    if test_cfg is None:
+        return
+    if not isinstance(test_cfg, Mapping):
+        raise UserError(f"test_cfg = {test_cfg!r} of {kind} must be a dict, such as dict(mode='whole')")
+    for name in test_cfg:
+        if name not in _TEST_OPTIONS:
+            raise UserError(f'test_cfg of {kind} has no option {name!r}' + did_you_mean(str(name), _TEST_OPTIONS))
+    mode = test_cfg.get('mode', 'whole')
+    if mode not in _MODES:
+        raise UserError(f'test_cfg.mode of {kind} is one of {_MODES}, not {mode!r}; for a mirrored pass add flip=True')
+    check_choice('test_cfg.flip', test_cfg.get('flip', False), (False, True))
+    check_window_batch(test_cfg)
+    if mode == 'slide':
+        check_windows(test_cfg)

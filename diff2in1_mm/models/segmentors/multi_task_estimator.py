@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from ...utils.errors import UserError
 from ...utils.values import check_choice
+from ..backbones.diffusion_backbone import DiffusionBackbone
 from ..decode_heads.cross_task import CrossTaskHead, TaskMaps
 from .dense_estimator import DenseEstimator
-from .task_kinds import KINDS
+from .task_kinds import KINDS, check_head
 from .task_weights import build_weights
 
 __all__ = ['MultiTaskEstimator', 'TaskView']
@@ -41,8 +42,8 @@ class MultiTaskEstimator(DenseEstimator):
         **kwargs: See :class:`DenseEstimator`; without ``decode_head`` and ``auxiliary_head``.
 
     Raises:
-        ValueError: No head, an unknown task, weights of no task, or a head of boundaries or saliency with more than
-            one channel.
+        ValueError: No head, an unknown task, weights of no task, a head that learns something else, one of boundaries
+            or saliency with more than one channel, or a cross-task decoder for other maps.
 
     Attributes:
         label_tasks (tuple[str, ...]): The heads' tasks, in the order in which they are named above.
@@ -51,6 +52,7 @@ class MultiTaskEstimator(DenseEstimator):
     def __init__(
         self, heads: dict, weights: Mapping[str, float] | str | None = None, cross_task: dict | None = None, **kwargs
     ) -> None:
+        _check_configs(heads, cross_task)
         for task in heads:
             check_choice('A task in `heads` of MultiTaskEstimator', task, tuple(KINDS))
         if not heads or kwargs.get('auxiliary_head') or kwargs.pop('decode_head', None):
@@ -66,19 +68,25 @@ class MultiTaskEstimator(DenseEstimator):
         if cross_task is not None:
             channels = {task: head.out_channels for task, head in self.heads.items()}
             self.cross_task = MODELS.build(dict(cross_task, out_channels=channels))
+            given = self._channels_given()
+            if given is not None and isinstance(self.cross_task, CrossTaskHead):
+                self.cross_task.check_maps(given)
 
     def _init_decode_head(self, decode_head: dict) -> None:
         heads: dict[str, Any] = {task: MODELS.build(head) for task, head in decode_head.items()}
-        for task in ('boundaries', 'saliency'):
-            if task in heads and heads[task].out_channels != 1:
-                raise UserError(
-                    f'the head of {task} has {heads[task].out_channels} channels: give it num_classes=2, '
-                    "out_channels=1, threshold=0.5 and loss_decode=dict(type='BalancedBCELoss')"
-                )
+        for task, head in heads.items():
+            check_head(task, head)
         self.heads: Any = nn.ModuleDict(heads)
         self._maps = {task: KINDS[task].maps(head) for task, head in heads.items()}
         self.align_corners = False
         self.out_channels = sum(head.out_channels for head in heads.values())
+
+    def _channels_given(self) -> list[int] | None:
+        """Of the maps that reach the cross-task decoder, finest first; None where neck or backbone do not say."""
+        if not self.with_neck:
+            return list(self.backbone.out_channels) if isinstance(self.backbone, DiffusionBackbone) else None
+        channels, number = (getattr(self.neck, name, None) for name in ('out_channels', 'num_outs'))  # as FPN has them
+        return [channels] * number if isinstance(channels, int) and isinstance(number, int) else None
 
     @property
     def with_decode_head(self) -> bool:
@@ -176,6 +184,23 @@ class MultiTaskEstimator(DenseEstimator):
     def fields(self, maps: Tensor) -> dict[str, Tensor]:
         """Those of all tasks, of maps (C, H, W)."""
         return {k: v for task, own in self._by_task(maps, 0).items() for k, v in self._maps[task].fields(own).items()}
+
+
+def _check_configs(heads: Any, cross_task: Any) -> None:
+    """Raises ValueError unless these are configs that can be built."""
+    if not isinstance(heads, Mapping):
+        raise UserError(
+            f'heads = {heads!r} of MultiTaskEstimator must be a dict from tasks to the configs of their heads, such as '
+            "dict(depth=dict(type='FPNDepthHead', ...))"
+        )
+    named = {f'heads.{task}': head for task, head in heads.items()}
+    for name, config in dict(named, **({} if cross_task is None else dict(cross_task=cross_task))).items():
+        if not isinstance(config, Mapping) or 'type' not in config:
+            kind = 'InvPTHead' if name == 'cross_task' else 'FPNHead'
+            raise UserError(
+                f'{name} = {config!r} of MultiTaskEstimator must be a config with its type, such as '
+                f"dict(type='{kind}', ...); correct it, or leave {name} out"
+            )
 
 
 class TaskView:

@@ -10,9 +10,18 @@ from torch import Tensor
 
 from ...utils.errors import UserError
 from ...utils.image_values import size_of
+from ...utils.values import check_whole, is_whole
 from ..backbones.normalised import Normalised
 
-__all__ = ['batch_windows', 'check_windows', 'decode', 'overlaid', 'window_corners']
+__all__ = [
+    'batch_windows',
+    'check_window_batch',
+    'check_windows',
+    'decode',
+    'overlaid',
+    'window_corners',
+    'windows_at_once',
+]
 
 #: Windows in one pass where a config names no number: what a training batch of as many crops takes, without gradients.
 _WINDOW_BATCH = 8
@@ -44,24 +53,43 @@ def _slide(model: Any, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
     """In place of ``EncoderDecoder.slide_inference``: scores (N, C, H, W) of preprocessed images (N, 3, H, W)."""
     test_cfg, size = model.test_cfg, size_of(inputs)
     check_windows(test_cfg)
+    check_window_batch(test_cfg)
     crop = min(test_cfg['crop_size'][0], size[0]), min(test_cfg['crop_size'][1], size[1])
     corners = window_corners(size, crop, test_cfg['stride'])
     crops = [inputs[..., y : y + crop[0], x : x + crop[1]] for y, x in corners]
-    at_once = max(1, test_cfg.get('window_batch', _WINDOW_BATCH) // len(inputs))
-    return overlaid(decode(model, crops, at_once), corners, size)
+    return overlaid(decode(model, crops, windows_at_once(test_cfg, len(inputs))), corners, size)
 
 
 def check_windows(test_cfg: Any) -> None:
     """Refuses windows that do not cover an image.
 
     Raises:
-        ValueError: A stride is larger than the window.
+        ValueError: Window or stride are missing or no two whole numbers, or a stride is larger than the window.
     """
+    for name in ('crop_size', 'stride'):
+        value = test_cfg.get(name)
+        if not (isinstance(value, (list, tuple)) and len(value) == 2 and all(is_whole(side, 1) for side in value)):
+            found = f'test_cfg.{name} = {value!r}' if name in test_cfg else f'test_cfg.{name} is missing'
+            raise UserError(
+                f"{found}: mode='slide' takes two whole numbers of at least 1, height and width in pixels; set them, "
+                "or take mode='whole'"
+            )
     if any(step > side for step, side in zip(test_cfg['stride'], test_cfg['crop_size'])):
         raise UserError(
             f'test_cfg.stride = {test_cfg["stride"]} leaves gaps between windows of crop_size = '
             f'{test_cfg["crop_size"]}: take a smaller stride'
         )
+
+
+def check_window_batch(test_cfg: Any) -> None:
+    """Raises ValueError unless ``window_batch``, where it is named, is a whole number of at least 1."""
+    if test_cfg.get('window_batch') is not None:
+        check_whole('test_cfg.window_batch', test_cfg['window_batch'])
+
+
+def windows_at_once(test_cfg: Any, images: int) -> int:
+    """Windows in one pass, each of so many images: ``window_batch`` counts those of all images."""
+    return max(1, (test_cfg.get('window_batch') or _WINDOW_BATCH) // images)
 
 
 def window_corners(size: Sequence[int], crop: Sequence[int], stride: Sequence[int]) -> list[tuple[int, int]]:

@@ -251,6 +251,8 @@ def test_frozen_weights_are_written_on_demand(build, tmp_path):
         (dict(feature_dropout=1.0), r'must be in \[0, 1\)'),
         (dict(input_std=0.0), 'must be positive'),
         (dict(cached_images=5, noise=True), 'or the cache'),
+        (dict(cached_images=-1), 'backbone.cached_images = -1 must be a whole number of at least 0'),
+        (dict(cached_images='x'), "backbone.cached_images = 'x' must be a whole number of at least 0"),
         (dict(condition=dict(type='ComposedCaption')), 'serves the generator'),
     ],
 )

@@ -1,5 +1,7 @@
 """Features on disk: found again by other backbones, in training, and never where they would be wrong."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from mmengine.logging import MessageHub
@@ -7,6 +9,7 @@ from mmengine.registry import MODELS
 
 import diff2in1_mm  # noqa: F401
 from diff2in1_mm.models.backbones import kept_features
+from diff2in1_mm.utils.errors import UserError
 from tests.family_models import save
 from tests.small_models import assert_same, save_tiny_pipeline
 
@@ -145,6 +148,8 @@ def test_what_features_depend_on_is_kept_apart(build, tmp_path):
         (dict(dtype='int8', keep='latents'), dict(), "dtype='int8' is for maps"),
         (dict(keep='images'), dict(), 'feature_cache.keep must be one of'),
         (dict(views=-1), dict(), 'feature_cache.views = -1 must be a whole number of at least 0'),
+        (dict(views=dict(cont=3)), dict(), "feature_cache.views has no option 'cont'; did you mean 'count'"),
+        (dict(views=dict(count=-3)), dict(), 'feature_cache.views.count = -3 must be a whole number of at least 0'),
         (dict(limit=0), dict(), 'feature_cache.limit = 0 must be a number of gigabytes above 0'),
     ],
 )
@@ -153,9 +158,33 @@ def test_what_would_be_wrong_is_refused(build, cache, options, words):
         build(cache, **options)
 
 
-def test_a_folder_has_to_be_named(pipeline_folder):
-    with pytest.raises(ValueError, match='feature_cache needs a folder'):
-        MODELS.build(dict(type='DiffusionBackbone', diffusion=pipeline_folder, feature_cache=dict(views=2)))
+@pytest.mark.parametrize(
+    'cache, words',
+    [
+        (dict(views=2), 'feature_cache needs a folder'),
+        (True, 'backbone.feature_cache = True must be a dict that names a folder'),
+        (dict(folder=None), 'feature_cache.folder = None must be the path of a folder'),
+        (dict(folder=3), 'feature_cache.folder = 3 must be the path'),
+        (dict(folder=''), "feature_cache.folder = '' must be the path"),
+        (dict(folder='~nobody-of-that-name/features'), 'names the home of no user: write the whole path'),
+        (dict(folder='file'), "feature_cache.folder = 'file' is to be a folder, but .*file is none: name another"),
+        (dict(folder='file/below'), "'file/below' is to be a folder, but .*file is none"),
+    ],
+)
+def test_a_folder_has_to_be_named(pipeline_folder, tmp_path, monkeypatch, cache, words):
+    monkeypatch.chdir(tmp_path)
+    Path('file').write_text('')
+    with pytest.raises(UserError, match=words):
+        MODELS.build(dict(type='DiffusionBackbone', diffusion=pipeline_folder, feature_cache=cache))
+
+
+@pytest.mark.skipif(not Path('/proc').is_dir(), reason='no place where nobody can make a folder')
+def test_a_folder_that_cannot_be_made_is_named_in_training_only(pipeline_folder, images):
+    cache = dict(folder='/proc/features')
+    backbone = MODELS.build(dict(type='DiffusionBackbone', diffusion=pipeline_folder, feature_cache=cache))
+    assert backbone.eval().features(images[:1])
+    with pytest.raises(UserError, match="feature_cache.folder = '/proc/features' cannot be made or read .*: name a"):
+        backbone.train().features(images[:1])
 
 
 def test_models_without_an_autoencoder_keep_maps_only(build, tmp_path):

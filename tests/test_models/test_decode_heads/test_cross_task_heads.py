@@ -6,6 +6,8 @@ from mmengine.registry import MODELS
 
 pytest.importorskip('mmseg')
 
+from diff2in1_mm.utils.errors import UserError  # noqa: E402
+
 OUT = dict(segmentation=5, depth=1, boundaries=1)
 SMALL = dict(
     InvPTHead=dict(type='InvPTHead', channels=8, width=16, drop_path=0.0),
@@ -69,10 +71,30 @@ def test_scores_of_a_stage_are_handed_on():
     torch.testing.assert_close(scores.unflatten(2, (len(OUT), 4, 4))[:, :, :, 0, 0], own[:, :, :, 0, 0])
 
 
-def test_bad_options():
-    with pytest.raises(ValueError, match='multiple of 8'):
-        MODELS.build(dict(SMALL['InvPTHead'], in_channels=[4, 6, 8], out_channels=OUT) | dict(width=20))
-    with pytest.raises(ValueError, match='three or more maps'):
-        build('InvPTHead', in_channels=(4, 6))
-    with pytest.raises(ValueError, match='multiple of num_heads'):
-        MODELS.build(dict(SMALL['TaskPrompterHead'], in_channels=[4], out_channels=OUT) | dict(channels=18))
+@pytest.mark.parametrize(
+    'kind, options, words',
+    [
+        ('InvPTHead', dict(width=20), 'multiple of 8'),
+        ('InvPTHead', dict(in_channels=[4, 6]), 'three or more maps'),
+        ('InvPTHead', dict(in_channels=8), 'in_channels = 8 of InvPTHead must be a list'),
+        ('InvPTHead', dict(num_heads=0), 'num_heads of InvPTHead = 0 must be a whole number of at least 1'),
+        ('InvPTHead', dict(channels=0), 'channels of InvPTHead = 0 must be'),
+        ('InvPTHead', dict(drop_path=2), r'drop_path = 2 of InvPTHead must be in \[0, 1\)'),
+        ('InvPTHead', dict(mlp_ratio=0), 'mlp_ratio = 0 of InvPTHead must be a number above 0'),
+        ('TaskPrompterHead', dict(channels=18), 'multiple of num_heads'),
+        ('TaskPrompterHead', dict(layers=0), 'layers of TaskPrompterHead = 0 must be'),
+        ('TaskPrompterHead', dict(grid=0), 'grid of TaskPrompterHead = 0 must be'),
+        ('TaskPrompterHead', dict(level=9), 'level = 9 of TaskPrompterHead must be .* of the 3 maps .* from -3 to 2'),
+    ],
+)
+def test_bad_options(kind, options, words):
+    with pytest.raises(UserError, match=words):
+        MODELS.build(dict(SMALL[kind], in_channels=[4, 6, 8], out_channels=OUT) | options)
+
+
+def test_maps_that_it_was_not_built_for():
+    with pytest.raises(UserError, match=r'in_channels = \[4, 6, 8\] of InvPTHead do not fit .* \[6, 8\] channels'):
+        build('InvPTHead')(pyramid(channels=(6, 8)))
+    with pytest.raises(UserError, match='of TaskPrompterHead do not fit'):
+        build('TaskPrompterHead')(pyramid(channels=(2, 4, 6, 8)))
+    assert build('InvPTHead')(pyramid(channels=(2, 4, 6, 8)))  # which reads the last three

@@ -10,6 +10,7 @@ pytest.importorskip('mmseg')
 
 from mmseg.structures import SegDataSample  # noqa: E402
 
+from diff2in1_mm.utils.errors import UserError  # noqa: E402
 from diff2in1_mm.utils.kappa import expected_angular_error  # noqa: E402
 
 FPN = dict(
@@ -140,11 +141,14 @@ def test_windows_and_flip_in_one_call(name, pipeline_folder):
     metas = [dict(img_shape=(64, 96), ori_shape=(64, 96), pad_shape=(64, 96))] * 2
     with torch.no_grad():
         whole = model.inference(images, metas)
-        assert calls == [2 * 3 * 2]  # images, windows, mirror images
+        assert calls == [8, 4]  # of images, windows and mirror images, eight at once
+        model.test_cfg.window_batch = 2 * 3 * 2
+        torch.testing.assert_close(model.inference(images, metas), whole, atol=1e-5, rtol=1e-5)
+        assert calls[2:] == [12]
         model.test_cfg.window_batch = 1
         # normals of an untrained head are short, and their direction magnifies rounding
         torch.testing.assert_close(model.inference(images, metas), whole, atol=2e-4, rtol=1e-3)
-        assert calls[1:] == [2] * 6
+        assert calls[3:] == [2] * 6
         # by hand: the left window alone covers the first columns
         left = images[..., :64]
         crop = [dict(img_shape=(64, 64), pad_shape=(64, 64))] * 2
@@ -200,28 +204,31 @@ def test_each_flip_is_taken_back(direction, axes, pipeline_folder):
     torch.testing.assert_close(depth[0, 0], heights)
 
 
-def test_an_unknown_mode_is_named(pipeline_folder):
-    with pytest.raises(ValueError, match="not 'slide_flip'; for a mirrored pass add flip=True"):
-        MODELS.build(
-            dict(
-                type='DepthMapEstimator',
-                decode_head=HEADS['fpn_depth'][1],
-                backbone=dict(type='DiffusionBackbone', diffusion=pipeline_folder),
-                test_cfg=dict(mode='slide_flip'),
-            )
-        )
+SLIDE = dict(mode='slide', crop_size=(64, 64), stride=(32, 32))
 
 
-def test_windows_with_gaps_are_named(pipeline_folder):
-    with pytest.raises(ValueError, match='leaves gaps between windows.*take a smaller stride'):
-        MODELS.build(
-            dict(
-                type='DepthMapEstimator',
-                decode_head=HEADS['fpn_depth'][1],
-                backbone=dict(type='DiffusionBackbone', diffusion=pipeline_folder),
-                test_cfg=dict(mode='slide', crop_size=(64, 64), stride=(32, 65)),
-            )
-        )
+@pytest.mark.parametrize(
+    'test_cfg, words',
+    [
+        (dict(mode='slide_flip'), "not 'slide_flip'; for a mirrored pass add flip=True"),
+        (dict(SLIDE, stride=(32, 65)), 'leaves gaps between windows.*take a smaller stride'),
+        (dict(mode='slide', crop_size=(64, 64)), 'test_cfg.stride is missing: .*two whole numbers of at least 1'),
+        (dict(mode='slide', stride=(32, 32)), 'test_cfg.crop_size is missing'),
+        (dict(SLIDE, stride=(0, 0)), r"test_cfg.stride = \(0, 0\): mode='slide' takes two whole numbers"),
+        (dict(SLIDE, stride=32), "test_cfg.stride = 32: mode='slide' takes two"),
+        (dict(SLIDE, window_batch='8'), "test_cfg.window_batch = '8' must be a whole number of at least 1"),
+        (dict(SLIDE, window_batch=0), 'test_cfg.window_batch = 0 must be'),
+        (dict(window_batch=-1), 'test_cfg.window_batch = -1 must be'),
+        (dict(SLIDE, window_bach=4), "DepthMapEstimator has no option 'window_bach'; did you mean 'window_batch'"),
+        (dict(flip='yes'), "test_cfg.flip must be one of .*, not 'yes'"),
+        ('slide', "test_cfg = 'slide' of DepthMapEstimator must be a dict"),
+    ],
+)
+def test_what_windows_cannot_be_is_named(test_cfg, words):
+    # before the backbone is built, which takes long
+    model = dict(type='DepthMapEstimator', decode_head=HEADS['fpn_depth'][1], backbone=dict(type='DiffusionBackbone'))
+    with pytest.raises(UserError, match=words):
+        MODELS.build(dict(model, test_cfg=test_cfg))
 
 
 def test_training_mode_samples_points(pipeline_folder):

@@ -7,7 +7,10 @@ import torch
 from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import PixelData
+from mmseg.models.decode_heads import FPNHead
 from mmseg.structures import SegDataSample
+
+from diff2in1_mm.utils.errors import UserError
 
 FPN = dict(
     in_channels=[8] * 3,
@@ -142,6 +145,21 @@ def test_predictions_are_those_of_each_task_alone(pipeline_folder, mode, flip):
                 torch.testing.assert_close(own.get(field).data, other.get(field).data, rtol=1e-4, atol=1e-5)
 
 
+def test_windows_of_large_images_are_few_at_once(pipeline_folder):
+    test_cfg = ConfigDict(mode='slide', crop_size=(32, 32), stride=(16, 16), flip=True)
+    # normals of an untrained head are short, and their direction magnifies what float32 rounds
+    model = build(pipeline_folder, heads=HEADS, test_cfg=test_cfg).eval().double()
+    inputs = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(2)).double() * 2 - 1
+    calls, encode_decode = [], model.encode_decode
+    model.encode_decode = lambda x, metas: calls.append(len(x)) or encode_decode(x, metas)
+    with torch.no_grad():
+        few = model.inference(inputs, [{}] * 2)
+        assert calls == [*[8] * 7, 4]  # of 2 images, 15 windows and as many mirror images
+        model.test_cfg.window_batch = 60
+        torch.testing.assert_close(few, model.inference(inputs, [{}] * 2), atol=1e-5, rtol=1e-5)
+    assert calls[8:] == [60]
+
+
 def test_features_are_shared_within_the_block_only(pipeline_folder, counted):
     model = build(pipeline_folder, heads=HEADS).eval()
     inputs = images()
@@ -162,6 +180,7 @@ BINARY = dict(
 SIX = dict(HEADS, parts=dict(type='FPNHead', num_classes=4, **FPN), boundaries=BINARY, saliency=BINARY)
 INDICES = dict(gt_part_map=4, gt_boundary_map=2, gt_saliency_map=2)
 ONE_MAP = dict(FPN, in_channels=[16], in_index=[0], feature_strides=[4])
+INVPT = dict(type='InvPTHead', in_channels=[8, 8, 4], channels=8, width=16)
 CROSSED = {task: dict(head, **ONE_MAP) for task, head in SIX.items()}
 
 
@@ -262,11 +281,35 @@ def test_gradnorm_lets_the_largest_gradient_count_less(pipeline_folder):
         (dict(heads=HEADS, weights=dict(depth=-1)), 'a number >= 0'),
         (dict(heads=HEADS, weights='learned'), "not 'learned'"),
         (dict(heads=dict(boundaries=dict(type='FPNHead', num_classes=2, **FPN))), 'boundaries has 2 channels'),
+        (dict(heads=None), 'heads = None of MultiTaskEstimator must be a dict from tasks'),
+        (dict(heads=dict(depth=None)), 'heads.depth = None of MultiTaskEstimator must be a config with its type'),
+        (dict(heads=HEADS, cross_task='InvPTHead'), "cross_task = 'InvPTHead' of MultiTaskEstimator must be a config"),
+        (
+            dict(heads=dict(normals=dict(type='FPNHead', num_classes=3, **FPN))),
+            'heads.normals of MultiTaskEstimator is FPNHead, which learns classes: .* learns normals, such as FPNNorm',
+        ),
+        (dict(heads=dict(segmentation=HEADS['depth'])), 'is FPNDepthHead, which learns depth: .* such as FPNHead'),
+        (
+            dict(heads=dict(depth=dict(type='IDiscHead', task='normals', in_channels=8))),
+            'heads.depth .* is IDiscHead, which learns normals: .* such as FPNDepthHead',
+        ),
+        (dict(heads=HEADS, test_cfg=dict(window_bach=2)), "MultiTaskEstimator has no option 'window_bach'"),
+        (dict(heads=CROSSED, cross_task=INVPT), r'in_channels = \[8, 8, 4\] of InvPTHead do not fit .* \[8, 8, 8\]'),
+        (dict(heads=CROSSED, cross_task=INVPT, neck=None), r'InvPTHead do not fit .* \[16, 24, 32\] channels'),
     ],
 )
 def test_bad_options(pipeline_folder, options, words):
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(UserError, match=words):
         build(pipeline_folder, **options)
+
+
+def test_a_head_of_ones_own_may_learn_anything(pipeline_folder):
+    class Own(FPNHead):
+        def loss_by_feat(self, seg_logits, batch_data_samples):
+            return dict(loss=seg_logits.sum())
+
+    head = dict(type=Own, num_classes=3, **FPN)
+    assert isinstance(build(pipeline_folder, heads=dict(normals=head)).heads['normals'], Own)
 
 
 def test_parameters_have_one_order_whatever_that_of_the_config(pipeline_folder):

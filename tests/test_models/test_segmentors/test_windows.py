@@ -81,11 +81,19 @@ def test_other_models_keep_their_loop(tmp_path):
     assert not batch_windows(model) and 'slide_inference' not in vars(model)
 
 
-def test_gaps_are_named(pipeline_folder):
+@pytest.mark.parametrize(
+    'changed, words',
+    [
+        (dict(stride=(70, 43)), 'leaves gaps between windows.*take a smaller stride'),
+        (dict(stride=43), "test_cfg.stride = 43: mode='slide' takes two whole numbers"),
+        (dict(window_batch='8'), "test_cfg.window_batch = '8' must be a whole number of at least 1"),
+    ],
+)
+def test_gaps_are_named(pipeline_folder, changed, words):
     model = build('sem_fpn', pipeline_folder)
     batch_windows(model)
-    model.test_cfg.stride = (70, 43)
-    with pytest.raises(ValueError, match='leaves gaps between windows.*take a smaller stride'):
+    model.test_cfg.update(changed)
+    with pytest.raises(ValueError, match=words):
         model.inference(torch.rand(1, 3, 140, 100) * 2 - 1, [dict(ori_shape=(140, 100))])
 
 
