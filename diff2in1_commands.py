@@ -101,12 +101,19 @@ class Settings(argparse.Action):
     """MMEngine's ``DictAction``, imported when there is something to read."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
+        for value in values:
+            key, equals, _ = value.partition('=')
+            if not (equals and all(key.split('.'))):
+                stop(f'--cfg-options {value}: write KEY=VALUE, lists as KEY="[a,b]" without spaces')
         from mmengine.config import DictAction
 
         import diff2in1_mm  # noqa: F401  (says what is not installed)
 
         action: Any = DictAction(self.option_strings, self.dest, nargs=self.nargs)
-        action(parser, namespace, values, option_string)
+        try:
+            action(parser, namespace, values, option_string)
+        except AssertionError as error:
+            stop(f'--cfg-options {" ".join(values)}: {error}: close them, as in KEY="[a,b]"')
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:

@@ -3,16 +3,18 @@
     python benchmarks/self_improving.py                     # the small model, CPU
     python benchmarks/self_improving.py --model sd15        # Stable Diffusion 1.5, GPU
     python benchmarks/self_improving.py --train lora --with-cp
+    python benchmarks/self_improving.py --cached            # the images' maps are in memory on both sides
 
 Both train the same FPN head on the same images with a frozen backbone, or with one whose denoiser is trained along. In
-the self-improving iteration half of the images are synthetic: theta_C labels them, and theta_E trains on the mix.
+the self-improving iteration half of the images are synthetic: theta_C labels them, and theta_E trains on the mix. A
+logged one, which comes once in so many, also measures the losses of both kinds and how far the two agree.
 """
 
 import copy
 import resource
 
 import torch
-from common import ARCHITECTURES, alternate, arguments, random_pipeline, report, segmentor
+from common import ARCHITECTURES, alternate, arguments, clock_of, random_pipeline, report, segmentor
 from mmengine.optim import OptimWrapper
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
@@ -49,10 +51,14 @@ def main() -> None:
     parser = arguments(__doc__.split('\n')[0])
     parser.add_argument('--train', choices=['lora', 'full'], help='train the denoiser along')
     parser.add_argument('--with-cp', action='store_true', help='gradient checkpointing of the denoiser')
+    parser.add_argument('--cached', action='store_true', help='maps of all images are kept in memory')
     args = parser.parse_args()
+    kept = 2 * args.batch_size if args.cached else 0
     size = ARCHITECTURES[args.model]['size']
     with random_pipeline(args.model) as folder:
-        model = segmentor(args.model, folder, args.device, train=args.train, with_cp=args.with_cp).train()
+        model = segmentor(
+            args.model, folder, args.device, train=args.train, with_cp=args.with_cp, cached_images=kept
+        ).train()
     optimizer = OptimWrapper(torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5))
     real = batch(size, args.batch_size, args.device, synthetic=False)
     mixed = batch(size, args.batch_size, args.device, synthetic=True)
@@ -64,9 +70,9 @@ def main() -> None:
         for view in ('same', 'strong' if args.train else 'feature_dropout', 'strong')
     }
 
-    def self_improving(view):
+    def self_improving(view, logged=False):
         def run():
-            passes[view].theta_c = theta_c
+            passes[view].theta_c, passes[view].measuring = theta_c, logged
             iteration(model, copy.copy(mixed), optimizer)
             passes[view].theta_c = None
             theta_c.update(model, 0.002)
@@ -74,14 +80,20 @@ def main() -> None:
         return run
 
     seconds = alternate(
-        {'supervised': lambda: iteration(model, real, optimizer), **{view: self_improving(view) for view in passes}},
+        {
+            'supervised': lambda: iteration(model, real, optimizer),
+            **{view: self_improving(view) for view in passes},
+            'same, logged': self_improving('same', logged=True),
+        },
         args.rounds,
         args.device,
+        clock_of(args.device),
     )
     base = seconds['supervised']
     rows = [('supervised iteration', base, 's')]
     rows += [
-        (f'self-improving, student_view={view!r}: ratio to supervised', seconds[view] / base, 'x') for view in passes
+        (f'self-improving, student_view={view}: ratio to supervised', seconds[view] / base, 'x')
+        for view in (*passes, 'same, logged')
     ]
     rows.append(('theta_C: tensors', theta_c.bytes / 2**20, 'MiB'))
     if args.device.startswith('cuda'):

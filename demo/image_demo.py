@@ -89,12 +89,14 @@ from diff2in1_mm.diffusion.loading.embedded import locate
 from diff2in1_mm.diffusion.loading.source import trained_side
 from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, load_weights, read_checkpoint
 from diff2in1_mm.launch.config import creation_of, give_preprocessor
+from diff2in1_mm.launch.read_config import check_has, merge_options, read_config
 from diff2in1_mm.models.backbones.diffusion_backbone import DiffusionBackbone
 from diff2in1_mm.preflight.machine import check_device, check_writable
 from diff2in1_mm.utils.configs import type_name
 from diff2in1_mm.utils.errors import UserError, misspellings_named
 from diff2in1_mm.utils.optional import scope_of
 from diff2in1_mm.utils.pictures import contact_sheet, write_picture
+from diff2in1_mm.utils.quiet_libraries import leave_known_warnings_untold
 from diff2in1_mm.visualization.batches import draw_in_batches
 from diff2in1_mm.visualization.features import feature_pictures
 from diff2in1_mm.visualization.files import find_images, output_paths
@@ -109,9 +111,9 @@ Pictures = Iterator[tuple[str, Exception | None]]
 
 def load_config(args: argparse.Namespace) -> Config:
     """The config with what the command line says."""
-    cfg = Config.fromfile(diff2in1_mm.find_config(args.config))
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    cfg = read_config(diff2in1_mm.find_config(args.config))
+    merge_options(cfg, args.cfg_options or {})
+    check_has(cfg, args.config, 'model')
     give_preprocessor(cfg)
     return cfg
 
@@ -247,6 +249,7 @@ def default_device(device: str | None) -> str:
 
 def prepare(args: argparse.Namespace) -> tuple[Sequence[str], Pictures]:
     """What :func:`run` takes; whatever is cheap is checked before the model is built."""
+    leave_known_warnings_untold()
     targets = output_paths(find_images(args.image), args.out_dir)
     weights = given_checkpoint(args.checkpoint) if args.config else {}
     check_device(args.device)

@@ -89,6 +89,24 @@ def test_settings_are_read_as_mmengine_reads_them():
     assert ours.parse_args(asked) == theirs.parse_args(asked) and ours.parse_args([]).cfg_options is None
 
 
+@pytest.mark.parametrize(
+    'given, sentence',
+    [
+        (['foo'], '--cfg-options foo: write KEY=VALUE'),
+        (['a.=3'], '--cfg-options a.=3: write KEY=VALUE'),
+        (['a=[1,', '2]'], '--cfg-options 2]: write KEY=VALUE, lists as KEY="[a,b]" without spaces'),
+        (['a=[1,2'], '--cfg-options a=[1,2: Imbalanced brackets exist in [1,2: close them'),
+    ],
+)
+def test_settings_that_are_none_are_told_in_a_sentence(given, sentence, capsys):
+    parser = argparse.ArgumentParser()
+    add_config_options(parser)
+    with pytest.raises(SystemExit) as end:
+        parser.parse_args(['--cfg-options', *given])
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and sentence in said and said.count('\n') == 1
+
+
 def test_make_tells_the_options_without_a_set_up(tmp_path):
     for name in ('Makefile', 'diff2in1_commands.py'):
         shutil.copy(ROOT / name, tmp_path)

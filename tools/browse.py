@@ -5,7 +5,7 @@ elsewhere."""
 
 import argparse
 
-from diff2in1_commands import new_parser, program
+from diff2in1_commands import new_parser, program, stop
 
 EXAMPLES = """\
 examples:
@@ -35,7 +35,12 @@ def parse_args(argv=None) -> argparse.Namespace:
         '--limit', type=int, default=200, help='with --html: samples, spread over all (default: %(default)s)'
     )
     parser.add_argument('--sort', default='id', help='with --html: a figure such as confidence (default: %(default)s)')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if not 0 <= args.port <= 65535:
+        stop(f'--port {args.port} is no port: give one from 1024 to 65535, or leave it out')
+    if args.limit < 1:
+        stop(f'--limit {args.limit} shows nothing: give 1 or more')
+    return args
 
 
 if __name__ == '__main__':

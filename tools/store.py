@@ -1,7 +1,4 @@
-"""Looks after folders of synthetic samples: what they hold, whether it is whole; to other tools and back.
-
-A subcommand is a pair of functions here: ADD_... names its options, and what `run` is set to does the work; that one
-imports what it needs, and stands in the package."""
+"""Looks after folders of synthetic samples: what they hold, whether it is whole; to other tools and back."""
 
 import argparse
 
@@ -24,6 +21,9 @@ examples:
 # of diff2in1_mm.formats
 FORMATS = 'coco voc yolo cityscapes masks cvat label-studio fiftyone hf-datasets webdataset'.split()
 READERS = 'coco masks cvat'.split()
+
+# A subcommand is a pair of functions: `add_...` names its options, and what `run` is set to does the work; that one
+# imports what it needs, as the options of all of them are told without waiting for any library.
 
 
 def add_stats(commands) -> None:
@@ -86,8 +86,14 @@ def add_export(commands) -> None:
 def run_export(args: argparse.Namespace) -> int:
     from diff2in1_mm.formats import export
     from diff2in1_mm.store.store import SyntheticStore
+    from diff2in1_mm.utils.errors import UserError
 
-    written = export(SyntheticStore(args.store), args.to, args.out, args.round)
+    store = SyntheticStore(args.store)
+    rounds = sorted(store.rounds())
+    if args.round is not None and rounds and args.round not in rounds:
+        listed = ', '.join(map(str, rounds))
+        raise UserError(f'{args.store} has no samples of --round {args.round}: give one of {listed}, or leave it out')
+    written = export(store, args.to, args.out, args.round)
     print(f'{args.out}: {written} samples as {args.to}')
     return 0
 

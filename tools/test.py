@@ -53,6 +53,7 @@ from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, load_weights, re
 from diff2in1_mm.launch.config import load_config
 from diff2in1_mm.launch.processes import prepare_processes
 from diff2in1_mm.launch.quiet_start import quiet_start
+from diff2in1_mm.launch.read_config import check_has
 from diff2in1_mm.preflight.boxes import check_annotation_files
 from diff2in1_mm.preflight.findings import Findings, on_main_process
 from diff2in1_mm.preflight.inputs import check_data, check_evaluated, watch_inputs
@@ -65,6 +66,7 @@ from diff2in1_mm.utils.optional import scope_of
 def prepare(args: argparse.Namespace) -> Config:
     """The config of the evaluation, checked before anything is built."""
     cfg = load_config(args)
+    check_has(cfg, args.config, 'model', 'test_dataloader', 'test_cfg', 'test_evaluator')
     check_checkpoint(args.checkpoint)
     cfg.load_from, cfg.resume = args.checkpoint, False
     if isinstance(cfg.test_evaluator, tuple):  # of which MMEngine makes no evaluator

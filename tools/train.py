@@ -62,10 +62,17 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
-from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, check_resumable, load_weights, read_checkpoint
+from diff2in1_mm.hooks.read_checkpoint import (
+    WeightsTakenHook,
+    check_checkpoint,
+    check_resumable,
+    load_weights,
+    read_checkpoint,
+)
 from diff2in1_mm.launch.config import load_config
 from diff2in1_mm.launch.processes import cpu_takes_bf16, prepare_processes
 from diff2in1_mm.launch.quiet_start import quiet_start
+from diff2in1_mm.launch.read_config import check_has
 from diff2in1_mm.preflight.boxes import check_annotation_files
 from diff2in1_mm.preflight.inputs import check_data, check_hook_data
 from diff2in1_mm.preflight.machine import check_writable
@@ -76,6 +83,7 @@ from diff2in1_mm.utils.errors import UserError, told_in_a_sentence
 def prepare(args: argparse.Namespace) -> Config:
     """The config of the run, checked as far as can be before anything is built."""
     cfg = load_config(args)
+    check_has(cfg, args.config, 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
     if args.amp:
         _use_amp(cfg)
     if args.auto_scale_lr:
@@ -162,6 +170,8 @@ def main(argv=None) -> None:
             runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         check_annotation_files(cfg, 'train', 'val')
         _look_at_resumed(runner, cfg)
+        if isinstance(runner, Runner):  # wrappers of FlexibleRunner's strategies keep names of their own
+            runner.register_hook(WeightsTakenHook(), priority='LOWEST')
         start.begin_with(runner)
         runner.train()
 

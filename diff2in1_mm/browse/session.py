@@ -26,7 +26,7 @@ class Session:
         measure (bool): Work out how far each sample is from its source image (all images are read). Default False.
 
     Raises:
-        UserError: ``beside`` is of other classes.
+        UserError: There are no samples, or ``beside`` is of other classes or has none of them.
     """
 
     def __init__(
@@ -39,6 +39,15 @@ class Session:
         if beside is not None and beside.classes != store.classes:
             raise UserError(
                 f'{beside.root} was made for other classes than {store.root}: give one of the same data set'
+            )
+        if not len(store):
+            raise UserError(
+                f'{store.root} holds no samples to show: create some (tools/create_data.py), or give another'
+            )
+        if beside is not None and all(beside.find(record.id) is None for record in store.records()):
+            raise UserError(
+                f'{beside.root} has none of the samples of {store.root}: give one that was made from the same images, '
+                'with the same settings'
             )
         figures: dict[str, Any] = {}
         if beside is not None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..utils.errors import NotInstalledError, UserError, first_line
 from ..utils.requirements import is_installed
 from .latent_model import LatentModel
-from .loading.hub import hub_file
+from .loading.hub import hub_file, reason
 from .loading.original_layout import read_tensors
 
 #: What diffusers calls the file in a folder or on a hub.
@@ -110,8 +110,8 @@ def lora_file(source: str) -> str:
         raise
     except (OSError, ValueError) as error:
         raise UserError(
-            f'diffusion.lora = {source!r} could not be loaded ({first_line(error)}): download it once where there is a '
-            f'network (`hf download {source} {LORA_FILE}`), or give the path of a file'
+            f'diffusion.lora = {source!r} could not be loaded ({reason(source, error)}): download it once where '
+            f'there is a network (`hf download {source} {LORA_FILE}`), or give the path of a file'
         ) from error
 
 

@@ -8,13 +8,22 @@ from collections import OrderedDict
 from typing import Any
 
 from mmengine.fileio import get
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel, BaseTTAModel, is_model_wrapper
 from mmengine.runner import CheckpointLoader
 
 from ..utils.compat import load_weights_only
 from ..utils.errors import MissingFileError, NotAFileError, UnusableFileError, UserError, first_line, some
 
-__all__ = ['check_checkpoint', 'check_resumable', 'load_weights', 'newest_checkpoint', 'read_checkpoint']
+__all__ = [
+    'WeightsTakenHook',
+    'check_checkpoint',
+    'check_resumable',
+    'check_some_fit',
+    'load_weights',
+    'newest_checkpoint',
+    'read_checkpoint',
+]
 
 # What a model does well without, or a checkpoint may hold beside it: counters of batches, constants
 # that the model makes itself, heads that only training has, averages that others kept inside.
@@ -141,8 +150,7 @@ def load_weights(model: BaseModel, content: dict, path: str) -> None:
     Raises:
         ValueError: Weights are missing, of another shape, or without a place in the model.
     """
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
+    model = _without_wrappers(model)
     weights = content.get('state_dict', content)
     state: Any = OrderedDict((key.removeprefix('module.'), value) for key, value in weights.items())
     if hasattr(weights, '_metadata'):
@@ -156,6 +164,45 @@ def load_weights(model: BaseModel, content: dict, path: str) -> None:
         keys = [key for key in keys if not _FREE.search(key)]
         if keys:
             _refuse(path, f'{what} key(s): {some(keys)}')
+
+
+def check_some_fit(model: BaseModel, content: dict, path: str) -> None:
+    """Whether a run that starts from other weights takes any of them.
+
+    MMEngine loads what has a place and warns of the rest, as is right for a pretrained backbone or new classes; where
+    nothing has a place, the run would start from random weights.
+
+    Args:
+        model (BaseModel): Of the config; wrapped or not.
+        content (dict): What MMEngine has read.
+        path (str): Where it comes from, for the message.
+
+    Raises:
+        ValueError: No weight has the name and shape of one of the model.
+    """
+    own, weights = _without_wrappers(model).state_dict(), content.get('state_dict', content)
+    for key, value in weights.items():
+        place = own.get(key.removeprefix('module.'))
+        if place is not None and place.shape == getattr(value, 'shape', None) and not _FREE.search(key):
+            return
+    raise UserError(
+        f'{path} is of another model: nothing that it holds ({some(weights) or "it is empty"}) has a place in the '
+        "model of the config; give load_from a checkpoint of this model, or a backbone's weights as its init_cfg"
+    )
+
+
+class WeightsTakenHook(Hook):
+    """Looks at the checkpoint of ``load_from`` as MMEngine has read it, see :func:`check_some_fit`."""
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        if not runner._resume:
+            check_some_fit(runner.model, checkpoint, runner._load_from)
+
+
+def _without_wrappers(model: BaseModel) -> BaseModel:
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
 
 
 def _refuse(path: str, why: str) -> None:

@@ -11,7 +11,9 @@ from ..creation.settings import CreationSettings, creation_of_hook
 from ..utils.configs import find_hook, type_name
 from ..utils.errors import UserError
 from ..utils.optional import check_config
+from ..utils.quiet_libraries import leave_known_warnings_untold
 from ..utils.resources import find_config
+from .read_config import merge_options, read_config
 
 __all__ = ['creation_of', 'give_preprocessor', 'load_config']
 
@@ -22,18 +24,21 @@ def load_config(args: argparse.Namespace) -> Config:
     A ``data_root`` that is given moves every path of the config that begins with the former one:
     MMEngine writes it into the data sets when it reads the file, and would change the name alone.
 
+    What libraries warn of whenever a model is built is not said from then on.
+
     Raises:
-        FileNotFoundError: No such config.
+        FileNotFoundError: No such config, or it inherits one that is not there.
         ImportError: It needs a library that is not installed.
-        ValueError: A ``data_root`` is given to a config that has none.
+        ValueError: It cannot be read, or what the command line says has no place in it.
     """
+    leave_known_warnings_untold()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     path = find_config(args.config)
-    cfg = Config.fromfile(path)
+    cfg = read_config(path)
     options = dict(args.cfg_options or {})
     if 'data_root' in options:
         _move_data(cfg, str(options.pop('data_root')))
-    cfg.merge_from_dict(options)
+    merge_options(cfg, options)
     check_config(cfg)
     give_preprocessor(cfg)
     _batch_windows(cfg)

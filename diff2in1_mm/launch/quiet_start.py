@@ -5,7 +5,6 @@ import os
 import os.path as osp
 import shutil
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TextIO
@@ -14,11 +13,9 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ..utils.quiet_libraries import known_warnings_untold
+
 __all__ = ['QuietStart', 'quiet_start']
-
-
-#: Beginnings of what MMSegmentation warns of whenever a model and its default hooks are built; nothing is wrong then.
-_OF_LIBRARIES = ('``build_loss`` would be deprecated', 'Default ``avg_non_ignore`` is False', 'The draw is False')
 
 
 class QuietStart:
@@ -35,9 +32,7 @@ class QuietStart:
         MMEngine gives its logger the stream that is the standard output at that moment, for good.
         """
         self._held = _HeldBack(sys.stdout)
-        with redirect_stdout(self._held), warnings.catch_warnings():
-            for message in _OF_LIBRARIES:
-                warnings.filterwarnings('ignore', message)
+        with redirect_stdout(self._held), known_warnings_untold():
             yield
 
     def begin_with(self, runner: Runner) -> None:

@@ -11,8 +11,10 @@ from torch import nn
 
 from ..launch.config import give_preprocessor
 from ..launch.processes import replace_sync_bn
+from ..launch.read_config import faults_told, not_importable
 from ..utils.errors import MissingFileError, NotInstalledError, UserError, first_line
 from ..utils.optional import scope_of
+from ..utils.quiet_libraries import known_warnings_untold
 from .python_text import part
 from .refusals import is_missing
 
@@ -73,7 +75,7 @@ def _read_library(name: str) -> Config:
     try:
         return Config.fromstring(f'_base_ = [{name!r}]', '.py')
     except ImportError as error:
-        raise _not_importable(name, error) from error
+        raise not_importable(name, error) from error
     except Exception as error:  # several kinds, for names that it does not know
         raise MissingFileError(
             f'{name} cannot be read as a config of an installed library ({first_line(error)}): its folder '
@@ -88,28 +90,14 @@ def _read_file(path: str) -> Config:
             f"there is no config {path!r}: give a file, or the name of a library's own, such as "
             "'mmseg::upernet/upernet_r50_4xb4-160k_ade20k-512x512.py'."
         )
-    try:
-        lazy = Config._is_lazy_import(path)
-        cfg = None if lazy else Config.fromfile(path)
-    except ImportError as error:
-        raise _not_importable(path, error) from error
-    except Exception as error:  # whatever Python or MMEngine say of a faulty file
-        raise UserError(
-            f'{path} cannot be read as a config ({type(error).__name__}: {first_line(error)}): mend it first.'
-        ) from error
-    if lazy:
+    with faults_told(path):
+        cfg = None if Config._is_lazy_import(path) else Config.fromfile(path)
+    if cfg is None:
         raise UserError(
             f'{path} is in the style of `with read_base():` or imports modules, which '
             'a config with `_base_` cannot inherit: write it in the other style.'
         )
     return cfg
-
-
-def _not_importable(base: str, error: ImportError) -> NotInstalledError:
-    return NotInstalledError(
-        f'{base} imports what Python does not find ({error.__cause__ or error}): '
-        'install it, or put its folder on PYTHONPATH.'
-    )
 
 
 def build_model(cfg: Config, with_backbone: bool) -> nn.Module:
@@ -130,7 +118,8 @@ def build_model(cfg: Config, with_backbone: bool) -> nn.Module:
         model.backbone = dict(type=nn.Identity)
     with DefaultScope.overwrite_default_scope(scope_of(cfg) or 'mmengine'):
         try:
-            return MODELS.build(model)
+            with known_warnings_untold():
+                return MODELS.build(model)
         except Exception as error:  # whatever a library raises
             if is_missing(error):
                 raise NotInstalledError(

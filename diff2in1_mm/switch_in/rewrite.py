@@ -20,7 +20,7 @@ __all__ = ['check_text', 'switch_in', 'switched_text']
 
 _HEAD = """\
 # The Diff-2-in-1 version of {base},
-# written by tools/switch_in.py; made to be edited, docs/options.md tells what there is.
+# written by {program}; made to be edited, docs/options.md tells what there is.
 _base_ = [{inherited!r}]"""
 # They rate layers of the backbone that is replaced, and know no other.
 _LAYER_DECAY = (
@@ -75,7 +75,9 @@ def switched_text(cfg: Config, base: str, out: str, options: SwitchOptions, fit:
         changes = [*_teacher_alone(cfg), *changes]
     else:
         changes = [_model(cfg, options, fit.maps), *changes, *_optimizer(cfg, options.train)]
-    head = _HEAD.format(base=base, inherited=_inherited(base, out))
+    from diff2in1_commands import as_called  # the other way round nothing is imported
+
+    head = _HEAD.format(base=base, program=as_called('tools/switch_in.py'), inherited=_inherited(base, out))
     return '\n\n'.join([head, _imports(cfg), *changes, *stages]) + '\n'
 
 

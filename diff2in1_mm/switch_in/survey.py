@@ -12,6 +12,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ..utils.atomic_files import write_atomic
+from ..utils.errors import FileInTheWayError
 from .apart import continued, read_records, sentence_of
 from .built import load
 from .fitting import Fit, fit_model
@@ -50,8 +51,10 @@ def survey(
         str: The table, Markdown; it is also in ``OUT/LIBRARY.md``.
 
     Raises:
-        ValueError: The library is not installed, or ``OUT/LIBRARY.jsonl`` is of something else.
+        ValueError: The library is not installed, ``out`` is a file, or ``OUT/LIBRARY.jsonl`` is of something else.
     """
+    if osp.exists(out) and not osp.isdir(out):
+        raise FileInTheWayError(f'--out {out} is a file, and a survey writes into a folder: give a new one')
     names = configs_of(library, per_family)
     os.makedirs(out, exist_ok=True)
     kept = osp.join(out, f'{library}.jsonl')

@@ -2,10 +2,20 @@
 
 import contextlib
 import logging
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 from mmengine.logging import MMLogger
+
+#: Beginnings of what MMSegmentation warns of whenever a model and its default hooks are built, and huggingface_hub
+#: whenever diffusers asks it for a file; nothing is wrong then.
+_OF_EVERY_MODEL = (
+    '``build_loss`` would be deprecated',
+    'Default ``avg_non_ignore`` is False',
+    'The draw is False',
+    'The `local_dir_use_symlinks` argument is deprecated',
+)
 
 
 def _about_something_else(record: logging.LogRecord) -> bool:
@@ -20,6 +30,24 @@ def leave_image_processors_unannounced() -> None:
     other messages come through. Calling it again changes nothing.
     """
     logging.getLogger('transformers.utils.import_utils').addFilter(_about_something_else)
+
+
+def leave_known_warnings_untold() -> None:
+    """Libraries do not warn of what they warn of with every model, from now on.
+
+    For commands, whose process it is; all else holds it to where a model is built, by
+    :func:`known_warnings_untold`. Calling it again changes nothing.
+    """
+    for message in _OF_EVERY_MODEL:
+        warnings.filterwarnings('ignore', message)
+
+
+@contextlib.contextmanager
+def known_warnings_untold() -> Iterator[None]:
+    """As :func:`leave_known_warnings_untold`, inside alone."""
+    with warnings.catch_warnings():
+        leave_known_warnings_untold()
+        yield
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import pytest
 
 from diff2in1_mm.browse.session import Session
 from diff2in1_mm.store.store import SyntheticStore
+from diff2in1_mm.utils.errors import UserError
 
 from ..test_store.samples import PURPOSE
 from .conftest import fill_store
@@ -30,3 +31,11 @@ def test_another_checkpoints_labels_stand_beside(store, tmp_path):
     other = SyntheticStore.prepare(tmp_path / 'c', **{**PURPOSE, 'classes': ('cat',)})
     with pytest.raises(ValueError, match='other classes'):
         Session(store, other)
+
+
+def test_stores_with_nothing_to_show_are_refused(store, tmp_path):
+    empty = SyntheticStore.prepare(tmp_path / 'empty', **PURPOSE)
+    with pytest.raises(UserError, match='empty holds no samples to show: create some'):
+        Session(empty)
+    with pytest.raises(UserError, match=f'empty has none of the samples of {store.root}: give one'):
+        Session(store, empty)

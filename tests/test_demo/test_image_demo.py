@@ -283,6 +283,17 @@ def test_missing_images(refused, segmentor, tmp_path, image, words):
     assert words in refused(tmp_path / image, segmentor.config, segmentor.checkpoint)
 
 
+def test_faulty_configs(refused, segmentor, tmp_path):
+    photo = tiny.write_photo(tmp_path / 'p.png')
+    faulty = tmp_path / 'faulty.py'
+    faulty.write_text('a = nowhere\n')
+    assert "faulty.py cannot be read as a config (NameError: name 'nowhere'" in refused(
+        photo, faulty, segmentor.checkpoint
+    )
+    faulty.write_text('a = 1\n')
+    assert 'faulty.py has no model: give' in refused(photo, faulty, segmentor.checkpoint)
+
+
 def test_missing_checkpoint(refused, segmentor, tmp_path):
     photo = tiny.write_photo(tmp_path / 'p.png')
     assert 'CHECKPOINT is missing' in refused(photo, segmentor.config)

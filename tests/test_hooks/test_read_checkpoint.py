@@ -14,7 +14,7 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.logging import HistoryBuffer
 
 import diff2in1_mm  # noqa: F401
-from diff2in1_mm.hooks.read_checkpoint import read_checkpoint
+from diff2in1_mm.hooks.read_checkpoint import check_some_fit, read_checkpoint
 from diff2in1_mm.utils import compat
 from diff2in1_mm.utils.compat import load_weights_only
 from diff2in1_mm.utils.errors import UserError
@@ -113,3 +113,24 @@ def test_remote_checkpoints_are_data_only(tmp_path, monkeypatch):
     with pytest.raises(UserError, match='toremote://bad.pth .*could run code'):
         read_checkpoint('toremote://bad.pth')
     assert not (tmp_path / 'was_run').exists()
+
+
+@pytest.mark.parametrize(
+    'weights, fits',
+    [
+        ({'module.0.weight': (3, 2), 'head.weight': (9,)}, True),
+        ({'0.weight': (4, 2), '1.bias': (3,)}, True),
+        ({'0.weight': (4, 2), '1.num_batches_tracked': ()}, False),  # a counter is of every model
+        ({'backbone.0.weight': (3, 2)}, False),
+        ({}, False),
+    ],
+)
+def test_some_of_the_weights_have_to_fit(weights, fits):
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
+    content = {name: torch.zeros(shape) for name, shape in weights.items()}
+    for given in (content, dict(state_dict=content, meta={})):
+        if fits:
+            check_some_fit(model, given, 'a.pth')
+            continue
+        with pytest.raises(UserError, match=f'a.pth is of another model: .*{next(iter(weights), "empty")}'):
+            check_some_fit(model, given, 'a.pth')

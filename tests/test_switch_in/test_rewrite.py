@@ -205,7 +205,7 @@ def test_a_denoiser_that_is_trained(switch):
         (BASE.replace('max_iters=100', 'max_iters=1'), 'no room for two stages'),
         ('import no_such_module_of_mine\n' + BASE, 'read_base'),
         (BASE + "custom_imports = dict(imports=['no_such_module_of_mine'])", 'PYTHONPATH'),
-        ("_base_ = ['absent.py']", 'cannot be read'),
+        ("_base_ = ['absent.py']", 'inherits .*absent.py, which does not exist'),
     ],
 )
 def test_what_cannot_be_switched(switch, text, sentence):

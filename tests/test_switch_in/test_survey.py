@@ -40,6 +40,12 @@ def test_a_survey_that_was_cut_off_goes_on(tmp_path, monkeypatch):
         survey('mmseg', str(tmp_path), SwitchOptions(), None, 1)
 
 
+def test_a_file_in_the_way(tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(FileExistsError, match='file is a file, and a survey writes into a folder'):
+        survey('mmseg', str(tmp_path / 'file'), SwitchOptions(), None, 1)
+
+
 def test_a_row_for_each_family():
     def record(family, way, said='', same_as=None):
         return dict(config=f'mmseg::{family}/{way}.py', family=family, way=way, said=said, same_as=same_as)

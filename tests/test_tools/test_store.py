@@ -73,6 +73,18 @@ def test_export_correct_and_import(tool, store, tmp_path, capsys):
     assert call(tool, 'import', store.root, tmp_path / 'gone', '--from', 'coco') == 2
 
 
+def test_a_round_that_is_not_there(tool, store, tmp_path, capsys):
+    assert call(tool, 'export', store.root, '--to', 'masks', '--out', tmp_path / 'out', '--round', 99) == 2
+    said = capsys.readouterr().err
+    assert f'{store.root} has no samples of --round 99: give one of 0, 1, or leave it out' in said
+
+
+def test_help_is_for_users(tool, capsys):
+    assert call(tool, '--help') == 0
+    said = capsys.readouterr().out
+    assert 'what they hold' in said and 'function' not in said
+
+
 def test_formats_are_those_of_the_package(tool):
     from diff2in1_mm.formats import FORMATS, READERS
 

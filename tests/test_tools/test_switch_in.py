@@ -9,6 +9,7 @@ from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from torch import nn
 
+import diff2in1_commands
 from diff2in1_mm.store.store import SyntheticStore
 from tests.tiny_runs import config, make_images
 
@@ -92,6 +93,15 @@ class TwoFacedBackbone(nn.Module):
     def forward(self, images):
         maps = self.stem(images)
         return (maps, maps) if self.training else (maps,)
+
+
+def test_the_new_file_names_the_command_that_wrote_it(tool, own_config, tmp_path, pipeline_folder, monkeypatch):
+    out = tmp_path / 'mine.py'
+    argv = [str(own_config), '--out', str(out), '--diffusion', pipeline_folder, '--dtype', 'fp32', '--overwrite']
+    for called, named in ((None, 'tools/switch_in.py'), ('diff2in1-switch-in', 'diff2in1-switch-in')):
+        monkeypatch.setattr(diff2in1_commands, '_called', called)
+        tool.main([*argv, '--features-only', '--out-channels', '0', '16', '--out-strides', '4', '8'])
+        assert f'# written by {named}; made to be edited' in out.read_text()
 
 
 def test_what_works_instead_reaches_the_user(tool, own_config, tmp_path, capsys):

@@ -147,6 +147,18 @@ class TestBadInput:
     def test_config(self, tmp_path, capsys):
         assert 'no_such' in self.said(capsys, 'train', str(tmp_path / 'no_such.py'))
 
+    def test_faulty_configs(self, images, tmp_path, capsys):  # noqa: F811
+        path = write(config(images, tmp_path), tmp_path)
+        faulty = tmp_path / 'faulty.py'
+        for script in ('train', 'test'):
+            for text, sentence in {
+                'a = (': "faulty.py cannot be read as a config (SyntaxError: '(' was never closed, line 1): mend it",
+                f'_base_ = {path!r}\n{script}_dataloader = None': f'faulty.py has no {script}_dataloader: give the',
+            }.items():
+                faulty.write_text(f'{text}\n')
+                argv = [script, str(faulty), *(['none.pth'] if script == 'test' else [])]
+                assert sentence in self.said(capsys, *argv)
+
     def test_a_misspelt_option(self, images, tmp_path, capsys):  # noqa: F811
         path = write(config(images, tmp_path, hook={}), tmp_path)
         assert "SelfImprovingHook has no option 'warmup'; did you mean 'warm_up'?" in self.said(
@@ -217,6 +229,15 @@ class TestBadInput:
             said = self.said(capsys, *argv, '--work-dir', str(tmp_path / 'work'))
             assert 'other.pth does not fit the model of the config (Missing key(s): ' in said
             assert said.endswith('give the config that it was trained with') and not (tmp_path / 'work').exists()
+
+    def test_a_run_does_not_start_from_weights_of_another_model(self, images, tmp_path, capsys):  # noqa: F811
+        path = write(config(images, tmp_path, iters=1, mix=False), tmp_path)
+        weights = {'roi_head.bbox_head.fc_cls.weight': torch.zeros(4, 8)}
+        torch.save(dict(state_dict=weights), tmp_path / 'other.pth')
+        argv = [path, '--work-dir', str(tmp_path / 'work'), '--cfg-options', f'load_from={tmp_path / "other.pth"}']
+        said = self.said(capsys, 'train', *argv)
+        assert 'other.pth is of another model: nothing that it holds (roi_head.bbox_head.fc_cls.weight) has' in said
+        assert not (tmp_path / 'work').exists()
 
     def test_options_that_the_config_cannot_follow(self, images, tmp_path, capsys):  # noqa: F811
         path = write(config(images, tmp_path), tmp_path)

@@ -1,9 +1,14 @@
 """What libraries say is left out where nobody can act on it, and only there."""
 
 import logging
+import warnings
 
 from diff2in1_mm.utils import compat
-from diff2in1_mm.utils.quiet_libraries import leave_image_processors_unannounced
+from diff2in1_mm.utils.quiet_libraries import (
+    known_warnings_untold,
+    leave_image_processors_unannounced,
+    leave_known_warnings_untold,
+)
 
 
 def test_only_image_processors_are_unannounced():
@@ -24,6 +29,22 @@ def test_only_image_processors_are_unannounced():
         logger.filters[:] = before
         logger.removeHandler(handler)
     assert said == ['`A` requires torchvision (not installed)', 'something is deprecated']
+
+
+def test_known_warnings_are_left_out_and_no_others(recwarn):
+    def warn():
+        for text in ('Default ``avg_non_ignore`` is False, if you would', 'a class weight is missing'):
+            warnings.warn(text)
+
+    with known_warnings_untold():
+        warn()
+    warn()
+    leave_known_warnings_untold()
+    filters = len(warnings.filters)
+    leave_known_warnings_untold()
+    assert len(warnings.filters) == filters
+    warn()
+    assert [str(one.message)[:7] for one in recwarn] == ['a class', 'Default', 'a class', 'a class']
 
 
 def test_reading_of_weights_draws_no_bar_and_downloads_do(pipeline_folder, capfd):

@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from ...utils.compat import dtype_option
-from ...utils.errors import UserError, first_line
+from ...utils.errors import UserError
 from ..precision import DTYPES, check_dtype, warn_if_slow
 from .embedded import FOLDER, is_embedded
 from .folder import load_whole
-from .hub import hub_file
+from .hub import hub_file, reason
 from .refusals import refuse_unnamed_variant
 
 # Of which libraries parts are; any other name would be code from the folder.
@@ -205,7 +205,7 @@ class Components:
             else f'download the model once where there is a network (`hf download {which}`; of a gated one accept the '
             'licence on its page and log in first, `hf auth login`)'
         )
-        return UserError(f'the {part} of {self.source!r} could not be loaded ({first_line(error)}): {mend}')
+        return UserError(f'the {part} of {self.source!r} could not be loaded ({reason(self.source, error)}): {mend}')
 
 
 class FromFolder:

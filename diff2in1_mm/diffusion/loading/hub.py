@@ -1,8 +1,11 @@
 """Files of a hub of models."""
 
-from ...utils.errors import UserError
+import functools
+import os.path as osp
 
-__all__ = ['hub_file']
+from ...utils.errors import UserError, first_line
+
+__all__ = ['answers', 'hub_file', 'reason']
 
 
 def hub_file(source: str, name: str, revision: str | None = None, download: bool = True) -> str:
@@ -22,9 +25,33 @@ def hub_file(source: str, name: str, revision: str | None = None, download: bool
     from huggingface_hub.utils import GatedRepoError
 
     try:
-        return hf_hub_download(source, name, revision=revision, local_files_only=not download)
+        return hf_hub_download(source, name, revision=revision, local_files_only=not (download and answers()))
     except GatedRepoError as error:
         raise UserError(
             f'{source} is a gated model: accept the licence on its page of the hub, log in on this machine '
             '(`hf auth login`), and start again'
         ) from error
+
+
+@functools.cache
+def answers() -> bool:
+    """Whether the hub can be reached, asked once: its library tries five times for each file, half a minute long.
+
+    Where it cannot, diffusers and transformers do not ask either for the rest of the process.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        get_session().head(constants.ENDPOINT, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    except Exception:  # of httpx or of requests, by its version
+        constants.HF_HUB_OFFLINE = True
+        return False
+    return True
+
+
+def reason(source: str, error: Exception) -> str:
+    """Why a file of a folder or hub id could not be read, for a sentence."""
+    return first_line(error) if osp.isdir(source) or answers() else 'the hub cannot be reached'

@@ -10,13 +10,14 @@ import torch
 from torch import nn
 
 from ...utils.compat import clip_text_model
-from ...utils.errors import UserError, first_line
+from ...utils.errors import UserError
 from ...utils.values import check_choice
 from ..conditions.kept_texts import KeptTexts
 from ..padding import latent_stride
 from . import original_layout as original
 from .components import check_folder
 from .folder import load_tokenizer, load_whole
+from .hub import reason
 from .original_parts import build_parts
 from .parts import Parts
 from .refusals import refuse_other_kinds
@@ -202,7 +203,9 @@ def _load_folder_or_hub(source: str, dtype: torch.dtype, variant: str | None, re
             else f'download it once where there is a network (`hf download {which}`), or give the path of a local '
             'diffusers folder'
         )
-        raise UserError(f'the diffusion model {source!r} could not be loaded ({first_line(error)}): {mend}') from error
+        raise UserError(
+            f'the diffusion model {source!r} could not be loaded ({reason(source, error)}): {mend}'
+        ) from error
     # no closure, so that torch.save takes a whole model
     return Parts(vae, unet, dict(configs[2]), partial(_text_of_source, source, variant, revision))
 
@@ -213,7 +216,7 @@ def _text_of_source(source: str, variant: str | None, revision: str | None):
         tokenizer = load_tokenizer(source, revision)
     except OSError as error:
         raise UserError(
-            f'{source!r} has no usable text encoder and tokenizer ({first_line(error)}): '
+            f'{source!r} has no usable text encoder and tokenizer ({reason(source, error)}): '
             'complete the folder, or use `PrecomputedEmbeddings` as condition'
         ) from error
     # Some folders hold half precision, which CPUs do not compute in.
