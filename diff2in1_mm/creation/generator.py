@@ -10,6 +10,7 @@ from torch import Tensor
 from ..diffusion.condition import Condition
 from ..diffusion.conditions.prompts import Prompt
 from ..diffusion.contract import DiffusionModel
+from ..diffusion.latent_model import LatentModel
 from ..diffusion.schedules import PartialSchedule, check_strength, noise_ratio_of_sd
 from ..utils.errors import UserError
 from ..utils.image_values import size_of
@@ -149,6 +150,7 @@ class PartialNoiseGenerator:
         T: int,
         taps: Sequence[str] = (),
         levels: Tensor | None = None,
+        alike: Sequence[int] | None = None,
     ) -> Generated:
         """Variants of a batch of images.
 
@@ -164,6 +166,8 @@ class PartialNoiseGenerator:
             taps (Sequence[str]): Inner maps to keep of the last pass.
             levels (Tensor | None): Of each pixel, (N, H, W), whole numbers of at most ``T``: the image is changed as
                 that level changes it, and not at all where it is 0. None: ``T`` everywhere.
+            alike (Sequence[int] | None): For each image the first one that equals it, which alone is encoded. Default
+                None: all are others.
 
         Returns:
             Generated: Images of the same size, and the maps.
@@ -173,9 +177,8 @@ class PartialNoiseGenerator:
         """
         schedule = self._schedule(diffusion, T)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        posterior = generators if self.sample_posterior else None
         # The solvers' sums need float32; the denoiser rounds its input to its own dtype.
-        clean = diffusion.encode(images, posterior).float()
+        clean = self._encoded(diffusion, images, generators, alike).float()
         noise = sample_noise(generators, clean)
         restore = None if levels is None else self._restoration(diffusion, clean, noise, levels)
         latents = diffusion.add_noise(clean, noise, schedule.start)
@@ -194,6 +197,26 @@ class PartialNoiseGenerator:
             made = torch.where(levels[:, None] == 0, images, made)
         diffusion.check_finite('pictures', [made])  # black, they would be labelled and trained on
         return Generated(made, maps)
+
+    def _encoded(
+        self,
+        diffusion: DiffusionModel,
+        images: Tensor,
+        generators: Sequence[torch.Generator],
+        alike: Sequence[int] | None,
+    ) -> Tensor:
+        """Latents of all images, each encoded once; draws from its posterior are each sample's own."""
+        posterior = generators if self.sample_posterior else None
+        first = sorted(set(alike or range(len(images))))
+        if alike is None or len(first) == len(images):
+            return diffusion.encode(images, posterior)
+        places = [first.index(i) for i in alike]
+        if posterior is None:
+            return diffusion.encode(images[first])[places]
+        if not isinstance(diffusion, LatentModel):
+            return diffusion.encode(images, posterior)
+        mean, deviation = diffusion.moments(images[first])
+        return diffusion.drawn(mean[places], None if deviation is None else deviation[places], posterior)
 
     def _restoration(self, diffusion: DiffusionModel, clean: Tensor, noise: Tensor, levels: Tensor) -> Restoration:
         """What holds each pixel at its level."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from inspect import signature
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,6 +69,14 @@ class _Loaded(NamedTuple):
     images: np.ndarray  # uint8 (N, H, W, 3), RGB
     levels: np.ndarray | None  # of noise by pixel, uint16 (N, H, W)
     shown: np.ndarray | None  # to a control branch, uint8 (N, H, W, 3)
+
+    def alike(self) -> list[int]:
+        """For each image the first one that equals it: copies of one source, where nothing is pasted or recoloured."""
+        found: list[int] = []
+        for i, sample in enumerate(self.samples):
+            same = (j for j in found if self.samples[j].source == sample.source)
+            found.append(next((j for j in same if np.array_equal(self.images[j], self.images[i])), i))
+        return found
 
 
 @dataclass
@@ -207,6 +216,8 @@ class CreationJob:
         if levels is not None and group.levels is not None:
             own['levels'] = torch.from_numpy(group.levels.astype(np.int32)).to(images.device)
             kept['kept'] = group.levels < levels.default
+        if 'alike' in signature(self.generator.generate).parameters:  # one of a user's own may not know it
+            own['alike'] = group.alike()
         seeds = [sample.seed for sample in samples]
         following: AbstractContextManager[None] = nullcontext()
         if self.control is not None and group.shown is not None:

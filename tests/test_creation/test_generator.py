@@ -197,3 +197,18 @@ def test_several_strengths_are_drawn_by_the_seed():
 def test_bad_settings_are_told_at_construction(options, message):
     with pytest.raises(ValueError, match=message):
         PartialNoiseGenerator(**options)
+
+
+@pytest.mark.parametrize('posterior', [False, True])
+def test_images_that_are_alike_are_encoded_once(diffusion, prompt, monkeypatch, posterior):
+    generator = PartialNoiseGenerator(T=300, steps=2, sample_posterior=posterior)
+    first, second = images(count=2)
+    batch, seeds = torch.stack([first, second, first, first]), [*SEEDS, 14]
+    apart = generator.generate(diffusion, batch, prompt, seeds, 300).images
+    encoded = []
+    real = diffusion.vae.encode
+    monkeypatch.setattr(diffusion.vae, 'encode', lambda x, **rest: (encoded.append(len(x)), real(x, **rest))[1])
+    together = generator.generate(diffusion, batch, prompt, seeds, 300, alike=[0, 1, 0, 0]).images
+    assert encoded == [2]
+    assert_same(together, apart)
+    assert (together[0] - together[2]).abs().max() > 0.01  # each with noise of its own
