@@ -133,7 +133,12 @@ class VariantMaker:
         for first in range(0, len(seeds), self.settings.batch_size):
             part = seeds[first : first + self.settings.batch_size]
             made = generator.generate(
-                self.diffusion, to_unit_range(pixels).expand(len(part), -1, -1, -1), condition, part, T, alike=[0] * len(part)
+                self.diffusion,
+                to_unit_range(pixels).expand(len(part), -1, -1, -1),
+                condition,
+                part,
+                T,
+                alike=[0] * len(part),
             ).images
             variants.extend(to_bytes(made).permute(0, 2, 3, 1).cpu().numpy())
         return variants

@@ -1,14 +1,17 @@
 """Frozen features of images that come again, kept in memory."""
 
 import hashlib
+import logging
 from collections.abc import Callable
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor
 
 from ...utils.kept import Kept
 
 Maps = tuple[Tensor, ...]
+_ENOUGH = 1000  # images, after which a cache that pays has found some again
 
 
 class FeatureCache:
@@ -25,6 +28,7 @@ class FeatureCache:
 
     def __init__(self, max_images: int) -> None:
         self._maps = Kept(max_images)
+        self._asked = self._made = 0
 
     def __deepcopy__(self, memo: dict) -> 'FeatureCache':
         """Shared, as the frozen model is whose maps these are, see :class:`LatentDiffusion`."""
@@ -47,11 +51,25 @@ class FeatureCache:
 
         def make(missing: list[str]) -> list[Maps]:
             made = [feature.cpu() for feature in compute(images[[keys.index(key) for key in missing]])]
+            self._made += len(missing)
             # Copies, so that a kept row does not keep its whole batch.
             return [tuple(feature[i].clone() for feature in made) for i in range(len(missing))]
 
         rows = self._maps.get(keys, make)
+        self._tell(len(images))
         return tuple(torch.stack(feature).to(images.device) for feature in zip(*rows))
+
+    def _tell(self, images: int) -> None:
+        """Once, that nothing comes again."""
+        before, self._asked = self._asked, self._asked + images
+        if before < _ENOUGH <= self._asked and self._asked - self._made < _ENOUGH // 100:
+            print_log(
+                f'cached_images found {self._asked - self._made} of the first {self._asked} images again: where that is '
+                'not the first pass over the data, the pipeline draws new views every time, or there are more images '
+                'than it keeps; set cached_images=0, or keep views on disk by feature_cache.',
+                'current',
+                level=logging.WARNING,
+            )
 
 
 def pixel_key(image: Tensor) -> str:

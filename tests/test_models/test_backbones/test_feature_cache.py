@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from diff2in1_mm.models.backbones import feature_cache
 from diff2in1_mm.models.backbones.feature_cache import FeatureCache
 
 
@@ -33,3 +34,14 @@ def test_the_same_bytes_of_another_shape_or_kind_are_another_image():
     assert seen(cache, pixels.reshape(1, 3, 6, 4)) == 1
     assert seen(cache, pixels.to(torch.int32)) == 1
     assert seen(cache, torch.cat([pixels, pixels + 1, pixels])) == 1
+
+
+@pytest.mark.parametrize('again, told', [(False, 1), (True, 0)])
+def test_a_cache_that_finds_nothing_says_so_once(monkeypatch, again, told):
+    said = []
+    monkeypatch.setattr(feature_cache, 'print_log', lambda message, *rest, **more: said.append(message))
+    cache = FeatureCache(50)
+    for number in range(120):
+        images = torch.full((10, 3, 2, 2), 0.0) + torch.arange(10.0).view(-1, 1, 1, 1) + (0 if again else 10 * number)
+        cache.get(images, lambda missing: (missing,))
+    assert len(said) == told and all('found 0 of the first 1000 images again' in message for message in said)
