@@ -212,7 +212,8 @@ class CreationJob:
         if told is None:
             told = self._embed([self._source(sample) for sample in samples])
         images = torch.from_numpy(group.images).to(self.diffusion.device).permute(0, 3, 1, 2)
-        own, kept, levels = {}, {}, self.generator.by_class
+        own: dict[str, Any] = {}
+        kept, levels = {}, self.generator.by_class
         if levels is not None and group.levels is not None:
             own['levels'] = torch.from_numpy(group.levels.astype(np.int32)).to(images.device)
             kept['kept'] = group.levels < levels.default

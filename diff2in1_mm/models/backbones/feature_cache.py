@@ -64,9 +64,9 @@ class FeatureCache:
         before, self._asked = self._asked, self._asked + images
         if before < _ENOUGH <= self._asked and self._asked - self._made < _ENOUGH // 100:
             print_log(
-                f'cached_images found {self._asked - self._made} of the first {self._asked} images again: where that is '
-                'not the first pass over the data, the pipeline draws new views every time, or there are more images '
-                'than it keeps; set cached_images=0, or keep views on disk by feature_cache.',
+                f'cached_images found {self._asked - self._made} of the first {self._asked} images again: where that '
+                'is not the first pass over the data, the pipeline draws new views every time, or there are more '
+                'images than it keeps; set cached_images=0, or keep views on disk by feature_cache.',
                 'current',
                 level=logging.WARNING,
             )
