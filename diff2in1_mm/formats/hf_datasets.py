@@ -14,7 +14,8 @@ __all__ = ['described', 'write']
 
 def write(samples: Iterable[Sample], folder: Path, classes: tuple[str, ...]) -> None:
     """Writes ``train/``: images, what is said of each, and maps of class indices (255: ignored) or of objects' numbers,
-    which are loaded as the columns ``image``, ``label_map`` and ``objects``."""
+    which are loaded as the columns ``image``, ``label_map`` and ``objects``; pictures of other tasks as columns of
+    their names, other files of theirs by the path from ``train/``."""
     lines = []
     for sample in samples:
         sample.copy_image(folder / 'train' / 'images' / f'{sample.id}.png')
@@ -22,6 +23,9 @@ def write(samples: Iterable[Sample], folder: Path, classes: tuple[str, ...]) -> 
         if sample.kind != 'instances':
             write_atomic(folder / 'train' / 'labels' / f'{sample.id}.png', encode_png(sample.map()))
             line['label_map_file_name'] = f'labels/{sample.id}.png'
+        for task, path in sample.copy_others(folder / 'train').items():
+            column = f'{task}_file_name' if path.suffix == '.png' else f'{task}_path'
+            line[column] = path.relative_to(folder / 'train').as_posix()
         lines.append(json.dumps(line))
     write_atomic(folder / 'train' / 'metadata.jsonl', ''.join(f'{line}\n' for line in lines).encode())
     write_atomic(folder / 'classes.txt', '\n'.join([*classes, '']).encode())

@@ -15,10 +15,11 @@ __all__ = ['read', 'write']
 
 
 def write(samples: Iterable[Sample], folder: Path, classes: tuple[str, ...]) -> None:
-    """Writes images, maps and names, a line for each class."""
+    """Writes images, maps and names, a line for each class; labels of other tasks as ``TASK/ID.*``."""
     for sample in samples:
         write_atomic(folder / 'masks' / f'{sample.id}.png', encode_png(sample.map()))
         sample.copy_image(folder / 'images' / f'{sample.id}.png')
+        sample.copy_others(folder)
     write_atomic(folder / 'classes.txt', '\n'.join([*classes, '']).encode())
 
 

@@ -1,8 +1,8 @@
 """What all formats take of a sample: its picture, and its label as regions or as one map."""
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,6 +73,7 @@ class Sample:
         kind: One of :data:`KINDS`.
         annotation: As the task decodes it.
         classes: Names.
+        others: Files of the labels of the store's other tasks, by task.
     """
 
     record: SampleRecord
@@ -81,6 +82,7 @@ class Sample:
     kind: str
     annotation: Any
     classes: tuple[str, ...]
+    others: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -92,6 +94,14 @@ class Sample:
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(self.image, to)
         return to
+
+    def copy_others(self, folder: Path) -> dict[str, Path]:
+        """Labels of the other tasks as the store has them, ``FOLDER/TASK/ID.*``; by task."""
+        copies = {task: folder / task / f'{self.id}{path.suffix}' for task, path in self.others.items()}
+        for task, copy in copies.items():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.others[task], copy)
+        return copies
 
     def regions(self) -> list[Region]:
         """Objects; of panoptic maps segments; of label maps one region for each class that is there."""
@@ -139,9 +149,10 @@ def samples_of(store: SyntheticStore, round: int | None = None) -> Iterator[Samp
             f'{store.root} holds {", ".join(store.tasks)}, which these formats have not: its own files are PNG and NPY'
         )
     for record in store.accepted(round):
-        annotation = store.codecs[kind].decode(store.annotation_paths(record)[kind])
+        others = {task: Path(path) for task, path in store.annotation_paths(record).items()}
+        annotation = store.codecs[kind].decode(others.pop(kind))
         path = Path(store.image_path(record))
-        yield Sample(record, path, size_of(path), kind, annotation, store.classes)
+        yield Sample(record, path, size_of(path), kind, annotation, store.classes, others)
 
 
 def size_of(image: Path) -> tuple[int, int]:

@@ -30,6 +30,8 @@ FORMATS = {
     'hf-datasets': 'hf_datasets',
     'webdataset': 'webdataset',
 }
+#: Those that take the labels of all tasks along.
+_OF_ALL_TASKS = ('masks', 'hf-datasets', 'webdataset')
 #: What ``tools/store.py import --from`` takes.
 READERS = ('coco', 'masks', 'cvat')
 
@@ -65,6 +67,12 @@ def export(store: SyntheticStore, to: str, folder: str | Path, round: int | None
     if not store.accepted(round):
         raise UserError(f'{store.root} has no accepted samples to export: create some, or take back rejections')
     module.write(counted(), folder, store.classes)
+    kind = next(kind for kind in KINDS if kind in store.tasks)
+    left = [task for task in store.tasks if task != kind]
+    if left and to not in _OF_ALL_TASKS:
+        warnings.warn(
+            f'{to} holds {kind} alone, and {", ".join(left)} stay in the store: {", ".join(_OF_ALL_TASKS)} take all'
+        )
     return written
 
 

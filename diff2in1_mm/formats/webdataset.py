@@ -1,4 +1,4 @@
-"""WebDataset: tar files of samples, each ``ID.png``, ``ID.json`` and, of maps, ``ID.label.png``."""
+"""WebDataset: tar files of samples, each ``ID.png``, ``ID.json``, of maps ``ID.label.png``, else ``ID.TASK.*``."""
 
 import io
 import json
@@ -31,6 +31,8 @@ def write(samples: Iterable[Sample], folder: Path, classes: tuple[str, ...]) -> 
             _add(file, f'{sample.id}.json', json.dumps(dict(described(sample), size=sample.size)).encode())
             if sample.kind != 'instances':
                 _add(file, f'{sample.id}.label.png', encode_png(sample.map()))
+            for task, path in sample.others.items():
+                _add(file, f'{sample.id}.{task}{path.suffix}', path.read_bytes())
     finally:
         if file is not None:
             file.close()

@@ -5,6 +5,7 @@ import json
 import sys
 import tarfile
 import xml.etree.ElementTree as ET
+from pathlib import Path
 from types import ModuleType
 
 import cv2
@@ -18,9 +19,10 @@ from pycocotools.coco import COCO
 from diff2in1_mm.formats import FORMATS, export
 from diff2in1_mm.formats.samples import samples_of
 from diff2in1_mm.store.reviews import Reviews
+from diff2in1_mm.store.store import SyntheticStore
 
-from ..test_store.samples import CLASSES
-from .conftest import disc, first, label_map, make_store, objects
+from ..test_store.samples import CLASSES, make_record
+from .conftest import SIZE, disc, first, label_map, make_store, objects
 
 
 def png(path):
@@ -291,3 +293,35 @@ def test_what_cannot_be_exported_is_told(things, maps, tmp_path):
     with pytest.raises(ValueError, match='holds depth'):
         next(samples_of(make_store(tmp_path / 'd', 'depth', [np.ones((20, 30), np.float32)])))
     assert {'coco', 'voc', 'yolo', 'cityscapes', 'masks', 'cvat'} < set(FORMATS) and len(FORMATS) == 10
+
+
+@pytest.fixture
+def two_tasks(tmp_path):
+    """Label maps and depth, one sample."""
+    store = SyntheticStore.prepare(tmp_path / 'two', ['segmentation', 'depth'], CLASSES, 'f', {})
+    depth = np.linspace(1, 9, SIZE[0] * SIZE[1], dtype=np.float32).reshape(SIZE)
+    image = np.zeros((*SIZE, 3), np.uint8)
+    store.add(make_record(0), image, dict(segmentation=label_map(0), depth=depth))
+    return SyntheticStore(tmp_path / 'two')
+
+
+@pytest.mark.parametrize(
+    'to, place', [('masks', 'depth/{}.png'), ('hf-datasets', 'train/depth/{}.png'), ('webdataset', '{}.depth.png')]
+)
+def test_labels_of_all_tasks_go_along_where_the_format_takes_them(two_tasks, tmp_path, to, place):
+    export(two_tasks, to, tmp_path / 'out')
+    (record,) = two_tasks.accepted()
+    content = Path(two_tasks.annotation_paths(record)['depth']).read_bytes()
+    if to == 'webdataset':
+        with tarfile.open(tmp_path / 'out' / 'samples-000000.tar') as file:
+            assert file.extractfile(place.format(record.id)).read() == content
+        return
+    assert (tmp_path / 'out' / place.format(record.id)).read_bytes() == content
+    if to == 'hf-datasets':
+        line = json.loads((tmp_path / 'out/train/metadata.jsonl').read_text())
+        assert line['depth_file_name'] == f'depth/{record.id}.png'
+
+
+def test_what_a_format_leaves_in_the_store_is_told(two_tasks, tmp_path):
+    with pytest.warns(UserWarning, match='coco holds segmentation alone, and depth stay in the store: masks, hf-'):
+        export(two_tasks, 'coco', tmp_path / 'out')
