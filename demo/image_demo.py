@@ -62,6 +62,12 @@ def parse_args(argv=None) -> argparse.Namespace:
     group.add_argument('--steps', type=int, help='U-Net passes per variant')
     group.add_argument('--solver', choices=SOLVERS, help='euler is for flow-matching models')
     group.add_argument('--prompt', help='what the image shows, for the diffusion model')
+    group.add_argument(
+        '--words',
+        nargs='+',
+        help='without a config: things whose places the diffusion model is asked for, two or more (Stable Diffusion '
+        '1.x and 2.x); default: things of the rooms for the model of rooms, else none',
+    )
     group.add_argument('--label', type=int, help='class that a class-conditional diffusion model is told')
     group.add_argument(
         '--guidance-scale', type=float, help='above 1: follow the prompt more closely, for twice the time'
@@ -85,8 +91,10 @@ from diff2in1_mm.creation.settings import CreationSettings
 from diff2in1_mm.creation.variant_maker import VariantMaker
 from diff2in1_mm.datasets.source_images import load_image
 from diff2in1_mm.diffusion.conditions.source import Source
-from diff2in1_mm.diffusion.loading.embedded import locate
+from diff2in1_mm.diffusion.contract import DiffusionModel
+from diff2in1_mm.diffusion.loading.embedded import is_embedded, locate
 from diff2in1_mm.diffusion.loading.source import trained_side
+from diff2in1_mm.diffusion.stable_diffusion import LatentDiffusion
 from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, load_weights, read_checkpoint
 from diff2in1_mm.launch.config import creation_of, give_preprocessor
 from diff2in1_mm.launch.read_config import check_has, merge_options, read_config
@@ -98,11 +106,13 @@ from diff2in1_mm.utils.optional import scope_of
 from diff2in1_mm.utils.pictures import contact_sheet, write_picture
 from diff2in1_mm.utils.quiet_libraries import leave_known_warnings_untold
 from diff2in1_mm.visualization.batches import draw_in_batches
-from diff2in1_mm.visualization.features import feature_pictures
+from diff2in1_mm.visualization.features import attention_pictures, feature_pictures
 from diff2in1_mm.visualization.files import find_images, output_paths
 from diff2in1_mm.visualization.predictor import Predictor, predictor_for
 from diff2in1_mm.visualization.variants import with_legend
 
+#: Things that the model of the package has seen.
+_OF_ROOMS = ('window', 'table', 'chair', 'sofa', 'lamp', 'plant')
 _LONG = 20  # seconds of --generate that are told before
 
 #: Pictures of images as they are written: each path, with the error of a file that cannot be read.
@@ -222,23 +232,39 @@ def looks(args: argparse.Namespace, targets: Mapping[str, str]) -> Pictures:
     condition = None if args.label is None else dict(type='ClassLabel', label=args.label)
     backbone = DiffusionBackbone(args.diffusion, condition=condition).eval().to(default_device(args.device))
     maker.attach_model(backbone.diffusion, targets)
+    words = asked_words(args, backbone.diffusion)
     side = trained_side(locate(args.diffusion), backbone.diffusion.usual_side)
 
     def write(path: str, image: np.ndarray) -> None:
         size = [max(1, round(edge * side / min(image.shape[:2]))) for edge in image.shape[1::-1]]
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        features = [image, *feature_pictures(backbone, image)]
+        rows = [[image, *feature_pictures(backbone, image)]]
+        if words:
+            rows.append(attention_pictures(backbone.diffusion, image, words))
         variants = [maker.variants(image, Source(path), T)[0] for T in maker.levels]
-        titles = (
+        titles = [
             f'{osp.basename(path)}, features of {args.diffusion} at strides {_listed(backbone.tap_strides)} pixels',
-            f'variants from noise steps {_listed(maker.levels)}, prompt "{args.prompt or ""}"',
-        )
-        write_picture(f'{targets[path]}_look.png', contact_sheet([features, variants], titles))
+            *([f'where it looks for: {_listed(words)}'] if words else []),
+            f'variants from noise steps {_listed(maker.levels)}, '
+            + (f'told "{args.prompt}"' if args.prompt else 'told nothing (--prompt)'),
+        ]
+        write_picture(f'{targets[path]}_look.png', contact_sheet([*rows, variants], titles))
 
     return one_by_one(targets, True, write)
 
 
-def _listed(numbers: Iterable[int]) -> str:
+def asked_words(args: argparse.Namespace, model: DiffusionModel) -> Sequence[str]:
+    """Whose places are drawn; none where the model cannot tell."""
+    able = isinstance(model, LatentDiffusion) and bool(model.attention_layers())
+    if args.words and (not able or len(args.words) < 2):
+        raise UserError(
+            f'--words {" ".join(args.words)}: give two or more, to a Stable Diffusion 1.x or 2.x, whose attention '
+            'tells where each is looked for'
+        )
+    return args.words or (_OF_ROOMS if able and is_embedded(args.diffusion) else ())
+
+
+def _listed(numbers: Iterable[Any]) -> str:
     return ', '.join(map(str, numbers))
 
 
