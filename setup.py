@@ -55,6 +55,9 @@ EXTRAS = {
     'lora': ['peft>=0.13'],  # backbone.train=dict(type='lora'); diffusers reads LoRA weights by it
     'demo': ['matplotlib'],
     'eval': ['torchmetrics>=1.4'],  # FID and KID of tools/evaluate_synthetic.py
+    # by which the tests read exports again, and look at the page of tools/browse.py (then: playwright install chromium)
+    'formats': ['supervision', 'datasets', 'webdataset', 'label-studio-sdk'],
+    'browser': ['playwright'],
     'dev': [
         'pytest>=8',
         'pytest-xdist>=3',
