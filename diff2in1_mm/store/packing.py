@@ -5,8 +5,10 @@ import json
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from itertools import groupby, islice
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryFile
 from typing import Any
 
 import fsspec
@@ -88,25 +90,33 @@ def unpack(url: str, root: str | Path) -> SyntheticStore:
     store = SyntheticStore.prepare(root, **index['purpose'])
     if len(store):
         raise UserError(f'{root} holds samples: give a new folder for what is unpacked')
-    lines: dict[int, list[bytes]] = {}
-    for name, count in index['files'].items():
-        found = 0
-        for id, members in groupby(_read(fs, f'{folder}/{name}', url), lambda member: member[0].partition('.')[0]):
-            record = _unpacked(store, id, dict(members), url)
-            lines.setdefault(record.round, []).append(record.to_json(indent=None))
-            found += 1
-        if found != count:
-            raise UserError(f'{url}/{name} holds {found} of {count} samples: fetch it again')
-    for name, content in _read(fs, f'{folder}/{_NOTES}', url):
+    with ExitStack() as stack:  # records wait in files without a name, as a million of them take a gigabyte
+        lines: dict[int, Any] = {}
+        for name, count in index['files'].items():
+            found = 0
+            for id, members in groupby(_read(fs, f'{folder}/{name}', url), lambda member: member[0].partition('.')[0]):
+                record = _unpacked(store, id, dict(members), url)
+                if record.round not in lines:
+                    lines[record.round] = stack.enter_context(TemporaryFile(dir=store.root))
+                lines[record.round].write(record.to_json(indent=None))
+                found += 1
+            if found != count:
+                raise UserError(f'{url}/{name} holds {found} of {count} samples: fetch it again')
+        _unpack_notes(store, _read(fs, f'{folder}/{_NOTES}', url), url)
+        for round, records in sorted(lines.items()):  # when all samples are in place: a killed run leaves no record
+            records.seek(0)
+            write_atomic(store.root / RECORDS / shard_name(round, 'unpacked'), records)
+    store.refresh()
+    store.merge()
+    return store
+
+
+def _unpack_notes(store: SyntheticStore, notes: Iterable[tuple[str, bytes]], url: str) -> None:
+    for name, content in notes:
         path = PurePosixPath(name)
         if path.is_absolute() or '..' in path.parts or not (name == REVIEWS or path.parts[0] in (EMPTY, HUMAN)):
             raise UserError(f'{url}/{_NOTES} holds {name!r}, which is no note of a store: pack the store again')
         write_atomic(store.root / path, content)
-    for round, records in sorted(lines.items()):  # whole when all samples are in place: a killed run leaves no record
-        write_atomic(store.root / RECORDS / shard_name(round, 'unpacked'), records)
-    store.refresh()
-    store.merge()
-    return store
 
 
 def _place(url: str) -> tuple[Any, str]:
