@@ -10,7 +10,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from ..tasks import JointLabeller, Label, labeller_for
-from ..tasks.consistency import is_consistent
+from ..tasks.consistency import check_tasks, is_consistent
 from ..utils.errors import UserError
 from ..utils.image_values import size_of, swaps_channels, to_unit_range
 from ..utils.models import backbone_of
@@ -55,6 +55,8 @@ class BatchLabels:
         self.of_source = len(self.from_sources) == len(self.tasks)
         self.labeller.from_sources = self.from_sources if isinstance(label_from, Mapping) else frozenset()
         self.consistency = dict(consistency or {})
+        self.contradicting = 0
+        check_tasks(self.consistency, self.tasks)
         self.labeller.focal = self.consistency.get('focal', 1.0)
         self._check_sources()
         self.check_pipeline(transforms)
@@ -197,7 +199,9 @@ class BatchLabels:
 
     def _agreeing(self, labels: Sequence[Label | None]) -> list[Label | None]:
         """None for those whose tasks contradict one another by more than the settings allow."""
-        return [label if label and is_consistent(label.quality, self.consistency) else None for label in labels]
+        agreeing = [label if label and is_consistent(label.quality, self.consistency) else None for label in labels]
+        self.contradicting += sum(bool(a) and b is None for a, b in zip(labels, agreeing))
+        return agreeing
 
     def _joined(
         self, fresh: Sequence[Any], size: tuple[int, int], entries: Sequence[Mapping[str, Any]], kept: Any

@@ -144,7 +144,12 @@ class CreationJob:
     def _tell_why_nothing(self, world_size: int) -> None:
         """Nothing was stored of this share; other processes may have been luckier with theirs."""
         why = ''
-        if self.report.empty:  # first: these images were read, whatever others were not
+        if self.report.empty and self.labels.contradicting == self.report.empty:
+            why = (
+                f'none of {self.report.empty} generated images was stored: the labels of its tasks agree less than '
+                'creation.consistency asks for; loosen it, or warm up longer'
+            )
+        elif self.report.empty:  # first: these images were read, whatever others were not
             why = (
                 f'none of {self.report.empty} generated images was stored: the model found nothing sure enough in them '
                 f"(confidence {self.labels.labeller.confidence}; boxes below test_cfg's score_thr do not count "

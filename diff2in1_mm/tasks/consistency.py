@@ -1,6 +1,6 @@
 """Whether the labels of several tasks of one image agree."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import cv2
@@ -9,7 +9,15 @@ import numpy as np
 from ..utils.errors import UserError, did_you_mean
 from ..utils.values import is_number
 
-__all__ = ['FIGURES', 'boundaries_of_labels', 'check_consistency', 'consistency', 'is_consistent', 'normals_of_depth']
+__all__ = [
+    'FIGURES',
+    'boundaries_of_labels',
+    'check_consistency',
+    'check_tasks',
+    'consistency',
+    'is_consistent',
+    'normals_of_depth',
+]
 
 #: Figure in a sample's quality -> the tasks that it compares, and whether less is better.
 FIGURES = {
@@ -17,6 +25,21 @@ FIGURES = {
     'consistency.segmentation_boundaries': (('segmentation', 'boundaries'), False),
 }
 _REACH = 2  # pixels that boundaries may be apart
+
+
+def check_tasks(limits: Mapping[str, float], tasks: Collection[str]) -> None:
+    """Whether labels of these tasks have the figures that are limited.
+
+    Raises:
+        ValueError: They have not, so that the limit would be without effect.
+    """
+    for name, (compared, _) in FIGURES.items():
+        lacking = [task for task in compared if task not in {name.removesuffix('_npy') for name in tasks}]
+        if name.partition('.')[2] in limits and lacking:
+            raise UserError(
+                f'creation.consistency[{name.partition(".")[2]!r}] compares {" with ".join(compared)}, and the model '
+                f'has no {lacking[0]}: leave it out, or give the model that task'
+            )
 
 
 def check_consistency(limits: Any) -> None:

@@ -45,7 +45,9 @@ def test_samples_that_contradict_themselves_are_not_stored(monkeypatch):
     monkeypatch.setattr(
         'diff2in1_mm.tasks.joint.consistency', lambda labels, focal: {'consistency.depth_normals': next(figures)}
     )
+    monkeypatch.setattr('diff2in1_mm.creation.batch_labels.check_tasks', lambda limits, tasks: None)  # no normals
     labels = BatchLabels(TwoTasks(), consistency=dict(depth_normals=30, focal=0.9))
     pixels = torch.randint(1, 10, (2, 3, *SIZE), dtype=torch.uint8)
     good, bad = labels(pixels, {}, [{}, {}])
     assert good.quality['consistency.depth_normals'] == 10 and bad is None and labels.labeller.focal == 0.9
+    assert labels.contradicting == 1

@@ -5,7 +5,8 @@ import pytest
 
 from diff2in1_mm.datasets.rooms.render import render_room
 from diff2in1_mm.datasets.rooms.scene import draw_scene
-from diff2in1_mm.tasks.consistency import check_consistency, consistency, is_consistent, normals_of_depth
+from diff2in1_mm.tasks.consistency import check_consistency, check_tasks, consistency, is_consistent, normals_of_depth
+from diff2in1_mm.utils.errors import UserError
 
 
 @pytest.fixture(scope='module')
@@ -59,3 +60,11 @@ def test_limits():
     ):
         with pytest.raises(ValueError, match=words):
             check_consistency(limits)
+
+
+def test_a_limit_that_the_tasks_cannot_break_is_named():
+    check_tasks(dict(depth_normals=30, focal=1.0), ('depth_npy', 'normals'))
+    with pytest.raises(
+        UserError, match=r"'segmentation_boundaries'\] compares segmentation with boundaries, .* no bound"
+    ):
+        check_tasks(dict(segmentation_boundaries=0.3), ('segmentation', 'depth'))
