@@ -64,7 +64,5 @@ def test_limits():
 
 def test_a_limit_that_the_tasks_cannot_break_is_named():
     check_tasks(dict(depth_normals=30, focal=1.0), ('depth_npy', 'normals'))
-    with pytest.raises(
-        UserError, match=r"'segmentation_boundaries'\] compares segmentation with boundaries, .* no bound"
-    ):
+    with pytest.raises(UserError, match=r"'segmentation_boundaries'\] compares segmentation with boundaries, "):
         check_tasks(dict(segmentation_boundaries=0.3), ('segmentation', 'depth'))
