@@ -230,14 +230,16 @@ class LoadParts(_LoadIndices):
 
 class _LoadBinary(_LoadIndices):
     def _indices(self, values: np.ndarray, results: dict) -> np.ndarray:
-        least = results.get(f'{self._name}_from', 128)
+        # maps of 0 and 1 are common, too, and would be all dark
+        least = results.get(f'{self._name}_from', 1 if values.max(initial=0) == 1 else 128)
         return (values >= least).astype(np.uint8)
 
 
 @TRANSFORMS.register_module()
 class LoadBoundaries(_LoadBinary):
-    """Reads ``boundary_map_path``: a picture that is bright (128 and above, or ``boundary_from`` of the entry) on
-    boundaries; or a ``.mat`` of PASCAL-Context, whose boundaries are where its ``LabelMap`` changes.
+    """Reads ``boundary_map_path``: a picture that is bright (128 and above, or ``boundary_from`` of the entry; 1
+    where it holds 0 and 1 alone) on boundaries; or a ``.mat`` of PASCAL-Context, whose boundaries are where its
+    ``LabelMap`` changes.
 
     ``gt_boundary_map`` becomes uint8 (H, W): 1, 0, and 255 where a store's label does not count.
 
@@ -256,8 +258,8 @@ class LoadBoundaries(_LoadBinary):
 
 @TRANSFORMS.register_module()
 class LoadSaliency(_LoadBinary):
-    """Reads ``saliency_map_path``: a picture that is bright (128 and above, or ``saliency_from`` of the entry) where
-    something is salient.
+    """Reads ``saliency_map_path``: a picture that is bright (128 and above, or ``saliency_from`` of the entry; 1
+    where it holds 0 and 1 alone) where something is salient.
 
     ``gt_saliency_map`` becomes uint8 (H, W): 1, 0, and 255 where a store's label does not count.
 

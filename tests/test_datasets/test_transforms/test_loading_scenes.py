@@ -200,3 +200,13 @@ def test_torch_and_numpy_agree_on_a_flip(scene):
         NormalEstimator.__new__(NormalEstimator), torch.from_numpy(flipped).permute(2, 0, 1)[None]
     )
     np.testing.assert_allclose(back[0].permute(1, 2, 0).numpy(), plain, atol=1e-6)
+
+
+@pytest.mark.parametrize('top, found', [(1, 1), (255, 1), (7, 0)])
+def test_boundary_maps_of_0_and_1_are_read_as_such(tmp_path, top, found):
+    drawn = np.zeros((4, 6), np.uint8)
+    drawn[1] = top
+    cv2.imwrite(str(tmp_path / 'edges.png'), drawn)
+    results = dict(boundary_map_path=str(tmp_path / 'edges.png'), img_shape=(4, 6), ori_shape=(4, 6))
+    loaded = TRANSFORMS.build(dict(type='LoadBoundaries'))(results)['gt_boundary_map']
+    assert (loaded[1] == found).all() and not loaded[[0, 2, 3]].any()
