@@ -84,7 +84,7 @@ def test_the_world_of_somebody_else_is_only_read(world, monkeypatch):
     def refused(path):
         raise PermissionError(f'Permission denied: {path!r}')
 
-    monkeypatch.setattr(make, 'FileLock', refused)
+    monkeypatch.setattr(make, 'file_lock', refused)
     make_rooms(str(world), ['train', 'unlabelled'], **OPTIONS)
     with pytest.raises(PermissionError):  # this one would have to be rendered
         make_rooms(str(world), ['mine'], size=(32, 48), counts=dict(mine=1), workers=1)
