@@ -116,7 +116,7 @@ def test_damaged_normals_are_named_and_another_sample_comes(root, caplog):
 
 def test_normals_of_another_size_stop_the_run(root):
     cv2.imwrite(str(root / 'train/norm/000003.png'), np.full((20, 32, 3), 200, np.uint8))
-    with pytest.raises(ValueError, match='000003.png is 32 x 20, but its image 32 x 24'):
+    with pytest.raises(ValueError, match=r'000003.png \(normals\) is 32 x 20, but its image 32 x 24'):
         SyntheticMixDataset(build(root), ratio=0)[1]
     cv2.imwrite(str(root / 'train/norm/000003.png'), np.full((24, 32), 200, np.uint8))
     with pytest.raises(ValueError, match='three channels of 8 or 16 bits'):

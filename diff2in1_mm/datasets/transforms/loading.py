@@ -17,15 +17,15 @@ from .rotation import flip_done
 __all__ = ['LoadBoundaries', 'LoadDepth', 'LoadNormals', 'LoadParts', 'LoadSaliency', 'LoadSceneAnnotations']
 
 
-def read_picture(path: str, backend_args: dict | None = None) -> np.ndarray:
-    """A picture file as it is (any depth and channels), colours as RGB.
+def read_picture(path: str, backend_args: dict | None = None, kind: str = '') -> np.ndarray:
+    """A picture file as it is (any depth and channels), colours as RGB; ``kind`` is of what, for the sentence.
 
     Raises:
         OSError: It is missing or no picture.
     """
     picture = decode_png(get(path, backend_args))
     if picture is None:
-        raise UnusableFileError(f'{path} cannot be read as a picture')
+        raise UnusableFileError(f'{path} cannot be read as a picture' + (f' of {kind}' if kind else ''))
     return picture
 
 
@@ -45,11 +45,12 @@ def _without_annotation(results: dict, key: str) -> bool:
     return True
 
 
-def _check_size(path: str, shape, results: dict) -> None:
+def _check_size(path: str, shape, results: dict, kind: str) -> None:
     wanted = tuple(results.get('ori_shape', shape))[:2]
     if tuple(shape) != wanted:
         raise UserError(
-            f'{path} is {shape[1]} x {shape[0]}, but its image {wanted[1]} x {wanted[0]}: they must have one size'
+            f'{path} ({kind}) is {shape[1]} x {shape[0]}, but its image {wanted[1]} x {wanted[0]}: they must have one '
+            'size'
         )
 
 
@@ -82,18 +83,18 @@ class LoadNormals(BaseTransform):
         if _without_annotation(results, 'normal_map_path'):
             return results
         path = results['normal_map_path']
-        picture = read_picture(path, self.backend_args)
+        picture = read_picture(path, self.backend_args, 'normals')
         if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype not in (np.uint8, np.uint16):
             raise UserError(
                 f'{path} is {picture.dtype} of shape {picture.shape}: a picture of '
                 'normals has three channels of 8 or 16 bits'
             )
-        _check_size(path, picture.shape[:2], results)
+        _check_size(path, picture.shape[:2], results, 'normals')
         of_store = results.get('normals_in_camera_frame')
         if results.get('normals_classes') is not None and not of_store:  # PASCAL-Context's count on some alone
             labels_path = results['normals_label_map_path']
             labels = label_map(io.BytesIO(get(labels_path, self.backend_args)), labels_path)
-            _check_size(labels_path, labels.shape, results)
+            _check_size(labels_path, labels.shape, results, 'classes')
             picture = np.where(np.isin(labels, results['normals_classes'])[..., None], picture, 0).astype(picture.dtype)
         # a store's files are in our frame, whatever the data set's are in
         signs = 1 if of_store else self.signs
@@ -144,10 +145,10 @@ class LoadDepth(BaseTransform):
             except (EOFError, ValueError) as error:
                 raise UnusableFileError(f'{path} cannot be read as an array') from error
         else:
-            values = read_picture(path, self.backend_args)
+            values = read_picture(path, self.backend_args, 'depth')
         if values.ndim != 2:
             raise UserError(f'{path} has the shape {values.shape}: depth has one channel')
-        _check_size(path, values.shape, results)
+        _check_size(path, values.shape, results, 'depth')
         depth = values.astype(np.float32) * results.get('depth_scale', self.scale)
         top = np.inf if self.max_depth is None else self.max_depth
         valid = np.isfinite(depth) & (depth >= self.min_depth) & (depth <= top)
@@ -188,7 +189,7 @@ class _LoadIndices(BaseTransform):
         values = self._read(path, results)
         if values.ndim != 2 or values.dtype != np.uint8:
             raise UserError(f'{path} is {values.dtype} of shape {values.shape}: a map has one channel of 8 bits')
-        _check_size(path, values.shape, results)
+        _check_size(path, values.shape, results, self._name)
         field = f'gt_{self._name}_map'
         # a store's files hold indices, whatever the data set's hold
         results[field] = values if results.get(f'{self._name}_map_indexed') else self._indices(values, results)
@@ -197,7 +198,7 @@ class _LoadIndices(BaseTransform):
 
     def _read(self, path: str, results: dict) -> np.ndarray:
         if not path.endswith('.mat'):
-            return read_picture(path, self.backend_args)
+            return read_picture(path, self.backend_args, self._name)
         return self._read_mat(io.BytesIO(get(path, self.backend_args)), path)
 
     def _read_mat(self, file: io.BytesIO, path: str) -> np.ndarray:
