@@ -233,6 +233,7 @@ def looks(args: argparse.Namespace, targets: Mapping[str, str]) -> Pictures:
     backbone = DiffusionBackbone(args.diffusion, condition=condition).eval().to(default_device(args.device))
     maker.attach_model(backbone.diffusion, targets)
     words = asked_words(args, backbone.diffusion)
+    told = f'"{args.prompt}"' if args.prompt else None if args.label is None else f'class {args.label}'
     side = trained_side(locate(args.diffusion), backbone.diffusion.usual_side)
 
     def write(path: str, image: np.ndarray) -> None:
@@ -246,7 +247,7 @@ def looks(args: argparse.Namespace, targets: Mapping[str, str]) -> Pictures:
             f'{osp.basename(path)}, features of {args.diffusion} at strides {_listed(backbone.tap_strides)} pixels',
             *([f'where it looks for: {_listed(words)}'] if words else []),
             f'variants from noise steps {_listed(maker.levels)}, '
-            + (f'told "{args.prompt}"' if args.prompt else 'told nothing (--prompt)'),
+            + ('told nothing (--prompt)' if told is None else f'told {told}'),
         ]
         write_picture(f'{targets[path]}_look.png', contact_sheet([*rows, variants], titles))
 

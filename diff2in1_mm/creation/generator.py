@@ -1,6 +1,7 @@
 """The partial-noise generator: a training image, noised to a middle step and denoised again."""
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import Any, NamedTuple
 
 import torch
@@ -275,6 +276,15 @@ class PartialNoiseGenerator:
             free = diffusion.predict(latents, timestep, negative)[0].float()
             output = free + self.guidance_scale * (output - free)
         return output, maps
+
+
+def known_to(generator: PartialNoiseGenerator, **options: Any) -> dict[str, Any]:
+    """Of these arguments of :meth:`PartialNoiseGenerator.generate` those that a generator takes.
+
+    One of a user's own may have fewer.
+    """
+    taken = signature(generator.generate).parameters
+    return {name: value for name, value in options.items() if name in taken}
 
 
 def _whole_numbers(name: str, values: Sequence[Any]) -> list[int]:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from inspect import signature
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +27,7 @@ from .class_levels import level_painter
 from .composing import composer_of, read_source
 from .control import Control
 from .describe import SourceDescriber
-from .generator import PartialNoiseGenerator
+from .generator import PartialNoiseGenerator, known_to
 from .label_filter import ClassLossFilter, filter_of
 from .plan import Batch, Plan, Sample, source_entry
 from .preview import write_preview
@@ -217,13 +216,11 @@ class CreationJob:
         if told is None:
             told = self._embed([self._source(sample) for sample in samples])
         images = torch.from_numpy(group.images).to(self.diffusion.device).permute(0, 3, 1, 2)
-        own: dict[str, Any] = {}
+        own = known_to(self.generator, alike=group.alike())
         kept, levels = {}, self.generator.by_class
         if levels is not None and group.levels is not None:
             own['levels'] = torch.from_numpy(group.levels.astype(np.int32)).to(images.device)
             kept['kept'] = group.levels < levels.default
-        if 'alike' in signature(self.generator.generate).parameters:  # one of a user's own may not know it
-            own['alike'] = group.alike()
         seeds = [sample.seed for sample in samples]
         following: AbstractContextManager[None] = nullcontext()
         if self.control is not None and group.shown is not None:

@@ -19,7 +19,7 @@ from ..utils.randomness import stable_seed
 from ..visualization.predictor import Predictor
 from ..visualization.variants import Pair, variants_picture
 from .create import diffusion_of
-from .generator import PartialNoiseGenerator
+from .generator import PartialNoiseGenerator, known_to
 from .settings import CreationSettings
 
 
@@ -138,7 +138,7 @@ class VariantMaker:
                 condition,
                 part,
                 T,
-                alike=[0] * len(part),
+                **known_to(generator, alike=[0] * len(part)),
             ).images
             variants.extend(to_bytes(made).permute(0, 2, 3, 1).cpu().numpy())
         return variants

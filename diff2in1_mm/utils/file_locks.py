@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from filelock import FileLock
 from mmengine.logging import print_log
 
+from .errors import UnusableFileError
+
 __all__ = ['file_lock']
 
 # What network file systems without a lock service say; ENOSYS is filelock's own matter.
@@ -17,19 +19,19 @@ _told: set[str] = set()
 
 
 @contextmanager
-def file_lock(path: str, timeout: float = -1, poll_interval: float = 0.05) -> Iterator[None]:
+def file_lock(path: str, timeout: float = -1, poll_interval: float = 0.05, needed: bool = False) -> Iterator[None]:
     """Holds a lock while the block lasts; goes on without one, and says so once, where there are none.
-
-    Only for what stays whole when two processes do it at once: files that are renamed into place.
 
     Args:
         path (str): A file of its own, which is made.
         timeout (float): Seconds to wait; -1 for ever. Default -1.
         poll_interval (float): Seconds between two tries. Default 0.05.
+        needed (bool): The block does not stay whole when two processes run it at once, as one does that only renames
+            files into place: stop where there are no locks. Default False.
 
     Raises:
         filelock.Timeout: Another process holds it for longer.
-        OSError: The file cannot be made.
+        OSError: The file cannot be made, or there are no locks and one is needed.
     """
     lock = FileLock(path, timeout=timeout, poll_interval=poll_interval)
     try:
@@ -37,6 +39,11 @@ def file_lock(path: str, timeout: float = -1, poll_interval: float = 0.05) -> It
     except OSError as error:
         if error.errno not in _NONE:
             raise
+        if needed:
+            raise UnusableFileError(
+                f'the file system of {osp.dirname(path)} has no locks ({error.strerror}): put it on another one, such '
+                'as a local disk'
+            ) from error
         _tell(osp.dirname(path), error)
     try:
         yield

@@ -6,7 +6,7 @@ from diffusers import DDIMScheduler
 from mmengine.registry import MODELS
 
 import diff2in1_mm  # noqa: F401
-from diff2in1_mm.creation.generator import PartialNoiseGenerator
+from diff2in1_mm.creation.generator import PartialNoiseGenerator, known_to
 from diff2in1_mm.diffusion.condition import Condition
 from diff2in1_mm.diffusion.schedules import partial_noise_schedule
 
@@ -212,3 +212,11 @@ def test_images_that_are_alike_are_encoded_once(diffusion, prompt, monkeypatch, 
     assert encoded == [2]
     assert_same(together, apart)
     assert (together[0] - together[2]).abs().max() > 0.01  # each with noise of its own
+
+
+def test_a_generator_of_ones_own_is_given_what_it_takes():
+    class Plain(PartialNoiseGenerator):
+        def generate(self, diffusion, images, condition, seeds, T, taps=()):
+            return super().generate(diffusion, images, condition, seeds, T, taps)
+
+    assert known_to(Plain(T=300), alike=[0, 0]) == {} and known_to(PartialNoiseGenerator(T=300), alike=[0, 0])

@@ -6,8 +6,10 @@ import time
 import pytest
 from filelock import Timeout
 
+from diff2in1_mm.datasets.rooms.make import make_rooms
 from diff2in1_mm.store.store import SyntheticStore
 from diff2in1_mm.utils import file_locks
+from diff2in1_mm.utils.errors import UnusableFileError
 from diff2in1_mm.utils.file_locks import file_lock
 
 from ..test_store.samples import PURPOSE, fill
@@ -15,21 +17,22 @@ from ..test_store.samples import PURPOSE, fill
 CONTEXT = multiprocessing.get_context('fork')
 
 
-def hold(path, held, seconds):
+def hold(path, held, ended):
     with file_lock(path):
         held.set()
-        time.sleep(seconds)
+        time.sleep(0.5)
+        ended.set()
 
 
 def test_another_process_waits(tmp_path):
-    path, held = str(tmp_path / 'lock'), CONTEXT.Event()
-    other = CONTEXT.Process(target=hold, args=(path, held, 0.5))
+    path, held, ended = str(tmp_path / 'lock'), CONTEXT.Event(), CONTEXT.Event()
+    other = CONTEXT.Process(target=hold, args=(path, held, ended))
     other.start()
     assert held.wait(30)
     with pytest.raises(Timeout), file_lock(path, timeout=0.05, poll_interval=0.01):
         pass
     with file_lock(path, timeout=30):
-        assert not other.is_alive() or other.join(5) is None
+        assert ended.is_set()
     other.join()
 
 
@@ -51,3 +54,8 @@ def test_a_store_is_written_where_there_are_no_locks(tmp_path, no_locks, monkeyp
     fill(store, range(3))
     assert len(SyntheticStore(tmp_path / 's')) == 3
     assert len(told) == 1 and 'has no locks (no locks): processes that write there at once' in told[0]
+
+
+def test_what_needs_a_lock_stops_where_there_are_none(tmp_path, no_locks):
+    with pytest.raises(UnusableFileError, match=r'has no locks \(no locks\): put it on another one'):
+        make_rooms(str(tmp_path / 'rooms'), ['train'], size=(32, 48), counts=dict(train=1), workers=1)

@@ -75,7 +75,7 @@ def make_rooms(
         if _is_made(root, split, spec) and not osp.exists(_marker(root, split)):
             continue  # before the lock, which is a file and asks for the right to write
         # a lock for each split: nobody waits for 20,000 unlabelled rooms to read labelled ones
-        with file_lock(osp.join(root, f'.{split}.lock')):
+        with file_lock(osp.join(root, f'.{split}.lock'), needed=True):  # what another one has begun would be removed
             if _is_made(root, split, spec):
                 _forget(root, split)  # a kill may have left the marker of what is complete
             else:

@@ -5,7 +5,7 @@ import os.path as osp
 
 from ...utils.errors import UserError, first_line
 
-__all__ = ['answers', 'hub_file', 'reason']
+__all__ = ['hub_file', 'reason', 'unreachable']
 
 
 def hub_file(source: str, name: str, revision: str | None = None, download: bool = True) -> str:
@@ -25,7 +25,7 @@ def hub_file(source: str, name: str, revision: str | None = None, download: bool
     from huggingface_hub.utils import GatedRepoError
 
     try:
-        return hf_hub_download(source, name, revision=revision, local_files_only=not (download and answers()))
+        return hf_hub_download(source, name, revision=revision, local_files_only=not download or bool(unreachable()))
     except GatedRepoError as error:
         raise UserError(
             f'{source} is a gated model: accept the licence on its page of the hub, log in on this machine '
@@ -34,8 +34,9 @@ def hub_file(source: str, name: str, revision: str | None = None, download: bool
 
 
 @functools.cache
-def answers() -> bool:
-    """Whether the hub can be reached, asked once: its library tries five times for each file, half a minute long.
+def unreachable() -> str:
+    """Why the hub cannot be reached, empty where it can; asked once, as its library tries five times for each file,
+    half a minute long.
 
     Where it cannot, diffusers and transformers do not ask either for the rest of the process.
     """
@@ -43,15 +44,15 @@ def answers() -> bool:
     from huggingface_hub.utils import get_session
 
     if constants.HF_HUB_OFFLINE:
-        return False
+        return 'HF_HUB_OFFLINE is set'
     try:
         get_session().head(constants.ENDPOINT, timeout=constants.HF_HUB_ETAG_TIMEOUT)
-    except Exception:  # of httpx or of requests, by its version
+    except Exception as error:  # of httpx or of requests, by its version; it is told with the file that is missing
         constants.HF_HUB_OFFLINE = True
-        return False
-    return True
+        return f'the hub cannot be reached: {first_line(error)}'
+    return ''
 
 
 def reason(source: str, error: Exception) -> str:
     """Why a file of a folder or hub id could not be read, for a sentence."""
-    return first_line(error) if osp.isdir(source) or answers() else 'the hub cannot be reached'
+    return first_line(error) if osp.isdir(source) else unreachable() or first_line(error)

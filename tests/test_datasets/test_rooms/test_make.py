@@ -81,7 +81,7 @@ def test_nothing_is_made_twice(world, monkeypatch):
 def test_the_world_of_somebody_else_is_only_read(world, monkeypatch):
     """Nothing may be written there, not even a lock."""
 
-    def refused(path):
+    def refused(path, **options):
         raise PermissionError(f'Permission denied: {path!r}')
 
     monkeypatch.setattr(make, 'file_lock', refused)
