@@ -9,7 +9,7 @@ from .utils.requirements import check_versions
 
 check_versions()  # before anything that an unsupported version would break in its own words
 
-from .utils import compat, operators, quiet_libraries  # noqa: E402
+from .utils import compat, detector_repairs, operators, quiet_libraries  # noqa: E402
 
 operators.stand_in_for_operators()
 compat.allow_mmengine_checkpoints()
@@ -36,6 +36,7 @@ from .utils.resources import config_path, find_config, tool_path  # noqa: E402
 from .version import __version__  # noqa: E402
 
 former_names.install()
+detector_repairs.repair_detectors()  # last: rooms have imported MMDetection
 
 __all__ = [
     '__version__',

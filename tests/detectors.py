@@ -22,8 +22,11 @@ DETECTORS = dict(
     dino='dino/dino-4scale_r50_8xb2-12e_coco.py',
     mask2former='mask2former/mask2former_r50_8xb2-lsj-50e_coco.py',
     mask2former_panoptic='mask2former/mask2former_r50_8xb2-lsj-50e_coco-panoptic.py',
+    fpn_panoptic='panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco.py',
+    htc='htc/htc_r50_fpn_1x_coco.py',
 )
-WITH_MASKS = ('mask_rcnn', 'mask2former')
+WITH_MASKS = ('mask_rcnn', 'mask2former', 'htc')
+WITH_MAPS = ('htc',)  # of a semantic head
 #: What makes the stock models small: any number by another.
 _SMALLER = {
     256: 32,
@@ -57,10 +60,15 @@ def stock_model(name, things=len(CLASSES), stuff=len(STUFF)):
     if 'encoder' in model:
         model['test_cfg'] = dict(max_per_img=8)
         model['bbox_head']['embed_dims'] = 256 if name == 'dino' else 32
-    if 'panoptic_head' in model:
+    if name == 'htc':
+        model['roi_head']['semantic_head']['num_classes'] = things + stuff
+    if 'panoptic_fusion_head' in model:
         stuff = stuff if name.endswith('panoptic') else 0
-        for part in ('panoptic_head', 'panoptic_fusion_head'):
+        for part in {'panoptic_head', 'semantic_head', 'panoptic_fusion_head'} & set(model):
             model[part].update(num_things_classes=things, num_stuff_classes=stuff)
+    if name == 'fpn_panoptic':
+        model['test_cfg']['panoptic']['stuff_area_limit'] = 1
+    if 'panoptic_head' in model:
         model['panoptic_head']['loss_cls']['class_weight'] = [1.0] * (things + stuff) + [0.1]
         model['data_preprocessor']['batch_augments'] = None
     return model
@@ -85,9 +93,10 @@ def with_diffusion(model, pipeline):
 
 
 def make_coco(root, count=4, size=64):
-    """Images with a square and a disc on a floor: instances and panoptic maps."""
+    """Images with a square and a disc on a floor: instances, panoptic maps, and maps of all classes."""
     rng = np.random.default_rng(0)
-    (root / 'panoptic').mkdir(parents=True)
+    for folder in ('panoptic', 'maps'):
+        (root / folder).mkdir(parents=True)
     names = [*CLASSES, *STUFF]
     categories = [dict(id=i + 1, name=name, isthing=int(i < len(CLASSES))) for i, name in enumerate(names)]
     instances = dict(images=[], annotations=[], categories=categories[: len(CLASSES)])
@@ -117,6 +126,7 @@ def make_coco(root, count=4, size=64):
             )
         cv2.imwrite(str(root / f'{i}.png'), image)
         cv2.imwrite(str(root / 'panoptic' / f'{i}.png'), np.stack([np.zeros_like(ids), np.zeros_like(ids), ids], -1))
+        cv2.imwrite(str(root / 'maps' / f'{i}.png'), ids - 1)
         entry = dict(id=i, file_name=f'{i}.png', width=size, height=size)
         instances['images'].append(entry)
         panoptic['images'].append(entry)
@@ -143,7 +153,7 @@ def _segment(mask, number):
 def run_config(name, root, work_dir, pipeline, iters=3, resume=False, mix=True, **hook):
     """Warm-up of one iteration, creation, self-improvement; validated, saved at the end."""
     panoptic = name.endswith('panoptic')
-    masks = name in WITH_MASKS
+    masks, maps = name in WITH_MASKS, name in WITH_MAPS
     if panoptic:
         base = dict(
             type='CocoPanopticDataset',
@@ -159,10 +169,10 @@ def run_config(name, root, work_dir, pipeline, iters=3, resume=False, mix=True, 
         base = dict(
             type='CocoDataset',
             ann_file=str(root / 'instances.json'),
-            data_prefix=dict(img=f'{root}/'),
+            data_prefix=dict(img=f'{root}/', **(dict(seg=f'{root}/maps/') if maps else {})),
             metainfo=dict(classes=CLASSES),
         )
-        annotations = dict(type='LoadAnnotations', with_bbox=True, with_mask=masks)
+        annotations = dict(type='LoadAnnotations', with_bbox=True, with_mask=masks, with_seg=maps)
         metric = dict(
             type='CocoMetric', ann_file=str(root / 'instances.json'), metric=['bbox', 'segm'] if masks else 'bbox'
         )

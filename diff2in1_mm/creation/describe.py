@@ -39,7 +39,8 @@ class SourceDescriber:
 
     def _areas(self, info: dict[str, Any], index: int | None) -> np.ndarray:
         """Pixels per class; of panoptic maps' stuff only whether it is there."""
-        if info.get('seg_map_path') and 'segments_info' not in info:
+        # the map beside a detector's objects has classes of its own: it is for a semantic head
+        if info.get('seg_map_path') and not {'instances', 'segments_info'} & info.keys():
             loader: Any = map_loader(transforms_of(self._dataset, index)) or map_loader([])
             # It writes into what it is given and keeps state.
             labels = copy.copy(loader)(copy.deepcopy(info))['gt_seg_map']

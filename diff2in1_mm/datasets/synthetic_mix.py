@@ -25,7 +25,7 @@ from .readable import NoSample, ReadableView, unreadable_file
 from .served_samples import ServedSamples
 from .shared_state import NamedOnce, SharedRound, SharedTensor, SharedText
 from .slot_order import Turns, real_images, upright_images
-from .synthetic_pipelines import SyntheticPipelines, wants_polygons
+from .synthetic_pipelines import SyntheticPipelines, loads_label_maps, wants_polygons, with_label_map
 from .wrappers import outermost_mixer, resolve
 
 
@@ -356,7 +356,8 @@ class SyntheticMixDataset:
         if depth < len(mixers):
             return _over(mixers[depth], self._view_of_synthetic(samples, depth + 1, index))[index]
         try:
-            return self._pipelines.of(base)(self._synthetic_info(record))
+            results = self._pipelines.of(base)(self._synthetic_info(record))
+            return with_label_map(results) if loads_label_maps(base.pipeline) else results
         except Exception as error:
             path = self._name_unreadable(error, self._synthetic_info(record))
             raise NoSample(path) from error

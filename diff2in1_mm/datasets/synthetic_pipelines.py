@@ -3,7 +3,12 @@
 import copy
 from typing import Any
 
-__all__ = ['SyntheticPipelines', 'wants_polygons']
+import torch
+from mmengine.structures import PixelData
+
+from ..tasks.semantic_heads import IGNORED
+
+__all__ = ['SyntheticPipelines', 'loads_label_maps', 'wants_polygons', 'with_label_map']
 
 
 class SyntheticPipelines:
@@ -46,3 +51,21 @@ def wants_polygons(pipeline: Any) -> bool:
         getattr(t, 'with_mask', False) and not getattr(t, 'poly2mask', True)
         for t in getattr(pipeline, 'transforms', ())
     )
+
+
+def loads_label_maps(pipeline: Any) -> bool:
+    """Whether a pipeline loads a label map with each image, for the semantic head of a detector (HTC, SCNet)."""
+    return any(getattr(t, 'with_seg', False) for t in getattr(pipeline, 'transforms', ()))
+
+
+def with_label_map(results: Any) -> Any:
+    """A detector's sample with a label map, all of it ignored where it has none: stores of objects hold none.
+
+    Args:
+        results (Any): Of a pipeline; changed in place. What is no packed sample of a detector stays as it is.
+    """
+    sample = results.get('data_samples') if isinstance(results, dict) else None
+    if sample is not None and 'gt_instances' in sample and 'gt_sem_seg' not in sample:
+        size = results['inputs'].shape[-2:]
+        sample.gt_sem_seg = PixelData(sem_seg=torch.full((1, *size), IGNORED, dtype=torch.uint8))
+    return results

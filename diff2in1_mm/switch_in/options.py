@@ -58,7 +58,7 @@ class SwitchOptions:
             raise UserError(f'dtype={self.dtype!r} is not one of {", ".join(sorted(DTYPES))}.')
         if self.dtype not in self.family.dtypes:
             others = ' or '.join(self.family.dtypes)
-            raise UserError(f'activations of {self.diffusion} overflow in {self.dtype}: take dtype {others}.')
+            raise UserError(f'activations of {self.diffusion} may overflow in {self.dtype}: take dtype {others}.')
         if self.train not in (None, 'lora', 'full'):
             raise UserError(f'train={self.train!r} is neither lora nor full.')
         if self.train and self.dtype == 'fp16':

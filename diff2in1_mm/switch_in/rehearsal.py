@@ -21,13 +21,15 @@ from .apart import continued, sentence_of
 from .built import WEIGHTS, load, loads_masks
 from .fitting import fit_model
 from .options import WAYS, SwitchOptions
+from .python_text import part
 from .rewrite import switched_text
 from .zoo import family_of, path_of
 
 __all__ = ['RUN_KEYS', 'rehearsals', 'rehearse', 'rehearsed']
 
 RUN_KEYS = ('config', 'family', 'iterations', 'said', 'seconds')
-_SIDE = 64  # pixels
+_SIDES = (64, 320)  # of rooms, in pixels: SSD and DETR's kind need more places on their maps
+_SPLIT = 'few'  # the name of the rooms
 
 
 def rehearsals(ways: Mapping[str, str], path: str, options: SwitchOptions, iterations: int, workers: int) -> None:
@@ -67,13 +69,18 @@ def _switched_and_run(name: str, options: SwitchOptions, iterations: int) -> Non
     fit = fit_model(cfg, options, trial=False)
     if fit.task not in ('segmentation', 'instances'):
         raise UserError(f'{name} is of {fit.task} labels, which rendered rooms do not have.')
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder, 'switched.py')
-        out.write_text(switched_text(cfg, path, str(out), options, fit), encoding='utf-8')
-        rehearse(Config.fromfile(out), fit.task, iterations, folder)
+    for side in _SIDES:
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder, 'switched.py')
+            out.write_text(switched_text(cfg, path, str(out), options, fit), encoding='utf-8')
+            try:
+                return rehearse(Config.fromfile(out), fit.task, iterations, folder, side)
+            except (RuntimeError, AssertionError):  # of torch and the libraries, where images are too small
+                if side == _SIDES[-1]:
+                    raise
 
 
-def rehearse(cfg: Config, task: str, iterations: int, folder: str) -> None:
+def rehearse(cfg: Config, task: str, iterations: int, folder: str, side: int = _SIDES[0]) -> None:
     """Trains a model on real images, makes samples, trains it on both with theta_C's labels, and saves it.
 
     The first half of the iterations is the warm-up. The store, the checkpoint and the rooms lie in ``folder``.
@@ -83,12 +90,13 @@ def rehearse(cfg: Config, task: str, iterations: int, folder: str) -> None:
         task (str): 'segmentation' or 'instances'.
         iterations (int): At least 2.
         folder (str): That is there.
+        side (int): Height and width of the rooms, in pixels. Default 64.
 
     Raises:
         ValueError: The run left no samples, no checkpoint, or weights that are no numbers.
         Exception: Whatever a step of the run raises.
     """
-    runner = Runner.from_cfg(rehearsed(cfg, task, iterations, folder))
+    runner = Runner.from_cfg(rehearsed(cfg, task, iterations, folder, side))
     runner.train()
     if not len(SyntheticStore(osp.join(folder, 'store'))):
         raise UserError('the run made no synthetic samples.')
@@ -98,7 +106,7 @@ def rehearse(cfg: Config, task: str, iterations: int, folder: str) -> None:
         raise UserError('the run left weights that are no finite numbers.')
 
 
-def rehearsed(cfg: Config, task: str, iterations: int, folder: str) -> Config:
+def rehearsed(cfg: Config, task: str, iterations: int, folder: str, side: int = _SIDES[0]) -> Config:
     """A switched config with other data, classes and schedule, without weights to start from and validation.
 
     The model is as large as it was, but for its last layers; its optimizer and theta_C are the config's own.
@@ -108,16 +116,20 @@ def rehearsed(cfg: Config, task: str, iterations: int, folder: str) -> Config:
         task (str): See :func:`rehearse`.
         iterations (int): See :func:`rehearse`.
         folder (str): See :func:`rehearse`.
+        side (int): See :func:`rehearse`.
     """
     masks = loads_masks(cfg)
     classes = len(CLASSES) if task == 'segmentation' else len(THINGS)
-    _change(cfg.model, classes)
+    _change(cfg.model, classes, side)
     replace_sync_bn(cfg.model)
-    dataset = _label_maps(cfg) if task == 'segmentation' else _objects(masks)
-    dataset.update(data_root=osp.join(folder, 'rooms'), split='few', count=4, size=(_SIDE, _SIDE))
+    semantic = part(cfg.model, 'roi_head').get('semantic_head')
+    if semantic:
+        semantic.num_classes = len(CLASSES)  # of label maps, beside those of objects
+    dataset = _label_maps(cfg) if task == 'segmentation' else _objects(masks, bool(semantic), side)
+    dataset.update(data_root=osp.join(folder, 'rooms'), split=_SPLIT, count=4, size=(side, side))
     hook = cfg.custom_hooks[-1]
     hook.update(warm_up=iterations // 2, confidence=0.0)  # few iterations make nobody sure
-    hook.creation.update(steps=1, batch_size=2, scale=(_SIDE, _SIDE))
+    hook.creation.update(steps=1, batch_size=2, scale=(side, side))
     hook.creation.pop('label_scale', None)
     if task == 'instances':
         hook.labelling = dict(allow_empty=True)
@@ -153,7 +165,7 @@ def rehearsed(cfg: Config, task: str, iterations: int, folder: str) -> Config:
     return cfg
 
 
-def _change(value: Any, classes: int) -> None:
+def _change(value: Any, classes: int, side: int) -> None:
     """The numbers of classes of all heads, the sizes to which batches are padded, and no weights."""
     if isinstance(value, dict):
         for key, member in value.items():
@@ -164,12 +176,12 @@ def _change(value: Any, classes: int) -> None:
             elif key == 'class_weight' and isinstance(member, Sequence):
                 value[key] = [1.0] * classes + [0.1] * (member[-1] == 0.1)  # of "no object", where there is one
             elif key == 'size' and str(value.get('type')).endswith(('DataPreProcessor', 'BatchFixedSizePad')):
-                value[key] = (_SIDE, _SIDE)
+                value[key] = (side, side)
             else:
-                _change(member, classes)
+                _change(member, classes, side)
     elif isinstance(value, (list, tuple)):
         for member in value:
-            _change(member, classes)
+            _change(member, classes, side)
 
 
 def _label_maps(cfg: Config) -> dict[str, Any]:
@@ -178,13 +190,14 @@ def _label_maps(cfg: Config) -> dict[str, Any]:
     return dict(type='RoomsDataset', pipeline=[dict(type='LoadImageFromFile'), *steps])
 
 
-def _objects(masks: bool) -> dict[str, Any]:
+def _objects(masks: bool, maps: bool, side: int) -> dict[str, Any]:
     return dict(
         type='RoomsDetDataset',
+        data_prefix=dict(img=f'images/{_SPLIT}', **(dict(seg=f'annotations/{_SPLIT}') if maps else {})),
         pipeline=[
             dict(type='LoadImageFromFile'),
-            dict(type='LoadAnnotations', with_bbox=True, with_mask=masks),
-            dict(type='Resize', scale=(_SIDE, _SIDE), keep_ratio=True),
+            dict(type='LoadAnnotations', with_bbox=True, with_mask=masks, with_seg=maps),
+            dict(type='Resize', scale=(side, side), keep_ratio=True),
             dict(type='RandomFlip', prob=0.5),
             dict(type='PackDetInputs'),
         ],

@@ -105,6 +105,8 @@ class _Trial:
             pixels = torch.stack(self._images()['inputs']).to(next(self.model.parameters()).device)
             BatchLabels(self.model, confidence=0.0)(pixels, {}, [{}] * len(pixels))
         batch = self._batch(training=True)
+        for sample in batch['data_samples']:  # as pipelines leave half of them
+            sample.set_metainfo(dict(flip=True, flip_direction='horizontal'))
         with self._step('labelling a training batch', LabelsError), evaluating(self.model):
             predictions = self.labeller.predict(self.model, batch['inputs'], batch['data_samples'])
             predictions = with_targets(predictions, batch['data_samples'])

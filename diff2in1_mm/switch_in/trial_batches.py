@@ -9,6 +9,7 @@ from mmengine.model import BaseModel
 from mmengine.structures import InstanceData, PixelData
 
 from ..tasks import labeller_for
+from ..tasks.semantic_heads import semantic_head
 
 __all__ = ['new_batch', 'with_targets']
 
@@ -74,7 +75,10 @@ def _objects(model: BaseModel, side: int, classes: int, with_masks: bool) -> Any
     if with_masks:
         sample.gt_instances.masks = BitmapMasks(masks.numpy(), side, side)
         sample.ignored_instances.masks = BitmapMasks(masks[:0].numpy(), side, side)
-    if classes > things:
+    semantic = semantic_head(model)
+    if semantic is not None:
+        sample.gt_sem_seg = PixelData(sem_seg=torch.randint(0, semantic.num_classes, (1, side, side)))
+    elif classes > things:
         sample.gt_sem_seg = PixelData(sem_seg=torch.randint(things, classes, (1, side, side)))
     return sample
 
@@ -90,7 +94,7 @@ def with_targets(predictions: Sequence[Any], data_samples: Sequence[Any]) -> lis
     for prediction, sample in zip(predictions, data_samples):
         if isinstance(prediction, InstanceData) and not len(prediction):
             target = sample.gt_instances
-            found = InstanceData(bboxes=target.bboxes, labels=target.labels, scores=torch.ones(len(target.bboxes)))
+            found = prediction.new(bboxes=target.bboxes, labels=target.labels, scores=torch.ones(len(target.bboxes)))
             if 'masks' in prediction:
                 height, width = sample.metainfo['img_shape'][:2]
                 found.masks = target.masks.to_tensor(torch.bool, target.bboxes.device)[:, :height, :width]

@@ -13,34 +13,43 @@ __all__ = [
     'class_count',
     'has_nms',
     'ignores_boxes',
+    'learns_masks_of_boxes',
     'new_detection_samples',
     'padded_masks',
     'predict_samples',
     'predicts_panoptic',
     'resized_instances',
     'target_of',
+    'target_of_boxes',
     'with_boxes',
 ]
 
 
-def predict_samples(model: BaseModel, inputs: Tensor, data_samples: Sequence) -> list[Any]:
+def predict_samples(model: BaseModel, inputs: Tensor, data_samples: Sequence, rescale: bool = False) -> list[Any]:
     """A detector's predictions in the pixels of the batch, on samples of their own.
 
     ``predict`` writes into the samples it is given, some heads read their annotations, and mask
     heads scale by ``scale_factor`` even without ``rescale``. ``border``, which CenterNet's head
-    demands and takes off the boxes, is 0 in the pixels of the batch. Autocast is off: non-maximum
-    suppression knows no bfloat16.
+    demands and takes off the boxes, is 0 in the pixels of the batch. Nothing is mirrored back there, as the mask heads
+    of cascades do. Autocast is off: non-maximum suppression knows no bfloat16.
+
+    Args:
+        model (BaseModel): MMDetection's.
+        inputs (Tensor): Preprocessed images (N, 3, H, W).
+        data_samples (Sequence): Their samples; not changed.
+        rescale (bool): Whether it is to take the padding away itself, as PanopticFPN does with its maps of stuff only
+            so. Default False.
     """
     own = []
     for sample in data_samples:
         metainfo = dict(sample.metainfo)
-        metainfo.update(ori_shape=metainfo['img_shape'], scale_factor=(1.0, 1.0), border=(0, 0, 0, 0))
+        metainfo.update(ori_shape=metainfo['img_shape'], scale_factor=(1.0, 1.0), border=(0, 0, 0, 0), flip=False)
         metainfo.setdefault('batch_input_shape', tuple(inputs.shape[-2:]))
         own.append(type(sample)(metainfo=metainfo))
     with torch.autocast(inputs.device.type, enabled=False):
         if _takes_one_image(model):
             return _one_by_one(model, inputs, own)
-        return model.predict(inputs, own, rescale=False)
+        return model.predict(inputs, own, rescale=rescale)
 
 
 def _takes_one_image(model: BaseModel) -> bool:
@@ -122,7 +131,7 @@ def has_nms(model: BaseModel) -> bool:
 
 
 def predicts_panoptic(model: BaseModel) -> bool:
-    """Whether a mask transformer predicts panoptic maps, and not instances alone."""
+    """Whether what fuses things and stuff gives panoptic maps: a mask transformer may give instances alone."""
     return model.panoptic_fusion_head.test_cfg.get('panoptic_on', True)
 
 
@@ -163,3 +172,38 @@ def target_of(instances: InstanceData, size: tuple[int, int] | None) -> Instance
     if 'masks' in instances:
         target.masks = padded_masks(instances.masks, size)
     return target
+
+
+def learns_masks_of_boxes(target: InstanceData | None) -> bool:
+    """Whether a data preprocessor (BoxInst's) made the masks of a target out of its boxes."""
+    return target is not None and 'pairwise_masks' in target
+
+
+def target_of_boxes(instances: InstanceData, present: InstanceData) -> InstanceData | None:
+    """A prediction as BoxInst's annotation: masks that fill the boxes, and which neighbouring pixels look alike.
+
+    The latter, ``pairwise_masks``, is of the image, and the same for each of its objects.
+
+    Args:
+        instances (InstanceData): The prediction.
+        present (InstanceData): The target that BoxInst's data preprocessor made for the image.
+
+    Returns:
+        InstanceData | None: None where ``present`` has no object, and so does not tell which pixels look alike.
+    """
+    if not len(present):
+        return None
+    boxes = instances.bboxes.float()
+    size = present.masks.height, present.masks.width
+    target = InstanceData(bboxes=boxes, labels=instances.labels, masks=padded_masks(_filled(boxes, size), None))
+    target.pairwise_masks = present.pairwise_masks[:1].repeat(len(boxes), 1, 1, 1)
+    return target
+
+
+def _filled(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """bool (n, H, W): the pixels that boxes (n, 4) touch, as BoxInst's data preprocessor counts them."""
+    first, last = boxes[:, :2].int(), (boxes[:, 2:] + 1).int()
+    rows, columns = (torch.arange(side, device=boxes.device) for side in size)
+    within_rows = (rows >= first[:, 1:]) & (rows < last[:, 1:])
+    within_columns = (columns >= first[:, :1]) & (columns < last[:, :1])
+    return within_rows[:, :, None] & within_columns[:, None]

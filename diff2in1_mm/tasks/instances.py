@@ -13,7 +13,8 @@ from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from ..utils.errors import UnfitError, UserError
+from ..utils.errors import UserError
+from ..utils.image_values import size_of
 from ..utils.optional import is_a
 from .base import Label, Labeller, Named, Task, checked_confidence
 from .coco import MAX_PER_IMAGE, box_of, check_labels, image_entry, merged, read_coco, run_lengths
@@ -21,14 +22,17 @@ from .detectors import (
     class_count,
     has_nms,
     ignores_boxes,
+    learns_masks_of_boxes,
     new_detection_samples,
     predict_samples,
     predicts_panoptic,
     resized_instances,
     target_of,
+    target_of_boxes,
     with_boxes,
 )
 from .registry import register_task
+from .semantic_heads import check_semantic_head, give_map, map_of, watched
 from .source_instances import Instances, painted, source_label
 
 __all__ = ['DetectionLabeller', 'Instances', 'InstancesTask', 'source_label']
@@ -46,6 +50,9 @@ class DetectionLabeller(Labeller):
     neither object nor background: it goes to ``ignored_instances`` where all assigners of the
     detector read these (see :func:`ignores_boxes`), and is left out elsewhere. (MMDetection's
     assigners ignore nothing in an image without any object: there unsure boxes are background.)
+
+    A semantic head beside the boxes (HTC, SCNet) learns from its own prediction where there is a sure box; of stored
+    labels it learns nothing, as these are boxes and masks alone.
 
     Args:
         model (BaseModel): A detector whose ``predict`` gives boxes.
@@ -97,9 +104,15 @@ class DetectionLabeller(Labeller):
 
         Returns:
             list[InstanceData]: ``bboxes`` (n, 4) as x1 y1 x2 y2, ``scores`` (n,), ``labels`` (n,),
-            and bool ``masks`` (n, h, w) of the images without the batch's padding.
+            and bool ``masks`` (n, h, w) of the images without the batch's padding; in the metainfo ``label_map``
+            (h, w), int64, of a semantic head.
         """
-        return [with_boxes(sample.pred_instances) for sample in predict_samples(model, inputs, data_samples)]
+        with watched(model) as classes:
+            found = [with_boxes(sample.pred_instances) for sample in predict_samples(model, inputs, data_samples)]
+        for sample, prediction, map_ in zip(data_samples, found, classes[-1] if classes else ()):
+            size = sample.metainfo['img_shape'][:2]
+            prediction.set_metainfo(dict(label_map=map_of(map_, size_of(inputs), size)))
+        return found
 
     @torch.no_grad()
     def assign(self, data_samples: Sequence, predictions: Sequence[InstanceData]) -> dict[str, Tensor]:
@@ -109,9 +122,13 @@ class DetectionLabeller(Labeller):
             kept, total = kept + len(sure), total + len(prediction)
             if not len(sure) and not self.allow_empty:
                 continue
-            size = sample.metainfo.get('batch_input_shape')
-            sample.gt_instances = target_of(sure, size)
-            sample.ignored_instances = target_of(unsure, size)
+            size, present = sample.metainfo.get('batch_input_shape'), sample.get('gt_instances')
+            target = target_of_boxes(sure, present) if learns_masks_of_boxes(present) else target_of(sure, size)
+            if target is None:
+                continue
+            sample.gt_instances, sample.ignored_instances = target, target_of(unsure, size)
+            if 'label_map' in prediction.metainfo:
+                give_map(sample, prediction.metainfo['label_map'])
         return dict(ignored=torch.tensor(1 - kept / total if total else 0.0))
 
     def ignored(self, data_samples: Sequence) -> Tensor:
@@ -225,11 +242,7 @@ class InstancesTask(Task):
         """MMDetection's detectors, and mask transformers that predict instances alone."""
         if is_a(model, 'mmdet', 'MaskFormer'):
             return not predicts_panoptic(model)
-        if getattr(getattr(model, 'roi_head', None), 'with_semantic', False):
-            raise UnfitError(
-                f'theta_C cannot label for {type(model).__name__}: its semantic head '
-                'learns from maps that theta_C does not make; leave that head out.'
-            )
+        check_semantic_head(model)
         return is_a(model, 'mmdet', 'BaseDetector') and not is_a(model, 'mmdet', 'TwoStagePanopticSegmentor')
 
     def encode(self, annotation: Instances, record: Named, image_shape: tuple[int, int]) -> dict[str, bytes]:
@@ -267,9 +280,10 @@ class InstancesTask(Task):
         )
 
     def point_at(self, info: dict[str, Any], path: Path) -> None:
-        """The entries that MMDetection's COCO and VOC data sets make of their annotations."""
+        """The entries that MMDetection's COCO and VOC data sets make of their annotations, without a label map."""
         content = read_coco(path)
         (image,) = content['images']
+        info.pop('seg_map_path', None)  # that of a semantic head shows the source image
         info.update(height=image['height'], width=image['width'], instances=[])
         for found in content['annotations']:
             x, y, width, height = found['bbox']

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mmengine.config import ConfigDict
 from mmengine.model import BaseModel
 from mmengine.structures import InstanceData, PixelData
 from torch import Tensor
@@ -73,14 +74,15 @@ class PanopticPrediction(NamedTuple):
 
 
 class PanopticLabeller(Labeller):
-    """Things and stuff of a ``MaskFormer`` or ``Mask2Former`` with ``panoptic_on``.
+    """Things and stuff of a ``MaskFormer`` or ``Mask2Former`` with ``panoptic_on``, or of a ``PanopticFPN``.
 
     Args:
         model (BaseModel): The segmentor.
         confidence (float | None): Segments less sure are left out. Their pixels are void (255), of
             which MMDetection makes no mask; but they count as outside of all others, as mask
             transformers cannot ignore pixels. None: the ``object_mask_thr`` of the model's
-            ``test_cfg`` (0.8).
+            ``test_cfg`` (0.8). PanopticFPN scores things alone: None is the ``score_thr`` of its ``test_cfg.rcnn``
+            (0.6), and what it takes for stuff is a segment from ``stuff_area_limit`` pixels on.
         allow_empty (bool): Whether a map without any segment is a valid target. Otherwise a sample
             keeps the target it has, and creation stores no such sample. Default False.
     """
@@ -89,7 +91,8 @@ class PanopticLabeller(Labeller):
 
     def __init__(self, model: BaseModel, confidence: float | None = None, allow_empty: bool = False) -> None:
         head = model.panoptic_fusion_head
-        default = head.test_cfg.get('object_mask_thr', 0.8)
+        owner, key = _thresholded(model)
+        default = owner.test_cfg.get(key, 0.8)
         self.confidence: float = one_confidence(confidence, default, 'panoptic maps')
         self.things, self.classes = head.num_things_classes, head.num_classes
         self.allow_empty = allow_empty
@@ -98,7 +101,7 @@ class PanopticLabeller(Labeller):
     def predict(self, model: BaseModel, inputs: Tensor, data_samples: Sequence) -> list[PanopticPrediction]:
         """Predict in the pixels of the batch, without its padding; see :meth:`Labeller.predict`."""
         with self._threshold(model):
-            predicted = predict_samples(model, inputs, data_samples)
+            predicted = predict_samples(model, inputs, data_samples, rescale=_is_two_stage(model))
         return [self._segments(sample.pred_panoptic_seg.sem_seg[0]) for sample in predicted]
 
     @torch.no_grad()
@@ -187,13 +190,25 @@ class PanopticLabeller(Labeller):
     @contextmanager
     def _threshold(self, model: BaseModel) -> Iterator[None]:
         """The model's own test threshold comes back afterwards."""
-        head = model.panoptic_fusion_head
-        before = head.test_cfg
-        head.test_cfg = {**before, 'object_mask_thr': self.confidence, 'instance_on': False, 'panoptic_on': True}
+        owner, key = _thresholded(model)
+        before = owner.test_cfg
+        outputs = {} if _is_two_stage(model) else dict(instance_on=False, panoptic_on=True)
+        owner.test_cfg = ConfigDict({**before, key: self.confidence, **outputs})
         try:
             yield
         finally:
-            head.test_cfg = before
+            owner.test_cfg = before
+
+
+def _is_two_stage(model: BaseModel) -> bool:
+    return is_a(model, 'mmdet', 'TwoStagePanopticSegmentor')
+
+
+def _thresholded(model: BaseModel) -> tuple[Any, str]:
+    """The part of a model whose ``test_cfg`` says how sure a segment has to be, and by which key."""
+    if _is_two_stage(model):
+        return model.roi_head, 'score_thr'
+    return model.panoptic_fusion_head, 'object_mask_thr'
 
 
 @register_task
@@ -209,8 +224,8 @@ class PanopticTask(Task):
 
     @classmethod
     def fits(cls, model: BaseModel) -> bool:
-        """MMDetection's mask transformers with ``panoptic_on``."""
-        return is_a(model, 'mmdet', 'MaskFormer') and predicts_panoptic(model)
+        """MMDetection's mask transformers with ``panoptic_on``, and PanopticFPN."""
+        return is_a(model, 'mmdet', 'MaskFormer', 'TwoStagePanopticSegmentor') and predicts_panoptic(model)
 
     def encode(self, annotation: PanopticMap, record: Named, image_shape: tuple[int, int]) -> dict[str, bytes]:
         """Segments to COCO's two files."""

@@ -112,7 +112,7 @@ def tasks_of(model: BaseModel) -> list[type[Task]]:
         raise UnfitError(
             f'theta_C cannot label for {type(model).__name__}: self-improvement works on '
             "MMSegmentation's segmentors (EncoderDecoder), on NormalEstimator, DepthMapEstimator, MultiTaskEstimator, "
-            "and on MMDetection's detectors and mask transformers (MaskFormer, Mask2Former)."
+            "and on MMDetection's detectors, mask transformers (MaskFormer, Mask2Former) and PanopticFPN."
         )
     names = (named,) if isinstance(named, str) else tuple(named)
     unknown = [name for name in names if name not in TASKS]

@@ -59,6 +59,16 @@ def test_maps_are_read_as_the_pipeline_reads_them(tmp_path):
     assert type(map_loader([])) is LoadAnnotations
 
 
+def test_a_map_beside_objects_has_other_classes_than_they(tmp_path):
+    """It is for a semantic head, as of HTC: what is in an image is told by its objects."""
+    make_images(tmp_path, 1)
+    dataset = build_dataset(tmp_path)
+    entry = dataset.get_data_info(0)
+    objects = [dict(bbox=[0, 0, 2, 2], bbox_label=1), dict(bbox=[0, 0, 9, 9], bbox_label=0)]
+    source = SourceDescriber(dataset, ComposedCaption())(dict(entry, instances=objects))
+    assert source.classes == tuple(dataset.metainfo['classes'][:2])
+
+
 @pytest.mark.parametrize('label_from', ['fresh', 'source'])
 def test_creation_from_an_archive(tmp_path, model, label_from):
     make_images(tmp_path / 'set', 3)

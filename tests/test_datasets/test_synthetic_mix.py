@@ -339,7 +339,11 @@ def test_bad_folders(tmp_path):
     with pytest.raises(FileNotFoundError, match='real does not exist.*data_root'):
         make_mix(tmp_path, dataset=base_config(tmp_path / 'real'))
     (tmp_path / 'real/images').mkdir(parents=True)
-    with pytest.raises(FileNotFoundError, match='holds no .png'):
+    with pytest.raises(FileNotFoundError, match='holds no .png: fill it'):
+        make_mix(tmp_path, dataset=base_config(tmp_path / 'real'))
+    for name in ('a.JPG', 'b.JPG', 'notes.txt', 'README'):
+        (tmp_path / 'real/images' / name).touch()
+    with pytest.raises(FileNotFoundError, match='holds no .png, but files that end in .JPG: .*img_suffix'):
         make_mix(tmp_path, dataset=base_config(tmp_path / 'real'))
 
 

@@ -5,7 +5,8 @@ import json
 import cv2
 import numpy as np
 import pytest
-from mmengine.registry import DATASETS, init_default_scope
+import torch
+from mmengine.registry import DATASETS, MODELS, init_default_scope
 
 pytest.importorskip('mmdet')
 
@@ -79,6 +80,25 @@ def test_polygons_where_the_pipeline_wants_them(coco, tmp_path):
     sample = mixed(config, store)[4]['data_samples']
     assert len(sample.ignored_instances) == 0 and sample.gt_instances.labels.tolist() == [1]
     assert sample.gt_instances.masks.areas[0] == pytest.approx(32 * 16, rel=0.1)
+
+
+def test_objects_for_a_detector_with_a_semantic_head(coco, tmp_path):
+    """The source image's map does not show the sample: all of its pixels are ignored; real images keep theirs."""
+    config = real_config('htc', coco)
+    masks = np.ones((1, 64, 64), bool)
+    mix = mixed(config, store_of(tmp_path / 's', 'instances', CLASSES, one_box(masks)))
+    samples = [mix[i] for i in (0, 4)]
+    assert [sample['data_samples'].synthetic for sample in samples] == [False, True]
+    processor = MODELS.build(dict(type='mmdet.DetDataPreprocessor', pad_size_divisor=96, pad_mask=True, pad_seg=True))
+    batch = processor({key: [sample[key] for sample in samples] for key in samples[0]}, training=True)
+    found = torch.stack([sample.gt_sem_seg.sem_seg for sample in batch['data_samples']])
+    assert found.shape == (2, 1, 96, 96) and (found[1] == 255).all()
+    assert sorted(set(found[0, :, :64, :64].flatten().tolist())) == [0, 1, 2, 3]
+
+
+def test_objects_alone_get_no_map(coco, tmp_path):
+    config, store, _ = masked(coco, tmp_path)
+    assert 'gt_sem_seg' not in mixed(config, store)[4]['data_samples']
 
 
 def test_panoptic(coco, tmp_path):

@@ -17,8 +17,9 @@ from diff2in1_mm.self_improving.pseudo_labels import BatchPass, ViewSettings  # 
 from diff2in1_mm.self_improving.theta_c import ThetaC  # noqa: E402
 from diff2in1_mm.tasks import labeller_for  # noqa: E402
 from diff2in1_mm.tasks.detectors import ignores_boxes  # noqa: E402
+from diff2in1_mm.tasks.semantic_heads import semantic_head  # noqa: E402
 
-from ..detectors import DETECTORS, WITH_MASKS, stock_model, with_diffusion  # noqa: E402
+from ..detectors import DETECTORS, WITH_MAPS, WITH_MASKS, stock_model, with_diffusion  # noqa: E402
 from ..versions import needs_detectors  # noqa: E402
 
 pytestmark = needs_detectors
@@ -47,13 +48,13 @@ def build(name, pipeline, augmentation=None, ignoring=None):
 
 def batch(model, synthetic=(0, 1)):
     """Real labels everywhere, through the model's own data preprocessor."""
-    head = getattr(model, 'panoptic_head', None)
+    head = getattr(model, 'panoptic_fusion_head', None)
     data = demo_mm_inputs(
         2,
         SIZES,
         num_items=[3, 2],
         num_classes=2,
-        with_semantic=bool(head and head.num_stuff_classes),
+        with_semantic=bool(head and head.num_stuff_classes) or semantic_head(model) is not None,
         with_mask=bool(head) or model.with_mask,
     )
     for i, sample in enumerate(data['data_samples']):
@@ -77,7 +78,7 @@ def loss(model, data):
         *((name, augmentation) for name in ('retinanet', 'dino') for augmentation in AUGMENTATIONS),
         *(
             (name, augmentation)
-            for name in ('mask_rcnn', 'mask2former_panoptic')
+            for name in ('mask_rcnn', 'htc', 'mask2former_panoptic', 'fpn_panoptic')
             for augmentation in ('none', 'fixed_pad')
         ),
     ],
@@ -103,7 +104,7 @@ def test_labels_are_in_the_batchs_pixels(name, augmentation, pipeline_folder):
             shown = found.masks.to_tensor(torch.bool, 'cpu')
             assert shown.shape[1:] == size and (shown[:, :height, :width].any() or not len(found))
             assert not shown[:, height:].any() and not shown[:, :, width:].any()
-        if name.endswith('panoptic'):
+        if name.endswith('panoptic') or name in WITH_MAPS:
             semantic = sample.gt_sem_seg.sem_seg[0]
             assert semantic.shape == size and (semantic[:height, :width] != 255).any()
             assert (semantic[height:] == 255).all() and (semantic[:, width:] == 255).all()

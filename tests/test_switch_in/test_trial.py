@@ -129,7 +129,7 @@ def most_objects(settings):
 
 
 @needs_detectors
-@pytest.mark.parametrize('name', ['retinanet', 'mask_rcnn', 'mask2former_panoptic'])
+@pytest.mark.parametrize('name', ['retinanet', 'mask_rcnn', 'htc', 'mask2former_panoptic', 'fpn_panoptic'])
 def test_detectors_pass(name):
     """With drawn weights RetinaNet finds nothing that could be a target: its own boxes stand for that."""
     pytest.importorskip('mmdet')
@@ -138,6 +138,7 @@ def test_detectors_pass(name):
     with DefaultScope.overwrite_default_scope('mmdet'):
         built = MODELS.build(model)
     part = model.get('neck') or model.panoptic_head
+    things = model.get('panoptic_fusion_head', {}).get('num_things_classes', 2)
     put_maps(built, given_maps(part.in_channels, [4, 8, 16, 32]))
     learned = []
     loss = built.loss
@@ -152,6 +153,7 @@ def test_detectors_pass(name):
     numbers = [value for part in built.modules() for value in most_objects(getattr(part, 'test_cfg', None))]
     assert numbers and max(numbers) <= 20
     first, last = (samples[0] for samples in learned)
+    assert last.flip and (last.gt_instances.labels < things).all()  # as half of a pipeline's images
     assert first.gt_instances is not last.gt_instances
     assert len(last.gt_instances) or (last.gt_sem_seg.sem_seg != 255).any()  # Mask2Former may see stuff alone
 

@@ -1,12 +1,20 @@
-"""Panoptic maps that theta_C makes with mask transformers."""
+"""Panoptic maps that theta_C makes with mask transformers and PanopticFPN."""
 
 from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn as nn
+from mmengine.config import ConfigDict
+from mmengine.registry import MODELS, DefaultScope
 
+from diff2in1_mm.switch_in.maps import given_maps
+from diff2in1_mm.switch_in.trial import put_maps
+from diff2in1_mm.tasks import labeller_for
 from diff2in1_mm.tasks.panoptic import PanopticLabeller, PanopticPrediction
+
+from ..detectors import stock_model
+from ..versions import needs_detectors
 
 
 class TestPanoptic:
@@ -53,3 +61,36 @@ def test_panoptic_segments_too_small_for_another_size_go(void):
     (found,) = PanopticLabeller.resized(None, [prediction], (8, 8), (2, 2))
     assert found.labels.tolist() == ([5, 7] if void else [5, 7, 8])
     assert found.ids.tolist() == [[1, 0 if void else 3], [2, 2]]
+
+
+@needs_detectors
+class TestPanopticFPN:
+    """Small, with drawn weights, of which things score about one in the number of classes."""
+
+    @pytest.fixture
+    def model(self):
+        pytest.importorskip('mmdet')
+        config = ConfigDict(stock_model('fpn_panoptic'))
+        config.backbone = dict(type=nn.Identity)
+        config.test_cfg.rcnn.score_thr = 0.6
+        torch.manual_seed(0)
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            model = MODELS.build(config).eval()
+        put_maps(model, given_maps(config.neck.in_channels, [4, 8, 16, 32]))
+        return model
+
+    def test_its_own_threshold_of_things_is_the_default(self, model):
+        labeller = labeller_for(model)
+        assert labeller.task == 'panoptic' and labeller.confidence == 0.6
+        assert (labeller.things, labeller.classes) == (2, 4)
+
+    def test_things_by_their_score_and_stuff(self, model):
+        images = torch.randn(1, 3, 64, 64)
+        few, many = (labeller_for(model, confidence) for confidence in (1.0, 0.0))
+        for labeller, finds_things in ((few, False), (many, True)):
+            samples = labeller.new_samples(1, (48, 56))  # the batch is padded to 64 x 64
+            (found,) = labeller.predict(model, images, samples)
+            assert found.ids.shape == (48, 56)
+            assert (found.labels < 2).any() == finds_things
+            assert model.roi_head.test_cfg.score_thr == 0.6  # it came back
+        assert (few.predict(model, images, few.new_samples(1, (48, 56)))[0].labels >= 2).any()
