@@ -180,6 +180,18 @@ FACTORS = dict(
     pipeline=None,
 )
 _SHARE_WARM_UP = ('T', 'ratio')  # what the warm-up does not see
+#: Factors and figures in words, for the axes of plots.
+WORDS = dict(
+    T='T, noise step of the synthetic images (of 999)',
+    ratio='synthetic images per real one',
+    num_labelled='labelled rooms',
+    channels='channels of the head',
+    warm_up='length of the warm-up (iterations)',
+    pipeline='diffusion model',
+    mIoU='mIoU (%)',
+    mean='mean error (degrees)',
+    rmse='root mean square error (cm)',
+)
 
 
 def configure(args: argparse.Namespace, arm: Arm, seed: int) -> Config:
@@ -307,8 +319,8 @@ def plot(args: argparse.Namespace, factor: str) -> None:
         left.plot(places, means, marker='o', color=colour, label=name)
         if name != BASELINE and None not in gains:
             right.errorbar(places, gains, spreads, marker='o', color=colour, capsize=3)
-    left.set(xlabel=factor, ylabel=metric)
-    right.set(xlabel=factor, ylabel=f'minus "{BASELINE}", paired')
+    left.set(xlabel=WORDS[factor], ylabel=WORDS[metric])
+    right.set(xlabel=WORDS[factor], ylabel=f'{WORDS[metric]}\nminus "{BASELINE}", paired')
     right.axhline(0, color='black', linewidth=0.8)
     left.legend(fontsize=7)
     figure.tight_layout()

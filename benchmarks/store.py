@@ -97,10 +97,20 @@ def new_store(root: Path) -> SyntheticStore:
     return SyntheticStore.prepare(root, ['instances'], CLASSES, 'benchmark', {})
 
 
-def lay_down(store: SyntheticStore, samples: int) -> None:
-    """Samples with links for files, and a line of text for each record."""
-    image, annotations = sample(0)
-    first, contents = store.encoded(record_of(0), image[:64, :64], annotations)
+def lay_down(
+    store: SyntheticStore, samples: int, like: tuple[SampleRecord, np.ndarray, dict[str, Any]] | None = None
+) -> None:
+    """Samples with links for files, and a line of text for each record.
+
+    Args:
+        store: Without samples.
+        samples: How many.
+        like: Record, image and annotations that all are like, but for their names and confidence; None: boxes.
+    """
+    if like is None:
+        image, annotations = sample(0)
+        like = record_of(0), image[:64, :64], annotations
+    first, contents = store.encoded(*like)
     line, folder = first.to_json(None).decode(), Path(first.image).parent.name
     own, originals = folder, dict[str, str]()
     with open(store.root / 'records/r000-benchmark.jsonl', 'w') as records:
@@ -118,6 +128,7 @@ def lay_down(store: SyntheticStore, samples: int) -> None:
                 else:
                     os.link(originals[name], path)
             text = line.replace(f'{folder}/', f'{own}/').replace(first.id, id)
+            text = text.replace('"confidence": 0.9', f'"confidence": {number % 997 / 997:.3f}')
             records.write(text.replace('"source": 0', f'"source": {source}').replace('"copy": 0', f'"copy": {copy}'))
 
 

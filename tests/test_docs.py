@@ -1,5 +1,6 @@
 """Links of README and pages lead somewhere, and what they name is there."""
 
+import doctest
 import re
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from diff2in1_mm.store.store import SyntheticStore
+from diff2in1_mm.creation import PartialNoiseGenerator
+from diff2in1_mm.models import DiffusionBackbone
+from diff2in1_mm.store import SyntheticStore
 
 from .test_store.samples import PURPOSE, make_record, make_sample
 
@@ -61,6 +64,17 @@ def test_folders_and_configs_that_a_page_names_are_there(page):
     named = re.findall(r'\b((?:diff2in1_mm|configs|tools|demo|benchmarks|tests)/[\w/]+(?:\.\w+)?)', text)
     gone = [name for name in named if not (ROOT / name).exists()]
     assert gone == []
+
+
+@pytest.mark.parametrize('explained', [DiffusionBackbone, PartialNoiseGenerator, SyntheticStore])
+def test_examples_in_docstrings_run(explained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = SyntheticStore.prepare('work_dirs/diff2in1_rooms/synthetic', **PURPOSE)
+    store.add(make_record(), *make_sample(0))
+    (found,) = doctest.DocTestFinder(recurse=False).find(explained)
+    said: list[str] = []
+    assert 2 <= len(found.examples) < 10
+    assert doctest.DocTestRunner().run(found, out=said.append).failed == 0, ''.join(said)
 
 
 def test_the_python_page_runs(tmp_path, monkeypatch, capsys):

@@ -7,6 +7,7 @@ machine is refused (DNS rebinding), as is one that sends a form here.
 
 import json
 import secrets
+import sys
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -62,6 +63,11 @@ class BrowseServer(ThreadingHTTPServer):
         self.answers, self.token = answers, secrets.token_urlsafe(24)
         self.names = {f'{host}:{self.server_port}' for host in ('127.0.0.1', 'localhost')}
         self.address = f'http://127.0.0.1:{self.server_port}/{self.token}/'
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says nothing of a browser that went away between two requests, as each does when it is closed."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Refused(Exception):

@@ -26,7 +26,7 @@ def plot(runs: ArmRuns, names: Sequence[str], base: str, seeds: Sequence[int], m
 
     others = [name for name in names if name != base]
     control = scores_of(runs, base, seeds, metric)
-    figure = Figure(figsize=(7, 1.2 + 0.45 * len(others)), layout='constrained')
+    figure = Figure(figsize=(7, 1.4 + 0.45 * len(others)), layout='constrained')
     axes = figure.add_subplot()
     for place, name in enumerate(reversed(others)):
         scores = scores_of(runs, name, seeds, metric)
@@ -39,8 +39,11 @@ def plot(runs: ArmRuns, names: Sequence[str], base: str, seeds: Sequence[int], m
     axes.axvline(0, color='black', linewidth=0.8)
     axes.set_yticks(range(len(others)), list(reversed(others)))
     axes.set_ylim(-0.6, len(others) - 0.4)
-    better = 'right' if METRICS.get(metric, Metric()).more_is_better else 'left'
-    axes.set_xlabel(f'{told(metric)} minus that of "{base}" (better to the {better}); dots: seeds, bars: means')
+    read = METRICS.get(metric, Metric())
+    better = f'better to the {"right" if read.more_is_better else "left"}'
+    unit = f', in {read.unit}' if read.unit else ''
+    axes.set_xlabel(f'{told(metric)} minus that of "{base}"{unit}\n({better}; dots: seeds, bars: means)')
+    axes.set_ylabel('arm')
     content = io.BytesIO()
     FigureCanvasAgg(figure).print_png(content)
     write_atomic(path, content.getvalue())

@@ -19,21 +19,24 @@ class Metric(NamedTuple):
     Attributes:
         more_is_better (bool): False for errors.
         scale (float): That tables multiply it by: 100 for shares and metres.
+        unit (str): Of a difference of two, so multiplied; '' where that is not known.
     """
 
     more_is_better: bool = True
     scale: float = 1.0
+    unit: str = ''
 
 
+_POINTS = 'percentage points'
 #: In the order in which a run's figures are looked through.
 METRICS = {
-    'mIoU': Metric(),
-    'coco/segm_mAP': Metric(scale=100),
-    'coco/bbox_mAP': Metric(scale=100),
-    'coco_panoptic/PQ': Metric(),
-    'pascal_voc/mAP': Metric(scale=100),
-    'rmse': Metric(False, 100),
-    'mean': Metric(False),
+    'mIoU': Metric(unit=_POINTS),
+    'coco/segm_mAP': Metric(scale=100, unit=_POINTS),
+    'coco/bbox_mAP': Metric(scale=100, unit=_POINTS),
+    'coco_panoptic/PQ': Metric(unit=_POINTS),
+    'pascal_voc/mAP': Metric(scale=100, unit=_POINTS),
+    'rmse': Metric(False, 100, 'cm'),
+    'mean': Metric(False, unit='degrees'),
 }
 
 

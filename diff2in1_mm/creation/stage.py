@@ -7,26 +7,22 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.dist import all_reduce, barrier, broadcast_object_list, get_dist_info, is_main_process
 from mmengine.model import BaseModel
 from mmengine.runner.runner import _SlicedDataset
-from PIL import Image
 from torch.distributed import PrefixStore
 
 from ..store.store import SyntheticStore
-from ..store.upkeep import class_shares
 from ..utils.compat import default_store
 from ..utils.errors import UserError
 from ..utils.models import seed_of_run
-from ..utils.values import spread_over
 from .create import create
+from .shown_round import show_round
 
 __all__ = ['create_round', 'mixed_dataset', 'together']
 
 _LOOK_SECONDS = 0.2
-_LOOKED_AT = 10_000  # records: a million take minutes to read
 
 
 def mixed_dataset(runner) -> Any:
@@ -83,20 +79,8 @@ def create_round(runner, model: BaseModel, theta_c: Any, settings: Mapping, roun
         if is_main_process():
             store.prune(keep_round=round)
             store.merge(round)
-            _show(runner, store, round)
+            show_round(runner, model, dataset, store, round, settings)
     return dict(samples=len(store.accepted(round)), unreadable=int(skipped))
-
-
-def _show(runner, store: SyntheticStore, round: int) -> None:
-    """The sample sheet and how much of each class there is, for whatever the visualizer writes to."""
-    records = store.accepted(round)
-    some = [records[i] for i in spread_over(len(records), _LOOKED_AT)]
-    shares = class_shares(some)
-    if shares:
-        runner.visualizer.add_scalars({f'synthetic/{name}': share for name, share in shares.items()}, step=runner.iter)
-    if (store.root / 'preview.png').exists():
-        with Image.open(store.root / 'preview.png') as preview:
-            runner.visualizer.add_image('synthetic', np.asarray(preview), step=runner.iter)
 
 
 def _create(model: BaseModel, dataset: Any, settings: Mapping, round: int, seed: int) -> int:

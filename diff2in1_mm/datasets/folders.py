@@ -4,6 +4,7 @@ import inspect
 import os
 import os.path as osp
 import traceback
+from collections import Counter
 from typing import Any
 
 from mmengine.registry import DATASETS
@@ -119,7 +120,17 @@ def _check_folder(folder: str, key: str, suffix: str) -> None:
         raise MissingFileError(f'the data folder {folder} does not exist: put the data set there, or correct {where}.')
     files = (name for _, _, names in os.walk(folder, followlinks=True) for name in names)
     if not any(name.endswith(suffix) for name in files):
+        there = _most_common_ending(folder)
+        found = f', but files that end in {there}' if suffix and there else ''
         raise MissingFileError(
-            f'the data folder {folder} holds no {suffix or "files"}: fill it, '
+            f'the data folder {folder} holds no {suffix or "files"}{found}: fill it, '
             f'or correct {where}{" or `img_suffix`" if suffix else ""}.'
         )
+
+
+def _most_common_ending(folder: str) -> str:
+    """Of the files in a folder, as they spell it; '' where none has one."""
+    files = (name for _, _, names in os.walk(folder, followlinks=True) for name in names)
+    endings = Counter(osp.splitext(name)[1] for name in files)
+    del endings['']
+    return endings.most_common(1)[0][0] if endings else ''

@@ -8,17 +8,16 @@ import numpy as np
 import torch
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
-from mmengine.model import BaseModel
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from ..creation.agreement import labels_of_sources
 from ..creation.batch_labels import BatchLabels
 from ..creation.plan import source_entry
 from ..creation.stage import mixed_dataset
-from ..datasets.source_images import load_image, transforms_of, turns_images
+from ..datasets.source_images import load_image, turns_images
 from ..store.records import SampleRecord
 from ..store.store import SyntheticStore
-from ..utils.errors import UserError
 from ..utils.models import evaluating, unwrapped
 from ..utils.pictures import contact_sheet, label_colours, with_legend, write_picture
 from ..utils.values import spread_over
@@ -55,7 +54,7 @@ class GalleryHook(Hook):
             return
         with hook.theta_c.applied(model), evaluating(model):
             labels = BatchLabels(model, 'fresh', hook.confidence, hook.labelling, hook.creation.get('label_scale'))
-            truth = _truth_of(model, dataset)
+            truth = labels_of_sources(model, dataset)
             chosen = [records[i] for i in spread_over(len(records), self.count)]
             columns = [self._column(labels, truth, dataset, store, record) for record in chosen]
         path = osp.join(runner.work_dir, 'gallery.png')
@@ -89,16 +88,6 @@ class GalleryHook(Hook):
             (known,) = truth(pixels, {}, [entry])
             own = drawn(real, known.annotation if known else {})
         return [real, *own, *drawn(real, label.annotation if label else {}), image, *drawn(image, annotations)]
-
-
-def _truth_of(model: BaseModel, dataset: Any) -> BatchLabels | None:
-    """What reads the real images' own labels; None where the data set has none of the model's kinds."""
-    try:
-        truth = BatchLabels(model, 'source', transforms=transforms_of(dataset))
-        truth(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), {}, [source_entry(dataset, 0)])
-    except (UserError, OSError):
-        return None
-    return truth
 
 
 def _shown_classes(dataset: Any, store: SyntheticStore, records: Sequence[SampleRecord]) -> tuple[list, np.ndarray]:

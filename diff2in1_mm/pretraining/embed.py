@@ -107,17 +107,20 @@ def _plot_losses(work_dirs: Sequence[str], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     # the mean absolute error means the same whatever the other terms weigh
-    stages = (('autoencoder', 'loss_value'), ('denoiser', 'loss_denoising'))
+    stages = (
+        ('autoencoder', 'loss_value', 'mean absolute error\n(of pixels from -1 to 1)'),
+        ('denoiser', 'loss_denoising', 'mean squared error\n(of noise or v, deviation 1)'),
+    )
     panels = [
-        (Path(work_dir), stage, name, _scalars(Path(work_dir) / stage, name))
+        (Path(work_dir), stage, words, _scalars(Path(work_dir) / stage, name))
         for work_dir in reversed(work_dirs)
-        for stage, name in stages
+        for stage, name, words in stages
     ]
     panels = [panel for panel in panels if panel[-1]] or panels
     figure, axes = plt.subplots(1, len(panels), figsize=(4.5 * len(panels), 3), squeeze=False)
-    for axis, (work_dir, stage, name, curve) in zip(axes[0], panels):
+    for axis, (work_dir, stage, words, curve) in zip(axes[0], panels):
         axis.plot(list(curve), list(curve.values()))
-        axis.set(title=f'{stage} ({work_dir.name})', xlabel='iteration', ylabel=name, ylim=(0, None))
+        axis.set(title=f'{stage} ({work_dir.name})', xlabel='iterations', ylabel=words, ylim=(0, None))
     figure.tight_layout()
     picture = io.BytesIO()
     figure.savefig(picture, format=path.suffix[1:], dpi=100)

@@ -1,4 +1,24 @@
-"""Where the files of a store lie, and what dead writers left of them."""
+"""Where the files of a store lie, and what dead writers left of them.
+
+::
+
+    STORE/
+      store.json                  what the store was made for
+      images/FOLDER/ID.png        8-bit RGB
+      annotations/TASK/FOLDER/ID.*  what the task's own tools read, for each task, see :mod:`diff2in1_mm.tasks`
+      instances.json              for boxes also all samples in one file; panoptic.json for panoptic maps
+      records/rROUND-WRITER.jsonl  one :class:`SampleRecord` a line, each writer in a file of its own; written last:
+                                  without it there is no sample
+      empty/FOLDER/ID.json        instead of all these: the model found nothing, so nothing is stored
+      reviews.jsonl               what people said of samples, see :mod:`.reviews`
+      human/TASK/ID-*.*           labels that people have corrected, see :mod:`.corrections`
+      shares/I-of-N.json          of a job array, see :mod:`.shares`
+      index.sqlite                where which record stands; made anew when it is missing
+
+``FOLDER`` holds the samples of a hundred source images in one round. Stores of version 2, with all files of a kind in
+one folder and a file for each record, and of version 1, with one task and its files right under ``annotations/``, are
+read and continued as they are.
+"""
 
 import contextlib
 import json

@@ -122,8 +122,16 @@ class SampleRecord:
             raise ValueError(f'record without labels for {", ".join(tasks)}')
         if not {record.image, *named.values()} <= set(record.bytes):
             raise ValueError('record without file sizes')
+        outside = next(filter(leads_outside, record.bytes), None)
+        if outside is not None:  # a store of somebody else's: what it names is read, shown and removed
+            raise ValueError(f'record of a file outside the store, {outside!r}')
         record.quality = {name: math.nan if value is None else value for name, value in record.quality.items()}
         return record
+
+
+def leads_outside(name: str) -> bool:
+    """Whether a file name relative to a store leads out of it."""
+    return name.startswith('/') or '..' in name.split('/')
 
 
 _FIGURES: dict[str, Any] = dict(

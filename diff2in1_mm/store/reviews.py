@@ -18,7 +18,7 @@ from typing import NamedTuple
 from ..utils.atomic_files import writing
 from ..utils.file_locks import file_lock
 from ..utils.values import check_choice
-from .records import SampleRecord
+from .records import SampleRecord, leads_outside
 
 __all__ = ['ACTS', 'NOTHING', 'Review', 'Reviews', 'Verdicts']
 
@@ -197,5 +197,5 @@ def _reviews(lines: Iterable[bytes]) -> Iterator[Review]:
             review = Review(**{key: str(value) for key, value in values.items() if key in names})
         except (ValueError, TypeError, AttributeError):
             continue
-        if review.act in (*ACTS, 'undo'):
+        if review.act in (*ACTS, 'undo') and not leads_outside(review.file):
             yield review

@@ -1,22 +1,4 @@
-"""The folder of synthetic samples.
-
-::
-
-    STORE/
-      store.json                  what the store was made for
-      images/FOLDER/ID.png        8-bit RGB
-      annotations/TASK/FOLDER/ID.*  what the task's own tools read, for each task, see :mod:`diff2in1_mm.tasks`
-      instances.json              for boxes also all samples in one file; panoptic.json for panoptic maps
-      records/rROUND-WRITER.jsonl  one :class:`SampleRecord` a line, each writer in a file of its own; written last:
-                                  without it there is no sample
-      empty/FOLDER/ID.json        instead of all these: the model found nothing, so nothing is stored
-      reviews.jsonl               what people said of samples, see :mod:`.reviews`
-      human/TASK/ID-*.*           labels that people have corrected, see :mod:`.corrections`
-      index.sqlite                where which record stands; made anew when it is missing
-
-``FOLDER`` holds the samples of a hundred source images in one round. Stores of version 2, with all files of a kind in
-one folder and a file for each record, and of version 1, with one task and its files right under ``annotations/``, are
-read and continued as they are.
+"""The folder of synthetic samples; :mod:`.layout` tells what lies where.
 
 A sample appears wholly or not at all: every file is written and synced under a temporary name, then renamed into place,
 and its record comes after the rest. Renames and records happen under a lock on ``.lock``, which the operating system
@@ -51,6 +33,7 @@ from .purpose import StoreMismatch, begin_or_continue, check_tasks_and_classes, 
 from .records import SampleRecord
 from .reviews import FILE as REVIEWS, Reviews, Verdicts
 from .shards import GONE, RecordWriter, is_shard, lines, round_of, sync
+from .shares import forget_shares
 
 _NAMED_AT_MOST = 20
 _LOCK_TIMEOUT = 600  # seconds; a commit takes milliseconds
@@ -73,6 +56,13 @@ class SyntheticStore:
     Raises:
         FileNotFoundError: No store there.
         StoreMismatch: Made for other classes or other tasks.
+
+    Example:
+        >>> store = SyntheticStore('work_dirs/diff2in1_rooms/synthetic')
+        >>> record = store.records()[0]
+        >>> image, labels = store.read(record)  # uint8 RGB, and what each task's tools read
+        >>> record.id, image.shape, labels['segmentation'].shape
+        ('r000_s0000000_k00', (12, 16, 3), (12, 16))
     """
 
     def __init__(
@@ -132,6 +122,7 @@ class SyntheticStore:
                     for note in layout.notes():
                         note.unlink()
                     (root / REVIEWS).unlink(missing_ok=True)  # of samples that are gone
+                    forget_shares(root)
                 for folder in (IMAGES, RECORDS, *(f'{ANNOTATIONS}/{task}' for task in tasks)):
                     (root / folder).mkdir(parents=True, exist_ok=True)
         store = cls(root, warn=False)

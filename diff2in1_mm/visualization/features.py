@@ -43,7 +43,7 @@ def feature_pictures(backbone: Any, image: np.ndarray) -> list[np.ndarray]:
     Returns:
         list[np.ndarray]: uint8 (h, w, 3), one for each of ``backbone.tap_strides``.
     """
-    pixels = torch.from_numpy(image).to(backbone.diffusion.device).permute(2, 0, 1)[None].float()
+    pixels = torch.from_numpy(image).to(backbone.input_mean.device).permute(2, 0, 1)[None].float()
     with torch.no_grad():
         maps = backbone.features(pixels / 127.5 - 1)
     return [components(feature[0].float().cpu()) for feature in maps]

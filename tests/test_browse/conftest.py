@@ -1,6 +1,7 @@
 """A small store to look at, and a program that serves it."""
 
 import threading
+from contextlib import contextmanager
 
 import cv2
 import numpy as np
@@ -13,13 +14,15 @@ from diff2in1_mm.store.store import SyntheticStore
 from ..test_store.samples import PURPOSE, make_record, make_sample
 
 EVIL = '<img src=x onerror="document.title=\'pwned\'"><script>document.title = "pwned"</script>'
+#: No slash inside: a name that a file can have.
+EVIL_FILE = '<img src=x onerror=\'document.title="pwned"\'> "quoted" & %2e%2e\n.png'
 
 
 def fill_store(root, count=6, shift=0):
-    """Samples whose confidence falls; the third has no class 'sky', the caption of the first is no harmless one."""
+    """Samples whose confidence falls; the third has no class 'sky'; caption and file name of the first are hostile."""
     store = SyntheticStore.prepare(root / 'store', **PURPOSE)
     for number in range(count):
-        source = root / f'source {number}.png'
+        source = root / (EVIL_FILE if number == 0 else f'source {number}.png')
         image, annotations = make_sample(number)
         cv2.imwrite(str(source), image[..., ::-1] // 2)
         labels = np.roll(annotations['segmentation'], shift)
@@ -55,12 +58,21 @@ def session(store):
     return session
 
 
-@pytest.fixture
-def server(session):
+@contextmanager
+def serving(session):
+    """A server of its own for as long as the block lasts."""
     server = BrowseServer(session)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def server(session):
+    with serving(session) as server:
+        yield server

@@ -2,10 +2,13 @@
 
 import http.client
 import json
+import socket
+import struct
+import threading
 
 import pytest
 
-from .conftest import EVIL
+from .conftest import EVIL, EVIL_FILE
 
 
 def ask(server, path, method='GET', body=None, **headers):
@@ -57,7 +60,30 @@ def test_nothing_from_elsewhere_is_fetched_or_run(server):
         assert "default-src 'none'" in policy and "script-src 'self'" in policy and 'unsafe' not in policy
         assert headers['X-Content-Type-Options'] == 'nosniff' and headers['Referrer-Policy'] == 'no-referrer'
         assert b'http:' not in content and b'https:' not in content
-    assert 'innerHTML' not in ask(server, 'page.js')[2].decode()
+
+
+def test_no_text_of_a_store_can_become_markup(server, ids):
+    row = json.loads(ask(server, 'samples?count=1')[2])['rows'][0]
+    assert row['caption'] == EVIL and row['source'].endswith(EVIL_FILE)
+    assert ask(server, 'samples?count=1')[1]['Content-Type'] == 'application/json'
+    script = ask(server, 'page.js')[2].decode()
+    for way in ('innerHTML', 'outerHTML', 'insertAdjacentHTML', 'write(', 'eval(', 'Function(', 'DOMParser', 'setHTML'):
+        assert way not in script, way
+    assert 'createContextualFragment' not in script and 'textContent' in script
+    _, headers, _ = ask(server, 'samples?sort=<img src=x onerror=alert(1)>'.replace(' ', '%20'))
+    assert headers['Content-Type'] == 'text/plain'  # what was asked for is told again
+
+
+def test_a_browser_that_is_closed_leaves_no_word_on_the_terminal(server, capfd):
+    connection = http.client.HTTPConnection('127.0.0.1', server.server_port)
+    connection.request('GET', f'/{server.token}/summary')
+    connection.getresponse().read()  # the server waits for what is asked next
+    connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))  # it will see a reset
+    connection.close()
+    for thread in threading.enumerate():
+        if 'process_request_thread' in thread.name:
+            thread.join(5)
+    assert capfd.readouterr() == ('', '') and ask(server, 'summary')[0] == 200
 
 
 def test_samples_and_pictures(server, ids):

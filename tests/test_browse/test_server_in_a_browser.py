@@ -1,24 +1,30 @@
-"""The page in a real browser: keyboard, hostile texts, and what the next training sees."""
+"""The page in a real browser: keyboard, hostile texts, a server that starts again, and what the next training sees."""
 
 import shutil
 
 import pytest
 from mmengine.registry import DATASETS
 
+from diff2in1_mm.browse.session import Session
 from diff2in1_mm.store.reviews import Reviews
+from diff2in1_mm.store.store import SyntheticStore
 
 from ..test_datasets.folders import base_config, make_folder
-from .conftest import EVIL
+from .conftest import EVIL, EVIL_FILE, serving
 
-playwright = pytest.importorskip('playwright.sync_api', reason='`pip install playwright` is wanted for this')
+WANTED = "the extra `browser` is wanted for this: pip install 'diff2in1_mm[browser]'"
+playwright = pytest.importorskip('playwright.sync_api', reason=WANTED)
+# the system's own; else what `playwright install chromium` has fetched
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium-headless-shell', 'chromium', 'google-chrome'))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason='Chromium is wanted for this: `apt-get install chromium`')
 
 
 @pytest.fixture(scope='module')
 def chromium():
     with playwright.sync_playwright() as library:
-        browser = library.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox'])
+        try:
+            browser = library.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox'])
+        except playwright.Error:
+            pytest.skip('Chromium is wanted for this: `playwright install chromium`, or `apt-get install chromium`')
         yield browser
         browser.close()
 
@@ -52,34 +58,38 @@ def press(page, *keys):
             page.keyboard.press(key)
 
 
-def mix_of(tmp_path, store):
+def served(tmp_path, store):
+    """Ids of the samples that a training which starts now is given."""
     real = make_folder(tmp_path / 'real', 6)
-    return DATASETS.build(dict(type='SyntheticMixDataset', dataset=base_config(real), store=str(store.root), round=0))
+    mix = DATASETS.build(dict(type='SyntheticMixDataset', dataset=base_config(real), store=str(store.root), round=0))
+    return {mix[6 + slot]['data_samples'].sample_id for slot in range(6)}
 
 
-def test_reject_undo_restart_and_train(page, server, store, ids, tmp_path):
-    page.goto(server.address)
-    page.wait_for_selector('.row.chosen')
-    press(page, 'r', 'k', 'r', '1', 'u', 'u', 'r')  # 3 rejected, a class of the 4th, both undone, the 3rd again
-    page.wait_for_selector('text=1 kept, 2 rejected, 0 with a rejected class')
+def test_reject_undo_restart_and_train(page, session, store, ids, tmp_path):
+    with serving(session) as server:
+        page.goto(server.address)
+        page.wait_for_selector('.row.chosen')
+        press(page, 'r', 'k', 'r', '1', 'u', 'u', 'r')  # 3 rejected, a class of the 4th, both undone, the 3rd again
+        page.wait_for_selector('text=1 kept, 2 rejected, 0 with a rejected class')
+        assert page.said == []
     rejected = [ids[0], ids[2]]
     assert sorted(Reviews(store.root).verdicts().rejected) == rejected
-    page.reload()
-    page.wait_for_selector(f'[data-id="{ids[0]}"].reject')
-    mix = mix_of(tmp_path, store)
-    served = {mix[6 + slot]['data_samples'].sample_id for slot in range(6)}
-    assert served == set(ids) - set(rejected)
-    press(page, 'u')
-    page.wait_for_selector('text=1 kept, 1 rejected')
-    assert ids[2] in {mix_of(tmp_path, store)[6 + slot]['data_samples'].sample_id for slot in range(6)}
-    assert page.said == []
+    with serving(Session(SyntheticStore(store.root))) as server:  # as after a restart of the program
+        page.goto(server.address)
+        page.wait_for_selector(f'[data-id="{ids[0]}"].reject')
+        assert served(tmp_path, store) == set(ids) - set(rejected)
+        press(page, 'u')
+        page.wait_for_selector('text=1 kept, 1 rejected')
+        assert ids[2] in served(tmp_path, store)
 
 
-def test_a_hostile_caption_is_text_and_nothing_from_elsewhere_is_asked(page, server, ids):
+def test_hostile_captions_and_file_names_are_text_and_nothing_from_elsewhere_is_asked(page, server, ids):
     page.goto(server.address)
     page.wait_for_selector('.row')
-    assert page.locator(f'[data-id="{ids[0]}"] .caption').inner_text() == EVIL
-    assert page.locator('.caption img, .caption script').count() == 0
+    row = page.locator(f'[data-id="{ids[0]}"]')
+    assert row.locator('.caption').text_content() == EVIL
+    assert row.locator('.small').text_content().endswith(EVIL_FILE)
+    assert page.locator('.about img, .about script').count() == 0
     until(page, '[...document.images].every((image) => image.complete && image.naturalWidth > 0)')
     assert 'pwned' not in page.title() and all(url.startswith(server.address) for url in page.asked)
     assert page.said == []

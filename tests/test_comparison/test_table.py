@@ -99,3 +99,22 @@ def test_the_picture_shows_a_dot_for_every_seed(runs, tmp_path, monkeypatch):
     plot(found, ['real', 'regularised', 'method'], 'real', SEEDS, 'mIoU', str(tmp_path / 'p.png'))
     assert drawn == [([1, 2], [0, 0]), ([-1, -1.5], [1, 1])]
     assert (tmp_path / 'p.png').read_bytes().startswith(b'\x89PNG')
+
+
+@pytest.mark.parametrize(
+    'metric, said',
+    [
+        ('mIoU', 'mIoU minus that of "real", in percentage points\n(better to the right'),
+        ('rmse', '100 x rmse minus that of "real", in cm\n(better to the left'),
+        ('own', 'own minus that of "real"\n(better to the right'),
+    ],
+)
+def test_the_axes_of_the_picture_say_what_and_in_which_unit(runs, tmp_path, monkeypatch, metric, said):
+    from matplotlib.axes import Axes
+
+    words = {}
+    monkeypatch.setattr(Axes, 'set_xlabel', lambda self, text: words.update(x=text))
+    monkeypatch.setattr(Axes, 'set_ylabel', lambda self, text: words.update(y=text))
+    found = runs({'real': [30, 31], 'method': [31, 33]}, metric)
+    plot(found, ['real', 'method'], 'real', SEEDS, metric, str(tmp_path / 'p.png'))
+    assert words['x'].startswith(said) and words['y'] == 'arm'

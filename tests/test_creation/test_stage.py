@@ -8,14 +8,11 @@ import torch
 from torch.distributed import HashStore
 
 from diff2in1_mm.creation import stage as creation_stage
-from diff2in1_mm.creation.create import create
 from diff2in1_mm.creation.stage import together
-from diff2in1_mm.store.store import SyntheticStore
 from diff2in1_mm.utils import models
 from diff2in1_mm.utils.models import seed_of_run
 
 from ..tiny_runs import config, hook_of, train
-from ..tiny_segmentation import CLASSES
 
 
 @pytest.fixture
@@ -137,17 +134,3 @@ class TestNumBatchPerEpoch:
             train(cfg)
         cfg.custom_hooks[0].creation = None
         train(cfg)
-
-
-def test_the_visualizer_gets_the_sheet_and_the_shares_of_the_classes(tmp_path, model, dataset):
-    create(model, dataset, tmp_path / 's', steps=1, T=100, limit=3)
-    seen = {}
-    visualizer = SimpleNamespace(
-        add_scalars=lambda values, step: seen.update(values, scalars_at=step),
-        add_image=lambda name, image, step: seen.update({name: image.shape, 'image_at': step}),
-    )
-    runner = SimpleNamespace(visualizer=visualizer, iter=7)
-    creation_stage._show(runner, SyntheticStore(tmp_path / 's'), 0)
-    assert seen['scalars_at'] == seen['image_at'] == 7 and len(seen['synthetic']) == 3
-    shares = {name: share for name, share in seen.items() if name.startswith('synthetic/')}
-    assert set(shares) <= {f'synthetic/{name}' for name in CLASSES} and sum(shares.values()) == pytest.approx(1)

@@ -49,6 +49,13 @@ def test_a_killed_writer_and_a_later_version_harm_nothing(tmp_path):
     assert reviews.verdicts().rejected == {'a', 'b'}
 
 
+def test_a_corrected_label_outside_the_store_is_none(tmp_path):
+    reviews = Reviews(tmp_path)
+    reviews.add('label', 'a', 'segmentation', file='../mine.png')
+    reviews.add('label', 'b', 'segmentation', file='human/segmentation/b-0.png')
+    assert reviews.verdicts().labels == dict(b=dict(segmentation='human/segmentation/b-0.png'))
+
+
 def test_many_write_at_once(tmp_path):
     def review(number):
         Reviews(tmp_path).add('reject', f's{number}', by=f'p{number % 3}')

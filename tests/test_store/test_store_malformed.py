@@ -4,6 +4,7 @@ import contextlib
 import json
 from unittest import mock
 
+import pytest
 from hypothesis import given, strategies as st
 
 from diff2in1_mm.store import store as store_module
@@ -50,3 +51,21 @@ def test_samples_of_a_store_are_whole_or_named(name, number, field, value, cuts)
                     store.read(record)
         # of a cut file of records the last line is that of a writer at work
         assert len(path.read_bytes()) == len(before) or 'json' in path.suffix or store.damaged
+
+
+@pytest.mark.parametrize('outside', ['../mine.png', 'images/../../mine.png', '/etc/mine.png'])
+def test_a_record_that_names_files_outside_the_store_is_damaged_and_removes_none(tmp_path, outside):
+    store = open_store(tmp_path / 's')
+    add_samples(store, range(2))
+    mine = tmp_path / 'mine.png'
+    mine.write_bytes((store.root / store.records()[0].image).read_bytes())
+    (records,) = (store.root / 'records').glob('*.jsonl')
+    outside = str(mine) if outside.startswith('/') else outside
+    records.write_text(records.read_text().replace(store.records()[0].image, outside))
+    (store.root / 'index.sqlite').unlink(missing_ok=True)
+    with mock.patch.object(store_module, 'print_log') as told:
+        stranger = SyntheticStore(store.root)
+        assert [record.source for record in stranger.records()] == [1] and len(stranger.damaged) == 1
+        assert f'a file outside the store, {outside!r}' in told.call_args[0][0]
+        stranger.prune(keep_round=1)
+    assert mine.exists()
