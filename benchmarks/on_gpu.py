@@ -5,8 +5,9 @@
 
 The backbone over a bare diffusers forward and what generation takes outside of U-Net and autoencoder; a self-improving
 over a supervised iteration, logged ones and ones with kept maps too; features on disk over computed ones; windows
-together over one by one; and how often a self-improving iteration makes the processor wait for the GPU. Figures go to
-OUT, a JSON file for each, which is not run again.
+together over one by one; and how often a self-improving iteration makes the processor wait for the GPU. On a GPU also
+the backbone over bare forwards of SDXL, SD 3.5-medium and FLUX.2-klein-4B. Figures go to OUT, a JSON file for each,
+which is not run again.
 """
 
 import argparse
@@ -74,7 +75,8 @@ def main() -> None:
         f'--{name}={getattr(args, name.replace("-", "_"))}' for name in ('model', 'device', 'batch-size', 'rounds')
     ]
     failed = []
-    for name, (script, *own) in RUNS.items():
+    full = {'families': ['families.py', '--full']} if args.device.startswith('cuda') else {}
+    for name, (script, *own) in (RUNS | full).items():
         path = osp.join(args.out, f'{name}.json')
         if not osp.exists(path):
             command = [sys.executable, osp.join(osp.dirname(osp.abspath(__file__)), script), *own, *options]

@@ -1,5 +1,8 @@
 """Small random models of every family in their true folder format, by diffusers' own classes."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from diffusers import (
@@ -35,8 +38,8 @@ from transformers import (
     T5TokenizerFast,
 )
 
-from .language_families import flux_2, qwen_image, sana, z_image
-from .small_models import autoencoder, tiny_tokenizer
+from .language_families import flux_2, flux_2_dev, qwen_image, sana, z_image
+from .small_models import autoencoder, tiny_pipeline, tiny_tokenizer, write_json
 from .versions import before
 
 
@@ -229,6 +232,7 @@ def pixart(kind: str = 'Alpha', sample_size: int = 128) -> PixArtAlphaPipeline |
 SD_NOISE = dict(beta_start=0.00085, beta_end=0.012, beta_schedule='scaled_linear')
 
 BUILDERS = dict(
+    sd=tiny_pipeline,
     xl=xl,
     sd3=sd3,
     ddpm=ddpm,
@@ -239,7 +243,10 @@ BUILDERS = dict(
     z_image=z_image,
     qwen_image=qwen_image,
     flux_2=flux_2,
+    flux_2_dev=flux_2_dev,
 )
+#: What published folders name where a pipeline is built of something else here.
+PUBLISHED = dict(flux_2_dev=dict(tokenizer=['transformers', 'PixtralProcessor']))
 
 
 def build(family: str, seed: int = 0, **options):
@@ -256,4 +263,6 @@ def build(family: str, seed: int = 0, **options):
 def save(family: str, folder, **options) -> str:
     """Write :func:`build` as a diffusers folder and give its path."""
     build(family, **options).save_pretrained(folder)
+    index = Path(folder, 'model_index.json')
+    write_json(index, {**json.loads(index.read_text()), **PUBLISHED.get(family, {})})
     return str(folder)

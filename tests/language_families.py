@@ -6,6 +6,9 @@ import diffusers
 import pytest
 import transformers
 from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from .small_models import autoencoder
@@ -148,10 +151,8 @@ def qwen_image() -> DiffusionPipeline:
     )
 
 
-def flux_2(distilled: bool = False) -> DiffusionPipeline:
-    """Two joint and three single blocks: stride 8; klein's base, or the distilled one."""
-    tokenizer = qwen_tokenizer()
-    encoder = transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**{**QWEN, 'num_hidden_layers': 28}))
+def _flux_2_parts(guided: bool) -> dict[str, Any]:
+    """Two joint and three single blocks, and their autoencoder: stride 8."""
     vae = diffusers.AutoencoderKLFlux2(
         down_block_types=['DownEncoderBlock2D'] * 3,
         up_block_types=['UpDecoderBlock2D'] * 3,
@@ -162,20 +163,64 @@ def flux_2(distilled: bool = False) -> DiffusionPipeline:
     )
     vae.bn.running_mean.normal_()
     vae.bn.running_var.uniform_(0.5, 2)
+    transformer = diffusers.Flux2Transformer2DModel(
+        in_channels=16,
+        num_layers=2,
+        num_single_layers=3,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=48,
+        axes_dims_rope=(4, 4, 4, 4),
+        guidance_embeds=guided,
+    )
+    scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift=3.0)
+    return dict(vae=vae, transformer=transformer, scheduler=scheduler)
+
+
+def flux_2(distilled: bool = False) -> DiffusionPipeline:
+    """Klein's base, or the distilled one."""
+    tokenizer = qwen_tokenizer()
+    encoder = transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**{**QWEN, 'num_hidden_layers': 28}))
     return diffusers.Flux2KleinPipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift=3.0),
-        vae=vae,
+        tokenizer=tokenizer, text_encoder=encoder, is_distilled=distilled, **_flux_2_parts(guided=False)
+    )
+
+
+def mistral_tokenizer() -> Any:
+    """Mistral's tokenizer with letters alone, padded on the left, and a template of chats with an instruction."""
+    marks = ['[INST]', '[/INST]', '[SYSTEM_PROMPT]', '[/SYSTEM_PROMPT]']
+    pieces = ['<unk>', '<s>', '</s>', '<pad>', *marks, *sorted(bytes_to_unicode().values())]
+    tokens = Tokenizer(BPE({piece: i for i, piece in enumerate(pieces)}, []))
+    tokens.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokens,
+        bos_token='<s>',
+        eos_token='</s>',
+        unk_token='<unk>',
+        pad_token='<pad>',
+        padding_side='left',
+        additional_special_tokens=marks,
+    )
+    tokenizer.chat_template = (
+        '{{ bos_token }}{% for message in messages %}{% set text = message.content[0].text %}'
+        "{% if message.role == 'system' %}[SYSTEM_PROMPT]{{ text }}[/SYSTEM_PROMPT]"
+        '{% else %}[INST]{{ text }}[/INST]{% endif %}{% endfor %}'
+    )
+    return tokenizer
+
+
+def flux_2_dev() -> DiffusionPipeline:
+    """Dev, told guidance, with Mistral; its folder names a processor, which is not made without torchvision."""
+    if before('diffusers', '0.37'):
+        pytest.skip('FLUX.2 needs diffusers 0.37')
+    tokenizer = mistral_tokenizer()
+    text = {**QWEN, 'vocab_size': len(tokenizer), 'num_hidden_layers': 30}
+    vision = dict(model_type='pixtral', hidden_size=16, intermediate_size=16, num_hidden_layers=1, head_dim=8)
+    config = transformers.Mistral3Config(
+        text_config=dict(model_type='mistral', **text), vision_config=dict(**vision, num_attention_heads=2)
+    )
+    return diffusers.Flux2Pipeline(
         tokenizer=tokenizer,
-        text_encoder=encoder,
-        transformer=diffusers.Flux2Transformer2DModel(
-            in_channels=16,
-            num_layers=2,
-            num_single_layers=3,
-            attention_head_dim=16,
-            num_attention_heads=2,
-            joint_attention_dim=48,
-            axes_dims_rope=(4, 4, 4, 4),
-            guidance_embeds=False,
-        ),
-        is_distilled=distilled,
+        text_encoder=transformers.Mistral3ForConditionalGeneration(config),
+        **_flux_2_parts(guided=True),
     )

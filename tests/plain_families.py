@@ -39,7 +39,11 @@ class StableDiffusion3:
     @staticmethod
     def denoise(pipeline, latents, level, told):
         return pipeline.transformer(
-            latents, told['sequence'], told['pooled'], torch.full((len(latents),), float(level)), return_dict=False
+            latents,
+            told['sequence'],
+            told['pooled'],
+            latents.new_full((len(latents),), float(level)),
+            return_dict=False,
         )[0]
 
     @staticmethod
@@ -80,10 +84,10 @@ class Flux:
             pipeline._pack_latents(latents, n, channels, height, width),
             told['sequence'],
             told['pooled'],
-            torch.full((n,), level / 1000),
-            pipeline._prepare_latent_image_ids(n, rows, columns, 'cpu', torch.float32),
-            torch.zeros(told['sequence'].shape[1], 3),
-            torch.full((n,), 3.5),
+            latents.new_full((n,), level / 1000),
+            pipeline._prepare_latent_image_ids(n, rows, columns, latents.device, torch.float32),
+            latents.new_zeros(told['sequence'].shape[1], 3),
+            latents.new_full((n,), 3.5),
             return_dict=False,
         )[0]
         stride = pipeline.vae_scale_factor / (1 + halved)
@@ -120,7 +124,7 @@ class Sana:
 
     @staticmethod
     def denoise(pipeline, latents, level, told):
-        level = torch.full((len(latents),), level * pipeline.transformer.config.timestep_scale)
+        level = latents.new_full((len(latents),), level * pipeline.transformer.config.timestep_scale)
         mask = told['mask']
         return pipeline.transformer(latents, told['sequence'], level, encoder_attention_mask=mask, return_dict=False)[0]
 
@@ -157,13 +161,13 @@ class PixArt:
     def denoise(pipeline, latents, level, told):
         height, width = (side * pipeline.vae_scale_factor for side in latents.shape[-2:])
         sizes = dict(
-            resolution=torch.tensor([[float(height), width]] * len(latents)),
-            aspect_ratio=torch.tensor([[height / width]] * len(latents)),
+            resolution=latents.new_tensor([[height, width]] * len(latents)),
+            aspect_ratio=latents.new_tensor([[height / width]] * len(latents)),
         )
         return pipeline.transformer(
             latents,
             told['sequence'],
-            torch.full((len(latents),), level),
+            latents.new_full((len(latents),), level),
             added_cond_kwargs=sizes if pipeline.transformer.use_additional_conditions else None,
             encoder_attention_mask=told['mask'],
             return_dict=False,
@@ -190,7 +194,7 @@ class ZImage:
     @staticmethod
     def denoise(pipeline, latents, level, told):
         texts = [row[mask] for row, mask in zip(told['sequence'], told['mask'])]
-        clean = torch.full((len(latents),), 1 - level / 1000)
+        clean = latents.new_full((len(latents),), 1 - level / 1000)
         return -torch.cat(
             pipeline.transformer(list(latents[:, :, None]), clean, texts, return_dict=False)[0], 1
         ).movedim(1, 0)
@@ -208,7 +212,7 @@ class QwenImage:
     def latents(pipeline, images):
         config = pipeline.vae.config
         mean, deviation = (
-            torch.tensor(v)[None, :, None, None, None] for v in (config.latents_mean, config.latents_std)
+            images.new_tensor(v)[None, :, None, None, None] for v in (config.latents_mean, config.latents_std)
         )
         return ((pipeline.vae.encode(images[:, :, None]).latent_dist.mean - mean) / deviation)[:, :, 0]
 
@@ -219,7 +223,7 @@ class QwenImage:
             pipeline._pack_latents(latents, n, channels, height, width),
             told['sequence'],
             told['mask'],
-            torch.full((n,), level / 1000),
+            latents.new_full((n,), level / 1000),
             [[(1, height // 2, width // 2)]] * n,
             return_dict=False,
         )[0]
@@ -241,6 +245,8 @@ class QwenImage:
 
 
 class Flux2:
+    """Klein, and dev, which is told guidance."""
+
     taps = {
         f'{blocks}.{i}.attn': f'{blocks}.{i}.attn'
         for blocks, number in (('transformer_blocks', 2), ('single_transformer_blocks', 3))
@@ -261,9 +267,10 @@ class Flux2:
         tokens = pipeline.transformer(
             pipeline._pack_latents(latents),
             told['sequence'],
-            torch.full((len(latents),), level / 1000),
+            latents.new_full((len(latents),), level / 1000),
             places,
             pipeline._prepare_text_ids(told['sequence']),
+            latents.new_full((len(latents),), 4.0) if pipeline.transformer.config.guidance_embeds else None,
             return_dict=False,
         )[0]
         return pipeline._unpack_latents_with_ids(tokens, places)
@@ -280,13 +287,15 @@ class Flux2:
             num_inference_steps=len(levels),
             sigmas=[unshifted(level / 1000, math.exp(mu)) for level in levels],
             latents=latents,
-            guidance_scale=1.0,
+            guidance_scale=4.0 if pipeline.transformer.config.guidance_embeds else 1.0,
             output_type='pt',
         ).images
 
 
 #: Trained by flow matching: with a ``run`` of the pipeline over levels.
-FLOW = dict(sd3=StableDiffusion3, flux=Flux, sana=Sana, z_image=ZImage, qwen_image=QwenImage, flux_2=Flux2)
+FLOW = dict(
+    sd3=StableDiffusion3, flux=Flux, sana=Sana, z_image=ZImage, qwen_image=QwenImage, flux_2=Flux2, flux_2_dev=Flux2
+)
 PLAIN = dict(**FLOW, pixart=PixArt)
 
 

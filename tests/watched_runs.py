@@ -1,6 +1,11 @@
 """What a run does in each iteration, watched from outside."""
 
+import torch
+from mmengine.dist import get_rank
 from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+from diff2in1_mm.utils.models import unwrapped
 
 
 class CountHook(Hook):
@@ -16,6 +21,18 @@ class CountHook(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         self.seen.append(tuple(self.counts[k] - self.before[k] for k in ('encode', 'predict')))
+
+
+@HOOKS.register_module(force=True)
+class SaveEachRank(Hook):
+    """Writes both parameter sets of each process as they are at the end, ``rank0.pth`` and so on in the work dir."""
+
+    priority = 'LOWEST'
+
+    def after_train(self, runner):
+        (theta_c,) = [hook.theta_c for hook in runner.hooks if hasattr(hook, 'theta_c')]
+        own = dict(theta_E=unwrapped(runner).state_dict(), theta_C=theta_c.state_dict())
+        torch.save(own, f'{runner.work_dir}/rank{get_rank()}.pth')
 
 
 def with_gradients(model):

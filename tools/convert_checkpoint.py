@@ -77,6 +77,11 @@ def prepare(args: argparse.Namespace) -> None:
     if args.diffusion is not None:
         check_source(locate(args.diffusion))
     for path in args.inputs:
+        if osp.isdir(path):
+            raise UserError(
+                f'{path} is a folder, but files are converted: a folder of diffusers is the `diffusion` of a config as '
+                'it is'
+            )
         if not osp.isfile(path):
             raise MissingFileError(f'there is no file {path!r}: give the checkpoints to convert')
         open(path, 'rb').close()  # without the right to, this says so

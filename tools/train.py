@@ -57,6 +57,7 @@ if __name__ == '__main__':
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
@@ -70,7 +71,7 @@ from diff2in1_mm.hooks.read_checkpoint import (
     read_checkpoint,
 )
 from diff2in1_mm.launch.config import load_config
-from diff2in1_mm.launch.processes import cpu_takes_bf16, prepare_processes
+from diff2in1_mm.launch.processes import cpu_takes_bf16, prepare_processes, unused_weights_named
 from diff2in1_mm.launch.quiet_start import quiet_start
 from diff2in1_mm.launch.read_config import check_has
 from diff2in1_mm.preflight.boxes import check_annotation_files
@@ -86,6 +87,7 @@ def prepare(args: argparse.Namespace) -> Config:
     check_has(cfg, args.config, 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
     if args.amp:
         _use_amp(cfg)
+    _check_precision(cfg)
     if args.auto_scale_lr:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
             raise UserError(
@@ -133,16 +135,26 @@ def _latest(cfg: Config) -> str | None:
 
 
 def _use_amp(cfg: Config) -> None:
+    """The mixed precision of this machine, or none where that does not pay."""
     kind = type_name(cfg.optim_wrapper)
     if kind not in ('', 'OptimWrapper', 'AmpOptimWrapper', 'Bf16OptimWrapper'):
         raise UserError(f'--amp cannot change optim_wrapper.type = {kind!r}: set the precision in the config.')
     if torch.cuda.is_available():
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-    elif cpu_takes_bf16():
-        cfg.optim_wrapper.type = 'Bf16OptimWrapper'
-        for name in ('dtype', 'loss_scale'):  # it has neither
+    else:
+        cfg.optim_wrapper.type = 'Bf16OptimWrapper' if cpu_takes_bf16() else 'OptimWrapper'
+        for name in ('dtype', 'loss_scale', 'use_fsdp'):  # of AmpOptimWrapper alone
             cfg.optim_wrapper.pop(name, None)
+
+
+def _check_precision(cfg: Config) -> None:
+    """Name a config for GPUs, which MMEngine stops by an assertion on a machine without one."""
+    if type_name(cfg.optim_wrapper) == 'AmpOptimWrapper' and get_device() == 'cpu':
+        raise UserError(
+            "optim_wrapper.type = 'AmpOptimWrapper' is mixed precision of GPUs, and torch sees none here: give --amp, "
+            "which takes what this CPU computes in, or set it to 'OptimWrapper'"
+        )
 
 
 def _look_at_resumed(runner: Runner, cfg: Config) -> None:
@@ -173,7 +185,8 @@ def main(argv=None) -> None:
         if isinstance(runner, Runner):  # wrappers of FlexibleRunner's strategies keep names of their own
             runner.register_hook(WeightsTakenHook(), priority='LOWEST')
         start.begin_with(runner)
-        runner.train()
+        with unused_weights_named(runner):
+            runner.train()
 
 
 if __name__ == '__main__':

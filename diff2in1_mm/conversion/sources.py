@@ -1,10 +1,11 @@
 """Which published model a state dict is: by its keys, never by the name of its file."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from torch import Tensor
 
+from ..diffusion.loading.refusals import refuse_other_files
 from ..utils.errors import UserError
 from . import normals
 from .converted import Converted
@@ -69,7 +70,7 @@ def convert(states: Mapping[str, Mapping[str, Tensor]], prediction_type: str | N
     kinds = {name: recognise(state) for name, state in states.items()}
     for name, found in kinds.items():
         if not found:
-            raise UserError(_unknown(name, states[name]))
+            _refuse_unknown(name, states[name])
     try:
         return _convert(states, kinds, prediction_type)
     except KeyError as error:
@@ -131,11 +132,12 @@ def _without_wrapper(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     return state
 
 
-def _unknown(name: str, state: Mapping[str, Tensor]) -> str:
+def _refuse_unknown(name: str, state: Mapping[str, Tensor]) -> NoReturn:
     if any(key.endswith('frozen_fingerprint') for key in state):
-        return f'{name} is a checkpoint of diff2in1_mm already: tools/test.py takes it as it is'
+        raise UserError(f'{name} is a checkpoint of diff2in1_mm already: tools/test.py takes it as it is')
+    refuse_other_files(name, state)  # diffusion models of other families, LoRA
     known = ', '.join(source.name for source in SOURCES)
-    return (
+    raise UserError(
         f'{name} is of no kind that can be converted (its keys begin with '
         f'{", ".join(repr(key) for key in _beginnings(state))}); known are {known}'
     )

@@ -1,6 +1,7 @@
 """Labels for generated images, from the model that creates."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import mmcv
@@ -28,6 +29,9 @@ class BatchLabels:
             a store's depth. Default: none, nothing is looked at.
         consistency (Mapping | None): See :class:`CreationSettings`.
 
+    Attributes:
+        keeps (bool): Whether the backbone's ``feature_cache`` keeps what a pass over whole images computes. First not.
+
     Raises:
         TypeError: No labeller knows this kind of model.
         ValueError: The labeller does not know an option, the backbone has no features of the last
@@ -50,6 +54,7 @@ class BatchLabels:
         self.tasks = self.labeller.tasks
         own = backbone_of(model)
         self.backbone: Any = own if hasattr(own, 'from_taps') else None
+        self.keeps = False
         self.last_step, self.by_class = (label_from == name for name in ('last_step', 'by_class'))
         self.from_sources = self._from_sources(label_from)
         self.of_source = len(self.from_sources) == len(self.tasks)
@@ -218,30 +223,37 @@ class BatchLabels:
         self, pixels: Tensor, taps: Mapping[str, Tensor], entries: Sequence[Mapping[str, Any]]
     ) -> list[Label | None]:
         size = size_of(pixels)
-        if self.scale is not None:
-            return self.labeller.labels(self._predict_scaled(pixels, self.scale), size, entries)
-        samples = self.labeller.new_samples(len(entries), size)
         if self.last_step:
+            samples = self.labeller.new_samples(len(entries), size)
             # Only the size of the input counts while features are served.
             inputs = self.backbone.from_unit_range(to_unit_range(pixels))
             with self.backbone.serve(self.backbone.from_taps(taps, size)):
                 predictions = self.labeller.predict(self.model, inputs, samples)
         else:
-            inputs, samples = self._preprocess(pixels, samples)
-            predictions = self.labeller.predict(self.model, inputs, samples)
+            predictions = self._predict_fresh(pixels)
         return self.labeller.labels(predictions, size, entries)
 
-    def _predict_scaled(self, pixels: Tensor, scale: tuple[int, int]) -> list[Any]:
-        """Predictions in the pixels of the images, of a look at them at ``label_scale``."""
+    def _predict_fresh(self, pixels: Tensor) -> list[Any]:
+        """Predictions in the pixels of the images, of a look at them, at ``label_scale`` where there is one."""
+        seen = self._scaled(pixels)
+        inputs, samples = self._preprocess(seen, self.labeller.new_samples(len(seen), size_of(seen)))
+        with self.backbone.feature_cache.created(size_of(inputs)) if self.keeps else nullcontext():
+            predictions = self.labeller.predict(self.model, inputs, samples)
+        return predictions if seen is pixels else self.labeller.resized(predictions, size_of(seen), size_of(pixels))
+
+    def _scaled(self, pixels: Tensor) -> Tensor:
+        """Pictures at ``label_scale``; the same ones where there is none."""
+        if self.scale is None:
+            return pixels
         images = [
-            mmcv.imrescale(image.cpu().numpy(), tuple(scale))  # as MMCV's `Resize`
+            mmcv.imrescale(image.cpu().numpy(), tuple(self.scale))  # as MMCV's `Resize`
             for image in pixels.permute(0, 2, 3, 1)
         ]
-        larger = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(pixels.device)
-        samples = self.labeller.new_samples(len(images), size_of(larger))
-        inputs, samples = self._preprocess(larger, samples)
-        predictions = self.labeller.predict(self.model, inputs, samples)
-        return self.labeller.resized(predictions, size_of(larger), size_of(pixels))
+        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(pixels.device)
+
+    def looked_at(self, pixels: Tensor) -> Tensor:
+        """Pictures, uint8 RGB (N, 3, H, W), as a fresh look sees them: at ``label_scale``, preprocessed."""
+        return self.preprocessed(self._scaled(pixels))
 
     def preprocessed(self, pixels: Tensor) -> Tensor:
         """Pictures, uint8 RGB (N, 3, H, W), as the model takes them in a test, perhaps padded."""

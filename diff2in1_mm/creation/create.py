@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from mmengine.dist import get_rank, get_world_size
 from mmengine.model import BaseModel
 
@@ -13,6 +12,8 @@ from ..datasets.source_images import transforms_of
 from ..datasets.wrappers import base_datasets
 from ..diffusion.contract import DiffusionModel
 from ..diffusion.families import config_options, load_diffusion
+from ..diffusion.trained import brought_to
+from ..store.shares import note_share
 from ..store.store import SyntheticStore
 from ..utils.errors import UserError
 from ..utils.models import backbone_of, evaluating
@@ -39,6 +40,7 @@ def create(
     rank: int | None = None,
     world_size: int | None = None,
     progress: bool = True,
+    share: tuple[int, int] | None = None,
     **settings: Any,
 ) -> CreationReport:
     """Make a round of synthetic samples, or this process's share of it.
@@ -58,6 +60,8 @@ def create(
         rank (int | None): Of this process; None asks torch.distributed.
         world_size (int | None): Number of processes; None asks torch.distributed.
         progress (bool): Say how far it is. Default True.
+        share (tuple[int, int] | None): Number, from 0, and count of the shares of a job array of which this is one; it
+            is noted in the store as begun, see :mod:`diff2in1_mm.store.shares`. Default None.
         **settings: See :class:`CreationSettings`.
 
     Returns:
@@ -73,7 +77,7 @@ def create(
     world_size = get_world_size() if world_size is None else world_size
     chosen = CreationSettings.from_dict(settings)
     with evaluating(model), diffusion_forgotten(chosen):
-        report = _make(model, dataset, store, chosen, seed, round, rank, world_size, progress and rank == 0)
+        report = _make(model, dataset, store, chosen, seed, round, rank, world_size, progress and rank == 0, share)
     report.seconds = time.monotonic() - start
     return report
 
@@ -88,13 +92,18 @@ def _make(
     rank: int,
     world_size: int,
     progress: bool,
+    share: tuple[int, int] | None,
 ) -> CreationReport:
     generator = settings.build_generator()
     labels = labels_of(model, settings, dataset)
     diffusion = diffusion_of(model, settings)
+    if diffusion is getattr(backbone_of(model), 'diffusion', None) and hasattr(backbone_of(model), 'bring_diffusion'):
+        backbone_of(model).bring_diffusion()
     generator.check_model(diffusion)
     checkpoint = parameters_digest(model)
     store = open_store(store, dataset, labels, diffusion, settings, seed, round, checkpoint)
+    if share is not None:
+        note_share(store.root, *share, done=False)
     hardness = hardness_of(settings, labels, dataset, store.root, round)
     plan = make_plan(dataset, generator, settings, seed, round, hardness)
     with brought_to(next(model.parameters()).device, diffusion):
@@ -104,25 +113,6 @@ def _make(
         )
         job.run(plan, plan.share(rank, world_size), world_size)
     return job.report
-
-
-@contextmanager
-def brought_to(device: torch.device, diffusion: Any) -> Iterator[None]:
-    """While active, a model whose pretrained denoiser waits on the CPU (``backbone.train='full'``) is on a device.
-
-    Args:
-        device (torch.device): Where images are generated.
-        diffusion (DiffusionModel): What generates.
-    """
-    home = diffusion.device
-    if home == device:
-        yield
-        return
-    diffusion.to(device)
-    try:
-        yield
-    finally:
-        diffusion.denoiser.to(home)
 
 
 def labels_of(model: BaseModel, settings: CreationSettings, dataset: Any) -> BatchLabels:

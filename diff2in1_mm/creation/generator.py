@@ -66,6 +66,15 @@ class PartialNoiseGenerator:
     Raises:
         ValueError: ``T``, ``steps`` or ``guidance_scale`` is out of range, the solver is unknown,
             or guidance has nothing to lead to.
+
+    Example:
+        >>> from diff2in1_mm.diffusion import load_diffusion
+        >>> diffusion = load_diffusion('diff2in1_mm/rooms')
+        >>> images = torch.zeros(2, 3, 64, 96)  # RGB, from -1 to 1
+        >>> prompt = diffusion.text.embed(['a room with a wooden floor'])
+        >>> made = PartialNoiseGenerator(steps=2).generate(diffusion, images, prompt, seeds=[0, 1], T=400)
+        >>> tuple(made.images.shape), bool(made.images.abs().max() <= 1)
+        ((2, 3, 64, 96), True)
     """
 
     def __init__(

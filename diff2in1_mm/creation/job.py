@@ -26,6 +26,7 @@ from .batch_labels import BatchLabels, Label
 from .class_levels import level_painter
 from .composing import composer_of, read_source
 from .control import Control
+from .created_features import CreatedFeatures
 from .describe import SourceDescriber
 from .generator import PartialNoiseGenerator, known_to
 from .label_filter import ClassLossFilter, filter_of
@@ -117,6 +118,7 @@ class CreationJob:
         self._compose = composer_of(self.settings, self.labels.tasks, self.dataset)
         self._look = None if self.settings.look is None else Looks(self.settings.look, 'creation.look')
         self._filter: ClassLossFilter | None = None  # measured when something is to be made
+        self._created = CreatedFeatures(self.labels, self.dataset)
         self._pace = 0.0  # seconds per sample of the last batch
 
     def run(self, whole: Plan, share: Plan, world_size: int) -> None:
@@ -205,6 +207,7 @@ class CreationJob:
             for batch, groups in zip(part, self._loaded(part)):
                 start = time.monotonic()
                 for group in groups:
+                    self._created.look(self.store, writer)
                     self._make_group(group, writer)
                 self._pace = (time.monotonic() - start) / len(batch)
                 bar.advance(len(batch))

@@ -59,6 +59,7 @@ FAMILIES: list[Family] = [
     Family('Z-Image', ('ZImagePipeline',), f'{__package__}.z_image', 'ZImage'),
     Family('Qwen-Image', ('QwenImagePipeline',), f'{__package__}.qwen_image', 'QwenImage'),
     Family('FLUX.2-klein', ('Flux2KleinPipeline',), f'{__package__}.flux_2', 'Flux2'),
+    Family('FLUX.2-dev', ('Flux2Pipeline',), f'{__package__}.flux_2', 'Flux2Dev'),
 ]
 
 

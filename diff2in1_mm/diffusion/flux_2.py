@@ -1,4 +1,4 @@
-"""FLUX.2-klein: a transformer on patches of latents, told texts by several layers of a language model."""
+"""FLUX.2 (klein, dev): a transformer on patches of latents, told texts by several layers of a language model."""
 
 import math
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from .transformer_model import default_of, from_tokens, in_chat, to_tokens
 
 _FOLD = 2  # latents of the autoencoder per latent of the transformer, along a side
 _DISTILLED_STEPS = 4
+_GUIDANCE = 4.0  # what dev is told, as diffusers' pipeline has it
 
 
 class Flux2(FlowModel):
@@ -27,6 +28,7 @@ class Flux2(FlowModel):
     """
 
     dtypes = ('fp32', 'bf16')
+    chats = True
     since = '0.37'
     folded = 4
 
@@ -77,7 +79,7 @@ class Flux2(FlowModel):
         """Hidden states of three layers of the language model, side by side; padding counts as text.
 
         Args:
-            pipeline (Flux2KleinPipeline): Of :meth:`text_pipeline`.
+            pipeline (Flux2KleinPipeline): Or dev's, of :meth:`text_pipeline`.
             texts (Sequence[str]): n prompts.
             device (torch.device): Of the encoder.
 
@@ -91,12 +93,14 @@ class Flux2(FlowModel):
         places = torch.cartesian_prod(*sides)  # time, row, column, place in the text
         text = places.new_zeros(condition.sequence.shape[1], len(sides))
         text[:, -1] = torch.arange(len(text), device=latents.device)
+        guided = self.transformer.config.guidance_embeds
         tokens = self.transformer(
             hidden_states=to_tokens(latents, self.patch),
             encoder_hidden_states=condition.sequence,
             timestep=level / self.num_train_timesteps,
             img_ids=places,
             txt_ids=text,
+            guidance=torch.full_like(level, _GUIDANCE) if guided else None,
             return_dict=False,
         )[0]
         return from_tokens(tokens, latents, self.patch)
@@ -104,3 +108,20 @@ class Flux2(FlowModel):
     def check_condition(self, condition: Condition) -> None:
         """See :meth:`check_widths`."""
         self.check_widths(condition, self.transformer.config.joint_attention_dim)
+
+
+class Flux2Dev(Flux2):
+    """FLUX.2-dev as one frozen model (Black Forest Labs 2025), told the guidance that diffusers' pipeline takes.
+
+    Mistral reads its texts, after the instruction that the pipeline puts before a prompt.
+    """
+
+    def text_limits(self, pipeline: Any) -> list[tuple[Any, int]]:
+        """list[tuple]: The tokenizer of a chat with its instruction, and the tokens that ``encode_prompt`` keeps."""
+        from diffusers.pipelines.flux2.pipeline_flux2 import format_input
+
+        def instructed(texts: Sequence[str]) -> Any:
+            chats = format_input(list(texts), pipeline.system_message)
+            return pipeline.tokenizer.apply_chat_template(chats, tokenize=True, return_dict=True)
+
+        return [(instructed, default_of(pipeline.encode_prompt, 'max_sequence_length'))]

@@ -2,7 +2,7 @@
 
 import copy
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from mmengine.device import get_device
 from torch import Tensor, nn
 
+from ..utils.compat import autocast_dtype
 from ..utils.errors import UserError
 from .condition import Condition
 from .contract import DiffusionModel
@@ -108,6 +109,11 @@ class LatentModel(DiffusionModel):
     def image_dtype(self) -> torch.dtype:
         """torch.dtype: Of the autoencoder."""
         return next(self.vae.parameters()).dtype
+
+    @property
+    def image_device(self) -> torch.device:
+        """torch.device: Of the autoencoder, which stays with the images where the denoiser waits elsewhere."""
+        return self.device if self.vae is None else next(self.vae.parameters()).device
 
     @torch.no_grad()
     def encode(
@@ -211,11 +217,26 @@ class LatentModel(DiffusionModel):
             output = self._pass(latents, level, condition)
         return output, maps
 
+    @property
+    def _follows_autocast(self) -> bool:
+        """Whether autocast is for this model, as it is for weights in float32 that are trained."""
+        return self.passes_gradients and self.dtype == torch.float32
+
     def _own_precision(self, latents: Tensor) -> AbstractContextManager:
-        """Autocast is for weights in float32 that are trained."""
-        if self.passes_gradients and self.dtype == torch.float32:
+        if self._follows_autocast:
             return nullcontext()
         return torch.autocast(latents.device.type, enabled=False)
+
+    def check_finite(self, what: str, tensors: Iterable[Tensor]) -> None:
+        """See :meth:`DiffusionModel.check_finite`."""
+        tensors = list(tensors)
+        half = self._follows_autocast and autocast_dtype(self.device.type) == torch.float16
+        if half and not all(bool(tensor.isfinite().all()) for tensor in tensors):
+            raise UserError(
+                f'{self.source!r} gives {what} that are not numbers under the float16 of mixed precision (--amp), in '
+                "which what is trained is computed: set optim_wrapper.dtype='bfloat16', or leave --amp out"
+            )
+        super().check_finite(what, tensors)
 
     @abstractmethod
     def _watch(self, taps: Sequence[str], size: tuple[int, int]) -> FeatureTaps:
@@ -240,12 +261,19 @@ class LatentModel(DiffusionModel):
         if found != channels:
             raise UserError(
                 f'the condition has {found} channels, but the denoiser takes {channels}: '
-                f'make the embeddings with the text encoder of {self.source!r}'
+                f'make the embeddings with the text encoder that {self.source!r} was trained with'
             )
-        if pooled and (condition.pooled is None or condition.pooled.shape[-1] != pooled):
+        if not pooled:
+            return
+        if condition.pooled is None:
             raise UserError(
                 f'{self.source!r} needs a pooled text of {pooled} channels beside the tokens: give texts, for example '
                 "condition=dict(type='Prompt', text=...)"
+            )
+        if condition.pooled.shape[-1] != pooled:
+            raise UserError(
+                f'the pooled text has {condition.pooled.shape[-1]} channels, but the denoiser takes {pooled}: it was '
+                f'trained with another text encoder than {self.source!r} has, give the folder as it was published'
             )
 
     @torch.no_grad()

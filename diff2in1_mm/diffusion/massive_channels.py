@@ -9,6 +9,7 @@ from torch import Tensor
 from .condition import Condition
 from .contract import DiffusionModel
 from .taps import Tap
+from .trained import brought_to
 
 _PICTURES, _OCTAVES = 4, 7
 
@@ -23,7 +24,7 @@ def massive_channels(
     is so many times the median of all channels of its map.
 
     Args:
-        model (DiffusionModel): Where it is.
+        model (DiffusionModel): Where its images are.
         taps (Sequence[Tap]): Maps that are looked at.
         size (tuple[int, int]): Height and width of the pictures, which the model's stride divides.
         level (int): Of noise, see :meth:`DiffusionModel.predict`.
@@ -31,10 +32,12 @@ def massive_channels(
         above (float): So many times the median.
 
     Returns:
-        dict[str, Tensor]: By name of the tap, bool of shape (channels,), where the model is.
+        dict[str, Tensor]: By name of the tap, bool of shape (channels,), on that device.
     """
-    latents = model.encode(_pictures(size).to(model.device))
-    found = model.predict(latents, level, condition, [tap.name for tap in taps])[1]
+    device = getattr(model, 'image_device', model.device)
+    with brought_to(device, model):
+        latents = model.encode(_pictures(size).to(device))
+        found = model.predict(latents, level, condition, [tap.name for tap in taps])[1]
     sizes = {name: feature.float().abs().mean((0, 2, 3)) for name, feature in found.items()}
     return {name: size > above * size.median() for name, size in sizes.items()}
 

@@ -24,7 +24,7 @@ def gpu_has_bf16() -> bool:
 
 
 def check_dtype(dtype: str, computed: Collection[str], source: str) -> None:
-    """Name a dtype that is none, or in which a family's activations overflow.
+    """Name a dtype that is none, or in which a family's activations may overflow.
 
     Args:
         dtype (str): Wanted.
@@ -37,7 +37,8 @@ def check_dtype(dtype: str, computed: Collection[str], source: str) -> None:
     check_choice('dtype', dtype, DTYPES)
     if dtype not in computed:
         raise UserError(
-            f'activations of {source} overflow in {dtype}: set diffusion.dtype to {" or ".join(map(repr, computed))}'
+            f'activations of {source} may overflow in {dtype}: set diffusion.dtype to '
+            f'{" or ".join(map(repr, computed))}'
         )
 
 

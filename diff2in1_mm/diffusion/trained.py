@@ -2,8 +2,9 @@
 
 import copy
 import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -183,10 +184,7 @@ def trained_part(model: LatentModel, condition: Condition, level: int, taps: Seq
     Raises:
         ValueError: No trained weight changes these maps.
     """
-    with torch.enable_grad():
-        latents = model.encode(torch.zeros(1, 3, model.stride, model.stride, device=model.device))
-        output, maps = model.predict(latents, level, condition, taps)
-    reached = _leaves(list(maps.values()) or [output])
+    reached = _reached(model, condition, level, taps)
     for parameter in model.denoiser.parameters():
         if parameter.requires_grad and id(parameter) not in reached:
             parameter.requires_grad_(False)
@@ -199,8 +197,36 @@ def trained_part(model: LatentModel, condition: Condition, level: int, taps: Seq
     return part
 
 
+def check_heard(model: LatentModel, condition: Condition, level: int, taps: Sequence[str]) -> None:
+    """Name maps that are the same whatever the denoiser is told, from which nothing could be learned about that.
+
+    Args:
+        model (LatentModel): Of :func:`with_gradients`.
+        condition (Condition): One row.
+        level (int): Of noise.
+        taps (Sequence[str]): Names of the maps that are read.
+
+    Raises:
+        ValueError: None of these maps depends on the tokens of the condition.
+    """
+    sequence = condition.sequence.detach().clone().requires_grad_()
+    if id(sequence) not in _reached(model, replace(condition, sequence=sequence), level, taps):
+        raise UserError(
+            f'backbone.text_adapter changes what {type(model.denoiser).__name__} is told, but the taps {list(taps)} '
+            'come before it is told anything: read other taps, or leave the adapter out'
+        )
+
+
+def _reached(model: LatentModel, condition: Condition, level: int, taps: Sequence[str]) -> set[int]:
+    """Ids of the tensors with a gradient that maps (none: the prediction) depend on, by a pass of a small image."""
+    with torch.enable_grad():
+        latents = model.encode(torch.zeros(1, 3, model.stride, model.stride, device=model.device))
+        output, maps = model.predict(latents, level, condition, taps)
+    return _leaves(list(maps.values()) or [output])
+
+
 def _leaves(tensors: Collection[Tensor]) -> set[int]:
-    """Ids of the parameters that tensors were computed from, by autograd's graph."""
+    """Ids of the leaves that tensors were computed from, by autograd's graph."""
     nodes, seen, leaves = [tensor.grad_fn for tensor in tensors], set(), set()
     while nodes:
         node = nodes.pop()
@@ -244,3 +270,32 @@ def restore(part: nn.Module, pretrained: nn.Module) -> None:
             parameter.copy_(weights[name])
         elif '.lora_B.' in name:
             parameter.zero_()
+
+
+def lora_factor(denoiser: nn.Module) -> tuple[float, int] | None:
+    """What the product of LoRA's matrices is multiplied by, which no weight shows, and their rank; None without LoRA.
+
+    Args:
+        denoiser (nn.Module): Of a model of :func:`with_gradients`.
+    """
+    layer: Any = next((module for module in denoiser.modules() if hasattr(module, 'lora_A')), None)
+    return None if layer is None else (layer.scaling['default'], layer.r['default'])
+
+
+@contextmanager
+def brought_to(device: torch.device, diffusion: Any) -> Iterator[None]:
+    """While active, a model whose pretrained denoiser waits on the CPU (``backbone.train='full'``) is on a device.
+
+    Args:
+        device (torch.device): Where it is wanted.
+        diffusion (DiffusionModel): The pretrained one.
+    """
+    home = diffusion.device
+    if home == device:
+        yield
+        return
+    diffusion.to(device)
+    try:
+        yield
+    finally:
+        diffusion.denoiser.to(home)

@@ -14,6 +14,7 @@ from ..utils.errors import UserError
 from .conditions.pipeline_texts import PipelineTexts
 from .latent_model import LatentModel
 from .loading.components import Components, FromFolder
+from .loading.refusals import refuse_tiny_autoencoder
 from .taps import FeatureTaps
 
 
@@ -29,10 +30,12 @@ class TransformerModel(FromFolder, LatentModel):
 
     Attributes:
         since (str): Version of diffusers from which on it has the family's classes as they are used here.
+        chats (bool): Whether a text is told to a language model as a message. Default False.
         folded (int): Channels that the transformer takes for one of the autoencoder's; patches of 2 x 2 make four.
     """
 
     since = '0.31'
+    chats = False
     folded = 1
     usual_side = 1024
 
@@ -55,11 +58,13 @@ class TransformerModel(FromFolder, LatentModel):
     def _check_channels(self) -> None:
         """Name a transformer that takes more than a noised image, before weights are loaded."""
         taken, vae = self._components.config('transformer').get('in_channels'), self._components.config('vae')
+        refuse_tiny_autoencoder(self.source, vae)
         latents = vae.get('latent_channels') or vae.get('z_dim')
         if taken and latents and taken != self.folded * latents:
             raise UserError(
                 f'{self.source} has a transformer of {taken} input channels for {self.folded * latents} of its '
-                'latents: inpainting and editing models are not supported, use a text-to-image model'
+                'latents: inpainting and editing models are not supported, nor is the autoencoder of another model, '
+                'use a text-to-image model as it was published'
             )
 
     def _check_configs(self) -> None:
@@ -107,7 +112,7 @@ class TransformerModel(FromFolder, LatentModel):
             vae=None,
             transformer=None,
             text_encoder=load.module('text_encoder', self._text_dtype()),
-            tokenizer=load.tokenizer('tokenizer'),
+            tokenizer=load.tokenizer('tokenizer', self.chats),
         )
 
     def text_limits(self, pipeline: Any) -> list[tuple[Any, int]]:

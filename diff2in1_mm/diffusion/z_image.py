@@ -20,6 +20,7 @@ class ZImage(FlowModel):
     """
 
     dtypes = ('fp32', 'bf16')
+    chats = True
     since = '0.37'
 
     @property

@@ -2,6 +2,9 @@
 
 import logging
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +14,11 @@ from mmengine.dist import is_distributed
 from mmengine.logging import print_log
 
 from ..diffusion.precision import cpu_has_bf16
-from ..utils.errors import UserError
+from ..utils.errors import UserError, some
+from ..utils.models import unwrapped
+
+# What DDP says of parameters whose gradients did not come; numbers are among those that are trained.
+_WITHOUT_GRADIENT = re.compile(r'did not receive grad for rank \d+: ([\d ]*\d)')
 
 # launcher -> what starts its processes, and the variable that it gives them
 _STARTERS = dict(
@@ -26,8 +33,10 @@ def prepare_processes(cfg: Config) -> None:
     CPUs; batch norm takes its place there.
 
     Raises:
-        ValueError: A launcher that MMEngine has for GPUs only, or that did not start this process.
+        ValueError: A launcher that MMEngine has for GPUs only, or that did not start this process, or what torch cannot
+            do, see :func:`check_wrapper`.
     """
+    check_wrapper(cfg)
     if torch.cuda.is_available():
         check_launched(cfg.launcher)
         return
@@ -44,6 +53,45 @@ def prepare_processes(cfg: Config) -> None:
     if replaced or cfg.get('sync_bn') is not None:
         cfg.sync_bn = None
         print_log('SyncBN needs GPUs: each process normalises by its own batch (BN) here.', 'current')
+
+
+def check_wrapper(cfg: Config) -> None:
+    """Refuse a DDP that takes its graph for static, of gradients that add up over iterations.
+
+    Raises:
+        ValueError: Both; torch ends with an assertion of its own in the first backward pass that is not shared.
+    """
+    static = (cfg.get('model_wrapper_cfg') or {}).get('static_graph')
+    counts = (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
+    if cfg.get('launcher', 'none') != 'none' and static and counts > 1:
+        raise UserError(
+            f'model_wrapper_cfg.static_graph=True does not go with optim_wrapper.accumulative_counts={counts}, over '
+            'which gradients add up: leave it out (find_unused_parameters=True is for weights without a gradient)'
+        )
+
+
+@contextmanager
+def unused_weights_named(runner: Any) -> Iterator[None]:
+    """Names the weights for whose gradients DDP waits in vain.
+
+    Args:
+        runner: That trains inside.
+
+    Raises:
+        ValueError: Instead of torch's ``RuntimeError``, which numbers them.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        found = _WITHOUT_GRADIENT.search(str(error))
+        if found is None:
+            raise
+        trained = [name for name, parameter in unwrapped(runner).named_parameters() if parameter.requires_grad]
+        names = some((trained[int(number)] for number in found[1].split()), 1)
+        raise UserError(
+            f'no loss depends on {names}, for whose gradients the processes wait: set find_unused_parameters = True in '
+            'the config, or, where they are of a DiffusionBackbone, None in its out_channels for maps that nobody reads'
+        ) from error
 
 
 def join_gloo(cfg: Config) -> None:

@@ -35,6 +35,7 @@ class FullTrainer(PredictionTuner):
     def __init__(self, pipeline: str, **options: Any) -> None:
         super().__init__(pipeline, **options)
         self._train_along('full')
+        object.__setattr__(self, 'pretrained', self.model)  # the first weights would only take memory on the device
 
     @classmethod
     def load(cls, pipeline: str, dtype: str = 'fp32') -> LatentModel:

@@ -37,3 +37,16 @@ def test_missing_statistics_of_the_latents_are_named(tmp_path):
     save_file({name: t for name, t in load_file(path).items() if name != 'bn.running_var'}, path)
     with pytest.raises(ValueError, match=r"incomplete: its vae lacks 1 of .* weights \('bn.running_var'\)"):
         load_diffusion(folder)
+
+
+def test_dev_counts_its_instruction_among_the_tokens_of_a_text(tmp_path):
+    """512 in all: one more would be cut off."""
+    model = load_diffusion(save('flux_2_dev', tmp_path))
+    pipeline = model.text_pipeline()
+    ((tokenize, limit),) = model.text_limits(pipeline)
+    room = limit - len(tokenize([''])['input_ids'][0])
+    assert limit == 512 and room > 100
+    whole = pipeline.encode_prompt('a' * room, device='cpu')[0]
+    assert torch.equal(model.text.embed(['a' * room]).sequence, whole) and whole.shape == (1, 512, 48)
+    with pytest.raises(ValueError, match='has 513 tokens, but the text encoder takes 512: shorten it'):
+        model.text.embed(['a' * (room + 1)])

@@ -1,8 +1,11 @@
 """Channels that drown all others are found and left out."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
+from diff2in1_mm.diffusion import massive_channels as massive
 from diff2in1_mm.diffusion.families import load_diffusion
 from diff2in1_mm.diffusion.massive_channels import massive_channels
 from diff2in1_mm.models.backbones.diffusion_backbone import DiffusionBackbone
@@ -57,6 +60,18 @@ def test_other_weights_in_a_checkpoint_have_their_own(folder, tmp_path):
     backbone.load_state_dict(other.state_dict())
     assert_same(backbone(images)[0], other(images)[0])
     assert backbone(images)[0][:, DROWNING].any()
+
+
+def test_they_are_sought_where_the_images_are(folder, monkeypatch):
+    """The pretrained denoiser, which waits on the CPU beside one that is trained, comes for that; 'meta' is a GPU."""
+    pytest.importorskip('peft')
+    backbone, moves = DiffusionBackbone(folder, taps=BLOCKS, massive_above=20, train='full').to('meta'), []
+    assert backbone.diffusion.device.type == 'cpu'
+    monkeypatch.setattr(massive, 'brought_to', lambda *to: moves.append(to) or nullcontext())
+    monkeypatch.setattr(massive, '_pictures', lambda size: moves.append(size) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        massive.massive_channels(backbone.diffusion, [], (16, 16), 100, backbone.told, 20)
+    assert moves == [(torch.device('meta'), backbone.diffusion), (16, 16)]
 
 
 def test_a_bound_that_would_leave_out_most_is_refused(folder):

@@ -6,7 +6,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
-from diff2in1_mm.diffusion.taps import FeatureTaps, select_taps, unet_taps
+from diff2in1_mm.diffusion.taps import FeatureTaps, block_taps, select_taps, unet_taps
 
 SD15 = dict(sample_size=64, block_out_channels=[320, 640, 1280, 1280], cross_attention_dim=768, attention_head_dim=8)
 
@@ -26,6 +26,13 @@ def test_stable_diffusion_has_the_25_released_taps():
         'up_blocks.1.attentions.1',
         'up_blocks.0.resnets.1',
     ]
+
+
+def test_the_block_of_flux_is_that_of_gan_et_al():
+    names = [f'transformer_blocks.{i}.norm1' for i in range(19)]
+    names += [f'single_transformer_blocks.{i}.norm' for i in range(38)]
+    ((tap,),) = select_taps(block_taps(names, 16, 3072), 'decoder')
+    assert names.index(tap.name) == 28
 
 
 def test_the_taps_equal_the_released_code(golden):

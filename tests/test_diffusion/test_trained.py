@@ -185,6 +185,19 @@ def test_targets_behind_all_taps_are_named(diffusion):
         trained_part(model, told(diffusion), 1, TAPS)
 
 
+def test_numbers_beyond_float16_are_told_from_damaged_weights(diffusion):
+    """Under AMP the dtype of the weights is not that of the maps."""
+    full, nothing = with_gradients(diffusion, 'full'), [torch.tensor([float('nan')])]
+    with torch.autocast('cpu', torch.float16):
+        full.check_finite('maps', [torch.zeros(1)])
+        with pytest.raises(ValueError, match="float16 of mixed precision .*: set optim_wrapper.dtype='bfloat16', or"):
+            full.check_finite('maps', nothing)
+        with pytest.raises(ValueError, match='in torch.float32: its weights are damaged'):
+            diffusion.check_finite('maps', nothing)  # which autocast is not for
+    with pytest.raises(ValueError, match='in torch.float32: its weights are damaged'):
+        full.check_finite('maps', nothing)
+
+
 def test_what_cannot_be_trained_is_refused(diffusion, pipeline_folder, monkeypatch):
     with pytest.raises(ValueError, match="gradients vanish in the float16 of diffusion.dtype='fp16'"):
         with_gradients(load_diffusion(pipeline_folder, dtype='fp16'), 'full')

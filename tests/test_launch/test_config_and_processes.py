@@ -3,11 +3,13 @@ import argparse
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.model import MMDistributedDataParallel
 
 from diff2in1_commands import add_common_options
 from diff2in1_mm.launch.config import creation_of, load_config
-from diff2in1_mm.launch.processes import cpu_takes_bf16, prepare_processes
+from diff2in1_mm.launch.processes import cpu_takes_bf16, prepare_processes, unused_weights_named
 from diff2in1_mm.utils.configs import find_hook, type_name
+from diff2in1_mm.utils.errors import UserError
 
 
 @pytest.mark.parametrize('sync_bn', [None, 'torch'])
@@ -43,6 +45,43 @@ def test_a_process_that_the_launcher_did_not_start(monkeypatch, launcher, starte
         monkeypatch.delenv(variable, raising=False)
     with pytest.raises(ValueError, match=f'is missing: start the tool by {starter}, or leave'):
         prepare_processes(Config(dict(launcher=launcher, model={})))
+
+
+@pytest.mark.parametrize('gpus', [False, True])
+def test_a_static_graph_of_accumulated_gradients_is_refused(monkeypatch, gpus):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpus)
+    cfg = Config(
+        dict(
+            launcher='pytorch',
+            model={},
+            model_wrapper_cfg=dict(static_graph=True),
+            optim_wrapper=dict(accumulative_counts=2),
+        )
+    )
+    with pytest.raises(ValueError, match='static_graph=True does not go with optim_wrapper.accumulative_counts=2'):
+        prepare_processes(cfg)
+    cfg.launcher = 'none'  # no DDP
+    prepare_processes(cfg)
+
+
+def test_weights_without_a_gradient_have_names(tmp_path):
+    """What torch says of them in the second iteration."""
+    model = torch.nn.ModuleDict(
+        dict(frozen=torch.nn.Linear(2, 2), read=torch.nn.Linear(2, 2), unread=torch.nn.Linear(2, 2))
+    )
+    model.forward = lambda x: model['read'](model['frozen'](x))
+    model['frozen'].requires_grad_(False)
+    torch.distributed.init_process_group('gloo', init_method=f'file://{tmp_path}/meeting', rank=0, world_size=1)
+    try:
+        runner = argparse.Namespace(model=MMDistributedDataParallel(model))
+        with pytest.raises(UserError, match=r'depends on unread.weight and 1 more, for .*: set find_unused_parameters'):
+            with unused_weights_named(runner):
+                for _ in range(2):
+                    runner.model(torch.zeros(1, 2)).sum().backward()
+    finally:
+        torch.distributed.destroy_process_group()
+    with pytest.raises(RuntimeError, match='^another$'), unused_weights_named(runner):
+        raise RuntimeError('another')
 
 
 @pytest.mark.parametrize('own, pad', [('dict()', 3), ('dict(data_preprocessor=dict(pad=7))', 7)])

@@ -8,6 +8,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from diff2in1_mm.diffusion.families import load_diffusion
+from diff2in1_mm.pretraining import denoiser_tuner
 from diff2in1_mm.pretraining.full_trainer import FullTrainer
 
 from ..family_models import save
@@ -51,6 +52,19 @@ def test_half_precision_on_disk_changes_nothing_in_memory(start, tmp_path):
     assert {p.dtype for p in trainer.parameters()} == {torch.float32}
     size = os.path.getsize(tmp_path / 'half' / 'unet' / 'diffusion_pytorch_model.safetensors')
     assert size < 3 * sum(p.numel() for p in trainer.parameters())
+
+
+def test_the_first_weights_stay_where_they_are(start, monkeypatch):
+    """'meta' stands for a GPU."""
+    loaded = []
+    monkeypatch.setattr(
+        denoiser_tuner,
+        'load_diffusion',
+        lambda *told, **more: loaded.append(load_diffusion(*told, **more)) or loaded[0],
+    )
+    trainer = FullTrainer(start).to('meta')
+    assert trainer.model.device.type == trainer.model.image_device.type == 'meta'
+    assert loaded[0].device.type == 'cpu'
 
 
 def test_the_embedded_model_is_taken_without_what_is_not_of_diffusers(tmp_path):

@@ -6,6 +6,7 @@ import torch
 pytest.importorskip('mmseg')
 
 from diff2in1_mm.diffusion.latent_model import LatentModel  # noqa: E402
+from diff2in1_mm.store.store import SyntheticStore  # noqa: E402
 from tests.segmentors import segmentor_config  # noqa: E402
 from tests.test_datasets.test_fixed_views import AUGMENTED  # noqa: E402
 from tests.tiny_runs import make_images, train  # noqa: E402
@@ -62,3 +63,32 @@ def test_synthetic_samples_are_kept_as_they_come_and_strong_views_are_not(config
     kept = runner.model.backbone.feature_cache.open(runner.model.backbone)
     assert 8 < len(list(kept.folder.glob('*/*'))) <= (4 + 4) * 2
     assert kept.asked == 8 * 4 and kept.made < kept.asked
+
+
+def kept_files(runner):
+    kept = runner.model.backbone.feature_cache.open(runner.model.backbone)
+    return set(kept.folder.glob('*/*'))
+
+
+def test_every_round_is_kept_and_found_again_by_a_resumed_run(configure, seen, tmp_path):
+    options = dict(warm_up=1, recreate_every=3, creation=dict(T=300, steps=1, batch_size=4))
+    whole = train(configure('whole', 9, **options))
+    assert SyntheticStore(tmp_path / 'whole/store').rounds() == {2}  # from iterations 1, 4 and 7 on
+    files = kept_files(whole)
+    assert (4 + 4) * 2 < len(files) <= (4 + 3 * 4) * 2
+    train(configure('again', 5, **options))
+    seen.clear()
+    again = train(configure('again', 9, resume=True, **options))
+    assert kept_files(again) == files
+    # of round 2 alone: 4 images are generated and labelled; training finds all
+    assert sum(seen) == 4 * 2
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(again)))
+
+
+def test_samples_of_a_pipeline_that_only_flips_are_kept_as_they_are_created(configure, seen):
+    cfg = configure('run', 8, warm_up=1, creation=dict(T=300, steps=1, batch_size=1))
+    cfg.train_dataloader.dataset.dataset.pipeline = [*AUGMENTED[:2], AUGMENTED[4], AUGMENTED[-1]]
+    files = kept_files(train(cfg))
+    in_training = sum(seen) - 4 * 2  # 4 images are generated and labelled
+    # the first of the four showed that it pays
+    assert in_training == len(files) - 3

@@ -1,5 +1,7 @@
 """What tools/convert_checkpoint.py says of files that it cannot convert."""
 
+import re
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -51,6 +53,27 @@ def test_bad_input_is_told_in_one_sentence(small, tmp_path, capsys):
         assert text.endswith('again'), name
     assert not (tmp_path / 'out').exists()
     assert not list(tmp_path.glob('.out*'))  # nothing half done
+
+
+@pytest.mark.parametrize(
+    'key, words',
+    [
+        ('double_blocks.0.img_attn.qkv.weight', 'is a single file of a transformer .*: give the diffusers folder'),
+        ('transformer_blocks.0.attn.to_q.lora_A.weight', 'is or holds a LoRA'),
+        ('encoder.down_blocks.0.resnets.0.conv1.weight', 'is one part of a diffusers folder'),
+        ('conditioner.embedders.0.x', 'is a single file of SDXL, of which only folders are read'),
+    ],
+)
+def test_models_of_other_families_are_named(tmp_path, capsys, key, words):
+    save_file({key: torch.zeros(2)}, tmp_path / 'model.safetensors')
+    assert re.search(words, refusal(capsys, tmp_path / 'model.safetensors', '--out', tmp_path / 'out'))
+
+
+def test_what_needs_no_conversion_or_has_none_is_told(folder, tmp_path, capsys):
+    out = ('--out', tmp_path / 'out')
+    assert 'a folder of diffusers is the `diffusion` of a config as it is' in refusal(capsys, folder, *out)
+    (tmp_path / 'model.gguf').write_bytes(b'GGUF')
+    assert 'holds quantised weights (GGUF)' in refusal(capsys, tmp_path / 'model.gguf', *out)
 
 
 def test_two_checkpoints_at_once_are_refused(small, tmp_path, capsys):

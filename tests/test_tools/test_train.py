@@ -119,6 +119,9 @@ def test_mixed_precision_on_a_cpu(monkeypatch, kind):
     )
     train._use_amp(cfg)
     assert cfg.optim_wrapper == dict(type='Bf16OptimWrapper', optimizer=dict(type='SGD', lr=0.1))
+    monkeypatch.setattr(train, 'cpu_takes_bf16', lambda: False)
+    train._use_amp(cfg)
+    assert cfg.optim_wrapper == dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1))
     cfg.optim_wrapper.type = dict
     with pytest.raises(ValueError, match="optim_wrapper.type = 'dict'"):
         train._use_amp(cfg)
@@ -178,6 +181,14 @@ class TestBadInput:
             assert '--work-dir /proc/nothing cannot be written' in self.said(
                 capsys, *argv, '--work-dir', '/proc/nothing'
             )
+
+    def test_mixed_precision_of_gpus(self, images, tmp_path, capsys, monkeypatch):
+        monkeypatch.setattr('mmengine.device.get_device', lambda: 'cpu')
+        cfg = config(images, tmp_path)
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        said = self.said(capsys, 'train', write(cfg, tmp_path), '--work-dir', str(tmp_path / 'run'))
+        assert "'AmpOptimWrapper' is mixed precision of GPUs, and torch sees none here: give --amp, which" in said
+        assert not (tmp_path / 'run').exists()
 
     def test_data_folder(self, images, tmp_path, capsys):  # noqa: F811
         path = write(config(images / 'nowhere', tmp_path, hook={}), tmp_path)

@@ -89,7 +89,19 @@ class PipelineTexts(TextEncoders):
                     )
 
     def _load(self) -> Any:
-        return self._model.text_pipeline()
+        pipeline = self._model.text_pipeline()
+        for name, encoder in pipeline.components.items():
+            if name.startswith('text_encoder') and encoder is not None:
+                self._check_vocabulary(name, encoder, getattr(pipeline, name.replace('text_encoder', 'tokenizer')))
+        return pipeline
+
+    def _check_vocabulary(self, name: str, encoder: Any, tokenizer: Any) -> None:
+        known = encoder.get_input_embeddings().num_embeddings
+        if len(tokenizer) > known:
+            raise UserError(
+                f'the {name} of {self._model.source} knows {known} tokens, but its tokenizer has {len(tokenizer)}: the '
+                'two are of different models, give the folder as it was published'
+            )
 
     @torch.no_grad()
     def _encode(self, texts: Sequence[str], encode: Callable[..., Condition] | None = None) -> Iterator[Condition]:

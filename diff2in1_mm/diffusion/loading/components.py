@@ -21,6 +21,7 @@ from .refusals import refuse_unnamed_variant
 
 # Of which libraries parts are; any other name would be code from the folder.
 _LIBRARIES = ('diffusers', 'transformers')
+_NO_LIMIT = 10**6  # transformers has a number of thirty digits for tokenizers that do not say it
 
 
 def model_index(source: str, revision: str | None = None, download: bool = True) -> dict[str, Any]:
@@ -92,6 +93,12 @@ def check_folder(source: str, parts: Sequence[str], variant: str | None = None, 
         if weights:
             refuse_unnamed_variant(path, weights, variant)
             continue
+        quantised = next((name for name in files if name.endswith('.gguf')), None)
+        if quantised:
+            raise UserError(
+                f'{path} holds quantised weights ({quantised}), which are not supported: download the safetensors '
+                'version of the model in full or half precision'
+            )
         pickles = [name for name in files if name.endswith(('.bin', '.pt', '.pth', '.ckpt'))]
         found = f'only the pickle {pickles[0]}' if pickles else 'no weights'
         raise UserError(
@@ -162,24 +169,28 @@ class Components:
             raise self._missing(part, error) from error
         return module.eval().requires_grad_(False)
 
-    def tokenizer(self, part: str) -> Any:
-        """A tokenizer, with its vocabulary.
+    def tokenizer(self, part: str, chats: bool = False) -> Any:
+        """A tokenizer, with its vocabulary; of a processor of pictures and texts the tokenizer alone.
 
         Args:
             part (str): Subfolder.
+            chats (bool): Whether texts are told as messages, for which it needs a template. Default False.
 
         Raises:
-            ValueError: It is missing, damaged or knows no words.
+            ValueError: It is missing or damaged, knows no words, or lacks the template.
         """
+        import transformers
+
+        kind = self._class(part)
+        if kind.__name__.endswith('Processor'):  # whose other half needs torchvision, for pictures that nobody tells
+            kind = transformers.AutoTokenizer
         try:
-            tokenizer = self._class(part).from_pretrained(self.source, subfolder=part, revision=self.revision)
-        except (OSError, ValueError) as error:
+            tokenizer = kind.from_pretrained(self.source, subfolder=part, revision=self.revision)
+        except Exception as error:  # tokenizers has no class of its own for files that it cannot read
             raise self._missing(part, error) from error
-        # Without its files transformers makes one of special tokens alone, T5's with a sign for a space: all texts
-        # look the same.
-        words = tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens)
-        if not any(word.strip('\u2581') for word in words):
-            raise UserError(f'the {part} of {self.source} has no vocabulary: download it again')
+        fault = _fault_of(tokenizer, kind.__name__, chats)
+        if fault:
+            raise UserError(f'the {part} of {self.source} {fault}: download it again')
         return tokenizer
 
     def has(self, part: str) -> bool:
@@ -188,24 +199,40 @@ class Components:
 
     def _class(self, part: str) -> Any:
         library, name = named_class(self.index, part)
+        if name is None:
+            raise UserError(f'model_index.json of {self.source} names no {part}: complete the folder')
+        if osp.isdir(self.source) and not osp.isdir(osp.join(self.source, part)):
+            raise self._missing(part, FileNotFoundError('there is no such folder'))
         found = getattr(import_module(library), str(name), None) if library in _LIBRARIES else None
         if found is None:
-            said = f'{library}.{name}' if name else 'nothing'
             raise UserError(
-                f'model_index.json of {self.source} names {said} as its {part}, which is no class of diffusers or '
-                'transformers here: complete the folder, or install a newer version of them'
+                f'model_index.json of {self.source} names {library}.{name} as its {part}, which is no class of '
+                'diffusers or transformers here: complete the folder, or install a newer version of them'
             )
         return found
 
     def _missing(self, part: str, error: Exception) -> UserError:
         which = self.source if self.revision is None else f'{self.source} --revision {self.revision}'
         mend = (
-            'complete the folder'
+            'complete the folder, as it was published'
             if osp.isdir(self.source)
             else f'download the model once where there is a network (`hf download {which}`; of a gated one accept the '
             'licence on its page and log in first, `hf auth login`)'
         )
         return UserError(f'the {part} of {self.source!r} could not be loaded ({reason(self.source, error)}): {mend}')
+
+
+def _fault_of(tokenizer: Any, kind: str, chats: bool) -> str | None:
+    """What a tokenizer of some class lacks, of which transformers says nothing."""
+    # Without its files one of special tokens alone is made, T5's with a sign for a space: all texts look the same.
+    words = tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens)
+    if not any(word.strip('\u2581') for word in words):
+        return 'has no vocabulary'
+    if kind.startswith('CLIP') and tokenizer.model_max_length > _NO_LIMIT:
+        return 'does not say how many tokens a text may have (model_max_length in tokenizer_config.json)'
+    if chats and not tokenizer.chat_template:
+        return 'has no template of chats (chat_template.jinja, or in tokenizer_config.json)'
+    return None
 
 
 class FromFolder:

@@ -5,7 +5,7 @@ the former leaves them without storage, and what they compute then looks like a 
 """
 
 import json
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from typing import Any
 
 from safetensors import SafetensorError
@@ -13,7 +13,7 @@ from torch import nn
 
 from ...utils.compat import clip_tokenizer_class, from_pretrained
 from ...utils.errors import UserError, first_line
-from .refusals import refuse_adapters, refuse_quantised
+from .refusals import refuse_adapters, refuse_quantised, refuse_scales
 
 _NAMED = 2  # of the missing weights
 _MEND = 'download it again, or give another model'
@@ -38,10 +38,12 @@ def load_whole(kind: Any, source: str, part: str, **options) -> nn.Module:
     Raises:
         IncompleteModel: Weights are missing, of another shape, or not readable; one sentence
             names the first of them and the mend.
-        ValueError: They are quantised, or hold an adapter.
+        ValueError: They are quantised, hold an adapter, or are of another kind of text encoder.
         OSError: There is no such part, as the library says it.
     """
-    refuse_quantised(source, part, _config(source, part, options.get('revision')))
+    config = _config(source, part, options.get('revision'))
+    refuse_quantised(source, part, config)
+    _check_text_encoder(kind, source, part, config)
     try:
         module, found = from_pretrained(
             kind,
@@ -59,6 +61,17 @@ def load_whole(kind: Any, source: str, part: str, **options) -> nn.Module:
         ) from error
     part = part or 'network'
     refuse_adapters(source, part, found['unexpected_keys'])
+    refuse_scales(source, part, found['unexpected_keys'])
+    try:
+        _check_weights(module, source, part, found)
+    except IncompleteModel:
+        _check_class(kind, source, part, config)  # which explains it, if it is another one
+        raise
+    return module
+
+
+def _check_weights(module: nn.Module, source: str, part: str, found: Mapping[str, Any]) -> None:
+    """Name weights of another shape or missing ones, of what a library reports of loading."""
     shapes = {name: shapes for name, *shapes in found['mismatched_keys']}
     for name in _in_order(module, shapes):
         stored, expected = map(tuple, shapes[name])
@@ -75,7 +88,27 @@ def load_whole(kind: Any, source: str, part: str, **options) -> nn.Module:
         raise IncompleteModel(
             f'{source} is incomplete: its {part} lacks {len(missing)} of {total} weights ({named}): {_MEND}'
         )
-    return module
+
+
+def _check_text_encoder(kind: Any, source: str, part: str, config: Mapping[str, Any]) -> None:
+    """Name one of another kind before it is made: what its config does not say would come from the defaults of the
+    class, whose random weights may fill the memory."""
+    expected, found = getattr(getattr(kind, 'config_class', None), 'model_type', ''), config.get('model_type', '')
+    if not expected.startswith(found):  # 'clip' is said of 'clip_text_model', too
+        raise _of_two_models(source, part, found, f'{kind.__name__} ({expected})')
+
+
+def _check_class(kind: Any, source: str, part: str, config: Mapping[str, Any]) -> None:
+    """Name a part of another class of diffusers. Weights come first: old folders name classes of before."""
+    if config.get('_class_name', kind.__name__) != kind.__name__:
+        raise _of_two_models(source, part, config['_class_name'], kind.__name__)
+
+
+def _of_two_models(source: str, part: str, found: str, expected: str) -> IncompleteModel:
+    return IncompleteModel(
+        f'the {part} of {source} is of the kind {found}, where {expected} is expected: give the folder as it was '
+        'published, with parts of one model'
+    )
 
 
 def _config(source: str, part: str, revision: str | None) -> dict[str, Any]:

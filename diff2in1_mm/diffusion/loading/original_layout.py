@@ -16,7 +16,7 @@ from torch import Tensor
 from ...utils.compat import load_weights_only
 from ...utils.errors import UserError, first_line
 from ..conditions.clip_texts import clip_tokenizer
-from .refusals import refuse_other_files
+from .refusals import refuse_gguf, refuse_other_files
 
 #: Beginnings of keys.
 UNET = 'model.diffusion_model.'
@@ -60,6 +60,7 @@ def read_tensors(path: str) -> dict[str, Tensor]:
         ValueError: The file is damaged, needs code to be unpickled or holds no tensors; the message
             says what to do.
     """
+    refuse_gguf(path)
     content = _read_safetensors(path) if path.endswith('.safetensors') else _read_pickle(path)
     for name in ('state_dict', 'model'):
         if isinstance(content, dict) and isinstance(content.get(name), dict):
@@ -162,9 +163,10 @@ def refuse_other_models(path: str, state: dict[str, Tensor]) -> None:
             f'{path} holds no U-Net in the original key layout (no key begins with '
             f'{UNET!r}): a complete Stable Diffusion 1.x or 2.x checkpoint is needed'
         )
-    if f'{VAE}encoder.conv_out.weight' not in state:
+    last = f'{VAE}encoder.conv_out.weight'
+    if last not in state:
         raise UserError(
-            f'{path} holds no autoencoder (no key begins with {VAE!r}): a complete '
+            f'{path} holds no autoencoder (there is no {last!r}): a complete '
             'Stable Diffusion 1.x or 2.x checkpoint is needed'
         )
     with shortcomings_named(path):

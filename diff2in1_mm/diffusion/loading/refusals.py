@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping
 from ...utils.errors import UserError
 
 _USE = 'use Stable Diffusion 1.x or 2.x'
+_PUBLISHED = 'give the folder as it was published, or another model'
 _FOLDER = 'give the diffusers folder or hub id of the model'
 _VARIANT = re.compile(r'\.(\w+)(-\d+-of-\d+)?\.safetensors$')
 _ADAPTER = re.compile(r'lora_|\.lora\.|\.base_layer\.|\.(hada|lokr)_w')
+_QUANTISED = re.compile(r'\.(qweight|qzeros|wscales|absmax|quant_map|quant_state|weight_scale|scale_weight)\b')
 # Kinds of single files by a key that only they have, what to say of them, and the mend.
 _SINGLE_FILES = (
     (
@@ -62,17 +64,32 @@ def refuse_other_kinds(source: str, unet: Mapping, vae: Mapping, schedule: Mappi
     scheduler = str(schedule.get('_class_name', ''))
     if scheduler.startswith(('FlowMatch', 'EDM')) or schedule.get('use_flow_sigmas'):
         kind = 'use_flow_sigmas' if schedule.get('use_flow_sigmas') else scheduler
-        raise UserError(f'{source} has another kind of noise levels ({kind}), which are not supported: {_USE}')
-    if vae.get('_class_name') == 'AutoencoderTiny':
         raise UserError(
-            f'the vae of {source} is an AutoencoderTiny, which is not supported: give the folder with the '
-            'AutoencoderKL of the model'
+            f'{source} has another kind of noise levels ({kind}) than such models are trained with: {_PUBLISHED}'
         )
+    refuse_tiny_autoencoder(source, vae)
     shifted = [name for name in ('shift_factor', 'latents_mean', 'latents_std') if vae.get(name)]
     if shifted:
         raise UserError(
-            f'the vae of {source} shifts its latents ({", ".join(shifted)}), as later families do, which is not '
-            f'supported: {_USE}'
+            f'the vae of {source} shifts its latents ({", ".join(shifted)}), as those of other families do: '
+            f'{_PUBLISHED}'
+        )
+
+
+def refuse_tiny_autoencoder(source: str, vae: Mapping) -> None:
+    """Stop on an autoencoder that was distilled for previews (TAESD), whose latents are no posterior's.
+
+    Args:
+        source (str): Where the config is from, for the message.
+        vae (Mapping): Config of the autoencoder.
+
+    Raises:
+        ValueError: It is one.
+    """
+    if vae.get('_class_name') == 'AutoencoderTiny':
+        raise UserError(
+            f'the vae of {source} is an AutoencoderTiny, which is not supported: give the folder with the '
+            'autoencoder that the model was trained with'
         )
 
 
@@ -93,6 +110,19 @@ def refuse_other_files(path: str, names: Iterable[str]) -> None:
             raise UserError(f'{path} {kind} (it has {found!r}): {mend}')
 
 
+def refuse_gguf(path: str) -> None:
+    """Stop on a file of quantised weights.
+
+    Raises:
+        ValueError: It is one.
+    """
+    if path.endswith('.gguf'):
+        raise UserError(
+            f'{path} holds quantised weights (GGUF), which are not supported: give the diffusers folder or hub id of '
+            'the model in full or half precision'
+        )
+
+
 def refuse_adapters(source: str, part: str, names: Iterable[str]) -> None:
     """Stop on weights that hold an adapter beside those of the model.
 
@@ -109,6 +139,25 @@ def refuse_adapters(source: str, part: str, names: Iterable[str]) -> None:
         raise UserError(
             f'the {part} of {source} was saved with LoRA layers ({lora[0]!r}): load it in diffusers, call '
             '`fuse_lora()` and `unload_lora_weights()`, and save it again'
+        )
+
+
+def refuse_scales(source: str, part: str, names: Iterable[str]) -> None:
+    """Stop on weights that hold the scales of quantised ones, whatever their configuration says.
+
+    Args:
+        source (str): Folder or hub id.
+        part (str): Its subfolder.
+        names (Iterable[str]): Weights that the class does not know.
+
+    Raises:
+        ValueError: Some are such scales.
+    """
+    found = next(filter(_QUANTISED.search, names), None)
+    if found is not None:
+        raise UserError(
+            f'the {part} of {source} holds quantised weights (it has {found!r}), which are not supported: give the '
+            'model in full or half precision'
         )
 
 

@@ -20,7 +20,7 @@ from .folder import load_tokenizer, load_whole
 from .hub import reason
 from .original_parts import build_parts
 from .parts import Parts
-from .refusals import refuse_other_kinds
+from .refusals import refuse_gguf, refuse_other_kinds
 from .text_files import text_files
 
 PREDICTION_TYPES = ('epsilon', 'v_prediction')
@@ -111,11 +111,7 @@ def check_source(source: str, variant: str | None = None) -> None:
     Raises:
         ValueError: No such file or folder, an incomplete folder, no hub id, or quantised weights.
     """
-    if source.endswith('.gguf'):
-        raise UserError(
-            f'{source} holds quantised weights (GGUF), which are not supported: give the diffusers folder or hub id of '
-            'the model in full or half precision'
-        )
+    refuse_gguf(source)
     if original.is_single_file(source):
         if not osp.isfile(source):
             raise UserError(

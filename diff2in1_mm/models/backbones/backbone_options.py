@@ -1,7 +1,11 @@
 """Checks and derived settings of :class:`DiffusionBackbone`."""
 
 import math
+import os
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.registry import MODELS
@@ -10,9 +14,11 @@ from ...diffusion.condition import Condition
 from ...diffusion.contract import DiffusionModel
 from ...diffusion.taps import Tap
 from ...utils.compat import autocast_dtype
-from ...utils.errors import UserError
+from ...utils.errors import UserError, did_you_mean
 from ...utils.values import check_choice, check_whole, is_number, is_whole
 from .levels import JOINS
+
+_VIEWS = ('count', 'seed')  # options of `feature_cache.views`
 
 
 def check_options(
@@ -65,6 +71,42 @@ def check_cached_images(cached_images: int, changing: bool) -> None:
             'backbone.cached_images keeps features that are the same every time: '
             'switch `noise`, `sample_posterior`, `train` and `text_adapter` off, or the cache'
         )
+
+
+def cache_folder(value: Any) -> Path:
+    """What ``feature_cache.folder`` names; whether it can be written shows with the first file.
+
+    Raises:
+        ValueError: No path, or a file lies there or where a folder above is to be.
+    """
+    if not isinstance(value, (str, os.PathLike)) or not str(value).strip():
+        raise UserError(f"feature_cache.folder = {value!r} must be the path of a folder, such as 'features'")
+    try:
+        folder = Path(value).expanduser()
+    except RuntimeError as error:
+        raise UserError(f'feature_cache.folder = {value!r} names the home of no user: write the whole path') from error
+    in_the_way = None
+    with suppress(OSError):  # of a folder that this user may not enter
+        there = next((path for path in (folder, *folder.absolute().parents) if path.exists()), folder)
+        in_the_way = None if there.is_dir() else there
+    if in_the_way is not None:
+        raise UserError(f'feature_cache.folder = {value!r} is to be a folder, but {in_the_way} is none: name another')
+    return folder
+
+
+def check_cached_views(views: Any) -> None:
+    """Stop on what ``feature_cache.views`` does not take.
+
+    Raises:
+        ValueError: No whole number of at least 0, nor a dict of such.
+    """
+    if not isinstance(views, dict):
+        check_whole('feature_cache.views', views, 0)
+        return
+    for name, value in views.items():
+        if name not in _VIEWS:
+            raise UserError(f'feature_cache.views has no option {name!r}' + did_you_mean(str(name), _VIEWS))
+        check_whole(f'feature_cache.views.{name}', value, 0)
 
 
 def finer_strides(groups: Sequence[Sequence[Tap]], image_scale: int, as_they_are: bool) -> tuple[int, ...]:

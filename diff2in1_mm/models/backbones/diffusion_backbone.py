@@ -50,9 +50,8 @@ class DiffusionBackbone(DiffusionHolder):
     Args:
         diffusion (str | dict): Source of the model, or the arguments of :func:`load_diffusion` (``source``, ``dtype``,
             ``variant``, ``revision``, and those of its family).
-        taps (str | Sequence[str]): 'decoder' (the last map at each stride of the decoder, VPD's
-            four on Stable Diffusion), 'all' (Diff-2-in-1's 25 maps, concatenated per stride), or
-            module names. Default 'decoder'.
+        taps (str | Sequence[str]): 'decoder' (the last map at each stride of the decoder, VPD's four on Stable
+            Diffusion), 'all' (Diff-2-in-1's 25 maps, concatenated per stride), or module names. Default 'decoder'.
         timestep (int | Sequence[int]): Level of the perception pass; VPD takes 1, Diff-2-in-1 0. Several are run as
             one batch, and their maps joined. Default 1.
         join_levels (str): How: 'concat' (channels side by side) or 'mean'. Default 'concat'.
@@ -74,10 +73,9 @@ class DiffusionBackbone(DiffusionHolder):
         input_mean (Sequence[float] | float): ``mean`` of the data preprocessor. Default 127.5.
         input_std (Sequence[float] | float): ``std`` of the data preprocessor. Default 127.5.
         input_bgr (bool): The data preprocessor leaves the images BGR (``bgr_to_rgb=False``). Default False.
-        out_channels (Sequence[int | None] | None): Project the maps to these channels (1x1
-            convolutions, trained), as a stock neck or head expects them. A map whose entry is None
-            stays as it is, neither projected nor resized: for maps that no head reads
-            (``in_index``), whose projection would get no gradient, which DDP does not allow.
+        out_channels (Sequence[int | None] | None): Project the maps to these channels (1x1 convolutions, trained), as
+            a stock neck or head expects them. A map whose entry is None stays as it is, neither projected nor resized:
+            for maps that no head reads (``in_index``), whose projection would get no gradient, which DDP forbids.
         out_strides (Sequence[int] | None): Resize the maps to these strides. As many as there are maps, from fine to
             coarse, are taken in order; otherwise each takes the map of the nearest stride. With ``out_channels`` a
             transformer, whose maps have one stride, gets a trained pyramid, see :func:`pyramid_level`.
@@ -100,6 +98,11 @@ class DiffusionBackbone(DiffusionHolder):
         out_channels (tuple[int]): Channels of the maps that :meth:`forward` gives.
         strides (tuple[int]): Image pixels per element of those maps.
         unread (set[int]): Numbers of the maps whose ``out_channels`` are None.
+
+    Example:
+        >>> backbone = DiffusionBackbone('diff2in1_mm/rooms').eval()
+        >>> [tuple(map.shape) for map in backbone.features(torch.zeros(1, 3, 64, 96))]  # RGB, from -1 to 1
+        [(1, 32, 16, 24), (1, 64, 8, 12), (1, 128, 4, 6), (1, 160, 2, 3)]
     """
 
     def __init__(
@@ -143,10 +146,9 @@ class DiffusionBackbone(DiffusionHolder):
         self.levels = check_options(model, timestep, join_levels, feature_dropout, input_std, massive_above)
         self._hold(model, static_condition(model, condition), save_frozen)
         self.join_levels, self.noise, self.sample_posterior = join_levels, noise, sample_posterior
-        self.scale_latents, self.feature_dropout = scale_latents, feature_dropout
+        self.scale_latents, self.feature_dropout, self.massive_above = scale_latents, feature_dropout, massive_above
         self.attention_maps, self.image_scale, self.keep_padding = attention_maps, image_scale, keep_padding
         self.groups = select_taps(model.taps(), taps)
-        self.massive_above = massive_above
         self._kept_channels: dict[str, Tensor] = {}
         self.attention_layers = model.attention_layers() if attention_maps else {}
         self.tap_strides = finer_strides(self.groups, image_scale, attention_maps or keep_padding)
@@ -193,10 +195,9 @@ class DiffusionBackbone(DiffusionHolder):
             images (Tensor): Normalised by the data preprocessor, shape (N, 3, H, W), any size.
 
         Returns:
-            tuple[Tensor]: Map ``k`` has shape (N, out_channels[k], ceil(H / strides[k]),
-            ceil(W / strides[k])), finest first; H and W of the padded image with ``keep_padding``;
-            in the dtype of ``images`` unless autocast is on; contiguous. Unread ones have their
-            own size.
+            tuple[Tensor]: Map ``k`` has shape (N, out_channels[k], ceil(H / strides[k]), ceil(W / strides[k])), finest
+            first; H and W of the padded image with ``keep_padding``; in the dtype of ``images`` unless autocast is on;
+            contiguous. Unread ones have their own size.
         """
         given = self.features(images) if self._served is None else self._served
         # served or cached ones can be of a pass under autocast, in the diffusion model's dtype
@@ -285,7 +286,7 @@ class DiffusionBackbone(DiffusionHolder):
             noised = [self.diffusion.add_noise(latents, noise, level) for level in self.levels]
         taps = predict_levels(self.perception, noised, self.levels, self.told, self.tap_names)
         maps = join_levels(self.from_taps(taps, size, dtype), len(self.levels), self.join_levels)
-        self._once('maps', self.diffusion.check_finite, 'maps', maps)
+        self._once('maps', self.perception.check_finite, 'maps', maps)
         return maps
 
     def from_taps(
@@ -332,7 +333,7 @@ class DiffusionBackbone(DiffusionHolder):
             taps = [each for group in self.groups for each in group]
             height, width = (side * tap.stride for side in size_of(feature))
             found = massive_channels(
-                self.diffusion, taps, (height, width), self.levels[0], self.told, self.massive_above
+                self.diffusion, taps, (height, width), self.levels[0], self._condition, self.massive_above
             )
             self._kept_channels = {name: (~massive)[:, None, None] for name, massive in found.items()}
         return feature * self._kept_channels[tap.name].to(feature.device)

@@ -1,26 +1,29 @@
 """What of a diffusion model is in the module tree, and so in optimizers and checkpoints, and what is outside."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
+from mmengine.model import PretrainedInit, initialize
+from torch import Tensor, nn
 
 from ...diffusion.condition import Condition
 from ...diffusion.contract import DiffusionModel, same_weights
-from ...diffusion.trained import restore, trained_part, with_gradients
+from ...diffusion.trained import check_heard, restore, trained_part, with_gradients
 from ...utils.errors import UserError
 from .kept_features import KeptFeatures
 from .normalised import Normalised
 from .text_adapter import TextAdapter
+from .trained_state import check_trained_state, note_factor
 
 
 class DiffusionHolder(Normalised):
     """A module around a diffusion model that is held *outside* the module tree, but for what of it is trained.
 
     What is frozen is no parameter, no buffer, not in the ``state_dict`` (a fingerprint of it is), not seen by DDP, and
-    in eval mode whatever ``model.train()`` says. ``.to()`` moves it along. Deep copies share it.
+    in eval mode whatever ``model.train()`` says. ``.to()`` moves it along; where its maps are kept on disk, with the
+    first pass, see :meth:`bring_diffusion`. Deep copies share it.
 
     Attributes:
         diffusion (DiffusionModel): The pretrained model, which generates. Where all of its denoiser is trained, its own
@@ -66,15 +69,15 @@ class DiffusionHolder(Normalised):
                     f'{self.diffusion.source!r} is told no text that backbone.text_adapter could adapt: leave it out'
                 )
             self._set('_condition', self._condition.to(torch.device('cpu'), torch.float32))
+            check_heard(self.perception, self._condition, level, taps)
             self.text_adapter = TextAdapter(self._condition.sequence.shape[-1])
         if train is not None:
             self.denoiser = trained_part(self.perception, self._condition, level, taps)
 
     @property
     def frozen(self) -> bool:
-        """bool: No gradient passes through the diffusion model, so that one pass serves both parameter sets."""
-        trained = any(parameter.requires_grad for parameter in self.perception.parameters())
-        return self.text_adapter is None and not trained
+        """bool: Nothing of the diffusion model is trained, or ever was, so that one pass serves both parameter sets."""
+        return self.text_adapter is None and self.denoiser is None
 
     @property
     def told(self) -> Condition:
@@ -84,19 +87,46 @@ class DiffusionHolder(Normalised):
         return replace(self._condition, sequence=self.text_adapter(self._condition.sequence))
 
     def init_weights(self) -> None:
-        """As ``init_cfg`` says, but what is trained of a diffusion model begins as it was pretrained."""
+        """As ``init_cfg`` says, but what is trained of a diffusion model begins as it was pretrained, here or in the
+        checkpoint that ``init_cfg`` names."""
+        first = not self.is_init
         super().init_weights()
-        if self.denoiser is not None:
-            restore(self.denoiser, self.diffusion.denoiser)
+        if self.denoiser is None or not first:
+            return
+        restore(self.denoiser, self.diffusion.denoiser)
+        settings = [self.init_cfg] if isinstance(self.init_cfg, dict) else self.init_cfg or []
+        initialize(self, [init for init in settings if init['type'] in ('Pretrained', PretrainedInit)])
 
     def _apply(self, fn, recurse=True):
-        """Move what is no submodule along, but for the copy of a denoiser that waits for the next creation."""
+        """Move what is no submodule along, but for the copy of a denoiser that waits for the next creation, and what
+        waits for its first pass."""
         super()._apply(fn, recurse)
-        self.perception._apply(fn)
+        if not (self._may_wait and _only_moves(fn, self.perception)):
+            self.perception._apply(fn)
         if self.perception is not self.diffusion and self._shares_weights:
             self.diffusion._apply(fn)  # buffers, which a module replaces; parameters are there already
         self._set('_condition', self._condition.apply(fn))
         return self
+
+    @property
+    def _may_wait(self) -> bool:
+        """Whether there may be no pass at all: maps are kept, and nothing is trained that makes them."""
+        cache: KeptFeatures | None = getattr(self, 'feature_cache', None)
+        return cache is not None and cache.keep == 'maps' and self.perception is self.diffusion
+
+    def bring_diffusion(self) -> None:
+        """Has the diffusion model where this module is, for a pass; to be called before anything else uses it there.
+
+        Where maps are kept, ``.to(device)`` leaves it where it is (the CPU, when it is loaded): all may be found.
+        """
+        device = self.frozen_fingerprint.device
+        if self.perception is self.diffusion and self.diffusion.device != device:
+            self.diffusion.to(device)
+
+    def rest_diffusion(self) -> None:
+        """Has the diffusion model wait on the CPU for the next pass, where all maps were found for a while."""
+        if self._may_wait and self.diffusion.device.type != 'cpu':
+            self.diffusion.to('cpu')
 
     @property
     def _shares_weights(self) -> bool:
@@ -108,6 +138,7 @@ class DiffusionHolder(Normalised):
         super()._save_to_state_dict(destination, prefix, keep_vars)
         if self.save_frozen:
             self.diffusion.state_dict(destination=destination, prefix=f'{prefix}diffusion.')
+        note_factor(self, destination, prefix)
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
         """Check that the checkpoint belongs to this diffusion model, or take the weights in it."""
@@ -115,6 +146,8 @@ class DiffusionHolder(Normalised):
         if stored:
             weights = {key[len(prefix) + len('diffusion.') :]: state_dict.pop(key) for key in stored}
             self.diffusion.load_state_dict(weights)
+            if not self._shares_weights:  # what is trained begins as these, or follows in the checkpoint
+                self.perception.denoiser.load_state_dict(self.diffusion.denoiser.state_dict())
             self.frozen_fingerprint.copy_(self.diffusion.fingerprint())
             KeptFeatures.forget(self)
             self._kept_channels.clear()  # they were found with the weights of before
@@ -128,4 +161,12 @@ class DiffusionHolder(Normalised):
             )
         # Ours stays: the same weights in another dtype differ in the last bits.
         state_dict[key] = self.frozen_fingerprint
+        check_trained_state(self, state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _only_moves(fn: Callable[[Tensor], Tensor], model: DiffusionModel) -> bool:
+    """Whether what is done to the tensors of a model brings them to another device, and no more."""
+    tensor = torch.zeros(1, dtype=model.dtype, device=model.device)
+    done = fn(tensor)
+    return done.device != tensor.device and done.dtype == tensor.dtype

@@ -4,39 +4,37 @@ import hashlib
 import json
 import logging
 import math
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.logging import MessageHub, print_log
 from torch import Tensor
 
-from ...diffusion.condition import Condition
 from ...diffusion.precision import DTYPES
 from ...utils.atomic_files import write_atomic
-from ...utils.errors import UnusableFileError, UserError, did_you_mean
+from ...utils.errors import UnusableFileError, UserError
+from ...utils.image_values import size_of
 from ...utils.kept_on_disk import KeptOnDisk, Tensors
-from ...utils.values import check_choice, check_whole, is_number
-from .backbone_options import dtype_for_heads
+from ...utils.values import check_choice, is_number
+from .backbone_options import cache_folder, check_cached_views, dtype_for_heads
 from .feature_cache import Maps, pixel_key
+from .feature_description import described
 
-_VERSION = 1  # of what is kept
 _SCALE, _LARGEST = '.scale', 127  # of int8
-_VIEWS = ('count', 'seed')  # options of `views`
 _ENOUGH = 1000  # images after which a cache that finds nothing again says so
+_IDLE = 100  # batches, all found, after which the diffusion model leaves the device
 
 
 class KeptFeatures:
     """What ``feature_cache`` of :class:`DiffusionBackbone` says, and the files behind it.
 
     An image is recognised by its pixels as the backbone sees them, so that whatever crops, flips or colours it gives
-    what belongs to it. In training only: what a model is tested or generates with comes once. What is found is what was
-    kept, rounded to its dtype; an image that is not there yet is given the same rounding, so that a run does not depend
-    on who came first.
+    what belongs to it. In training only, as what a model is tested with comes once; but for images that are just
+    created, see :meth:`created`. What is found is what was kept, rounded to its dtype; an image that is not there yet
+    is given the same rounding, so that a run does not depend on who came first.
 
     Args:
         folder (str): Shared by processes and runs. Each model with each choice of features has a subfolder, whose
@@ -62,11 +60,11 @@ class KeptFeatures:
             raise UserError(
                 "feature_cache.dtype='int8' is for maps, latents are small as it is: set dtype='fp16', or keep='maps'"
             )
-        _check_views(views)
+        check_cached_views(views)
         if not is_number(limit) or limit <= 0:
             raise UserError(f'feature_cache.limit = {limit!r} must be a number of gigabytes above 0')
         self.folder, self.views, self.dtype, self.limit = (
-            _checked_folder(folder),
+            cache_folder(folder),
             views,
             DTYPES.get(dtype, torch.int8),
             limit,
@@ -74,6 +72,8 @@ class KeptFeatures:
         self.keep = keep
         self._kept: KeptOnDisk | None = None
         self._told = self._paused = False
+        self._created: tuple[int, int] | None = None
+        self._idle = 0
 
     def __deepcopy__(self, memo: dict) -> 'KeptFeatures':
         """Shared, as the frozen model is whose features these are."""
@@ -142,9 +142,44 @@ class KeptFeatures:
         finally:
             self._paused = before
 
+    @contextmanager
+    def created(self, size: tuple[int, int]) -> Iterator[None]:
+        """While active, what is computed outside training is kept for it, and used unrounded as ever.
+
+        Args:
+            size (tuple[int, int]): Height and width of the images that training will ask for, in pixels; others, as
+                labels of several scales look at, are not kept.
+        """
+        before, self._created = self._created, size
+        try:
+            yield
+        finally:
+            self._created = before
+
     def serves(self, backbone: Any, what: str) -> bool:
         """Whether these features of a backbone, 'maps' or 'latents', are looked for at present."""
         return self.keep == what and backbone.training and not self._paused
+
+    def takes(self, backbone: Any, what: str, images: Tensor) -> bool:
+        """Whether these features of images (N, 3, H, W) are to be kept though nobody looks for them at present."""
+        return self.keep == what and not backbone.training and self._created == size_of(images)
+
+    def put(self, backbone: Any, images: Tensor, tensors: Iterable[Tensor]) -> None:
+        """Keeps what was computed of a batch.
+
+        Args:
+            backbone (DiffusionBackbone): Whose features they are.
+            images (Tensor): Shape (N, 3, H, W), as it takes them.
+            tensors (Iterable[Tensor]): N rows each, as :meth:`maps` or :meth:`latents` computes them.
+
+        Raises:
+            ValueError: Values beyond the range of the dtype.
+        """
+        kept = self.open(backbone)
+        for image, row in zip(images, self._rows(tensors, len(images))):
+            key = pixel_key(image)
+            if not kept.path(key).exists():
+                kept.write(key, row)
 
     def maps(self, backbone: Any, images: Tensor, compute: Callable[[Tensor], Maps]) -> Maps:
         """The maps of a batch, of which those that are not kept are computed together.
@@ -180,11 +215,7 @@ class KeptFeatures:
             list[Tensor]: (N, c, h, w) each, in the autoencoder's dtype; the second only for ``sample_posterior``.
         """
 
-        def make(missing: Tensor) -> list[Tensor]:
-            mean, deviation = moments(missing)
-            return [mean, deviation] if backbone.sample_posterior and deviation is not None else [mean]
-
-        found = self._get(backbone, images, make)
+        found = self._get(backbone, images, lambda missing: needed(backbone, moments(missing)))
         return [tensor.to(images.device, backbone.diffusion.image_dtype) for tensor in found]
 
     def bytes_of(self, backbone: Any, size: tuple[int, int]) -> int:
@@ -213,7 +244,7 @@ class KeptFeatures:
         """
         if self._kept is None:
             self.check(backbone)
-            about = json.dumps(_described(backbone, self.keep) | dict(dtype=str(self.dtype)), indent=1)
+            about = json.dumps(described(backbone, self.keep) | dict(dtype=str(self.dtype)), indent=1)
             folder = self.folder / hashlib.sha256(about.encode()).hexdigest()[:16]
             try:
                 if not (folder / 'about.json').is_file():
@@ -233,16 +264,23 @@ class KeptFeatures:
         kept, keys = self.open(backbone), [pixel_key(image) for image in images.detach().cpu()]
 
         def make(missing: list[str]) -> list[Tensors]:
-            made = compute(images[[keys.index(key) for key in missing]])
-            parts = {name: t for n, tensor in enumerate(made) for name, t in self._rounded(str(n), tensor).items()}
-            # Copies, so that a row does not keep its whole batch.
-            return [{name: tensor[i].clone() for name, tensor in parts.items()} for i in range(len(missing))]
+            return self._rows(compute(images[[keys.index(key) for key in missing]]), len(missing))
 
-        made = kept.made
+        before = kept.made
         found = kept.get(keys, make)
-        self._tell(kept, 1 - (kept.made - made) / len(keys))
+        made = kept.made - before
+        self._idle = 0 if made else self._idle + 1
+        if self._idle == _IDLE:
+            backbone.rest_diffusion()
+        self._tell(kept, 1 - made / len(keys))
         names = [name for name in found[0] if not name.endswith(_SCALE)]
         return [torch.stack([_restored(tensors, name) for tensors in found]) for name in sorted(names, key=int)]
+
+    def _rows(self, tensors: Iterable[Tensor], count: int) -> list[Tensors]:
+        """What is written of each of so many images."""
+        parts = {name: t for n, tensor in enumerate(tensors) for name, t in self._rounded(str(n), tensor).items()}
+        # Copies, so that a row does not keep its whole batch.
+        return [{name: tensor[i].clone() for name, tensor in parts.items()} for i in range(count)]
 
     def _rounded(self, name: str, tensor: Tensor) -> dict[str, Tensor]:
         """Tensors on the CPU, as they are written, of one of N rows."""
@@ -276,49 +314,32 @@ class KeptFeatures:
                 )
 
 
-def _checked_folder(value: Any) -> Path:
-    """What ``folder`` names; whether it can be written shows with the first file.
-
-    Raises:
-        ValueError: No path, or a file lies there or where a folder above is to be.
-    """
-    if not isinstance(value, (str, os.PathLike)) or not str(value).strip():
-        raise UserError(f"feature_cache.folder = {value!r} must be the path of a folder, such as 'features'")
-    try:
-        folder = Path(value).expanduser()
-    except RuntimeError as error:
-        raise UserError(f'feature_cache.folder = {value!r} names the home of no user: write the whole path') from error
-    in_the_way = None
-    with suppress(OSError):  # of a folder that this user may not enter
-        there = next((path for path in (folder, *folder.absolute().parents) if path.exists()), folder)
-        in_the_way = None if there.is_dir() else there
-    if in_the_way is not None:
-        raise UserError(f'feature_cache.folder = {value!r} is to be a folder, but {in_the_way} is none: name another')
-    return folder
-
-
-def _check_views(views: Any) -> None:
-    """Raises ValueError unless this is what ``views`` takes."""
-    if not isinstance(views, dict):
-        check_whole('feature_cache.views', views, 0)
-        return
-    for name, value in views.items():
-        if name not in _VIEWS:
-            raise UserError(f'feature_cache.views has no option {name!r}' + did_you_mean(str(name), _VIEWS))
-        check_whole(f'feature_cache.views.{name}', value, 0)
-
-
 def _restored(tensors: Tensors, name: str) -> Tensor:
     scale = tensors.get(name + _SCALE)
     return tensors[name] if scale is None else tensors[name] * scale
 
 
+def needed(backbone: Any, moments: tuple[Tensor, Tensor | None]) -> list[Tensor]:
+    """Of mean and deviation of latents what a backbone draws them from: the latter for ``sample_posterior`` alone."""
+    mean, deviation = moments
+    return [mean, deviation] if backbone.sample_posterior and deviation is not None else [mean]
+
+
 def maps_by(backbone: Any, compute: Callable[[Tensor], Maps]) -> Callable[[Tensor], Maps]:
     """What gives the maps of a batch: ``compute``, or what is kept of them on disk."""
     cache = backbone.feature_cache
-    if cache is None or not cache.serves(backbone, 'maps'):
+    if cache is None:
         return compute
-    return partial(cache.maps, backbone, compute=compute)
+    if cache.serves(backbone, 'maps'):
+        return partial(cache.maps, backbone, compute=compute)
+
+    def run(images: Tensor) -> Maps:
+        maps = compute(images)
+        if cache.takes(backbone, 'maps', images):
+            cache.put(backbone, images, maps)
+        return maps
+
+    return run
 
 
 def encoded(backbone: Any, images: Tensor, generators: Sequence[torch.Generator] | None) -> Tensor:
@@ -329,48 +350,13 @@ def encoded(backbone: Any, images: Tensor, generators: Sequence[torch.Generator]
         images (Tensor): Shape (N, 3, H, W), as it takes them.
         generators (Sequence[torch.Generator] | None): One per image, to sample the posterior.
     """
+    backbone.bring_diffusion()
     model, cache = backbone.perception, backbone.feature_cache
-    if cache is None or not cache.serves(backbone, 'latents'):
+    if cache is not None and cache.serves(backbone, 'latents'):
+        moments = cache.latents(backbone, images, lambda new: model.moments(backbone.pixels(new)))
+    elif cache is not None and cache.takes(backbone, 'latents', images):
+        moments = needed(backbone, model.moments(backbone.pixels(images)))
+        cache.put(backbone, images, moments)
+    else:
         return model.encode(backbone.pixels(images), generators, scaled=backbone.scale_latents)
-    moments = cache.latents(backbone, images, lambda new: model.moments(backbone.pixels(new)))
     return model.drawn(*moments, generators=generators, scaled=backbone.scale_latents)
-
-
-def _described(backbone: Any, keep: str) -> dict[str, Any]:
-    """All that features depend on beside the pixels."""
-    model = backbone.diffusion
-    found = dict(
-        version=_VERSION,
-        keep=keep,
-        family=type(model).__name__,
-        computed_in=str(model.dtype),
-        input_mean=backbone.input_mean.flatten().tolist(),
-        input_std=backbone.input_std.flatten().tolist(),
-        input_bgr=backbone.input_bgr,
-        image_scale=backbone.image_scale,
-        keep_padding=backbone.keep_padding,
-    )
-    if keep == 'latents':
-        return found | dict(autoencoder=model.digest(model.vae), deviation=backbone.sample_posterior)
-    return found | dict(
-        weights=model.digest(),
-        taps=backbone.tap_names,
-        levels=list(backbone.levels),
-        join_levels=backbone.join_levels,
-        scale_latents=backbone.scale_latents,
-        attention_maps=backbone.attention_maps,
-        massive_above=backbone.massive_above,
-        condition=_digest(backbone._condition),
-    )
-
-
-def _digest(condition: Condition) -> str:
-    digest = hashlib.sha256()
-
-    def add(tensor: Tensor) -> Tensor:
-        digest.update(repr(tuple(tensor.shape)).encode())
-        digest.update(tensor.detach().double().cpu().numpy().tobytes())
-        return tensor
-
-    condition.apply(add)
-    return digest.hexdigest()[:16]

@@ -133,10 +133,14 @@ def test_loss_curves_of_all_runs(tmp_path, monkeypatch):
         log = tmp_path / run / stage / '20261126' / 'vis_data' / 'scalars.json'
         log.parent.mkdir(parents=True)
         log.write_text(json.dumps({name: 0.3, 'iter': 50}) + '\n')
-    titles = []
-    monkeypatch.setattr(Axes, 'set', lambda self, **options: titles.append(options['title']))
+    told = []
+    monkeypatch.setattr(Axes, 'set', lambda self, **options: told.append(options))
     embed_module._plot_losses([str(tmp_path / 'two'), str(tmp_path / 'one')], tmp_path / 'x.jpg')
-    assert titles == ['autoencoder (one)', 'denoiser (one)', 'denoiser (two)']
+    assert [options['title'] for options in told] == ['autoencoder (one)', 'denoiser (one)', 'denoiser (two)']
+    assert [options['ylabel'].split('\n')[0] for options in told] == [
+        'mean absolute error',
+        *['mean squared error'] * 2,
+    ]
     assert cv2.imread(str(tmp_path / 'x.jpg')) is not None
 
 

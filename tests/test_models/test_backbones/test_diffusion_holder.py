@@ -9,6 +9,7 @@ from mmengine.registry import MODELS
 from torch import nn
 
 import diff2in1_mm  # noqa: F401
+from diff2in1_mm.models.backbones import kept_features
 
 from ...family_models import save
 from ...small_models import assert_same, save_tiny_pipeline
@@ -45,12 +46,14 @@ def test_the_module_tree_has_what_is_trained_alone(build, train):
     assert frozen.frozen and not backbone.frozen
     names = {name for name, _ in backbone.named_parameters()}
     assert names and all(name.startswith('denoiser.') for name in names)
-    assert set(backbone.state_dict()) == {*names, 'frozen_fingerprint'}
+    assert set(backbone.state_dict()) - {'lora_factor'} == {*names, 'frozen_fingerprint'}
     assert any('lora_A' in name for name in names) == (train == LORA)
     for mine, theirs in zip(backbone(images()), frozen(images())):
         assert torch.equal(mine, theirs)
     step(backbone)
     assert any(not torch.allclose(mine, theirs) for mine, theirs in zip(backbone(images()), frozen(images())))
+    # a hook may freeze it later: the two parameter sets have features of their own all the same
+    assert not backbone.requires_grad_(False).frozen
     # what generates is as it was
     assert torch.equal(backbone.diffusion.fingerprint(), frozen.frozen_fingerprint)
     assert torch.equal(backbone.frozen_fingerprint, frozen.frozen_fingerprint)
@@ -111,6 +114,22 @@ def test_what_is_trained_begins_as_the_pretrained(build):
     backbone.init_weights()
     for mine, theirs in zip(backbone(images()), build()(images())):
         assert torch.equal(mine, theirs)
+    step(backbone)
+    trained = backbone(images())
+    backbone.init_weights()  # of which MMEngine warns, and does nothing
+    assert all(map(torch.equal, backbone(images()), trained))
+
+
+@pytest.mark.parametrize('train', [LORA, 'full'])
+def test_or_as_the_checkpoint_that_init_cfg_names(build, tmp_path, train):
+    elsewhere = build(train=train)
+    step(elsewhere)
+    torch.save({f'backbone.{name}': value for name, value in elsewhere.state_dict().items()}, tmp_path / 'model.pth')
+    pretrained = dict(type='Pretrained', checkpoint=str(tmp_path / 'model.pth'), prefix='backbone.')
+    for init_cfg in (pretrained, [dict(type='Normal', layer=['Conv2d', 'Linear'], std=1.0), pretrained]):
+        backbone = build(train=train, init_cfg=init_cfg)
+        backbone.init_weights()
+        assert all(map(torch.equal, backbone(images()), elsewhere(images())))
 
 
 @pytest.mark.parametrize('options', [dict(train=LORA), dict(train='full', with_cp=True)])
@@ -165,6 +184,13 @@ def test_an_adapter_without_texts_is_named(build, tmp_path):
         build(diffusion=save('ddpm', tmp_path), text_adapter=True)
 
 
+@pytest.mark.parametrize('train', [None, 'full'])
+def test_an_adapter_of_what_no_map_is_told_is_named(build, train):
+    """It would learn nothing, and DDP would wait for its gradient."""
+    with pytest.raises(ValueError, match=r"the taps \['conv_in'\] come before it is told anything: read other taps"):
+        build(text_adapter=True, train=train, taps=['conv_in'])
+
+
 def test_a_copy_is_refused_where_the_denoiser_is_trained(build):
     """EMAHook would average a denoiser that its copy does not use."""
     with pytest.raises(ValueError, match='is not to be copied, as EMAHook does: take SelfImprovingHook'):
@@ -172,3 +198,87 @@ def test_a_copy_is_refused_where_the_denoiser_is_trained(build):
     model = build(text_adapter=True)
     ours = copy.deepcopy(model)
     assert ours.perception is model.perception and ours.text_adapter.gamma is not model.text_adapter.gamma
+
+
+def device_of(backbone):
+    return backbone.perception.device.type, backbone.perception.vae.encoder.conv_in.weight.device.type
+
+
+@pytest.fixture
+def kept(build, tmp_path):
+    """A backbone whose maps of two images are on disk. 'meta' stands for a GPU: it holds no values."""
+    cache = dict(folder=str(tmp_path / 'features'), dtype='fp32')
+    maps = build(feature_cache=cache).train().features(images())
+    backbone = build(feature_cache=cache).train()
+    backbone.feature_cache.open(backbone)  # it is named after values
+    return backbone, maps
+
+
+@pytest.mark.parametrize(
+    'move', [lambda b: b.to('meta'), lambda b: b.to('meta').to('meta'), lambda b: b.to_empty(device='meta')]
+)
+def test_what_is_all_found_needs_no_diffusion_model_on_the_device(kept, move):
+    backbone, maps = kept
+    assert move(backbone) is backbone
+    assert backbone.frozen_fingerprint.device.type == backbone._condition.sequence.device.type == 'meta'
+    for mine, theirs in zip(backbone.features(images()), maps):
+        assert torch.equal(mine, theirs)
+    assert device_of(backbone) == ('cpu', 'cpu')
+    backbone.bring_diffusion()
+    assert device_of(backbone) == ('meta', 'meta')
+
+
+@pytest.mark.parametrize(
+    'count, first', [(1, lambda b: b.features(images(3)[1:])), (2, lambda b: b.eval().features(images()))]
+)
+def test_the_first_pass_brings_it_along(kept, monkeypatch, count, first):
+    backbone, _ = kept
+    backbone.to('meta')
+    seen = []
+    monkeypatch.setattr(backbone, 'pixels', lambda images: seen.append((len(images), *device_of(backbone))) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        first(backbone)
+    assert seen == [(count, 'meta', 'meta')]
+
+
+def test_it_comes_along_at_once_where_its_passes_are_sure(build, tmp_path):
+    folder = str(tmp_path / 'features')
+    for options in (dict(), dict(feature_cache=dict(folder=folder, keep='latents')), dict(train=LORA)):
+        assert device_of(build(**options).to('meta')) == ('meta', 'meta')
+
+
+def test_a_change_of_dtype_does_not_wait(kept):
+    backbone, _ = kept
+    assert backbone.double().diffusion.dtype == torch.float64
+    backbone.to('meta').float()
+    assert backbone.diffusion.dtype == torch.float32 and device_of(backbone) == ('cpu', 'cpu')
+    assert (
+        device_of(backbone.to('meta', torch.float64)) == ('meta', 'meta') and backbone.diffusion.dtype == torch.float64
+    )
+
+
+def test_weights_of_a_checkpoint_reach_a_model_that_waits(kept, build, tmp_path):
+    other = build(save_frozen=True, diffusion=save_tiny_pipeline(tmp_path / 'other', seed=1))
+    backbone, maps = kept
+    backbone.frozen_fingerprint = backbone.frozen_fingerprint.clone()
+    backbone.load_state_dict(other.state_dict())
+    assert torch.equal(backbone.diffusion.fingerprint(), other.frozen_fingerprint)
+    assert not torch.equal(backbone.features(images())[0], maps[0])
+
+
+def test_copies_share_it_wherever_it_is(kept):
+    """EMAHook validates a copy, whose pass must bring what the other one has sent away."""
+    backbone, _ = kept
+    ours = copy.deepcopy(backbone.to('meta'))
+    ours.bring_diffusion()
+    assert device_of(backbone) == ('meta', 'meta') and ours.diffusion is backbone.diffusion
+
+
+def test_it_leaves_the_device_after_a_while_without_a_pass(kept, monkeypatch):
+    monkeypatch.setattr(kept_features, '_IDLE', 3)
+    backbone, _ = kept
+    moved = []
+    monkeypatch.setattr(backbone, 'rest_diffusion', lambda: moved.append(backbone.feature_cache.open(backbone).asked))
+    for count in (2, 2, 3, 3, 3, 3, 3):  # the third batch has a new image
+        backbone.features(images(count))
+    assert moved == [2 + 2 + 3 * 4]

@@ -11,6 +11,7 @@ import diff2in1_mm  # noqa: F401
 from diff2in1_mm.models.backbones import kept_features
 from diff2in1_mm.utils.errors import UserError
 from tests.family_models import save
+from tests.processes import context
 from tests.small_models import assert_same, save_tiny_pipeline
 
 
@@ -26,9 +27,13 @@ def build(pipeline_folder, tmp_path):
     return make
 
 
+def random_images(count=16, height=32, width=48):
+    return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(3)) * 2 - 1
+
+
 @pytest.fixture
 def images():
-    return torch.rand(3, 3, 45, 70, generator=torch.Generator().manual_seed(3)) * 2 - 1
+    return random_images(3, 45, 70)
 
 
 def count(backbone, monkeypatch):
@@ -187,6 +192,38 @@ def test_a_folder_that_cannot_be_made_is_named_in_training_only(pipeline_folder,
         backbone.train().features(images[:1])
 
 
+def fill(options, order, barrier, out):
+    """A process of its own: features of images in an order, one after the other, when all are ready."""
+    torch.set_num_threads(1)
+    backbone = MODELS.build(dict(type='DiffusionBackbone', **options)).train()
+    barrier.wait(120)
+    torch.save({i: backbone.features(random_images()[i : i + 1]) for i in order}, out)
+
+
+def test_processes_that_fill_a_folder_at_once_find_what_is_right(pipeline_folder, build, tmp_path):
+    """Other images at first, the same ones in the middle; a GPU each in a distributed run, or two runs."""
+    options = dict(diffusion=str(pipeline_folder), feature_cache=dict(folder=str(tmp_path / 'features')))
+    orders, barrier = ([*range(16)], [*range(15, -1, -1)]), context.Barrier(2)
+    processes = [
+        context.Process(target=fill, args=(options, order, barrier, tmp_path / f'{n}.pt'))
+        for n, order in enumerate(orders)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(240)
+        assert process.exitcode == 0
+    files = [path for path in tmp_path.glob('features/*/*/*') if path.is_file()]
+    assert len(files) == 16 and not any(path.suffix == '.tmp' for path in files)
+    (about,) = tmp_path.glob('features/*/about.json')
+    later, seen = build({}), [torch.load(tmp_path / f'{n}.pt', weights_only=True) for n in range(2)]
+    for i in range(16):
+        found = later.features(random_images()[i : i + 1])
+        for mine, first, other in zip(found, seen[0][i], seen[1][i]):
+            assert torch.equal(mine, first) and torch.equal(mine, other)
+    assert later.feature_cache.open(later).made == 0 and later.feature_cache.open(later).folder == about.parent
+
+
 def test_models_without_an_autoencoder_keep_maps_only(build, tmp_path):
     folder = save('ddpm', tmp_path / 'ddpm')
     with pytest.raises(ValueError, match="has none: set feature_cache.keep='maps'"):
@@ -194,17 +231,9 @@ def test_models_without_an_autoencoder_keep_maps_only(build, tmp_path):
 
 
 def test_a_trained_denoiser_keeps_latents_only(build, images):
-    for keep, fits in (('maps', False), ('latents', True)):
-        backbone = build(dict(keep=keep))
-        backbone.diffusion.unet.conv_in.requires_grad_(True)
-        try:
-            if fits:
-                assert backbone.features(images)
-                continue
-            with pytest.raises(ValueError, match="parts of this one are trained: set feature_cache.keep='latents'"):
-                backbone.features(images)
-        finally:
-            backbone.diffusion.requires_grad_(False)
+    with pytest.raises(ValueError, match="parts of this one are trained: set feature_cache.keep='latents'"):
+        build(dict(keep='maps'), train='full')
+    assert build(dict(keep='latents'), train='full').features(images)
 
 
 def test_values_beyond_the_range_are_named(build, images):

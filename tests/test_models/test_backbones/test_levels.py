@@ -12,7 +12,7 @@ from ...small_models import assert_same
 from ...tiny_segmentation import build_model
 
 
-@pytest.fixture(scope='module', params=['sd', 'ldm', 'flux'])
+@pytest.fixture(scope='module', params=['sd', 'ldm', 'flux', 'z_image'])
 def folder(request, pipeline_folder, tmp_path_factory):
     return pipeline_folder if request.param == 'sd' else save(request.param, tmp_path_factory.mktemp(request.param))
 
@@ -29,6 +29,21 @@ def test_several_levels_are_those_of_single_passes(folder, noise):
         assert_same(found, torch.cat(expected, 1))
     for found, expected in zip(mean(images), zip(*single)):
         assert_same(found, torch.stack(expected).mean(0))
+
+
+@pytest.mark.parametrize('cache', [dict(cached_images=4), dict(feature_cache=dict(dtype='fp32'))])
+@pytest.mark.parametrize('join', ['concat', 'mean'])
+def test_several_levels_are_kept_and_found_again(folder, tmp_path, counted, cache, join):
+    if 'feature_cache' in cache:
+        cache = dict(feature_cache=dict(cache['feature_cache'], folder=str(tmp_path)))
+    images, options = torch.rand(2, 3, 32, 40) * 2 - 1, dict(timestep=[50, 150, 300], join_levels=join)
+    expected = DiffusionBackbone(folder, **options).eval()(images)
+    backbone = DiffusionBackbone(folder, **options, **cache).train()
+    for passes in (2 * 3, 0):
+        before = counted['predict']
+        for found, plain in zip(backbone(images), expected):
+            assert_same(found, plain)
+        assert counted['predict'] - before == passes
 
 
 def test_they_are_cached_projected_and_checked(pipeline_folder):
