@@ -3,10 +3,15 @@
     python tools/train.py configs/diff2in1_rooms.py                  # the model that labels
     python benchmarks/creation_steps.py work_dirs/diff2in1_rooms/iter_600.pth
     python benchmarks/creation_steps.py CHECKPOINT --T 600 --solver ddim --steps 10 20 50
+    python benchmarks/creation_steps.py CHECKPOINT --last-step --steps 10 --num-labelled 30   # two minutes
 
 Every number of steps makes the same samples (the same sources, noise and captions) of the labelled training images;
 KID is to the validation images, in features of the diffusion model. "Labels as with N" is the share of pixels that get
 the label that the same sample of the most steps gets; "as the source" that of the real image that it was made from.
+
+With ``--last-step`` each number of steps is labelled by ``label_from='last_step'``, from the features of the last
+denoising pass, and by 'fresh', a pass over the stored image: the share of the pixels that get the same label from both,
+and the processor time of a whole creation by one as a share of that by the other. No KID, as the images are the same.
 """
 
 import argparse
@@ -58,30 +63,74 @@ def main() -> None:
     parser.add_argument('--solver', default='dpmsolver++')
     parser.add_argument('--steps', type=int, nargs='+', default=[4, 6, 8, 10, 20, 50])
     parser.add_argument('--num-labelled', type=int, default=100, help='sources')
+    parser.add_argument(
+        '--last-step', action='store_true', help='compare labels of the last denoising pass with fresh ones'
+    )
     args = parser.parse_args()
     init_default_scope('mmseg')
     cfg = Config.fromfile(diff2in1_mm.config_path('diff2in1_rooms.py'))
+    cfg.model.backbone.cached_images = 0  # or a second creation finds the features of the first
     model = MODELS.build(cfg.model)
     load_weights(model, read_checkpoint(args.checkpoint), args.checkpoint)
     for dataset in (cfg.train_dataloader.dataset.dataset, cfg.val_dataloader.dataset):
         dataset.data_root = args.data_root
     sources = DATASETS.build({**cfg.train_dataloader.dataset.dataset, 'num_labelled': args.num_labelled})
+    settings = {**cfg.custom_hooks[0].creation.to_dict(), 'T': args.T, 'solver': args.solver}
+    print(f'\n{machine("cpu")}\n{args.solver}, T = {args.T}, {len(sources)} samples\n')
+    if args.last_step:
+        compare_label_sources(model, sources, settings, args)
+    else:
+        compare_steps(model, sources, settings, args, cfg)
+
+
+def compare_label_sources(model: torch.nn.Module, sources, settings: dict, args: argparse.Namespace) -> None:
+    """A table of label_from='last_step' against 'fresh', a row for each number of steps."""
+    rows = ['| steps | labels as fresh, % | fresh as the source, % | last step as the source, % | time ratio |']
+    rows.append('|---|---|---|---|---|')
+    for steps in sorted(args.steps):
+        found, seconds = {}, {}
+        for label_from in ('fresh', 'last_step'):
+            found[label_from], seconds[label_from], store = timed(
+                model, sources, {**settings, 'steps': steps, 'label_from': label_from}, args, f'{steps}_{label_from}'
+            )
+        fresh, last = found['fresh'], found['last_step']
+        if not all(np.array_equal(fresh[id][0], last[id][0]) for id in fresh):
+            raise SystemExit('the images of the two creations differ: remove --out, and run this again')
+        labels = {id: (None, _label(sources, store, id)) for id in fresh}
+        ratio = seconds['last_step'] / seconds['fresh']
+        rows.append(
+            f'| {steps} | {same_labels(last, fresh):.2f} | {same_labels(fresh, labels):.2f} '
+            f'| {same_labels(last, labels):.2f} | {ratio:.2f} |'
+        )
+    print('\n'.join(rows))
+
+
+def timed(
+    model: torch.nn.Module, sources, settings: dict, args: argparse.Namespace, name: str
+) -> tuple[dict, float, SyntheticStore]:
+    """The samples of a creation, seconds of a processor for each, and its store."""
+    store = osp.join(args.out, f'{args.solver}_T{args.T}_{name}')
+    begin = time.process_time()
+    report = create(model, sources, store, seed=0, **settings)
+    seconds = time.process_time() - begin
+    if report.present:
+        print(f'{store} was there already: its seconds do not count')
+    opened = SyntheticStore(store)
+    return samples_of(opened), seconds / len(sources), opened
+
+
+def compare_steps(model: torch.nn.Module, sources, settings: dict, args: argparse.Namespace, cfg: Config) -> None:
+    """A table of the numbers of steps against the most."""
     network = DiffusionFeatures(cfg.model.backbone.diffusion)
     validation = DATASETS.build(cfg.val_dataloader.dataset)
     real = features(
         network, [validation[i]['inputs'].permute(1, 2, 0).numpy()[..., ::-1] for i in range(len(validation))]
     )
-    settings = {**cfg.custom_hooks[0].creation.to_dict(), 'T': args.T, 'solver': args.solver}
     made, seconds = {}, {}
     for steps in sorted(args.steps, reverse=True):
-        store = osp.join(args.out, f'{args.solver}_T{args.T}_{steps}')
-        begin = time.process_time()
-        create(model, sources, store, seed=0, **{**settings, 'steps': steps})
-        seconds[steps] = (time.process_time() - begin) / len(sources)
-        made[steps] = samples_of(SyntheticStore(store))
+        made[steps], seconds[steps], store = timed(model, sources, {**settings, 'steps': steps}, args, str(steps))
     most = max(made)
-    labels = {id: (None, _label(sources, SyntheticStore(store), id)) for id in made[most]}
-    print(f'\n{machine("cpu")}\n{args.solver}, T = {args.T}, {len(sources)} samples\n')
+    labels = {id: (None, _label(sources, store, id)) for id in made[most]}
     print(
         f'| steps | KID | labels as with {most}, % | labels as the source, % | difference of pixels, 0 to 255 '
         '| seconds of a processor |'

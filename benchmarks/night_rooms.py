@@ -17,12 +17,14 @@ import os.path as osp
 from functools import lru_cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 import rooms_experiment as rooms
 import torch
 from experiment import Arm, Experiment, keep_settings
+from mmcv.transforms import BaseTransform
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS, TRANSFORMS, init_default_scope
 from own_backbones import BACKBONES, use_backbone
 
 import diff2in1_mm
@@ -77,6 +79,21 @@ ARMS = {
         'oracle: "recoloured", and the labelled rooms rendered by night',
         _created(generator='SameByNight', label_from='source'),
     ),
+    'grainy': Arm(
+        'grainy', dict(creation=None), '"recoloured, more real", as noisy as night pictures are', rooms._TWICE
+    ),
+    'grainy, synthetic': Arm(
+        'grainy',
+        _KEPT,
+        '"grainy", and synthetic nights with the labels of their days, as noisy',
+        _created(look='night', label_from='source'),
+    ),
+    'grainy, by night': Arm(
+        'grainy',
+        _KEPT,
+        'oracle: "grainy", and the labelled rooms rendered by night',
+        _created(generator='SameByNight', label_from='source'),
+    ),
 }
 
 
@@ -107,6 +124,31 @@ class SameByNight(_Given):
 
     def picture(self, image: torch.Tensor, seed: int) -> np.ndarray:
         return load_image(_by_content(os.environ['NIGHT_ROOMS'])[image.permute(1, 2, 0).cpu().numpy().tobytes()])
+
+
+@TRANSFORMS.register_module()
+class NightGrain(BaseTransform):
+    """Adds what noise an image has less than a night picture that is drawn."""
+
+    def transform(self, results: dict) -> dict:
+        files = _unlabelled(os.environ['NIGHT_ROOMS'])
+        wanted = _grain(files[np.random.randint(len(files))])
+        image = results['img'].astype(np.float32)
+        lacking = max(wanted**2 - _noise_of(image) ** 2, 0) ** 0.5
+        noisy = image + lacking * np.random.randn(*image.shape)
+        results['img'] = noisy.round().clip(0, 255).astype(np.uint8)
+        return results
+
+
+def _noise_of(image: np.ndarray) -> float:
+    """Deviation of an image's noise (Immerkaer 1996, "Fast noise variance estimation")."""
+    mask = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+    return float(np.sqrt(np.pi / 2) / 6 * np.abs(cv2.filter2D(image.astype(np.float32), -1, mask)).mean())
+
+
+@lru_cache(maxsize=None)
+def _grain(path: str) -> float:
+    return _noise_of(load_image(path))
 
 
 @lru_cache(maxsize=1)
@@ -167,9 +209,11 @@ def configure(args: argparse.Namespace, arm: Arm, seed: int) -> Config:
     distorting = next(step for step in pipeline if step['type'] in ('PhotometricCopies', 'PhotoMetricDistortion'))
     if arm.family == 'distorted':
         distorting.update(_STRONG)
-    elif arm.family == 'recoloured':
+    elif arm.family in ('recoloured', 'grainy'):
         place, copies = pipeline.index(distorting), 64 if args.backbone else args.copies
         pipeline[place] = dict(type='RecolouredCopies', images=pictures, copies=copies)
+        if arm.family == 'grainy':
+            pipeline.insert(place + 1, dict(type='NightGrain'))
     creation = cfg.custom_hooks[0].creation
     if creation is not None and creation.get('look'):
         creation.look = pictures

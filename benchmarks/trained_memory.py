@@ -47,11 +47,21 @@ class Denoiser(UNetModel):
         return cls(vae, unet, dict(num_train_timesteps=1000, beta_schedule='scaled_linear'), source)
 
 
+class Counted(io.RawIOBase):
+    """A file that keeps the number of its bytes alone."""
+
+    count = 0
+
+    def write(self, data: Any) -> int:
+        self.count += len(data)
+        return len(data)
+
+
 def size_of(content: Any) -> float:
-    """MB of a file that holds it."""
-    file = io.BytesIO()
+    """MB of a file that holds it; a whole U-Net with Adam's moments would not fit into memory once more."""
+    file = Counted()
     torch.save(content, file)
-    return file.tell() / 1e6
+    return file.count / 1e6
 
 
 def main() -> None:

@@ -105,6 +105,7 @@ from diff2in1_mm.launch.processes import prepare_processes
 from diff2in1_mm.preflight.boxes import check_annotation_files
 from diff2in1_mm.preflight.inputs import check_data
 from diff2in1_mm.preflight.machine import check_device, check_writable
+from diff2in1_mm.store.shares import forget_shares, note_share
 from diff2in1_mm.store.store import SyntheticStore
 from diff2in1_mm.utils.configs import type_name
 from diff2in1_mm.utils.errors import UserError, misspellings_named, told_in_a_sentence
@@ -177,14 +178,19 @@ def run(cfg: Config, settings: dict, args: argparse.Namespace) -> CreationReport
     job, jobs = args.shard
     place = dict(rank=job * world_size + rank, world_size=jobs * world_size)
     with together():
-        report = create(model, dataset, args.out, seed=seed, **place, **settings)
+        report = create(
+            model, dataset, args.out, seed=seed, share=args.shard if jobs > 1 else None, **place, **settings
+        )
     if jobs > 1:
+        if rank == 0:
+            note_share(args.out, *args.shard, done=True)
         print_log(
             f'Share {job} of {jobs}: {report.samples} samples made, {report.present} were there. When all shares are '
             f'done: tools/store.py join {args.out}',
             'current',
         )
     elif rank == 0:
+        forget_shares(args.out)  # whatever shares were made before, all is there
         _tell(args.out, report)
     return report
 

@@ -126,13 +126,16 @@ def add_join(commands) -> None:
         nargs='*',
         help='stores to join; none: STORE was written by all, and only lacks instances.json and such',
     )
+    parser.add_argument(
+        '--incomplete', action='store_true', help='join what is there, though a share of the job array is missing'
+    )
     parser.set_defaults(run=run_join)
 
 
 def run_join(args: argparse.Namespace) -> int:
     from diff2in1_mm.store.joining import join
 
-    store = join(args.store, args.parts)
+    store = join(args.store, args.parts, args.incomplete)
     print(f'{args.store}: {len(store)} samples')
     return 0
 

@@ -64,7 +64,7 @@ def _check_data_sets(runner, model: BaseModel, num_samples: int) -> None:
     check_pictures(dataset, findings, _index_of(runner))
     check_labels(dataset, num_samples, _ignored_by_heads(model), findings)
     check_boxes(dataset, findings=findings)
-    check_feature_cache(model, dataset)
+    check_feature_cache(model, dataset, runner)
     if runner.val_loop is not None:
         check_evaluated(runner.val_loop, 'val_evaluator', findings, num_samples)
 

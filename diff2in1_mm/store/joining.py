@@ -10,18 +10,19 @@ from pathlib import Path
 from mmengine.logging import print_log
 
 from ..utils.atomic_files import write_atomic, writing
-from ..utils.errors import UserError
+from ..utils.errors import UserError, some
 from .layout import HUMAN, RECORDS, damage
 from .purpose import StoreMismatch
 from .records import SampleRecord
 from .reviews import FILE as REVIEWS
 from .shards import shard_name
+from .shares import missing_shares, note_share, shares_of
 from .store import SyntheticStore
 
 __all__ = ['join']
 
 
-def join(root: str | Path, parts: Sequence[str | Path]) -> SyntheticStore:
+def join(root: str | Path, parts: Sequence[str | Path], incomplete: bool = False) -> SyntheticStore:
     """Puts the samples of several stores into a new one; files are hard links where the file system has them.
 
     The result is the same to the byte however its samples were shared out, and if one process made them all. A killed
@@ -31,11 +32,14 @@ def join(root: str | Path, parts: Sequence[str | Path]) -> SyntheticStore:
         root: Folder of the new store.
         parts: Those to be joined; of a sample that several have, the first one's counts. None: ``root`` is whole
             already, as of processes that wrote into it together, and only lacks the files that hold all samples.
+        incomplete: Go on where a share of the job array that made them is missing or was not finished. Default False.
 
     Raises:
         StoreMismatch: They were made for different things.
-        UserError: ``root`` holds samples.
+        UserError: ``root`` holds samples, or a share is missing.
     """
+    if not incomplete:
+        _check_shares(parts or [root])
     if not parts:
         store = SyntheticStore(root)
         store.merge()
@@ -53,13 +57,28 @@ def join(root: str | Path, parts: Sequence[str | Path]) -> SyntheticStore:
         # whole when all samples are in place: a killed join leaves no record
         write_atomic(path, _put_in(joined, opened, round))
     joined.refresh()
+    whole = not missing_shares(parts)[0]
     for part in opened:
         _copy_notes(joined, part)
+        if not whole:  # so that the next join knows what there is
+            _copy_shares(joined, part)
         _copy_reviews(joined, part)
         if (part.root / 'preview.png').exists() and not (joined.root / 'preview.png').exists():
             shutil.copyfile(part.root / 'preview.png', joined.root / 'preview.png')
     joined.merge()
     return joined
+
+
+def _check_shares(roots: Sequence[str | Path]) -> None:
+    """Raises UserError where a share of a job array is missing or was not finished."""
+    missing, count = missing_shares(roots)
+    if missing:
+        shares, are = ('share', 'is') if len(missing) == 1 else ('shares', 'are')
+        raise UserError(
+            f'{shares} {some(missing, 10)} of {count} {are} missing or not finished (they count from 0): name the '
+            f'folders of all, or run tools/create_data.py with --shard {missing[0]}/{count} again; with --incomplete '
+            'what is there is joined'
+        )
 
 
 def _put_in(joined: SyntheticStore, parts: Sequence[SyntheticStore], round: int) -> Iterator[bytes]:
@@ -92,6 +111,12 @@ def _copy_notes(joined: SyntheticStore, part: SyntheticStore) -> None:
     for id, round, checkpoint in part.notes():
         if joined.find(id) is None:
             joined.add_empty(id, round, checkpoint)
+
+
+def _copy_shares(joined: SyntheticStore, part: SyntheticStore) -> None:
+    for (share, of), done in shares_of(part.root).items():
+        if done:
+            note_share(joined.root, share, of, done)
 
 
 def _copy_reviews(joined: SyntheticStore, part: SyntheticStore) -> None:

@@ -11,8 +11,11 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from diff2in1_mm.creation.job import CreationJob
 from diff2in1_mm.store.joining import join
+from diff2in1_mm.store.shares import shares_of
 from diff2in1_mm.store.store import SyntheticStore
+from diff2in1_mm.utils.errors import UserError
 from tests.processes import Script, run_in_two_processes
 from tests.tiny_segmentation import build_model, dataset_config, make_images, model_config
 
@@ -162,11 +165,26 @@ def test_shares_of_a_job_array_are_the_store_of_one_process(tool, run_folder, tm
         tool.main([*common, str(tmp_path / f'{number}'), '--shard', f'{number}/3'])
     sizes = [len(SyntheticStore(tmp_path / f'{number}')) for number in range(3)]
     assert sum(sizes) == 14 and min(sizes) > 0
+    with pytest.raises(UserError, match='share 1 of 3 is missing or not finished'):
+        join(tmp_path / 'joined', [tmp_path / '0', tmp_path / '2'])
     joined = join(tmp_path / 'joined', [tmp_path / f'{number}' for number in range(3)])
     assert files(joined.root) == files(tmp_path / 'whole')
     assert (joined.root / 'preview.png').read_bytes() == (tmp_path / 'whole/preview.png').read_bytes()
     with pytest.raises(SystemExit):
         tool.parse_args([*common, 's', '--shard', '3/3'])
+
+
+def test_a_share_counts_when_it_is_done(tool, arguments, tmp_path, monkeypatch):
+    """And no more when one process has made the rest of the folder."""
+    with monkeypatch.context() as patch:
+        patch.setattr(CreationJob, 'run', lambda *args: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            tool.main([*arguments, '--limit', '2', '--shard', '0/2'])
+    assert shares_of(tmp_path / 's') == {(0, 2): False}
+    tool.main([*arguments, '--limit', '2', '--shard', '0/2'])
+    assert shares_of(tmp_path / 's') == {(0, 2): True}
+    tool.main([*arguments, '--limit', '2'])
+    assert not shares_of(tmp_path / 's')
 
 
 def sentence(tool, capsys, arguments):

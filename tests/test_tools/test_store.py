@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from diff2in1_mm.store.shares import note_share
 from diff2in1_mm.store.store import SyntheticStore
 
 from ..test_store.samples import PURPOSE, fill
@@ -96,6 +97,14 @@ def test_join(tool, store, tmp_path, capsys):
     assert '3 samples' in capsys.readouterr().out
     assert call(tool, 'join', tmp_path / 'joined', store.root) == 2
     assert 'give a new folder' in capsys.readouterr().err
+
+
+def test_a_missing_share_is_told(tool, store, tmp_path, capsys):
+    note_share(store.root, 0, 2, done=True)
+    assert call(tool, 'join', tmp_path / 'joined', store.root) == 2
+    assert 'share 1 of 2 is missing' in capsys.readouterr().err
+    assert call(tool, 'join', '--incomplete', tmp_path / 'joined', store.root) == 0
+    assert '3 samples' in capsys.readouterr().out
 
 
 def test_pack_and_unpack(tool, store, tmp_path, capsys):
