@@ -3,6 +3,7 @@
     python benchmarks/own_backbones.py --seeds 0 1 2
     python benchmarks/own_backbones.py --seeds 0 1 2 --table
     python benchmarks/own_backbones.py --memory            # of a process that trains, with and without the method
+    python benchmarks/own_backbones.py --memory --pixels 512
 
 Arms are those of rooms_experiment.py, with the augmentation that MMSegmentation's own configs have; the diffusion model
 of Rooms is in memory for the creation alone.
@@ -101,6 +102,7 @@ def memory(args: argparse.Namespace) -> None:
         found = {}
         for kind in ('own', 'method'):
             command = [sys.executable, __file__, '--one', f'{backbone}: {kind}', '--data-root', args.data_root]
+            command += ['--pixels', str(args.pixels)]
             said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             found[kind] = max(int(line.split()[1]) for line in said.splitlines() if line.startswith('resident'))
         print(
@@ -113,6 +115,9 @@ def train_one(args: argparse.Namespace) -> None:
     backbone, _, kind = args.one.partition(': ')
     args.warm_up, args.self_improving = 48, 12
     cfg = configure(args, f'{backbone}: same view', 0)
+    size = args.pixels, args.pixels
+    cfg.model.data_preprocessor.size = size
+    cfg.train_dataloader.dataset.dataset.pipeline.insert(-1, dict(type='Resize', scale=size))
     cfg.work_dir = osp.join(args.out, 'memory', f'{backbone}_{kind}')
     cfg.custom_hooks = [*cfg.custom_hooks[:1], dict(type='ResidentHook')]
     cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
@@ -130,6 +135,7 @@ def main() -> None:
     )
     parser.add_argument('--lr', type=float, default=1e-3)
     parser.add_argument('--memory', action='store_true', help='only measure memory')
+    parser.add_argument('--pixels', type=int, default=128, help='of a side, for --memory (default: %(default)s)')
     parser.add_argument('--one', help=argparse.SUPPRESS)
     args = parser.parse_args()
     init_default_scope('mmseg')
