@@ -17,7 +17,6 @@ import os.path as osp
 from functools import lru_cache
 from pathlib import Path
 
-import cv2
 import numpy as np
 import rooms_experiment as rooms
 import torch
@@ -29,6 +28,7 @@ from own_backbones import BACKBONES, use_backbone
 
 import diff2in1_mm
 from diff2in1_mm.creation.generator import Generated, PartialNoiseGenerator
+from diff2in1_mm.datasets.looks import grained, noise_of
 from diff2in1_mm.datasets.rooms.make import make_rooms
 from diff2in1_mm.datasets.source_images import load_image
 from diff2in1_mm.models.backbones.feature_cache import FeatureCache
@@ -128,27 +128,18 @@ class SameByNight(_Given):
 
 @TRANSFORMS.register_module()
 class NightGrain(BaseTransform):
-    """Adds what noise an image has less than a night picture that is drawn."""
+    """Adds what noise an image has less than a night picture that is drawn, synthetic ones too."""
 
     def transform(self, results: dict) -> dict:
         files = _unlabelled(os.environ['NIGHT_ROOMS'])
         wanted = _grain(files[np.random.randint(len(files))])
-        image = results['img'].astype(np.float32)
-        lacking = max(wanted**2 - _noise_of(image) ** 2, 0) ** 0.5
-        noisy = image + lacking * np.random.randn(*image.shape)
-        results['img'] = noisy.round().clip(0, 255).astype(np.uint8)
+        results['img'] = grained(results['img'], wanted, np.random.randint(2**31))
         return results
-
-
-def _noise_of(image: np.ndarray) -> float:
-    """Deviation of an image's noise (Immerkaer 1996, "Fast noise variance estimation")."""
-    mask = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
-    return float(np.sqrt(np.pi / 2) / 6 * np.abs(cv2.filter2D(image.astype(np.float32), -1, mask)).mean())
 
 
 @lru_cache(maxsize=None)
 def _grain(path: str) -> float:
-    return _noise_of(load_image(path))
+    return noise_of(load_image(path))
 
 
 @lru_cache(maxsize=1)

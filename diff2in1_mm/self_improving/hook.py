@@ -94,8 +94,8 @@ class SelfImprovingHook(Hook):
         feature_dropout (float): Share of channels that ``student_view='feature_dropout'`` drops.
         confidence (float | Sequence[float], optional): Pixels (boxes) that theta_C is less sure of
             than this are ignored (left out). None takes 0 for segmentation, 0.9 for boxes, and the model's
-            ``object_mask_thr`` (PanopticFPN: ``rcnn.score_thr``) for panoptic segments; boxes may have a number for each
-            class. Models of several tasks take a dict by task, here and in ``labelling``.
+            ``object_mask_thr`` (PanopticFPN: ``rcnn.score_thr``) for panoptic segments; boxes may have a number for
+            each class. Models of several tasks take a dict by task, here and in ``labelling``.
         labelling (dict, optional): Other arguments of the task's labeller, see
             :mod:`diff2in1_mm.tasks`.
         recreate_every (int, optional): Create a new set with the current theta_C every so many

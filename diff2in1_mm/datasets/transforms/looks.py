@@ -22,18 +22,22 @@ class RecolouredCopies(Copies):
     Args:
         images (str): Folder or glob of the pictures.
         copies (int): Results of an image; the image itself comes as often as one of them. Default 4.
+        grain (bool): Whether an image gets the noise of the picture too, where it has less: for a camera that sees
+            little light. Default False.
 
     Raises:
         ValueError: ``copies`` is no whole number above 0.
         FileNotFoundError: There are no pictures.
     """
 
-    def __init__(self, images: str, copies: int = 4) -> None:
+    def __init__(self, images: str, copies: int = 4, grain: bool = False) -> None:
         super().__init__(copies)
+        self.grain = grain
         self.looks = Looks(images, 'RecolouredCopies.images')
 
     def changed(self, results: dict, copy: int) -> dict:
         """Changes ``img`` (BGR), by a seed of the file's name and the copy that was drawn."""
         draw = stable_seed(osp.basename(results['img_path']), copy, 'look')
-        results['img'] = np.ascontiguousarray(self.looks(results['img'][..., ::-1], draw)[..., ::-1])
+        rgb = self.looks(results['img'][..., ::-1], draw, self.grain)
+        results['img'] = np.ascontiguousarray(rgb[..., ::-1])
         return results

@@ -35,3 +35,18 @@ def test_blue_is_blue(copies, tmp_path):
     images = [blue(dict(img_path='a.png', img=np.full((6, 8, 3), 120, np.uint8)))['img'] for _ in range(20)]
     changed = next(image for image in images if (image != 120).any())
     assert changed[..., 0].mean() > changed[..., 2].mean() + 100
+
+
+def test_the_noise_of_a_picture(tmp_path):
+    rng = np.random.default_rng(0)
+    noisy = 90 + 20 * rng.standard_normal((64, 64, 3))
+    cv2.imwrite(str(tmp_path / '0.png'), noisy.round().clip(0, 255).astype(np.uint8))
+    smooth = np.full((64, 64, 3), 120, np.uint8)
+    smooth[:32] = 60
+    plain, grainy = (RecolouredCopies(str(tmp_path), 1, grain=grain) for grain in (False, True))
+
+    def noise(copies):
+        results = copies.changed(dict(img_path='a.png', img=smooth.copy()), 0)
+        return results['img'][36:].astype(float).std()
+
+    assert noise(plain) < 1 and noise(grainy) == pytest.approx(20, abs=2)
