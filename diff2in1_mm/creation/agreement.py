@@ -18,7 +18,6 @@ from ..datasets.source_images import transforms_of
 from ..store.records import SampleRecord
 from ..store.store import SyntheticStore
 from ..tasks.segmentation import read_as
-from ..utils.errors import UserError
 from .batch_labels import BatchLabels
 from .plan import source_entry
 
@@ -63,7 +62,7 @@ def labels_of_sources(model: BaseModel, dataset: Any, labelling: Mapping[str, An
     try:
         labels = BatchLabels(model, 'source', labelling=labelling, transforms=transforms_of(dataset))
         labels(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), {}, [source_entry(dataset, 0)])
-    except (UserError, OSError):
+    except Exception:  # of whatever reads labels
         return None
     return labels
 
@@ -97,26 +96,35 @@ def agreement_with_sources(
     confusion = np.zeros((len(store.classes), len(store.classes)), np.int64)
     for record in records:
         entry = source_entry(dataset, record.source)
-        try:
-            image, made = store.read(record)
-            truth = labels.labeller.source_labels(image.shape[:2], [entry])[0]
-        except (UserError, OSError):
+        both = _labels_of(labels, store, record, entry)
+        if both is None:
             continue
-        if truth is None:
-            continue
+        made, truth = both
         found.samples += 1
         for task, measure in compared.items():
-            figure = measure(made[task], truth.annotation[task], entry)
+            figure = measure(made[task], truth[task], entry)
             if figure is not None:
                 sums[task] += figure
                 counts[task] += 1
-            shares.update(store.codecs[task].shown(truth.annotation[task], entry))
+            shares.update(store.codecs[task].shown(truth[task], entry))
         if 'segmentation' in compared:
-            confusion += _confusion(made['segmentation'], truth.annotation['segmentation'], entry, len(confusion))
+            confusion += _confusion(made['segmentation'], truth['segmentation'], entry, len(confusion))
     found.figures = {task: sums[task] / counts[task] for task in compared if counts[task]}
     found.classes = _ious(confusion, store.classes)
     found.shares = {name: total / found.samples for name, total in shares.most_common()}
     return found
+
+
+def _labels_of(
+    labels: BatchLabels, store: SyntheticStore, record: SampleRecord, entry: dict[str, Any]
+) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+    """A sample's labels and its source's; None where one is missing or cannot be read, which training names."""
+    try:
+        image, made = store.read(record)
+        truth = labels.labeller.source_labels(image.shape[:2], [entry])[0]
+    except Exception:  # of whatever reads labels
+        return None
+    return None if truth is None else (made, truth.annotation)
 
 
 def _of_model(labels: BatchLabels, settings: Mapping[str, Any]) -> set[str]:

@@ -34,7 +34,9 @@ class CreatedFeatures:
     def __init__(self, labels: BatchLabels, dataset: Any) -> None:
         self._labels, self._dataset = labels, dataset
         kept = getattr(labels.backbone, 'feature_cache', None) is not None
-        self._open = kept and not labels.last_step and not labels.of_source
+        # What changes batches hardly ever leaves an image as it was, and may wait for other processes.
+        changed = getattr(getattr(labels.model, 'data_preprocessor', None), 'batch_augments', None)
+        self._open = kept and not labels.last_step and not labels.of_source and not changed
 
     def look(self, store: SyntheticStore, writer: BackgroundWriter) -> None:
         """Before each batch; the first time that the store has samples it shows whether to keep those that follow.

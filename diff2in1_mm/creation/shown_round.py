@@ -9,6 +9,7 @@ from PIL import Image
 
 from ..store.store import SyntheticStore
 from ..store.upkeep import class_shares
+from ..utils.errors import first_line
 from ..utils.values import spread_over
 from ..visualization.class_table import class_table
 from .agreement import MEANING, Agreement, agreement_with_sources
@@ -34,7 +35,19 @@ def show_round(
         store (SyntheticStore): Of the samples.
         round (int): Which of its rounds.
         settings (Mapping): Of the creation.
+
+    What cannot be shown, by a backend without a network, say, is told in the log: no picture is worth a run.
     """
+    try:
+        _show(runner, model, dataset, store, round, settings)
+    except Exception as error:
+        why = f'{type(error).__name__}: {first_line(error)}'
+        runner.logger.warning(f'What round {round} holds is not shown ({why}).')
+
+
+def _show(
+    runner: Any, model: BaseModel, dataset: Any, store: SyntheticStore, round: int, settings: Mapping[str, Any]
+) -> None:
     records = store.accepted(round)
     shares = class_shares(records[i] for i in spread_over(len(records), _LOOKED_AT))
     some = [records[i] for i in spread_over(len(records), _COMPARED)]

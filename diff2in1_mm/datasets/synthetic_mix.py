@@ -318,7 +318,8 @@ class SyntheticMixDataset:
             index, results = self._view_of_synthetic(samples).read(first)
         results = _mark(results, synthetic=True, sample_id=samples[index].id, **self._samples.metainfo(samples[index]))
         self._samples.ignore_rejected(results['data_samples'])
-        return results
+        _, base, _ = resolve(self.dataset, samples[index].source)
+        return with_label_map(results) if loads_label_maps(base.pipeline) else results
 
     def _name_unreadable(self, error: Exception, info: dict, backend_args: dict | None = None) -> str:
         """Path of the file that could not be read; raises ``error`` if it is no such case."""
@@ -337,6 +338,8 @@ class SyntheticMixDataset:
         """The source image's entry, pointed at the synthetic files."""
         _, base, index = resolve(self.dataset, record.source)
         info = base.get_data_info(index)  # a copy, made anew by every call
+        if loads_label_maps(base.pipeline):
+            info.pop('seg_map_path', None)  # it shows the source image; a store with label maps sets its own
         self._samples.point_at(info, record)
         info['synthetic'] = True  # for transforms that change real images alone
         if wants_polygons(base.pipeline):
@@ -356,8 +359,7 @@ class SyntheticMixDataset:
         if depth < len(mixers):
             return _over(mixers[depth], self._view_of_synthetic(samples, depth + 1, index))[index]
         try:
-            results = self._pipelines.of(base)(self._synthetic_info(record))
-            return with_label_map(results) if loads_label_maps(base.pipeline) else results
+            return self._pipelines.of(base)(self._synthetic_info(record))
         except Exception as error:
             path = self._name_unreadable(error, self._synthetic_info(record))
             raise NoSample(path) from error

@@ -87,7 +87,10 @@ def unused_weights_named(runner: Any) -> Iterator[None]:
         if found is None:
             raise
         trained = [name for name, parameter in unwrapped(runner).named_parameters() if parameter.requires_grad]
-        names = some((trained[int(number)] for number in found[1].split()), 1)
+        numbers = [int(number) for number in found[1].split()]
+        if max(numbers) >= len(trained):  # some were frozen since, or a wrapper of parts counts otherwise
+            raise
+        names = some((trained[number] for number in numbers), 1)
         raise UserError(
             f'no loss depends on {names}, for whose gradients the processes wait: set find_unused_parameters = True in '
             'the config, or, where they are of a DiffusionBackbone, None in its out_channels for maps that nobody reads'

@@ -1,5 +1,6 @@
 """The run of a switched config, shortened: MMEngine's Runner, four rendered rooms, the embedded diffusion model."""
 
+import gc
 import math
 import os.path as osp
 import tempfile
@@ -10,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
@@ -75,9 +77,12 @@ def _switched_and_run(name: str, options: SwitchOptions, iterations: int) -> Non
             out.write_text(switched_text(cfg, path, str(out), options, fit), encoding='utf-8')
             try:
                 return rehearse(Config.fromfile(out), fit.task, iterations, folder, side)
+            except torch.cuda.OutOfMemoryError:
+                raise
             except (RuntimeError, AssertionError):  # of torch and the libraries, where images are too small
                 if side == _SIDES[-1]:
                     raise
+        gc.collect()  # the first run's model
 
 
 def rehearse(cfg: Config, task: str, iterations: int, folder: str, side: int = _SIDES[0]) -> None:

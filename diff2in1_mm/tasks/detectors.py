@@ -48,7 +48,7 @@ def predict_samples(model: BaseModel, inputs: Tensor, data_samples: Sequence, re
         own.append(type(sample)(metainfo=metainfo))
     with torch.autocast(inputs.device.type, enabled=False):
         if _takes_one_image(model):
-            return _one_by_one(model, inputs, own)
+            return _one_by_one(model, inputs, own, rescale)
         return model.predict(inputs, own, rescale=rescale)
 
 
@@ -57,7 +57,7 @@ def _takes_one_image(model: BaseModel) -> bool:
     return any(type(module).__name__ == 'MaskedConv2d' for module in model.modules())
 
 
-def _one_by_one(model: BaseModel, inputs: Tensor, data_samples: Sequence) -> list[Any]:
+def _one_by_one(model: BaseModel, inputs: Tensor, data_samples: Sequence, rescale: bool) -> list[Any]:
     """Predictions of heads that take one image, on the maps of the whole batch, which may be served."""
     maps = model.extract_feat(inputs)
     found = []
@@ -65,7 +65,7 @@ def _one_by_one(model: BaseModel, inputs: Tensor, data_samples: Sequence) -> lis
         for i, sample in enumerate(data_samples):
             rows = tuple(feature[i : i + 1] for feature in maps)
             model.extract_feat = lambda images, rows=rows: rows
-            found += model.predict(inputs[i : i + 1], [sample], rescale=False)
+            found += model.predict(inputs[i : i + 1], [sample], rescale=rescale)
     finally:
         del model.extract_feat  # the class's own comes back
     return found

@@ -109,7 +109,7 @@ class DetectionLabeller(Labeller):
         """
         with watched(model) as classes:
             found = [with_boxes(sample.pred_instances) for sample in predict_samples(model, inputs, data_samples)]
-        for sample, prediction, map_ in zip(data_samples, found, classes[-1] if classes else ()):
+        for sample, prediction, map_ in zip(data_samples, found, torch.cat(classes) if classes else ()):
             size = sample.metainfo['img_shape'][:2]
             prediction.set_metainfo(dict(label_map=map_of(map_, size_of(inputs), size)))
         return found
@@ -119,13 +119,14 @@ class DetectionLabeller(Labeller):
         kept = total = 0
         for sample, prediction in zip(data_samples, predictions):
             sure, unsure = self._choose(prediction)
-            kept, total = kept + len(sure), total + len(prediction)
+            total += len(prediction)
             if not len(sure) and not self.allow_empty:
                 continue
             size, present = sample.metainfo.get('batch_input_shape'), sample.get('gt_instances')
             target = target_of_boxes(sure, present) if learns_masks_of_boxes(present) else target_of(sure, size)
             if target is None:
                 continue
+            kept += len(sure)
             sample.gt_instances, sample.ignored_instances = target, target_of(unsure, size)
             if 'label_map' in prediction.metainfo:
                 give_map(sample, prediction.metainfo['label_map'])
@@ -280,10 +281,9 @@ class InstancesTask(Task):
         )
 
     def point_at(self, info: dict[str, Any], path: Path) -> None:
-        """The entries that MMDetection's COCO and VOC data sets make of their annotations, without a label map."""
+        """The entries that MMDetection's COCO and VOC data sets make of their annotations."""
         content = read_coco(path)
         (image,) = content['images']
-        info.pop('seg_map_path', None)  # that of a semantic head shows the source image
         info.update(height=image['height'], width=image['width'], instances=[])
         for found in content['annotations']:
             x, y, width, height = found['bbox']

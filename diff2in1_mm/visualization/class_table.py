@@ -46,7 +46,7 @@ def class_table(
         panels[0].barh(places + shift * height, values, height, color=colour, label=label)
     panels[0].set(xlabel=unit, ylabel='class', ylim=(-0.6, len(names) - 0.4))
     panels[0].set_yticks(places, [_printable(name) for name in names])
-    figure.legend(fontsize='small', loc='outside upper left', ncols=2)
+    panels[0].legend(fontsize='small', loc='lower right')  # where the shortest bars are
     if agreement:
         panels[1].barh(places, [100 * agreement.get(name, np.nan) for name in names], 0.8, color='tab:green')
         panels[1].set(xlabel="IoU of the samples' labels and their sources' (%)", xlim=(0, 100))

@@ -1,5 +1,7 @@
 """How far labels agree with those of the source images, by hand for each kind."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -92,6 +94,22 @@ def test_samples_whose_files_are_gone_are_left_out(model, dataset, store):
     records = list(store.records())
     (store.root / records[1].image).unlink()
     found = agreement_with_sources(model, dataset, store, records, {})
+    assert found.samples == 1 and found.figures == dict(segmentation=1.0)
+
+
+@pytest.fixture
+def damaged(dataset, store):
+    """The label map of the second source, for a while."""
+    path = Path(dataset.get_data_info(1)['seg_map_path'])
+    content = path.read_bytes()
+    path.write_bytes(b'no picture')
+    yield
+    path.write_bytes(content)
+
+
+@pytest.mark.usefixtures('damaged')
+def test_samples_whose_source_labels_cannot_be_read_are_left_out(model, dataset, store):
+    found = agreement_with_sources(model, dataset, store, store.records(), {})
     assert found.samples == 1 and found.figures == dict(segmentation=1.0)
 
 

@@ -53,6 +53,13 @@ def test_labels_that_are_the_sources_own_have_no_agreement(model, dataset, made)
     assert [call[0][0] for call in visualizer.add_image.call_args_list] == ['synthetic_classes', 'synthetic']
 
 
+def test_a_backend_that_fails_ends_no_run(model, dataset, made):
+    runner = runner_of(Mock(add_scalars=Mock(side_effect=ConnectionError('no network'))))
+    show_round(runner, model, dataset, made, 0, {})
+    (said,) = runner.logger.warning.call_args[0]
+    assert said == 'What round 0 holds is not shown (ConnectionError: no network).'
+
+
 def test_files_of_the_local_backend(model, dataset, made, tmp_path):
     visualizer = Visualizer(vis_backends=[dict(type='LocalVisBackend')], save_dir=str(tmp_path))
     show_round(runner_of(visualizer), model, dataset, made, 0, {})

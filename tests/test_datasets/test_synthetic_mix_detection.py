@@ -82,9 +82,12 @@ def test_polygons_where_the_pipeline_wants_them(coco, tmp_path):
     assert sample.gt_instances.masks.areas[0] == pytest.approx(32 * 16, rel=0.1)
 
 
-def test_objects_for_a_detector_with_a_semantic_head(coco, tmp_path):
+@pytest.mark.parametrize('mixing', [False, True])
+def test_objects_for_a_detector_with_a_semantic_head(coco, tmp_path, mixing):
     """The source image's map does not show the sample: all of its pixels are ignored; real images keep theirs."""
     config = real_config('htc', coco)
+    if mixing:  # a wrapper that packs the samples
+        config = dict(type='mmdet.MultiImageMixDataset', pipeline=[config.pipeline.pop()], dataset=config)
     masks = np.ones((1, 64, 64), bool)
     mix = mixed(config, store_of(tmp_path / 's', 'instances', CLASSES, one_box(masks)))
     samples = [mix[i] for i in (0, 4)]

@@ -98,11 +98,18 @@ def test_killed_at_any_moment(tmp_path, monkeypatch):
     assert len(files) == 2 * 200 + 2
 
 
+def write_beside(both, *args):
+    """Samples at the same time as another process."""
+    both.wait(60)
+    write_all(*args)
+
+
 def test_two_writers_that_cannot_see_each_others_locks(tmp_path, monkeypatch):
     """As on two machines, over a network file system without locks: both make the same samples, otherwise."""
     monkeypatch.setattr(store_module, '_lock', lambda root: contextlib.nullcontext())
     SyntheticStore.prepare(tmp_path / 's', **PURPOSE)
-    writers = [CONTEXT.Process(target=write_all, args=(tmp_path / 's', 60, marker)) for marker in range(2)]
+    both = CONTEXT.Barrier(2)  # on a busy machine one would be done before the other begins
+    writers = [CONTEXT.Process(target=write_beside, args=(both, tmp_path / 's', 60, marker)) for marker in range(2)]
     for writer in writers:
         writer.start()
     for writer in writers:

@@ -166,7 +166,7 @@ class DiffusionHolder(Normalised):
 
 
 def _only_moves(fn: Callable[[Tensor], Tensor], model: DiffusionModel) -> bool:
-    """Whether what is done to the tensors of a model brings them to another device, and no more."""
+    """Whether what is done to the tensors of a model brings them to a GPU or the like, and no more."""
     tensor = torch.zeros(1, dtype=model.dtype, device=model.device)
     done = fn(tensor)
-    return done.device != tensor.device and done.dtype == tensor.dtype
+    return done.device != tensor.device and done.device.type != 'cpu' and done.dtype == tensor.dtype

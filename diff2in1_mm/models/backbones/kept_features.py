@@ -270,7 +270,7 @@ class KeptFeatures:
         found = kept.get(keys, make)
         made = kept.made - before
         self._idle = 0 if made else self._idle + 1
-        if self._idle == _IDLE:
+        if self._idle >= _IDLE:
             backbone.rest_diffusion()
         self._tell(kept, 1 - made / len(keys))
         names = [name for name in found[0] if not name.endswith(_SCALE)]
