@@ -121,8 +121,9 @@ def test_resumed_training_equals_an_unbroken_one(place, monkeypatch):
     assert train(place, '--resume') is None
     resumed = weights(place / 'work' / 'pipeline')
     assert not calls
+    # sums are rounded by where memory lies, and Adam makes a step of what is next to nothing; a lost step is 1e-3
     for key, tensor in unbroken.items():
-        assert torch.allclose(resumed[key], tensor, atol=1e-6), key
+        assert torch.allclose(resumed[key], tensor, atol=1e-5), key
 
 
 def test_existing_pipeline_is_adapted_fully(place):
