@@ -4,6 +4,7 @@ A generated picture shows much the same scene as its source, so that the source'
 theta_C calls otherwise is its mistake, or something that the noise has changed. A small share in one class says which.
 """
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
 
@@ -18,6 +20,7 @@ from ..datasets.source_images import transforms_of
 from ..store.records import SampleRecord
 from ..store.store import SyntheticStore
 from ..tasks.segmentation import read_as
+from ..utils.errors import UserError, first_line
 from .batch_labels import BatchLabels
 from .plan import source_entry
 
@@ -62,7 +65,10 @@ def labels_of_sources(model: BaseModel, dataset: Any, labelling: Mapping[str, An
     try:
         labels = BatchLabels(model, 'source', labelling=labelling, transforms=transforms_of(dataset))
         labels(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), {}, [source_entry(dataset, 0)])
-    except Exception:  # of whatever reads labels
+    except (UserError, OSError):  # there are none of these kinds
+        return None
+    except Exception as error:  # of whatever reads labels
+        _tell_unread(error)
         return None
     return labels
 
@@ -122,9 +128,15 @@ def _labels_of(
     try:
         image, made = store.read(record)
         truth = labels.labeller.source_labels(image.shape[:2], [entry])[0]
-    except Exception:  # of whatever reads labels
+    except Exception as error:  # of whatever reads labels
+        _tell_unread(error)
         return None
     return None if truth is None else (made, truth.annotation)
+
+
+def _tell_unread(error: Exception) -> None:
+    why = f'{type(error).__name__}: {first_line(error)}'
+    print_log(f'A label is left out of the comparison with its source ({why}).', 'current', logging.WARNING)
 
 
 def _of_model(labels: BatchLabels, settings: Mapping[str, Any]) -> set[str]:

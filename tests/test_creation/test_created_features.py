@@ -1,5 +1,7 @@
 """What the pass that labels fresh samples computes is found in training, and nothing is kept that would not be."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from mmengine.registry import DATASETS
@@ -7,6 +9,7 @@ from mmengine.registry import DATASETS
 pytest.importorskip('mmseg')
 
 from diff2in1_mm.creation.create import create  # noqa: E402
+from diff2in1_mm.creation.created_features import CreatedFeatures  # noqa: E402
 from diff2in1_mm.creation.generator import PartialNoiseGenerator  # noqa: E402
 from diff2in1_mm.models.backbones.diffusion_backbone import DiffusionBackbone  # noqa: E402
 from diff2in1_mm.store.store import SyntheticStore  # noqa: E402
@@ -112,6 +115,14 @@ def test_mirrored_views_of_a_label_are_kept_and_scaled_ones_are_not(made, tmp_pa
 def test_labels_without_a_pass_over_the_image_keep_nothing(made, tmp_path, settings):
     made(FLIP, **settings)
     assert not files(tmp_path)
+
+
+def test_batches_that_are_changed_as_a_whole_are_not_looked_at():
+    """What changes them may wait for other processes, which do not look as often."""
+    model = SimpleNamespace(data_preprocessor=SimpleNamespace(batch_augments=[object()]))
+    backbone = SimpleNamespace(feature_cache=object())
+    labels = SimpleNamespace(backbone=backbone, last_step=False, of_source=False, model=model)
+    CreatedFeatures(labels, dataset=None).look(store=None, writer=None)  # neither is touched
 
 
 def test_a_pipeline_that_fails_stops_no_creation(made, tmp_path, logged):

@@ -99,6 +99,14 @@ def test_objects_for_a_detector_with_a_semantic_head(coco, tmp_path, mixing):
     assert sorted(set(found[0, :, :64, :64].flatten().tolist())) == [0, 1, 2, 3]
 
 
+def test_label_maps_that_a_store_has_beside_objects(coco, tmp_path):
+    store = SyntheticStore.prepare(tmp_path / 's', ['segmentation', 'instances'], CLASSES, 'f', {})
+    labels = dict(segmentation=np.full((64, 64), 1, np.uint8), instances=one_box(np.ones((1, 64, 64), bool)))
+    store.add(record(0, 0, 0), np.full((64, 64, 3), 200, np.uint8), labels)
+    sample = mixed(real_config('htc', coco), store)[4]['data_samples']
+    assert sample.synthetic and (sample.gt_sem_seg.sem_seg == 1).all()
+
+
 def test_objects_alone_get_no_map(coco, tmp_path):
     config, store, _ = masked(coco, tmp_path)
     assert 'gt_sem_seg' not in mixed(config, store)[4]['data_samples']
