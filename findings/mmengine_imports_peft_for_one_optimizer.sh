@@ -3,8 +3,8 @@
 #
 # Expected: an optional library that lies in the environment is imported when something of it is asked for.
 # Seen: to register the optimizer Adafactor, MMEngine imports it from transformers; version 5 finds it through its trainer's
-# utilities, which import peft, its tuners, torch.distributed.tensor and scipy. Whatever imports a Runner pays for it, a
-# project that uses neither library as well: about as much again as torch and MMEngine without them.
+# utilities, which import peft, its tuners and scipy. Whatever imports a Runner pays for it, a project that uses neither
+# library as well: 3342 modules and 3.8 s of a processor where torch and MMEngine alone are 1949 and 1.8 s.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -18,7 +18,7 @@ from importlib.metadata import version
 
 import mmengine.optim  # noqa: F401
 
-loaded = [name for name in ('transformers.trainer_utils', 'peft.tuners', 'torch.distributed.tensor', 'scipy') if name in sys.modules]
+loaded = [name for name in ('transformers.trainer_utils', 'peft.tuners', 'scipy') if name in sys.modules]
 print('mmengine', version('mmengine'), len(sys.modules), 'modules', round(time.process_time(), 1), 's;', ', '.join(loaded) or '-')
 PYTHON
 echo 'without transformers and peft:'
