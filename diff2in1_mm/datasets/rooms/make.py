@@ -21,6 +21,7 @@ from ...utils.file_locks import file_lock
 from ...utils.json_files import read_json
 from ...utils.randomness import stable_seed
 from ...utils.values import check_choice
+from .flat import SHADINGS
 from .furniture import CLASSES, THINGS
 from .night import HOURS
 from .render import Room, render_room
@@ -41,6 +42,7 @@ def make_rooms(
     counts: dict[str, int] | None = None,
     workers: int | None = None,
     hour: str = 'day',
+    shading: str = 'full',
 ) -> None:
     """Render what is missing of the world below a folder.
 
@@ -59,19 +61,25 @@ def make_rooms(
         counts (dict[str, int], optional): Pictures of each split. Defaults to :data:`SPLITS`.
         workers (int, optional): Processes. Defaults to the number of cores.
         hour (str): 'day' or 'night', see :func:`render_room`. Default 'day'.
+        shading (str): 'full' or 'flat', the same. Default 'full'.
 
     Raises:
-        ValueError: The folder holds a split of another world, or somebody else's data, or there is no such hour.
+        ValueError: The folder holds a split of another world, or somebody else's data, or there is no such hour
+            or shading.
         OSError: No space is left, what was half made is removed; or a file of the world is damaged.
         ImportError: pycocotools is not installed.
     """
     check_choice('hour', hour, HOURS)
+    check_choice('shading', shading, SHADINGS)
     counts = dict(SPLITS, **(counts or {}))
     os.makedirs(root, exist_ok=True)
     for split in splits:
         spec = dict(seed=seed, size=list(size), count=counts[split], renderer=RENDERER)
-        if hour != 'day':  # worlds of before there were nights stay what they are
+        # worlds of before there were others stay what they are
+        if hour != 'day':
             spec['hour'] = hour
+        if shading != 'full':
+            spec['shading'] = shading
         if _is_made(root, split, spec) and not osp.exists(_marker(root, split)):
             continue  # before the lock, which is a file and asks for the right to write
         # a lock for each split: nobody waits for 20,000 unlabelled rooms to read labelled ones
@@ -163,8 +171,8 @@ def _make_split(root: str, split: str, spec: dict, workers: int) -> None:
     _remove(root, split)  # what a killed process left
     for folder in _folders(split):
         os.makedirs(osp.join(root, folder, split))
-    hour = spec.get('hour', 'day')
-    tasks = [(root, split, index, spec['seed'], tuple(spec['size']), hour) for index in range(spec['count'])]
+    look = dict(size=tuple(spec['size']), hour=spec.get('hour', 'day'), shading=spec.get('shading', 'full'))
+    tasks = [(root, split, index, spec['seed'], look) for index in range(spec['count'])]
     try:
         records = _write_rooms(tasks, workers)
         files = dict(captions={r['name']: r['caption'] for r in records})
@@ -213,12 +221,12 @@ def _remove(root: str, split: str) -> None:
 
 def _write_room(task: tuple) -> dict:
     """One room's files; gives its name, caption and objects."""
-    root, split, index, seed, size, hour = task
+    root, split, index, seed, look = task
     labelled = split != 'unlabelled'
     cv2.setNumThreads(1)  # one process per core already
     room_seed = stable_seed('rooms', seed, split, index) % 2**32
     name = f'{index:06d}.{"png" if labelled else "jpg"}'
-    room = render_room(room_seed, size, hour)
+    room = render_room(room_seed, **look)
     _write(osp.join(root, 'images', split, name), room.image[..., ::-1])
     if not labelled:
         return dict(name=name, caption=room.caption)

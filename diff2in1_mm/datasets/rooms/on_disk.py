@@ -38,6 +38,7 @@ class RoomsOnDisk(BaseDataset):
         count: Rooms in the split; None: as many as it usually has.
         data_root: Folder of the world; rendered there on first use.
         hour: 'day' or 'night', of all its pictures (:func:`at_night`); by night give another ``data_root``.
+        shading: 'full' or 'flat' (:func:`without_shading`); in flat colours give another ``data_root``.
         **kwargs: As in the library's data set.
 
     Raises:
@@ -55,10 +56,12 @@ class RoomsOnDisk(BaseDataset):
         count: int | None = None,
         data_root: str = 'data/rooms',
         hour: str = 'day',
+        shading: str = 'full',
         **kwargs,
     ) -> None:
         self.split, self.num_labelled, self.seed = split, num_labelled, seed
-        self.prepare(dict(split=split, world=world, size=size, count=count, data_root=data_root, hour=hour))
+        look = dict(hour=hour, shading=shading)
+        self.prepare(dict(split=split, world=world, size=size, count=count, data_root=data_root, **look))
         super().__init__(data_root=data_root, **{**self.places(split), **kwargs})
 
     @staticmethod
@@ -76,6 +79,7 @@ class RoomsOnDisk(BaseDataset):
             tuple(cfg.get('size', (128, 128))),
             {split: count} if count else None,
             hour=cfg.get('hour', 'day'),
+            shading=cfg.get('shading', 'full'),
         )
 
     @staticmethod

@@ -7,6 +7,7 @@ import numpy as np
 from ...tasks.consistency import boundaries_of_labels
 from ...utils.errors import UserError
 from .captions import describe
+from .flat import without_shading
 from .furniture import CLASSES
 from .night import lit_at
 from .scene import Camera, Scene, draw_scene
@@ -45,7 +46,7 @@ class Room:
         return boundaries_of_labels(self.classes) | boundaries_of_labels(self.instances)
 
 
-def render_room(seed: int, size: tuple[int, int] = (128, 128), hour: str = 'day') -> Room:
+def render_room(seed: int, size: tuple[int, int] = (128, 128), hour: str = 'day', shading: str = 'full') -> Room:
     """The picture of a seed with all its labels.
 
     Labels are those of the pixel's middle; the picture averages four rays per pixel.
@@ -55,6 +56,7 @@ def render_room(seed: int, size: tuple[int, int] = (128, 128), hour: str = 'day'
         size (tuple[int, int]): Height and width in pixels, each at least 16.
         hour (str): 'day' or 'night': the same room and labels in another light (:func:`at_night`); the caption says so.
             Default 'day'.
+        shading (str): 'full', or 'flat': as a cheap simulator draws it (:func:`without_shading`). Default 'full'.
 
     Raises:
         ValueError: A size too small to show anything.
@@ -62,6 +64,8 @@ def render_room(seed: int, size: tuple[int, int] = (128, 128), hour: str = 'day'
     if min(size) < 16:
         raise UserError(f'a room of {size[0]}x{size[1]} pixels shows nothing: give at least 16x16')
     scene = lit_at(hour, draw_scene(seed), seed)
+    if shading == 'flat':
+        scene = without_shading(scene)
     solids, owners = _parts(scene)
     depth, part = cast(solids, scene.camera, size)
     points = scene.camera.position + depth[..., None] * scene.camera.rays(*size, (0.5, 0.5))
