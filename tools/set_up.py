@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MINIMUM_PYTHON = (3, 10)
 STACKS = ('default', 'oldest', 'newest', 'onedl')  # files of the folder requirements
 EXTRAS = {'onedl': 'onedl,demo,eval,lora,dev'}
-STOCK_EXTRAS = 'seg,det,demo,eval,lora,dev'
+STOCK_EXTRAS = 'seg,det,demo,eval,lora,browser,dev'
 STAMP = 'diff2in1_mm.stamp'
 BUILD_TOOLS = ['pip', 'setuptools>=77.0.3', 'wheel', 'ninja', 'psutil', 'packaging']
 
