@@ -67,7 +67,8 @@ class Experiment(ArmRuns):
         hook = cfg.custom_hooks[0]
         if hook.creation is not None:
             # what theta_C makes at the end of a shared warm-up is shared too
-            made = json.dumps([hook.creation.to_dict(), hook.get('confidence')], sort_keys=True, default=str)
+            said = [hook.creation.to_dict(), hook.get('confidence'), hook.get('labelling')]
+            made = json.dumps(said, sort_keys=True, default=str)
             name = f'synthetic-{arm.family}-{stable_seed(made):016x}-{seed}'
             cfg.train_dataloader.dataset.store = osp.join(self.out, name)
         return cfg

@@ -1,0 +1,198 @@
+"""Labels of one domain and a test in another: the arms that shifted_rooms.py and camvid_dusk.py have in common.
+
+What tells the two apart is a :class:`Shift`. The target's pictures have no labels; controls have them, too.
+"""
+
+import os
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from experiment import Arm
+from mmcv.transforms import BaseTransform
+from mmengine.config import Config
+from mmengine.registry import MODELS, TRANSFORMS
+
+from diff2in1_mm.creation.generator import Generated, PartialNoiseGenerator
+from diff2in1_mm.datasets.image_folder import find_images
+from diff2in1_mm.datasets.looks import grained, noise_of
+from diff2in1_mm.datasets.source_images import load_image
+from diff2in1_mm.utils.image_values import to_bytes, to_unit_range
+
+#: Distortion that reaches what a night does to brightness and colour.
+_STRONG = dict(brightness_delta=48, contrast_range=(0.2, 1.5), saturation_range=(0.3, 1.7), hue_delta=36)
+_KEPT = dict(targets='creation', student_view='same')
+_CREATED = 'custom_hooks.0.creation'
+_TWICE = {'train_dataloader.batch_size': 16}  # as many real images as the controls, and as many synthetic ones
+
+
+class Shift(NamedTuple):
+    """Where the pictures of an experiment are; processes of data loaders read it from the environment.
+
+    Attributes:
+        target (str): Folder of the unlabelled pictures.
+        same (str): Folder of the labelled pictures as they are in the target, by the same names; '': there are none.
+        labelled (str): Folder of the labelled pictures; '' without ``same``.
+    """
+
+    target: str
+    same: str = ''
+    labelled: str = ''
+
+    def announce(self) -> None:
+        """Tell the generators and transforms of this module."""
+        os.environ.update({f'SHIFT_{name.upper()}': value for name, value in self._asdict().items()})
+
+
+def _created(**options) -> dict:
+    return {**{f'{_CREATED}.{name}': value for name, value in options.items()}, **_TWICE}
+
+
+def arms(labelled: str, target: str, **created) -> dict[str, Arm]:
+    """The arms; the strongest control is named before the others are run.
+
+    Args:
+        labelled (str): What pictures with labels are called, for the tables.
+        target (str): What pictures of the target are called.
+        **created: Options of the creation of all arms with synthetic images.
+    """
+    kept, made = dict(label_from='source', **created), dict(look='target', **created)
+    return {
+        'labelled': Arm('strong', dict(creation=None), f'{labelled}, regularised'),
+        'labelled, more real': Arm('strong', dict(creation=None), 'the last, batches of sixteen', _TWICE),
+        'distorted': Arm('distorted', dict(creation=None), f'{labelled}, strong photometric distortion'),
+        'recoloured': Arm('recoloured', dict(creation=None), f'{labelled} in the colours of {target}'),
+        'recoloured, more real': Arm('recoloured', dict(creation=None), '"recoloured", batches of sixteen', _TWICE),
+        'target pictures': Arm(
+            'recoloured',
+            dict(student_view='same'),
+            f'"recoloured", and unlabelled {target} with the labels of theta_C',
+            _created(generator='TargetPictures', **created),
+        ),
+        'synthetic, source labels': Arm(
+            'recoloured',
+            _KEPT,
+            f'"recoloured", and synthetic {target} with the labels of what they were made from',
+            _created(**kept, look='target'),
+        ),
+        'synthetic, theta_C': Arm(
+            'recoloured',
+            dict(student_view='same'),
+            f'"recoloured", and synthetic {target} with the labels of theta_C',
+            _created(**made),
+        ),
+        'the same': Arm(
+            'recoloured',
+            _KEPT,
+            f'oracle: "recoloured", and the labelled pictures as {target}',
+            _created(generator='SameInTarget', **kept),
+        ),
+        'grainy': Arm(
+            'grainy', dict(creation=None), f'"recoloured, more real", with the noise and texture of {target}', _TWICE
+        ),
+        'grainy, target pictures': Arm(
+            'grainy',
+            dict(student_view='same'),
+            f'"grainy", and unlabelled {target} with the labels of theta_C',
+            _created(generator='TargetPictures', **created),
+        ),
+        'grainy, synthetic': Arm(
+            'grainy',
+            _KEPT,
+            f'"grainy", and synthetic {target} with the labels of what they were made from, as grainy',
+            _created(**kept, look='target'),
+        ),
+        'grainy, the same': Arm(
+            'grainy',
+            _KEPT,
+            f'oracle: "grainy", and the labelled pictures as {target}',
+            _created(generator='SameInTarget', **kept),
+        ),
+    }
+
+
+def set_shift(cfg: Config, arm: Arm, shift: Shift, copies: int, captions: str | None = None) -> None:
+    """Put what an arm does about the shift into the config of a family 'strong'.
+
+    Args:
+        cfg (Config): With the arm's options, ``PhotometricCopies`` or ``PhotoMetricDistortion`` in its pipeline.
+        arm (Arm): Of :func:`arms`.
+        shift (Shift): The pictures.
+        copies (int): Colours that an image of the family 'recoloured' comes in.
+        captions (str | None): Template of the captions of what is created, with ``{caption}``; None: the sources'.
+    """
+    pipeline = cfg.train_dataloader.dataset.dataset.pipeline
+    distorting = next(step for step in pipeline if step['type'] in ('PhotometricCopies', 'PhotoMetricDistortion'))
+    if arm.family == 'distorted':
+        distorting.update(_STRONG)
+    elif arm.family in ('recoloured', 'grainy'):
+        place = pipeline.index(distorting)
+        pipeline[place] = dict(type='RecolouredCopies', images=shift.target, copies=copies)
+        if arm.family == 'grainy':
+            pipeline.insert(place + 1, dict(type='TargetGrain'))
+    creation = cfg.custom_hooks[0].creation
+    if creation is not None and creation.get('look'):
+        creation.look = shift.target
+        if captions is not None:
+            creation.condition = dict(type='Restyle', templates=[captions])
+
+
+class _Given(PartialNoiseGenerator):
+    """Hands out pictures that are there."""
+
+    def generate(self, diffusion, images, condition, seeds, T, taps=()) -> Generated:
+        found = np.stack([self.picture(image, seed) for image, seed in zip(to_bytes(images), seeds)])
+        return Generated(to_unit_range(torch.from_numpy(found).permute(0, 3, 1, 2).to(images.device)), {})
+
+    def picture(self, image: torch.Tensor, seed: int) -> np.ndarray:
+        """RGB uint8 (H, W, 3) in place of a source image (3, H, W)."""
+        raise NotImplementedError
+
+
+@MODELS.register_module()
+class TargetPictures(_Given):
+    """Unlabelled pictures of the target."""
+
+    def picture(self, image: torch.Tensor, seed: int) -> np.ndarray:
+        files = _files(os.environ['SHIFT_TARGET'])
+        found = load_image(files[seed % len(files)])
+        if found.shape[:2] != image.shape[-2:]:
+            raise ValueError(f'the pictures of the target must be of {tuple(image.shape[-2:])} pixels, as sources are')
+        return found
+
+
+@MODELS.register_module()
+class SameInTarget(_Given):
+    """The source image as it is in the target."""
+
+    def picture(self, image: torch.Tensor, seed: int) -> np.ndarray:
+        pairs = _by_content(os.environ['SHIFT_LABELLED'], os.environ['SHIFT_SAME'])
+        return load_image(pairs[image.permute(1, 2, 0).cpu().numpy().tobytes()])
+
+
+@TRANSFORMS.register_module()
+class TargetGrain(BaseTransform):
+    """Adds what noise an image has less than a picture of the target that is drawn, synthetic ones too."""
+
+    def transform(self, results: dict) -> dict:
+        files = _files(os.environ['SHIFT_TARGET'])
+        wanted = _grain(files[np.random.randint(len(files))])
+        results['img'] = grained(results['img'], wanted, np.random.randint(2**31))
+        return results
+
+
+@lru_cache(maxsize=None)
+def _grain(path: str) -> float:
+    return noise_of(load_image(path))
+
+
+@lru_cache(maxsize=None)
+def _files(folder: str) -> list[str]:
+    return find_images(folder, 'render or link them first')
+
+
+@lru_cache(maxsize=1)
+def _by_content(labelled: str, same: str) -> dict[bytes, str]:
+    """Pixels of a labelled picture -> path of the same in the target."""
+    return {load_image(path).tobytes(): path.replace(labelled, same) for path in _files(labelled)}
