@@ -28,7 +28,7 @@ _DUSK = '0001TP'
 _SIZE = (256, 192)  # width and height of what is created
 _ORACLE = Arm('oracle', dict(creation=None), 'oracle: "grainy", and labelled frames of the dusk')
 ARMS = {
-    **{name: arm for name, arm in arms('days', 'dusks').items() if 'the same' not in name},
+    **{name: arm for name, arm in arms('days', 'dusks', look='target').items() if 'the same' not in name},
     'labelled dusks': _ORACLE._replace(options={'train_dataloader.batch_size': 16}),
 }
 

@@ -49,15 +49,18 @@ def _created(**options) -> dict:
     return {**{f'{_CREATED}.{name}': value for name, value in options.items()}, **_TWICE}
 
 
-def arms(labelled: str, target: str, **created) -> dict[str, Arm]:
+def arms(labelled: str, target: str, by_class: dict | None = None, **created) -> dict[str, Arm]:
     """The arms; the strongest control is named before the others are run.
 
     Args:
         labelled (str): What pictures with labels are called, for the tables.
         target (str): What pictures of the target are called.
-        **created: Options of the creation of all arms with synthetic images.
+        by_class (dict | None): Levels of noise of an arm of its own, by class; None: there is none.
+        **created: Options of the creation of all arms with synthetic images; ``look='target'``: in its colours.
     """
-    kept, made = dict(label_from='source', **created), dict(look='target', **created)
+    kept = dict(label_from='source', **created)
+    given = {name: value for name, value in created.items() if name != 'look'}  # pictures that stay as they are
+    levels = {} if by_class is None else {'grainy, by class': _by_class(target, by_class, kept)}
     return {
         'labelled': Arm('strong', dict(creation=None), f'{labelled}, regularised'),
         'labelled, more real': Arm('strong', dict(creation=None), 'the last, batches of sixteen', _TWICE),
@@ -68,25 +71,25 @@ def arms(labelled: str, target: str, **created) -> dict[str, Arm]:
             'recoloured',
             dict(student_view='same'),
             f'"recoloured", and unlabelled {target} with the labels of theta_C',
-            _created(generator='TargetPictures', **created),
+            _created(generator='TargetPictures', **given),
         ),
         'synthetic, source labels': Arm(
             'recoloured',
             _KEPT,
             f'"recoloured", and synthetic {target} with the labels of what they were made from',
-            _created(**kept, look='target'),
+            _created(**kept),
         ),
         'synthetic, theta_C': Arm(
             'recoloured',
             dict(student_view='same'),
             f'"recoloured", and synthetic {target} with the labels of theta_C',
-            _created(**made),
+            _created(**created),
         ),
         'the same': Arm(
             'recoloured',
             _KEPT,
             f'oracle: "recoloured", and the labelled pictures as {target}',
-            _created(generator='SameInTarget', **kept),
+            _created(generator='SameInTarget', label_from='source', **given),
         ),
         'grainy': Arm(
             'grainy', dict(creation=None), f'"recoloured, more real", with the noise and texture of {target}', _TWICE
@@ -95,21 +98,29 @@ def arms(labelled: str, target: str, **created) -> dict[str, Arm]:
             'grainy',
             dict(student_view='same'),
             f'"grainy", and unlabelled {target} with the labels of theta_C',
-            _created(generator='TargetPictures', **created),
+            _created(generator='TargetPictures', **given),
         ),
         'grainy, synthetic': Arm(
             'grainy',
             _KEPT,
             f'"grainy", and synthetic {target} with the labels of what they were made from, as grainy',
-            _created(**kept, look='target'),
+            _created(**kept),
         ),
         'grainy, the same': Arm(
             'grainy',
             _KEPT,
             f'oracle: "grainy", and the labelled pictures as {target}',
-            _created(generator='SameInTarget', **kept),
+            _created(generator='SameInTarget', label_from='source', **given),
         ),
+        **levels,
     }
+
+
+def _by_class(target: str, levels: dict, kept: dict) -> Arm:
+    text = (
+        f'"grainy", and synthetic {target} of levels by class, with the labels of what they were made from, as grainy'
+    )
+    return Arm('grainy', _KEPT, text, _created(**kept, T=dict(_delete_=True, **levels)))
 
 
 def set_shift(cfg: Config, arm: Arm, shift: Shift, copies: int, captions: str | None = None) -> None:

@@ -27,6 +27,7 @@ from own_backbones import BACKBONES, use_backbone
 from shift import Shift, arms, set_shift
 
 import diff2in1_mm
+from diff2in1_mm.datasets.rooms import THINGS
 from diff2in1_mm.datasets.rooms.make import make_rooms
 from diff2in1_mm.models.backbones.feature_cache import FeatureCache
 from diff2in1_mm.pretraining.training import DiffusionTraining
@@ -36,6 +37,11 @@ from diff2in1_mm.utils.atomic_files import write_atomic
 SHIFTS = dict(
     night=(('days', {}), ('nights', dict(hour='night'))),
     simulator=(('simulated rooms', dict(shading='flat')), ('rooms in full', {})),
+)
+#: Options of the arms of each. Colours of the simulator are those of the rooms: only nights are recoloured.
+CREATED = dict(
+    night=dict(look='target'),
+    simulator=dict(copies_per_source=4, by_class=dict(default=800, **dict.fromkeys(THINGS, 400))),
 )
 
 
@@ -97,7 +103,7 @@ def main() -> None:
     chosen.add_argument('--shift', choices=list(SHIFTS), default='night', help='(default: %(default)s)')
     shift = chosen.parse_known_args()[0].shift
     (labelled, _), (target, _) = SHIFTS[shift]
-    all_arms = arms(labelled, target)
+    all_arms = arms(labelled, target, **CREATED[shift])
     parser = rooms.rooms_arguments(
         __doc__, all_arms, data_root=f'data/rooms_{shift}', out=f'work_dirs/rooms_{shift}', cached_images=6000
     )
@@ -105,11 +111,9 @@ def main() -> None:
     parser.add_argument('--num-unlabelled', type=int, default=2000, help='pictures of each kind')
     parser.add_argument('--diffusion-iterations', type=int, default=1000, help='of 16 pictures, for the night')
     parser.add_argument('--backbone', choices=list(BACKBONES), help='from scratch, in place of the frozen features')
-    parser.add_argument('--copies-per-source', type=int, default=1, help='synthetic images (default: %(default)s)')
     parser.add_argument('--prepare', action='store_true', help='render and train the diffusion model only')
     args = parser.parse_args()
     args.data_root = osp.abspath(args.data_root)
-    all_arms = arms(labelled, target, copies_per_source=args.copies_per_source)
     init_default_scope('mmseg')
     if not args.table:
         render(args)
