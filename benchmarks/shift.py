@@ -10,13 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from experiment import Arm
-from mmcv.transforms import BaseTransform
 from mmengine.config import Config
-from mmengine.registry import MODELS, TRANSFORMS
+from mmengine.registry import MODELS
 
 from diff2in1_mm.creation.generator import Generated, PartialNoiseGenerator
 from diff2in1_mm.datasets.image_folder import find_images
-from diff2in1_mm.datasets.looks import grained, noise_of
 from diff2in1_mm.datasets.source_images import load_image
 from diff2in1_mm.utils.image_values import to_bytes, to_unit_range
 
@@ -28,7 +26,7 @@ _TWICE = {'train_dataloader.batch_size': 16}  # as many real images as the contr
 
 
 class Shift(NamedTuple):
-    """Where the pictures of an experiment are; processes of data loaders read it from the environment.
+    """Where the pictures of an experiment are; generators read it from the environment.
 
     Attributes:
         target (str): Folder of the unlabelled pictures.
@@ -41,7 +39,7 @@ class Shift(NamedTuple):
     labelled: str = ''
 
     def announce(self) -> None:
-        """Tell the generators and transforms of this module."""
+        """Tell the generators of this module."""
         os.environ.update({f'SHIFT_{name.upper()}': value for name, value in self._asdict().items()})
 
 
@@ -141,7 +139,7 @@ def set_shift(cfg: Config, arm: Arm, shift: Shift, copies: int, captions: str | 
         place = pipeline.index(distorting)
         pipeline[place] = dict(type='RecolouredCopies', images=shift.target, copies=copies)
         if arm.family == 'grainy':
-            pipeline.insert(place + 1, dict(type='TargetGrain'))
+            pipeline.insert(place + 1, dict(type='AddGrain', images=shift.target))
     creation = cfg.custom_hooks[0].creation
     if creation is not None and creation.get('look'):
         creation.look = shift.target
@@ -180,22 +178,6 @@ class SameInTarget(_Given):
     def picture(self, image: torch.Tensor, seed: int) -> np.ndarray:
         pairs = _by_content(os.environ['SHIFT_LABELLED'], os.environ['SHIFT_SAME'])
         return load_image(pairs[image.permute(1, 2, 0).cpu().numpy().tobytes()])
-
-
-@TRANSFORMS.register_module()
-class TargetGrain(BaseTransform):
-    """Adds what noise an image has less than a picture of the target that is drawn, synthetic ones too."""
-
-    def transform(self, results: dict) -> dict:
-        files = _files(os.environ['SHIFT_TARGET'])
-        wanted = _grain(files[np.random.randint(len(files))])
-        results['img'] = grained(results['img'], wanted, np.random.randint(2**31))
-        return results
-
-
-@lru_cache(maxsize=None)
-def _grain(path: str) -> float:
-    return noise_of(load_image(path))
 
 
 @lru_cache(maxsize=None)

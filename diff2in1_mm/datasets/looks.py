@@ -108,9 +108,7 @@ class Looks:
         self._look: Callable[[str], Look | None] = lru_cache(maxsize=None)(_look_in)
 
     def __call__(self, image: np.ndarray, draw: int, grain: bool = False) -> np.ndarray:
-        """An image in the look of the picture that a number draws.
-
-        A picture that cannot be read is named once, and the next one is taken.
+        """An image in the look of the picture that a number draws (:meth:`drawn`).
 
         Args:
             image (ndarray): RGB, uint8 (H, W, 3).
@@ -123,11 +121,25 @@ class Looks:
         Raises:
             OSError: None of them can be read.
         """
+        look = self.drawn(draw)
+        coloured = recoloured(image, look)
+        return grained(coloured, look.noise, draw) if grain else coloured
+
+    def drawn(self, draw: int) -> Look:
+        """The look of the picture that a number draws.
+
+        A picture that cannot be read is named once, and the next one is taken.
+
+        Args:
+            draw (int): A seed.
+
+        Raises:
+            OSError: None of them can be read.
+        """
         for further in range(len(self.files)):
             look = self._look(self.files[(draw + further) % len(self.files)])
             if look is not None:
-                coloured = recoloured(image, look)
-                return grained(coloured, look.noise, draw) if grain else coloured
+                return look
         raise self._none()
 
     def check(self) -> None:

@@ -1,7 +1,7 @@
 """Loading, changing and packing of several kinds of labels; pasting of labelled things; photometric copies; looks."""
 
 from .loading import LoadBoundaries, LoadDepth, LoadNormals, LoadParts, LoadSaliency, LoadSceneAnnotations
-from .looks import RecolouredCopies
+from .looks import AddGrain, RecolouredCopies
 from .packing import PackSceneInputs
 from .pasting import PasteThings
 from .photometric import PhotometricCopies
@@ -10,6 +10,7 @@ from .rotation import RotateScene
 from .scaling import ScaleScene
 
 __all__ = [
+    'AddGrain',
     'LoadBoundaries',
     'LoadDepth',
     'LoadNormals',

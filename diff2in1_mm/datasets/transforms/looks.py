@@ -3,13 +3,14 @@
 import os.path as osp
 
 import numpy as np
+from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
 from ...utils.randomness import stable_seed
-from ..looks import Looks
+from ..looks import Looks, grained
 from .copies import Copies
 
-__all__ = ['RecolouredCopies']
+__all__ = ['AddGrain', 'RecolouredCopies']
 
 
 @TRANSFORMS.register_module()
@@ -40,4 +41,33 @@ class RecolouredCopies(Copies):
         draw = stable_seed(osp.basename(results['img_path']), copy, 'look')
         rgb = self.looks(results['img'][..., ::-1], draw, self.grain)
         results['img'] = np.ascontiguousarray(rgb[..., ::-1])
+        return results
+
+
+@TRANSFORMS.register_module()
+class AddGrain(BaseTransform):
+    """Gives an image the noise of an unlabelled picture that is drawn, where it has less; synthetic images too.
+
+    Autoencoders of diffusion models smooth the noise of a camera and fine textures away, and simulators have none: a
+    backbone that is trained on such images is misled by photographs. An image is another each time, so features of a
+    frozen backbone are not kept.
+
+    Args:
+        images (str): Folder or glob of the pictures.
+
+    Raises:
+        FileNotFoundError: There are no pictures.
+    """
+
+    def __init__(self, images: str) -> None:
+        self.looks = Looks(images, 'AddGrain.images')
+
+    def transform(self, results: dict) -> dict:
+        """Changes ``img``, uint8 (H, W, 3).
+
+        Raises:
+            OSError: None of the pictures can be read.
+        """
+        noise = self.looks.drawn(np.random.randint(2**31)).noise
+        results['img'] = grained(results['img'], noise, np.random.randint(2**31))
         return results

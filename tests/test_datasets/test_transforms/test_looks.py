@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from diff2in1_mm.datasets.transforms.looks import RecolouredCopies
+from diff2in1_mm.datasets.transforms.looks import AddGrain, RecolouredCopies
 
 
 @pytest.fixture
@@ -50,3 +50,19 @@ def test_the_noise_of_a_picture(tmp_path):
         return results['img'][36:].astype(float).std()
 
     assert noise(plain) < 1 and noise(grainy) == pytest.approx(20, abs=2)
+
+
+def test_grain_of_another_draw_each_time_for_synthetic_images_too(tmp_path):
+    rng = np.random.default_rng(0)
+    noisy = 90 + 20 * rng.standard_normal((64, 64, 3))
+    cv2.imwrite(str(tmp_path / '0.png'), noisy.round().clip(0, 255).astype(np.uint8))
+    grain, smooth = AddGrain(str(tmp_path)), np.full((64, 64, 3), 120, np.uint8)
+    once, again = (grain(dict(img=smooth.copy(), synthetic=True))['img'] for _ in range(2))
+    assert once.astype(float).std() == pytest.approx(20, abs=2) and (once != again).any()
+    rougher = (120 + 40 * rng.standard_normal((64, 64, 3))).round().clip(0, 255).astype(np.uint8)
+    np.testing.assert_array_equal(grain(dict(img=rougher.copy()))['img'], rougher)
+
+
+def test_grain_of_no_pictures(tmp_path):
+    with pytest.raises(FileNotFoundError, match='AddGrain.images'):
+        AddGrain(str(tmp_path / 'none'))
