@@ -19,7 +19,7 @@ FOLDER = Path(__file__).resolve().parent.parent / 'configs'
 MAPS = dict(NormalEstimator='NormalMetric', DepthMapEstimator='DepthErrors')
 NAMES = sorted(path.name for path in FOLDER.glob('diff2in1_*.py'))
 # whose diffusion model is there for the creation alone
-OWN_BACKBONE = ('diff2in1_rooms_resnet.py', 'diff2in1_camvid_segformer.py')
+OWN_BACKBONE = ('diff2in1_rooms_resnet.py', 'diff2in1_rooms_simulator.py', 'diff2in1_camvid_segformer.py')
 
 
 @pytest.fixture(params=NAMES)

@@ -6,7 +6,9 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
+from ...utils.errors import UserError
 from ...utils.randomness import stable_seed
+from ...utils.values import is_number
 from ..looks import Looks, grained
 from .copies import Copies
 
@@ -46,21 +48,28 @@ class RecolouredCopies(Copies):
 
 @TRANSFORMS.register_module()
 class AddGrain(BaseTransform):
-    """Gives an image the noise of an unlabelled picture that is drawn, where it has less; synthetic images too.
+    """Gives an image the noise of the test's camera, where it has less; synthetic images too.
 
     Autoencoders of diffusion models smooth the noise of a camera and fine textures away, and simulators have none: a
     backbone that is trained on such images is misled by photographs. An image is another each time, so features of a
     frozen backbone are not kept.
 
     Args:
-        images (str): Folder or glob of the pictures.
+        images (str | None): Folder or glob of unlabelled pictures, of which each image takes one's noise; or ``noise``.
+        noise (float | None): Its deviation, of 255.
 
     Raises:
+        ValueError: Not exactly one of the two is given, or ``noise`` is no number from 0 to 255.
         FileNotFoundError: There are no pictures.
     """
 
-    def __init__(self, images: str) -> None:
-        self.looks = Looks(images, 'AddGrain.images')
+    def __init__(self, images: str | None = None, noise: float | None = None) -> None:
+        if (images is None) == (noise is None):
+            raise UserError('AddGrain takes the noise of pictures or a number: give it images or noise, one of the two')
+        if noise is not None and not is_number(noise, 0, 255):
+            raise UserError(f'AddGrain.noise = {noise!r} must be a deviation of 255, such as 3')
+        self.noise = noise or 0.0
+        self.looks = None if images is None else Looks(images, 'AddGrain.images')
 
     def transform(self, results: dict) -> dict:
         """Changes ``img``, uint8 (H, W, 3).
@@ -68,6 +77,6 @@ class AddGrain(BaseTransform):
         Raises:
             OSError: None of the pictures can be read.
         """
-        noise = self.looks.drawn(np.random.randint(2**31)).noise
+        noise = self.noise if self.looks is None else self.looks.drawn(np.random.randint(2**31)).noise
         results['img'] = grained(results['img'], noise, np.random.randint(2**31))
         return results

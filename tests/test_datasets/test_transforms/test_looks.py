@@ -63,6 +63,17 @@ def test_grain_of_another_draw_each_time_for_synthetic_images_too(tmp_path):
     np.testing.assert_array_equal(grain(dict(img=rougher.copy()))['img'], rougher)
 
 
-def test_grain_of_no_pictures(tmp_path):
+def test_grain_of_so_much():
+    smooth = np.full((64, 64, 3), 120, np.uint8)
+    assert AddGrain(noise=8)(dict(img=smooth.copy()))['img'].astype(float).std() == pytest.approx(8, abs=0.5)
+
+
+def test_grain_of_nothing_that_there_is(tmp_path):
     with pytest.raises(FileNotFoundError, match='AddGrain.images'):
         AddGrain(str(tmp_path / 'none'))
+    for options in ({}, dict(images=str(tmp_path), noise=3)):
+        with pytest.raises(ValueError, match='one of the two'):
+            AddGrain(**options)
+    for noise in (-1, 'much', True, float('nan'), 300):
+        with pytest.raises(ValueError, match='AddGrain.noise = '):
+            AddGrain(noise=noise)
