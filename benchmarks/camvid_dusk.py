@@ -26,10 +26,14 @@ from diff2in1_mm.models.backbones.feature_cache import FeatureCache
 
 _DUSK = '0001TP'
 _SIZE = (256, 192)  # width and height of what is created
-_ORACLE = Arm('oracle', dict(creation=None), 'oracle: "grainy", and labelled frames of the dusk')
+_LEVELS = dict(default=600, **dict.fromkeys(('pole', 'sign_symbol', 'fence', 'car', 'pedestrian', 'bicyclist'), 300))
 ARMS = {
-    **{name: arm for name, arm in arms('days', 'dusks', look='target').items() if 'the same' not in name},
-    'labelled dusks': _ORACLE._replace(options={'train_dataloader.batch_size': 16}),
+    **{
+        name: arm
+        for name, arm in arms('days', 'dusks', by_class=_LEVELS, look='target').items()
+        if 'the same' not in name
+    },
+    'labelled dusks': Arm('oracle', dict(creation=None), 'oracle: "recoloured", and labelled frames of the dusk'),
 }
 
 
@@ -59,15 +63,16 @@ def configure(args: argparse.Namespace, arm: Arm, seed: int, shift: Shift) -> Co
     cfg = Config.fromfile(diff2in1_mm.config_path('diff2in1_camvid.py'))
     options = {'model.backbone.diffusion': args.pipeline, 'randomness.seed': seed, 'model.backbone.cached_images': 4000}
     cfg.train_dataloader.dataset.dataset.pipeline.insert(3, JITTER)
-    cfg.merge_from_dict({**options, **DROPOUT, **arm.options})
+    cfg.merge_from_dict({**options, **DROPOUT})
     own = argparse.Namespace(**{**vars(args), 'data_root': osp.join(args.out, 'data/day')})
     use_part(cfg, own, arm, seed)
+    cfg.merge_from_dict(arm.options)  # levels of noise of an arm's own
     cfg.val_dataloader.dataset.update(
         data_root=osp.join(args.out, 'data/test'),
         data_prefix=dict(img_path='images/train', seg_map_path='annotations/train'),
     )
     oracle = arm.family == 'oracle'
-    set_shift(cfg, arm._replace(family='grainy') if oracle else arm, shift, args.copies)
+    set_shift(cfg, arm._replace(family='recoloured') if oracle else arm, shift, args.copies)
     if oracle:
         mixed = cfg.train_dataloader.dataset
         day = mixed.dataset.to_dict()
@@ -101,7 +106,7 @@ def main() -> None:
     runs = Experiment(
         args.out,
         ARMS,
-        'recoloured, more real',
+        'recoloured',
         'mIoU',
         lambda arm, seed: configure(args, arm, seed, places),
         args.warm_up,

@@ -22,7 +22,6 @@ from diff2in1_mm.utils.image_values import to_bytes, to_unit_range
 _STRONG = dict(brightness_delta=48, contrast_range=(0.2, 1.5), saturation_range=(0.3, 1.7), hue_delta=36)
 _KEPT = dict(targets='creation', student_view='same')
 _CREATED = 'custom_hooks.0.creation'
-_TWICE = {'train_dataloader.batch_size': 16}  # as many real images as the controls, and as many synthetic ones
 
 
 class Shift(NamedTuple):
@@ -44,7 +43,7 @@ class Shift(NamedTuple):
 
 
 def _created(**options) -> dict:
-    return {**{f'{_CREATED}.{name}': value for name, value in options.items()}, **_TWICE}
+    return {f'{_CREATED}.{name}': value for name, value in options.items()}
 
 
 def arms(labelled: str, target: str, by_class: dict | None = None, **created) -> dict[str, Arm]:
@@ -58,71 +57,54 @@ def arms(labelled: str, target: str, by_class: dict | None = None, **created) ->
     """
     kept = dict(label_from='source', **created)
     given = {name: value for name, value in created.items() if name != 'look'}  # pictures that stay as they are
-    levels = {} if by_class is None else {'grainy, by class': _by_class(target, by_class, kept)}
-    return {
+    found = {
         'labelled': Arm('strong', dict(creation=None), f'{labelled}, regularised'),
-        'labelled, more real': Arm('strong', dict(creation=None), 'the last, batches of sixteen', _TWICE),
         'distorted': Arm('distorted', dict(creation=None), f'{labelled}, strong photometric distortion'),
-        'recoloured': Arm('recoloured', dict(creation=None), f'{labelled} in the colours of {target}'),
-        'recoloured, more real': Arm('recoloured', dict(creation=None), '"recoloured", batches of sixteen', _TWICE),
-        'target pictures': Arm(
-            'recoloured',
-            dict(student_view='same'),
-            f'"recoloured", and unlabelled {target} with the labels of theta_C',
-            _created(generator='TargetPictures', **given),
-        ),
-        'synthetic, source labels': Arm(
-            'recoloured',
-            _KEPT,
-            f'"recoloured", and synthetic {target} with the labels of what they were made from',
-            _created(**kept),
-        ),
-        'synthetic, theta_C': Arm(
-            'recoloured',
-            dict(student_view='same'),
-            f'"recoloured", and synthetic {target} with the labels of theta_C',
-            _created(**created),
-        ),
-        'the same': Arm(
-            'recoloured',
-            _KEPT,
-            f'oracle: "recoloured", and the labelled pictures as {target}',
-            _created(generator='SameInTarget', label_from='source', **given),
-        ),
-        'grainy': Arm(
-            'grainy', dict(creation=None), f'"recoloured, more real", with the noise and texture of {target}', _TWICE
-        ),
-        'grainy, target pictures': Arm(
-            'grainy',
-            dict(student_view='same'),
-            f'"grainy", and unlabelled {target} with the labels of theta_C',
-            _created(generator='TargetPictures', **given),
-        ),
-        'grainy, synthetic': Arm(
-            'grainy',
-            _KEPT,
-            f'"grainy", and synthetic {target} with the labels of what they were made from, as grainy',
-            _created(**kept),
-        ),
-        'grainy, the same': Arm(
-            'grainy',
-            _KEPT,
-            f'oracle: "grainy", and the labelled pictures as {target}',
-            _created(generator='SameInTarget', label_from='source', **given),
-        ),
-        **levels,
+        'distorted, grainy': Arm('distorted, grainy', dict(creation=None), f'the last, with the noise of {target}'),
     }
-
-
-def _by_class(target: str, levels: dict, kept: dict) -> Arm:
-    text = (
-        f'"grainy", and synthetic {target} of levels by class, with the labels of what they were made from, as grainy'
-    )
-    return Arm('grainy', _KEPT, text, _created(**kept, T=dict(_delete_=True, **levels)))
+    for family, text in (
+        ('recoloured', f'{labelled} in the colours of {target}'),
+        ('grainy', f'{labelled} in the colours and with the noise of {target}'),
+    ):
+        found |= {
+            family: Arm(family, dict(creation=None), text),
+            f'{family}, target pictures': Arm(
+                family,
+                dict(student_view='same'),
+                f'"{family}", and unlabelled {target} with the labels of theta_C',
+                _created(generator='TargetPictures', **given),
+            ),
+            f'{family}, synthetic': Arm(
+                family,
+                _KEPT,
+                f'"{family}", and synthetic {target} with the labels of what they were made from',
+                _created(**kept),
+            ),
+            f'{family}, theta_C': Arm(
+                family,
+                dict(student_view='same'),
+                f'"{family}", and synthetic {target} with the labels of theta_C',
+                _created(**created),
+            ),
+            f'{family}, the same': Arm(
+                family,
+                _KEPT,
+                f'oracle: "{family}", and the labelled pictures as {target}',
+                _created(generator='SameInTarget', label_from='source', **given),
+            ),
+        }
+        if by_class is not None:
+            found[f'{family}, by class'] = Arm(
+                family,
+                _KEPT,
+                f'"{family}, synthetic" with a level of noise for each class',
+                _created(**kept, T=dict(_delete_=True, **by_class)),
+            )
+    return found
 
 
 def set_shift(cfg: Config, arm: Arm, shift: Shift, copies: int, captions: str | None = None) -> None:
-    """Put what an arm does about the shift into the config of a family 'strong'.
+    """Put what an arm does about the shift into the config of a family 'strong'; all have sixteen images in a batch.
 
     Args:
         cfg (Config): With the arm's options, ``PhotometricCopies`` or ``PhotoMetricDistortion`` in its pipeline.
@@ -133,13 +115,14 @@ def set_shift(cfg: Config, arm: Arm, shift: Shift, copies: int, captions: str | 
     """
     pipeline = cfg.train_dataloader.dataset.dataset.pipeline
     distorting = next(step for step in pipeline if step['type'] in ('PhotometricCopies', 'PhotoMetricDistortion'))
-    if arm.family == 'distorted':
+    place = pipeline.index(distorting)
+    if arm.family.startswith('distorted'):
         distorting.update(_STRONG)
-    elif arm.family in ('recoloured', 'grainy'):
-        place = pipeline.index(distorting)
+    elif arm.family != 'strong':
         pipeline[place] = dict(type='RecolouredCopies', images=shift.target, copies=copies)
-        if arm.family == 'grainy':
-            pipeline.insert(place + 1, dict(type='AddGrain', images=shift.target))
+    if arm.family.endswith('grainy'):
+        pipeline.insert(place + 1, dict(type='AddGrain', images=shift.target))
+    cfg.train_dataloader.batch_size = 16
     creation = cfg.custom_hooks[0].creation
     if creation is not None and creation.get('look'):
         creation.look = shift.target

@@ -130,7 +130,7 @@ def main() -> None:
     runs = Experiment(
         args.out,
         all_arms,
-        'grainy' if args.backbone else 'recoloured, more real',
+        'grainy' if args.backbone else 'recoloured',
         'mIoU',
         lambda arm, seed: configure(args, arm, seed, places),
         args.warm_up,
