@@ -74,6 +74,12 @@ def arms(labelled: str, target: str, by_class: dict | None = None, **created) ->
                 f'"{family}", and unlabelled {target} with the labels of theta_C',
                 _created(generator='TargetPictures', **given),
             ),
+            f'{family}, sure target pictures': Arm(
+                family,
+                dict(student_view='same', confidence=0.9),
+                'the last, pixels of confidence 0.9 alone',
+                _created(generator='TargetPictures', **given),
+            ),
             f'{family}, synthetic': Arm(
                 family,
                 _KEPT,
