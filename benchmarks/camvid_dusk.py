@@ -38,7 +38,7 @@ ARMS = {
 
 
 def split(data_root: str, out: str) -> None:
-    """Links to the frames below a folder: day/train, dusk/train and dusk/val; dusk/small has the unlabelled ones."""
+    """Links to the frames in day, dusk and test below a folder; small copies of those of the dusk in small."""
     frames = sorted(Path(data_root, 'images/train').glob('*.jpg'))
     dusk = [frame for frame in frames if frame.name.startswith(_DUSK)]
     half = len(dusk) // 2
@@ -71,6 +71,7 @@ def configure(args: argparse.Namespace, arm: Arm, seed: int, shift: Shift) -> Co
         data_root=osp.join(args.out, 'data/test'),
         data_prefix=dict(img_path='images/train', seg_map_path='annotations/train'),
     )
+    cfg.train_dataloader.batch_size = 16  # of all arms, in both stages
     oracle = arm.family == 'oracle'
     set_shift(cfg, arm._replace(family='recoloured') if oracle else arm, shift, args.copies)
     if oracle:

@@ -1,6 +1,6 @@
-"""Labels of one domain and a test in another: the arms that shifted_rooms.py and camvid_dusk.py have in common.
+"""Labels of one domain, a test in another: what shifted_rooms.py, camvid_dusk.py and simulated_cells.py have in common.
 
-What tells the two apart is a :class:`Shift`. The target's pictures have no labels; controls have them, too.
+What tells them apart is a :class:`Shift`. The target's pictures have no labels; controls have them, too.
 """
 
 import os
@@ -47,7 +47,7 @@ def _created(**options) -> dict:
 
 
 def arms(labelled: str, target: str, by_class: dict | None = None, **created) -> dict[str, Arm]:
-    """The arms; the strongest control is named before the others are run.
+    """The arms, controls first in each family.
 
     Args:
         labelled (str): What pictures with labels are called, for the tables.
@@ -110,7 +110,7 @@ def arms(labelled: str, target: str, by_class: dict | None = None, **created) ->
 
 
 def set_shift(cfg: Config, arm: Arm, shift: Shift, copies: int, captions: str | None = None) -> None:
-    """Put what an arm does about the shift into the config of a family 'strong'; all have sixteen images in a batch.
+    """Put what an arm does about the shift into the config of a family 'strong'.
 
     Args:
         cfg (Config): With the arm's options, ``PhotometricCopies`` or ``PhotoMetricDistortion`` in its pipeline.
@@ -128,7 +128,6 @@ def set_shift(cfg: Config, arm: Arm, shift: Shift, copies: int, captions: str | 
         pipeline[place] = dict(type='RecolouredCopies', images=shift.target, copies=copies)
     if arm.family.endswith('grainy'):
         pipeline.insert(place + 1, dict(type='AddGrain', images=shift.target))
-    cfg.train_dataloader.batch_size = 16
     creation = cfg.custom_hooks[0].creation
     if creation is not None and creation.get('look'):
         creation.look = shift.target

@@ -93,6 +93,7 @@ def configure(args: argparse.Namespace, arm: Arm, seed: int, shift: Shift) -> Co
         loader.dataset.update(data_root=osp.join(args.data_root, 'target'), **target)
     if args.backbone:
         use_backbone(cfg, args.backbone, own.pipeline)
+    cfg.train_dataloader.batch_size = 16  # of all arms, in both stages
     captions = '{caption} at night' if args.shift == 'night' else None
     set_shift(cfg, arm, shift, 64 if args.backbone else args.copies, captions)
     return cfg

@@ -25,14 +25,13 @@ import diff2in1_mm
 from diff2in1_mm.models.backbones.feature_cache import FeatureCache
 from diff2in1_mm.utils.json_files import read_json
 
-_ORACLE = Arm('oracle', dict(creation=None), 'oracle: as many photographs with their boxes')
 ARMS = {
     **{
         name: arm
         for name, arm in arms('drawn cells', 'photographs', copies_per_source=2).items()
         if 'the same' not in name
     },
-    'photographs': _ORACLE,
+    'photographs': Arm('oracle', dict(creation=None), 'oracle: as many photographs with their boxes'),
 }
 _METRICS = ('coco/bbox_mAP', 'coco/bbox_mAP_50')
 
@@ -66,7 +65,6 @@ def configure(args: argparse.Namespace, arm: Arm, seed: int, shift: Shift) -> Co
     cfg.test_evaluator = cfg.val_evaluator
     oracle = arm.family == 'oracle'
     set_shift(cfg, arm._replace(family='strong') if oracle else arm, shift, args.copies)
-    cfg.train_dataloader.batch_size = 8
     if not oracle:
         cfg.train_dataloader.dataset.dataset.data_root = osp.join(args.out, 'drawn')
     return cfg
