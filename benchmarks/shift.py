@@ -21,6 +21,7 @@ from diff2in1_mm.utils.image_values import to_bytes, to_unit_range
 #: Distortion that reaches what a night does to brightness and colour.
 _STRONG = dict(brightness_delta=48, contrast_range=(0.2, 1.5), saturation_range=(0.3, 1.7), hue_delta=36)
 _KEPT = dict(targets='creation', student_view='same')
+_BOTH = dict(targets='unlabelled', student_view='same', confidence=0.9)
 _CREATED = 'custom_hooks.0.creation'
 
 
@@ -53,7 +54,8 @@ def arms(labelled: str, target: str, by_class: dict | None = None, **created) ->
         labelled (str): What pictures with labels are called, for the tables.
         target (str): What pictures of the target are called.
         by_class (dict | None): Levels of noise of an arm of its own, by class; None: there is none.
-        **created: Options of the creation of all arms with synthetic images; ``look='target'``: in its colours.
+        **created: Options of the creation of all arms with synthetic images; ``look='target'``: in its colours. Arms
+            with synthetic images and unlabelled ones of the target take all of these.
     """
     kept = dict(label_from='source', **created)
     given = {name: value for name, value in created.items() if name != 'look'}  # pictures that stay as they are
@@ -86,6 +88,12 @@ def arms(labelled: str, target: str, by_class: dict | None = None, **created) ->
                 f'"{family}", and synthetic {target} with the labels of what they were made from',
                 _created(**kept),
             ),
+            f'{family}, both': Arm(
+                family,
+                _BOTH,
+                f'"{family}, synthetic", and unlabelled {target} with the labels of theta_C, confidence 0.9',
+                _created(**kept, unlabelled='target'),
+            ),
             f'{family}, theta_C': Arm(
                 family,
                 dict(student_view='same'),
@@ -105,6 +113,12 @@ def arms(labelled: str, target: str, by_class: dict | None = None, **created) ->
                 _KEPT,
                 f'"{family}, synthetic" with a level of noise for each class',
                 _created(**kept, T=dict(_delete_=True, **by_class)),
+            )
+            found[f'{family}, by class and both'] = Arm(
+                family,
+                _BOTH,
+                f'"{family}, both" with a level of noise for each class',
+                _created(**kept, unlabelled='target', T=dict(_delete_=True, **by_class)),
             )
     return found
 
@@ -129,6 +143,8 @@ def set_shift(cfg: Config, arm: Arm, shift: Shift, copies: int, captions: str | 
     if arm.family.endswith('grainy'):
         pipeline.insert(place + 1, dict(type='AddGrain', images=shift.target))
     creation = cfg.custom_hooks[0].creation
+    if creation is not None and creation.get('unlabelled'):
+        creation.unlabelled = shift.target
     if creation is not None and creation.get('look'):
         creation.look = shift.target
         if captions is not None:

@@ -84,7 +84,7 @@ def agreement_with_sources(
         store (SyntheticStore): Of the samples.
         records (Iterable[SampleRecord]): Which to compare; those whose files cannot be read are left out.
         settings (Mapping): Of the creation. Labels that are the sources' own are not compared with these, nor are those
-            of pictures into which things of others were pasted.
+            of pictures into which things of others were pasted, nor unlabelled pictures.
 
     Returns:
         Agreement: Without figures where there is nothing to compare, such as sources without labels, or kinds of labels
@@ -101,6 +101,8 @@ def agreement_with_sources(
     counts, shares = Counter[str](), Counter[str]()
     confusion = np.zeros((len(store.classes), len(store.classes)), np.int64)
     for record in records:
+        if record.unlabelled:
+            continue
         entry = source_entry(dataset, record.source)
         both = _labels_of(labels, store, record, entry)
         if both is None:

@@ -202,6 +202,20 @@ class BatchLabels:
             return self._agreeing(self.labeller.source_labels(size, entries))
         return self._agreeing(self._predicted(pixels, taps, entries))
 
+    @torch.no_grad()
+    def of_unlabelled(self, pixels: Tensor, entries: Sequence[Mapping[str, Any]]) -> list[Label | None]:
+        """Label pictures that were not made from a labelled one: the model does, whatever ``label_from`` says.
+
+        Args:
+            pixels (Tensor): uint8 RGB, shape (N, 3, H, W).
+            entries (Sequence[Mapping]): Of images whose data set reads the labels, as for :meth:`__call__`.
+        """
+        kept, self.labeller.from_sources = self.labeller.from_sources, frozenset()
+        try:
+            return self._agreeing(self.labeller.labels(self._predict_fresh(pixels), size_of(pixels), entries))
+        finally:
+            self.labeller.from_sources = kept
+
     def _agreeing(self, labels: Sequence[Label | None]) -> list[Label | None]:
         """None for those whose tasks contradict one another by more than the settings allow."""
         agreeing = [label if label and is_consistent(label.quality, self.consistency) else None for label in labels]

@@ -130,7 +130,7 @@ def labels_of(model: BaseModel, settings: CreationSettings, dataset: Any) -> Bat
         labels.check_pipeline(transforms_of(base))
     labels.check_classes(dataset.metainfo.get('classes'))
     check_images_read_back(dataset)
-    check_read_back(labels, dataset)
+    check_read_back(labels, dataset, predicted=settings.unlabelled is not None)
     return labels
 
 

@@ -20,6 +20,7 @@ from ..store.store import SyntheticStore
 from .batch_labels import BatchLabels
 from .plan import source_entry, source_indices
 from .settings import CreationSettings
+from .unlabelled import pictures_of
 
 # What of a noise schedule decides how a sample comes out; weights do not show it.
 _SCHEDULE = (
@@ -106,6 +107,8 @@ def creation_settings(
             described[name] = getattr(settings, name)
     if settings.look is not None:
         described['look'] = _files_digest(Looks(settings.look, 'creation.look').files)
+    if settings.unlabelled is not None:
+        described['unlabelled'] = _files_digest(pictures_of(settings))
     if settings.sources != 'uniform':
         described['sources'] = settings.sources
     return json.loads(json.dumps(described, default=_plain))

@@ -33,6 +33,7 @@ from .label_filter import ClassLossFilter, filter_of
 from .plan import Batch, Plan, Sample, source_entry
 from .preview import write_preview
 from .settings import CreationSettings
+from .unlabelled import read_picture
 
 _TEXTS_AT_ONCE = 512
 
@@ -126,7 +127,7 @@ class CreationJob:
         leads = bool(share.preview)
         share = Plan(*map(self._pending, share))
         todo = [batch for part in share for batch in part]
-        self._check_condition(todo)
+        self._check_condition([batch for batch in todo if not batch[0].picture])
         if todo:
             self._filter = filter_of(self.settings, self.labels, self.dataset)
         with Progress(sum(map(len, todo)), self.progress) as bar, BackgroundWriter() as writer:
@@ -202,23 +203,45 @@ class CreationJob:
     def _make(self, batches: Sequence[Batch], writer: BackgroundWriter, bar: Progress) -> None:
         """Generate, label and store batches."""
         for part in _parts(batches, _TEXTS_AT_ONCE):
-            if self._static is None:
-                self._embed_sources(part)  # at once, so that the text encoder is loaded once
+            varied = [batch for batch in part if not batch[0].picture]
+            if self._static is None and varied:
+                self._embed_sources(varied)  # at once, so that the text encoder is loaded once
             for batch, groups in zip(part, self._loaded(part)):
                 start = time.monotonic()
                 for group in groups:
                     self._created.look(self.store, writer)
                     self._make_group(group, writer)
-                self._pace = (time.monotonic() - start) / len(batch)
+                if not batch[0].picture:
+                    self._pace = (time.monotonic() - start) / len(batch)
                 bar.advance(len(batch))
 
     def _make_group(self, group: '_Loaded', writer: BackgroundWriter) -> None:
-        """Samples with one size and one ``T``."""
+        """Samples with one size and one ``T``, or unlabelled pictures of one size."""
+        images = torch.from_numpy(group.images).to(self.diffusion.device).permute(0, 3, 1, 2)
+        if group.samples[0].picture:
+            pixels = images
+            labels: Sequence[Label | None] = self.labels.of_unlabelled(images, group.entries)
+        else:
+            pixels, labels = self._varied(group, images)
+        for sample, entry, image, label in zip(
+            group.samples, group.entries, pixels.permute(0, 2, 3, 1).cpu().numpy(), labels
+        ):
+            if sample.id in self._done:
+                continue
+            if label is None:
+                writer.submit(self.store.add_empty, sample.id, self.round, self.checkpoint)
+                self.report.empty += 1
+            else:
+                writer.submit(self._store, self._record(sample, entry, label), image, label.annotation)
+                self.report.samples += 1
+                self.report.ignored += label.quality['ignored']
+
+    def _varied(self, group: '_Loaded', images: torch.Tensor) -> tuple[torch.Tensor, Sequence[Label | None]]:
+        """Pixels of what is made of source images, uint8 (N, 3, H, W), and their labels."""
         samples = group.samples
         told = self._static
         if told is None:
             told = self._embed([self._source(sample) for sample in samples])
-        images = torch.from_numpy(group.images).to(self.diffusion.device).permute(0, 3, 1, 2)
         own = known_to(self.generator, alike=group.alike())
         kept, levels = {}, self.generator.by_class
         if levels is not None and group.levels is not None:
@@ -234,28 +257,15 @@ class CreationJob:
             )
         pixels = to_bytes(generated)
         labels = self.labels(pixels, taps, group.entries, **kept)
-        if self._filter is not None:
-            labels = self._filter(pixels, labels, group.entries)
-        for sample, entry, image, label in zip(
-            samples, group.entries, pixels.permute(0, 2, 3, 1).cpu().numpy(), labels
-        ):
-            if sample.id in self._done:
-                continue
-            if label is None:
-                writer.submit(self.store.add_empty, sample.id, self.round, self.checkpoint)
-                self.report.empty += 1
-            else:
-                writer.submit(self._store, self._record(sample, entry, label), image, label.annotation)
-                self.report.samples += 1
-                self.report.ignored += label.quality['ignored']
+        return pixels, labels if self._filter is None else self._filter(pixels, labels, group.entries)
 
     def _store(self, record: SampleRecord, image: np.ndarray, annotation: Any) -> None:
         self._written.append(self.store.add(record, image, annotation))
 
     def _record(self, sample: Sample, entry: dict[str, Any], label: Label) -> SampleRecord:
         condition = self.generator.condition
-        caption = condition.text(self._source(sample)) if hasattr(condition, 'text') else ''
-        hard = (self.hardness or {}).get(sample.source)
+        told = hasattr(condition, 'text') and not sample.picture
+        hard = None if sample.picture else (self.hardness or {}).get(sample.source)
         return SampleRecord(
             id=sample.id,
             round=self.round,
@@ -264,9 +274,9 @@ class CreationJob:
             copy=sample.copy,
             seed=sample.seed,
             T=sample.T,
-            steps=self.generator.steps_for(sample.T),
-            solver=self.generator.solver,
-            caption=caption,
+            steps=0 if sample.picture else self.generator.steps_for(sample.T),
+            solver='' if sample.picture else self.generator.solver,
+            caption=condition.text(self._source(sample)) if told else '',
             checkpoint=self.checkpoint,
             quality=label.quality if hard is None else dict(label.quality, hardness=hard),
             classes={
@@ -293,27 +303,38 @@ class CreationJob:
         groups: dict[tuple, list[tuple]] = {}
         failures: dict[str, Exception] = {}
         for sample in batch:
-            entry = source_entry(self.dataset, sample.source)
+            path = sample.picture or source_entry(self.dataset, sample.source)['img_path']
             try:
-                image = read_source(self.dataset, sample.source, self.settings)
+                image, entry = self._read(sample)
             except Exception as error:  # whatever a decoder raises on a broken file
-                failures[entry['img_path']] = error
+                failures[path] = error
                 continue
-            if self._compose is not None:
+            if self._compose is not None and not sample.picture:
                 image, entry = self._compose(sample, entry, image)
-            if self._look is not None:
+            if self._look is not None and not sample.picture:
                 image = self._look(image, stable_seed(sample.seed, 'look'))
             groups.setdefault(image.shape, []).append((sample, entry, image))
         loaded = []
         for group in groups.values():
             samples, entries, images = map(list, zip(*group))
             levels = shown = None
+            if samples[0].picture:
+                loaded.append(_Loaded(samples, entries, np.stack(images), None, None))
+                continue
             if self._paint is not None:
                 levels = np.stack([self._paint(entry, image.shape[:2]) for entry, image in zip(entries, images)])
             if self.control is not None:
                 shown = np.stack([self.control.paint(entry, image) for entry, image in zip(entries, images)])
             loaded.append(_Loaded(samples, entries, np.stack(images), levels, shown))
         return loaded, failures
+
+    def _read(self, sample: Sample) -> tuple[np.ndarray, dict[str, Any]]:
+        """The picture of a sample, uint8 (H, W, 3), and the entry that says how its labels are read."""
+        entry = source_entry(self.dataset, sample.source)
+        if not sample.picture:
+            return read_source(self.dataset, sample.source, self.settings), entry
+        image = read_picture(sample.picture, self.dataset, sample.source, self.settings)
+        return image, dict(entry, img_path=sample.picture)
 
     def _name_failures(self, failures: dict[str, Exception]) -> None:
         for path, error in failures.items():
@@ -324,7 +345,8 @@ class CreationJob:
     def _estimate(self, whole: Plan, world_size: int) -> None:
         """Say what the long part will take, and stop if the disk cannot hold it."""
         done = self._done | self.store.empty(self.round, self.checkpoint)
-        missing = sum(s.id not in done for s in whole.samples) - self.report.samples
+        to_come = [sample for sample in whole.samples if sample.id not in done]
+        missing = len(to_come) - self.report.samples
         made = len(self.store.ids(self.round))
         if not made or missing <= 0:
             return
@@ -337,7 +359,8 @@ class CreationJob:
             )
         if self.progress:
             # A continued creation has not timed a batch yet.
-            pace = f'{duration(missing * self._pace / world_size)} and ' if self._pace else ''
+            varied = missing - sum(bool(sample.picture) for sample in to_come)
+            pace = f'{duration(varied * self._pace / world_size)} and ' if self._pace and varied > 0 else ''
             print_log(
                 f'{missing} more samples will take about {pace}{size(needed)} of disk; see '
                 f'{self.store.root / "preview.png"} for the first ones.',

@@ -7,6 +7,7 @@ or on what is done already, so that a continued creation computes the same numbe
 import os.path as osp
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from itertools import chain
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from ..utils.values import spread_over
 from .describe import SourceDescriber
 from .generator import PartialNoiseGenerator
 from .settings import CreationSettings
+from .unlabelled import pictures_of, places_of
 
 PREVIEW_SAMPLES = 8
 
@@ -34,7 +36,8 @@ class Sample(NamedTuple):
         source: Index of the source image in the real data set.
         copy: Which of its samples, from 0.
         seed: Of its noise.
-        T: Step to which the source is noised.
+        T: Step to which the source is noised; 0 where nothing is.
+        picture: File of an unlabelled picture that is stored as it is; '': the source image is varied.
     """
 
     id: str
@@ -42,6 +45,7 @@ class Sample(NamedTuple):
     copy: int
     seed: int
     T: int
+    picture: str = ''
 
 
 Batch = tuple[Sample, ...]
@@ -116,7 +120,7 @@ def make_plan(
     """Plan a round of samples.
 
     Images that are generated together must have one size and one ``T``, so the batches are filled
-    by these (sizes are read from the files' headers).
+    by these (sizes are read from the files' headers). Unlabelled pictures come last, in batches of their own.
 
     Args:
         dataset: See :func:`source_indices`.
@@ -127,19 +131,25 @@ def make_plan(
         hardness (Mapping[int, float] | None): Of each source image, for ``sources='by_hardness'``.
     """
     copies = copies_of(dataset, source_indices(dataset)[: settings.limit], settings, hardness)
-    sources = [source for source, number in copies.items() if number]
-    sizes = {index: _size(source_entry(dataset, index)['img_path'], settings) for index in sources}
+    pictures = pictures_of(settings)[: settings.limit]
 
-    def sample(source: int, copy: int) -> Sample:
+    def sample(source: int, copy: int, picture: str = '') -> Sample:
         own = stable_seed(seed, 'creation', round, source, copy)
-        return Sample(SyntheticStore.sample_id(round, source, copy), source, copy, own, generator.strength(own))
+        T = 0 if picture else generator.strength(own)
+        return Sample(SyntheticStore.sample_id(round, source, copy), source, copy, own, T, picture)
 
-    preview = [sample(sources[place], 0) for place in spread_over(len(sources), PREVIEW_SAMPLES)]
+    made = {source: [sample(source, copy) for copy in range(number)] for source, number in copies.items() if number}
+    as_they_are = [sample(*place, path) for place, path in zip(places_of(len(pictures), copies), pictures)]
+    first = [of_source[0] for of_source in made.values()] + as_they_are
+    preview = [first[place] for place in spread_over(len(first), PREVIEW_SAMPLES)]
     shown = {s.id for s in preview}
-    rest = [
-        s for source in sources for s in (sample(source, copy) for copy in range(copies[source])) if s.id not in shown
-    ]
-    return Plan(*(_fill(part, [(s.T, sizes[s.source]) for s in part], settings.batch_size) for part in (preview, rest)))
+    rest = [s for s in [*chain.from_iterable(made.values()), *as_they_are] if s.id not in shown]
+    sizes = {index: _size(source_entry(dataset, index)['img_path'], settings) for index in made}
+
+    def alike(one: Sample) -> Hashable:
+        return bool(one.picture), one.T, _size(one.picture, settings) if one.picture else sizes[one.source]
+
+    return Plan(*(_fill(part, map(alike, part), settings.batch_size) for part in (preview, rest)))
 
 
 def copies_of(

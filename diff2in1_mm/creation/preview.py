@@ -30,10 +30,11 @@ def write_preview(store: SyntheticStore, dataset: Any, batches: Sequence[Batch],
             continue
         entry = source_entry(dataset, sample.source)
         image, annotations = store.read(record)
-        real = read_source(dataset, sample.source, settings)
+        real = image if sample.picture else read_source(dataset, sample.source, settings)
         drawn = [store.codecs[task].draw(image, labels, colours, entry) for task, labels in annotations.items()]
         rows.append([real, image, *drawn])
-        titles.append(f'{record.id}  T={record.T}  {_quality(record.quality)}{record.caption}')
+        how = 'unlabelled, as it is' if sample.picture else f'T={record.T}'
+        titles.append(f'{record.id}  {how}  {_quality(record.quality)}{record.caption}')
     if rows:
         write_picture(store.root / 'preview.png', contact_sheet(rows, titles))
 

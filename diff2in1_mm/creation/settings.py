@@ -48,7 +48,9 @@ class CreationSettings:
             colours of one of them, drawn by the sample's seed, before it is noised, see
             :class:`~diff2in1_mm.datasets.looks.Looks`; a ``condition`` such as ``Restyle`` may say the same in words.
             None: its own.
-        copies_per_source: Samples made from each image.
+        unlabelled: Folder or glob of unlabelled pictures, which join the samples as they are, with labels of the model
+            whatever ``label_from`` says; see ``targets='unlabelled'`` of ``SelfImprovingHook``. None: there are none.
+        copies_per_source: Samples made from each image; 0, for unlabelled pictures alone, makes none.
         sources: 'uniform': every image gets as many. 'by_class_frequency': as many in all, more of images that show a
             rare class. 'by_hardness': of images on which the model's loss is high. See
             :func:`~diff2in1_mm.creation.plan.copies_of`.
@@ -74,7 +76,7 @@ class CreationSettings:
             its test pipeline's ``Resize`` says: at another scale than it was trained at it finds
             other things. None: at their own size. Labels always lie in the stored pixels.
         keep_ratio: Whether ``scale`` bounds the image (long and short edge) or is its size.
-        limit: Only the first so many source images; None: all.
+        limit: Only the first so many source images, and unlabelled pictures; None: all.
         generator: Registered subclass of ``PartialNoiseGenerator`` that makes the images.
 
     Raises:
@@ -94,6 +96,7 @@ class CreationSettings:
     compose: dict | None = None
     control: dict | None = None
     look: str | None = None
+    unlabelled: str | None = None
     copies_per_source: int = 1
     sources: str = 'uniform'
     batch_size: int = 4
@@ -119,8 +122,10 @@ class CreationSettings:
 
     def __post_init__(self) -> None:
         for name in ('copies_per_source', 'batch_size', 'limit'):
-            if (name, getattr(self, name)) != ('limit', None):
+            if (name, getattr(self, name)) not in (('limit', None), ('copies_per_source', 0)):
                 check_whole(f'creation.{name}', getattr(self, name))
+        if self.copies_per_source == 0 and self.unlabelled is None:
+            raise UserError('creation.copies_per_source = 0 makes no sample: give 1 or more, or creation.unlabelled')
         if self.copies_per_source > MAX_COPIES:
             raise UserError(
                 f'creation.copies_per_source = {self.copies_per_source} is more than '

@@ -84,16 +84,18 @@ class ServedSamples:
         self.store.point_at(info, record)
 
     def metainfo(self, record: SampleRecord) -> dict[str, Any]:
-        """What training is told of a sample beside its files, where people have changed anything about it.
+        """What training is told of a sample beside its files, where there is anything to tell.
 
         Returns:
-            dict: ``by_hand``, kinds of labels that a person has corrected, and ``rejected_classes``, indices.
+            dict: ``by_hand``, kinds of labels that a person has corrected, ``rejected_classes``, indices, and
+            ``unlabelled``, whether it is an unlabelled picture as it is.
         """
         assert self.store is not None
         wrong = self._verdicts.classes.get(record.id, frozenset())
         told = dict(
             by_hand=tuple(self._verdicts.labels.get(record.id, ())),
             rejected_classes=tuple(i for i, name in enumerate(self.store.classes) if name in wrong),
+            unlabelled=record.unlabelled,
         )
         return {key: value for key, value in told.items() if value}
 

@@ -48,10 +48,12 @@ class GalleryHook(Hook):
             return
         dataset = mixed_dataset(runner)
         store = SyntheticStore(dataset.store_root)
-        records = store.accepted(hook.served_round)
+        records: Sequence[SampleRecord] = store.accepted(hook.served_round)
         model = unwrapped(runner)
         if not records:
             return
+        # an unlabelled picture has no real image above it
+        records = [record for record in records if not record.unlabelled] or records
         with hook.theta_c.applied(model), evaluating(model):
             labels = BatchLabels(model, 'fresh', hook.confidence, hook.labelling, hook.creation.get('label_scale'))
             truth = labels_of_sources(model, dataset)

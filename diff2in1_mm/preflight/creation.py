@@ -13,8 +13,10 @@ from ..creation.create import diffusion_forgotten, diffusion_of, labels_of
 from ..creation.fingerprints import open_store
 from ..creation.hardness import check_hardness
 from ..creation.label_filter import check_filter
+from ..creation.plan import source_indices
 from ..creation.settings import CreationSettings
 from ..creation.stage import mixed_dataset
+from ..creation.unlabelled import pictures_of, places_of
 from ..datasets.looks import Looks
 from ..store.store import SyntheticStore
 from ..utils.errors import UserError
@@ -91,6 +93,9 @@ def _check(model: BaseModel, settings: CreationSettings, dataset: Any, store: st
     composer_of(settings, labels.tasks, dataset)
     if settings.look is not None:
         Looks(settings.look, 'creation.look').check()
+    pictures = pictures_of(settings)[: settings.limit]
+    sources = source_indices(dataset)[: settings.limit] if pictures else []
+    places_of(len(pictures), dict.fromkeys(sources, settings.copies_per_source))
     control_of(settings, labels, dataset, diffusion)
     check_condition(generator.condition, diffusion, dataset, settings.limit)
     if store is not None:

@@ -24,6 +24,7 @@ __all__ = [
     'check_hooks',
     'check_interval',
     'check_run',
+    'check_targets',
     'check_views',
     'to_iterations',
     'warn_of_ended_schedules',
@@ -130,6 +131,19 @@ def check_checkpoints(runner) -> None:
             f'{type(runner).__name__} notes one epoch too many in the checkpoint that '
             f'{type(stock[0]).__name__} writes before the creation, so that a resumed run would '
             "skip one: set default_hooks.checkpoint.type = 'AtomicCheckpointHook'."
+        )
+
+
+def check_targets(targets: str, creation: Mapping[str, Any]) -> None:
+    """Refuses ``targets='unlabelled'`` where a creation takes no unlabelled pictures.
+
+    Raises:
+        ValueError: One sentence with what to change.
+    """
+    if targets == 'unlabelled' and creation.get('unlabelled') is None:
+        raise UserError(
+            "targets='unlabelled' labels the pictures of creation.unlabelled in every iteration, and that is not set: "
+            "name their folder there, or use targets='creation'."
         )
 
 

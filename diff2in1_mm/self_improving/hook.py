@@ -16,6 +16,7 @@ from ..preflight.run import (
     check_class_weights,
     check_interval,
     check_run,
+    check_targets,
     check_views,
     to_iterations,
     warn_of_ended_schedules,
@@ -83,8 +84,8 @@ class SelfImprovingHook(Hook):
         restart_schedule (bool): Begin the config's ``param_scheduler`` anew at the end of the
             warm-up: its ``begin`` and ``end`` then count within a stage. Default False: one
             schedule runs over both stages.
-        targets (str): 'per_iteration' (the paper), or 'creation': the labels stored at creation
-            stay (a control).
+        targets (str): 'per_iteration' (the paper), 'creation': the labels stored at creation stay, or 'unlabelled':
+            these stay but for the pictures of ``creation.unlabelled``, which theta_C labels in every iteration.
         target_mode (str): 'eval', or 'train' as in the released code: targets are made with the
             heads in training mode (backbone and neck are not), moving theta_C's statistics only.
         student_view (str | list | dict): What theta_E sees of a synthetic sample. 'same': the view that was labelled
@@ -177,6 +178,7 @@ class SelfImprovingHook(Hook):
         draw_again_on_resume(runner.train_loop)
         labeller = None
         if self.creation is not None:
+            check_targets(self.views.targets, self.creation)
             check_class_weights(model, self.confidence or self.creation['confidence'])
             if self.state.stage != SELF_IMPROVING or self._recreate:  # else all is created
                 check_creation_stage(runner, model, self.creation, self._resumed)

@@ -44,7 +44,7 @@ class ViewSettings:
     feature_dropout: float = 0.5
 
     def __post_init__(self) -> None:
-        check_choice('targets', self.targets, ('per_iteration', 'creation'))
+        check_choice('targets', self.targets, ('per_iteration', 'creation', 'unlabelled'))
         check_choice('target_mode', self.target_mode, ('eval', 'train'))
         if isinstance(self.student_view, (Sequence, Mapping)) and not isinstance(self.student_view, str):
             object.__setattr__(self, 'student_view', StudentView.of_config(self.student_view))
@@ -142,12 +142,15 @@ class BatchPass:
     def _label(self, inputs: Tensor, samples: Sequence, features, rows: list[int]) -> None:
         """theta_C's targets, and the figures on them where they will be logged."""
         assert self.theta_c is not None  # `_before` has looked
-        chosen = [samples[i] for i in rows]
-        per_iteration = self.views.targets == 'per_iteration'
-        if not per_iteration and not self.measuring:
+        renewed = self.views.targets == 'per_iteration'
+        if self.views.targets == 'unlabelled':
+            of_pictures = [i for i in rows if samples[i].metainfo.get('unlabelled')]
+            renewed, rows = bool(of_pictures), of_pictures or rows
+        if not renewed and not self.measuring:
             return
+        chosen = [samples[i] for i in rows]
         images, served = _rows(rows, inputs, features)
-        strict = per_iteration and self.views.target_mode == 'train'
+        strict = renewed and self.views.target_mode == 'train'
         with self._served_now(served), modes_kept(self.model):
             self._set_modes(strict)
             with self.theta_c.applied(self.model), self._own_randomness(images, strict):
@@ -156,7 +159,7 @@ class BatchPass:
                 self.model.eval()
                 own = self.labeller.predict(self.model, images, chosen)
                 self.figures['agreement'] = self.labeller.agreement(predictions, own)
-        if per_iteration:
+        if renewed:
             self.figures.update(assign_model_labels(self.labeller, chosen, predictions))
             self._ignore_rejected(chosen)
         else:

@@ -25,13 +25,14 @@ class SampleRecord:
             :meth:`SyntheticStore.sample_id`.
         round: Number of the creation round, from 0.
         source: Index of the source image in the real data set (the one that the mix wraps).
-        source_path: Its path, for people.
+        source_path: Its path, for people; of an unlabelled picture the path of that.
         copy: Which of the samples made from this source in this round, from 0.
         seed: Seed of the sample's noise; with the record and the store's settings it makes the sample
             again.
-        T: Level to which the source was noised, 1 to 999; of levels by class the highest.
+        T: Level to which the source was noised, 1 to 999; of levels by class the highest; 0: it is an unlabelled
+            picture as it is, and ``source`` has lent it a place.
         steps: Denoising steps.
-        solver: Name of the solver.
+        solver: Name of the solver; '' of an unlabelled picture.
         caption: Text condition.
         checkpoint: Fingerprint of the parameters that labelled it.
         quality: Named figures about the label, for filters. None stands for not-a-number on disk.
@@ -74,6 +75,11 @@ class SampleRecord:
     def number(self) -> int:
         """int: Image id in COCO files, which no other sample of the store has, whatever process made it and when."""
         return (self.round * 10_000_000 + self.source) * MAX_COPIES + self.copy + 1
+
+    @property
+    def unlabelled(self) -> bool:
+        """bool: Whether it is an unlabelled picture as it is, of ``creation.unlabelled``."""
+        return self.T == 0
 
     @property
     def entry(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 
 pytest.importorskip('mmdet')
 
+from diff2in1_mm.creation.batch_labels import BatchLabels  # noqa: E402
 from diff2in1_mm.creation.create import create  # noqa: E402
 from diff2in1_mm.preflight.creation import check_creation  # noqa: E402
 from diff2in1_mm.store.store import SyntheticStore  # noqa: E402
@@ -97,6 +98,30 @@ def test_objects_are_pasted_with_their_masks(parts, tmp_path):
         sides = (found.bboxes[:, 2:] - found.bboxes[:, :2]).max(1)
         pasted += (sides < 20).sum()
     assert pasted > 4
+
+
+def test_unlabelled_pictures_get_boxes_of_the_model(parts, coco, tmp_path):
+    model, dataset, _ = parts()
+    (tmp_path / 'more').mkdir()
+    for i in range(3):
+        noise = np.random.default_rng(i).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / f'more/{i}.jpg'), noise)
+    settings = dict(SETTINGS, label_from='source', unlabelled=f'{tmp_path}/more/*.jpg')
+    create(model, dataset, str(tmp_path / 's'), **settings)
+    store = SyntheticStore(tmp_path / 's')
+    store.merge()
+    check_coco(tmp_path / 's', store)
+    made, pictures = ([r for r in store.records() if r.unlabelled == wanted] for wanted in (False, True))
+    assert len(made) == 4 and len(pictures) == 3
+    with torch.no_grad():
+        found = BatchLabels(model, 'fresh', 0.0, dict(allow_empty=True), transforms=dataset.pipeline.transforms)
+    for record in pictures:
+        image, own = read_one(store, record)
+        (again,) = found(torch.from_numpy(image.copy()).permute(2, 0, 1)[None], {}, [dataset.get_data_info(0)])
+        np.testing.assert_allclose(own.bboxes, again.annotation['instances'].bboxes, atol=0.02)
+    for record in made:  # those of the source
+        truth = [i['bbox'] for i in dataset.get_data_info(record.source)['instances']]
+        np.testing.assert_allclose(read_one(store, record)[1].bboxes, truth, atol=0.02)
 
 
 def test_stock_data_sets_read_boxes(parts, tmp_path):

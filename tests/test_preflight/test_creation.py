@@ -23,7 +23,7 @@ def test_bad_input_is_told_before_the_first_sample(model, dataset, pipeline_fold
     bad = [
         (dict(T=1000), 'T = 1000 is out of range'),
         (dict(strength=3), "creation has no setting 'strength': it knows T, steps"),
-        (dict(copies_per_source=0), 'copies_per_source = 0 must be a whole number'),
+        (dict(copies_per_source=0), 'copies_per_source = 0 makes no sample'),
         (dict(label_from='old'), "must be one of .*'old'"),
         (dict(confidence=1.5), r'a probability in \[0, 1\]'),
         (dict(condition=condition), "no caption for '6'"),

@@ -4,6 +4,8 @@ import json
 import weakref
 from importlib import import_module
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from mmengine.hooks import Hook
@@ -16,6 +18,15 @@ from diff2in1_mm.utils.compat import load_weights_only
 from ..stores import lose_record
 from ..tiny_runs import config, hook_of, train
 from ..watched_runs import CountHook
+
+
+def make_pictures(folder, count):
+    """Unlabelled pictures of the size of the labelled ones."""
+    folder.mkdir()
+    for i in range(count):
+        noise = np.random.default_rng(i).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / f'{i}.png'), noise)
+    return folder
 
 
 def with_diffusion(pipeline_folder, *args, hook=None, **kwargs):
@@ -53,6 +64,22 @@ def test_from_images_to_summary(images, tmp_path, pipeline_folder, counted):
     checkpoint = load_weights_only(tmp_path / 'iter_8.pth')
     assert not any('unet' in name or 'vae' in name for name in checkpoint['state_dict'])
     assert 'backbone.frozen_fingerprint' in checkpoint['state_dict']
+
+
+def test_unlabelled_pictures_beside_samples_with_labels_of_their_sources(images, tmp_path, pipeline_folder, counted):
+    more = make_pictures(tmp_path / 'more', 5)
+    creation = dict(T=300, steps=2, batch_size=4, label_from='source', unlabelled=str(more))
+    hook = dict(creation=creation, targets='unlabelled', recreate_every=3)
+    cfg = with_diffusion(pipeline_folder, images, tmp_path, iters=8, hook=hook)
+    cfg.custom_hooks.append(dict(type='GalleryHook', count=8))
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    store, round = SyntheticStore(tmp_path / 'store'), hook_of(runner).served_round
+    pictures = [record for record in store.records() if record.unlabelled]
+    assert round > 0 and len(store.accepted(round)) == len(store) == 8 + 5
+    assert {record.source_path for record in pictures} == {str(path) for path in more.iterdir()}
+    assert json.loads((tmp_path / 'summary.json').read_text())['synthetic']['samples'] == 13
+    assert (tmp_path / 'gallery.png').exists()
 
 
 def test_recreation_and_resume(images, tmp_path, pipeline_folder):
