@@ -99,16 +99,21 @@ def configure(args: argparse.Namespace, arm: Arm, seed: int, shift: Shift) -> Co
     return cfg
 
 
+def add_shift(parser: argparse.ArgumentParser) -> None:
+    """The option that says which arms there are."""
+    parser.add_argument('--shift', choices=list(SHIFTS), default='night', help='(default: %(default)s)')
+
+
 def main() -> None:
     chosen = argparse.ArgumentParser(add_help=False)
-    chosen.add_argument('--shift', choices=list(SHIFTS), default='night', help='(default: %(default)s)')
+    add_shift(chosen)
     shift = chosen.parse_known_args()[0].shift
     (labelled, _), (target, _) = SHIFTS[shift]
     all_arms = arms(labelled, target, **CREATED[shift])
     parser = rooms.rooms_arguments(
         __doc__, all_arms, data_root=f'data/rooms_{shift}', out=f'work_dirs/rooms_{shift}', cached_images=6000
     )
-    parser.add_argument('--shift', choices=list(SHIFTS), default='night', help='(default: %(default)s)')
+    add_shift(parser)
     parser.add_argument('--num-unlabelled', type=int, default=2000, help='pictures of each kind')
     parser.add_argument('--diffusion-iterations', type=int, default=1000, help='of 16 pictures, for the night')
     parser.add_argument('--backbone', choices=list(BACKBONES), help='from scratch, in place of the frozen features')

@@ -3,10 +3,12 @@
     python tools/train_diffusion.py configs/diffusion_bccd.py --amp --work-dir work_dirs/diffusion_bccd
     python benchmarks/simulated_cells.py --seeds 0 1 2 3 4
     python benchmarks/simulated_cells.py --seeds 0 1 2 3 4 --table
+    python benchmarks/simulated_cells.py --seeds 0 1 2 3 4 --backbone ResNet-18 --warm-up 400 --self-improving 300
 
 cell_simulator.py draws the pictures with labels. The diffusion model has seen BCCD's 205 training photographs without
 their boxes, and they are the unlabelled pictures of the controls; the test is on the 87 of the validation. The oracle
-has boxes of as many photographs as there are drawn pictures in an arm.
+has boxes of as many photographs as there are drawn pictures in an arm. Arms have the diffusion model's frozen features,
+or with --backbone one from scratch.
 """
 
 import argparse
@@ -19,6 +21,7 @@ import cv2
 from experiment import Arm, Experiment, experiment_arguments, keep_settings, use_part
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from own_backbones import BACKBONES
 from shift import Shift, arms, set_shift
 
 import diff2in1_mm
@@ -28,7 +31,7 @@ from diff2in1_mm.utils.json_files import read_json
 ARMS = {
     **{
         name: arm
-        for name, arm in arms('drawn cells', 'photographs', copies_per_source=2).items()
+        for name, arm in arms('drawn cells', 'photographs', copies_per_source=2, look='target').items()
         if 'the same' not in name
     },
     'photographs': Arm('oracle', dict(creation=None), 'oracle: as many photographs with their boxes'),
@@ -60,6 +63,8 @@ def configure(args: argparse.Namespace, arm: Arm, seed: int, shift: Shift) -> Co
     cfg.custom_hooks = cfg.custom_hooks[:1]
     cfg.merge_from_dict({**options, 'model.backbone.feature_dropout': 0.5})
     use_part(cfg, args, arm, seed)
+    if args.backbone is not None:
+        use_backbone(cfg, args.backbone, args.pipeline)
     cfg.merge_from_dict(arm.options)  # levels of noise of an arm's own
     cfg.val_evaluator.ann_file = osp.join(args.data_root, 'annotations/val.json')
     cfg.test_evaluator = cfg.val_evaluator
@@ -68,6 +73,22 @@ def configure(args: argparse.Namespace, arm: Arm, seed: int, shift: Shift) -> Co
     if not oracle:
         cfg.train_dataloader.dataset.dataset.data_root = osp.join(args.out, 'drawn')
     return cfg
+
+
+def use_backbone(cfg: Config, name: str, pipeline: str) -> None:
+    """Put a backbone from scratch in the place of the features, at half the size, with crops as well as flips; the
+    diffusion model's folder is what creates."""
+    body, channels = BACKBONES[name]
+    cfg.merge_from_dict({'model.backbone': body, 'model.neck.in_channels': channels[:3]})
+    cfg.model.backbone.out_indices = (0, 1, 2)
+    height, width = (side // 2 for side in cell_simulator.SIZE)
+    data = cfg.train_dataloader.dataset.dataset
+    data.pipeline[2] = dict(type='RandomResize', scale=(width, height), ratio_range=(0.75, 1.5), keep_ratio=True)
+    data.pipeline.insert(-1, dict(type='RandomCrop', crop_size=(height, width), allow_negative_crop=True))
+    cfg.val_dataloader.dataset.pipeline[1].scale = (width, height)
+    creation = cfg.custom_hooks[0].creation
+    if creation is not None:
+        creation.diffusion = pipeline
 
 
 def main() -> None:
@@ -83,6 +104,7 @@ def main() -> None:
         T=500,
     )
     parser.add_argument('--drawn', type=int, default=500, help='pictures; each seed draws --num-labelled of them')
+    parser.add_argument('--backbone', choices=['ResNet-18'], help='from scratch; default: frozen features')
     parser.add_argument('--copies', type=int, default=4, help='colours that a labelled picture comes in')
     args = parser.parse_args()
     args.out, args.data_root = osp.abspath(args.out), osp.abspath(args.data_root)
@@ -93,7 +115,7 @@ def main() -> None:
         os.makedirs(args.out, exist_ok=True)
         keep_settings(args.out, args)
         prepare(args)
-    cache = FeatureCache(4000)
+    cache = None if args.backbone else FeatureCache(4000)
     for metric in _METRICS:
         runs = Experiment(
             args.out,
