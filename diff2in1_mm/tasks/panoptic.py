@@ -255,15 +255,25 @@ class PanopticTask(Task):
         return {self.suffix: json.dumps(content).encode(), self._picture: encode_png(colours)}
 
     def decode(self, path: Path) -> PanopticMap:
-        """The two files to segments."""
+        """The two files to segments, numbered anew: there are gaps where a segment without pixels was left out.
+
+        Raises:
+            ValueError: No PNG in colour, or one that shows a segment of which the other file says nothing.
+        """
         segments = self._segments(path)
         categories = read_coco(path)['categories']
         picture = decode_png(path.with_suffix(self._picture).read_bytes())
         if picture is None or picture.ndim != 3:
             raise UserError('not a readable PNG in colour')
         red, green, blue = np.moveaxis(picture.astype(np.int64), -1, 0)
+        places = {0: 0, **{segment['id']: place for place, segment in enumerate(segments, 1)}}
+        shown, ids = np.unique(red + 256 * green + 65536 * blue, return_inverse=True)
+        unnamed = [int(number) for number in shown if number not in places]
+        if unnamed:
+            raise UserError(f'the PNG shows segment {unnamed[0]}, of which {path.name} does not say what it is')
         labels = np.array([s['category_id'] - 1 for s in segments], int)
-        return PanopticMap(red + 256 * green + 65536 * blue, labels, sum(c['isthing'] for c in categories))
+        numbers = np.array([places[number] for number in shown.tolist()])[ids.reshape(red.shape)]
+        return PanopticMap(numbers, labels, sum(c['isthing'] for c in categories))
 
     def point_at(self, info: dict[str, Any], path: Path) -> None:
         """The entries that MMDetection's ``CocoPanopticDataset`` makes of its annotations."""

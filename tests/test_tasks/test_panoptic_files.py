@@ -34,6 +34,19 @@ def test_round_trip(tmp_path):
     assert [c['isthing'] for c in categories] == [1, 1, 0]
 
 
+def test_a_segment_without_pixels_leaves_the_others_their_classes(tmp_path):
+    ids = np.array([[0, 1], [3, 3]])
+    back = TASK.decode(files(tmp_path, PanopticMap(ids, np.array([0, 1, 2]), 2), (2, 2)))
+    np.testing.assert_array_equal(np.append(255, back.labels)[back.ids], [[255, 0], [2, 2]])
+
+
+def test_a_picture_of_other_segments_is_refused(tmp_path):
+    path = files(tmp_path, PanopticMap(np.array([[0, 1]]), np.array([0]), 2), (1, 2))
+    cv2.imwrite(str(path.with_suffix('.png')), np.full((1, 2, 3), 7, np.uint8))
+    with pytest.raises(ValueError, match='shows segment 460551, of which a.json'):
+        TASK.decode(path)
+
+
 def test_many_segments_take_more_than_one_colour(tmp_path):
     ids = np.arange(1, 601).reshape(20, 30)
     path = files(tmp_path, PanopticMap(ids, np.zeros(600, int), 1), (20, 30))
