@@ -28,13 +28,17 @@ import diff2in1_mm
 _SIZE = (256, 192)  # width and height
 _THINGS = ('pole', 'sign_symbol', 'fence', 'car', 'pedestrian', 'bicyclist')
 _LEVELS = dict(default=750, **dict.fromkeys(_THINGS, 400))
+_SHIFTED = arms('painted streets', 'photographs', by_class=_LEVELS, look='target', copies_per_source=4)
 ARMS = {
+    **{name: arm for name, arm in _SHIFTED.items() if 'the same' not in name},
     **{
-        name: arm
-        for name, arm in arms(
-            'painted streets', 'photographs', by_class=_LEVELS, look='target', copies_per_source=4
-        ).items()
-        if 'the same' not in name
+        f'recoloured, {kind}, eight to one': Arm(
+            'recoloured',
+            dict(targets='creation', student_view='same'),
+            f'the arm "recoloured, {kind}" with eight of nine pictures synthetic',
+            {**_SHIFTED[f'recoloured, {kind}'].options, 'train_dataloader.dataset.ratio': 8.0},
+        )
+        for kind in ('synthetic', 'by class')
     },
     'photographs': Arm('oracle', dict(creation=None), 'oracle: the photographs of the label maps'),
 }

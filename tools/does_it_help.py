@@ -75,11 +75,14 @@ def prepare(args: argparse.Namespace) -> ArmRuns:
             f'{args.config} has no SelfImprovingHook with a SyntheticMixDataset, so that there is nothing to compare: '
             'tools/switch_in.py writes both into it'
         )
-    if find_hook(cfg, 'SelfImprovingHook').get('creation') is None:
+    creation = find_hook(cfg, 'SelfImprovingHook').get('creation')
+    if creation is None:
         raise UserError('SelfImprovingHook.creation is None in this config: give the settings that are to be compared')
     if len(set(args.seeds)) < len(args.seeds):
         raise UserError(f'--seeds {args.seeds} names one twice')
-    arms = arms_of(args.paste)
+    if args.paste and find_hook(cfg, 'SelfImprovingHook').get('targets') == 'unlabelled':
+        raise UserError("--paste joins images, which targets='unlabelled' does not go with: leave --paste out")
+    arms = arms_of(args.paste, creation.get('unlabelled') is not None)
     args.arms = args.arms or list(arms)
     unknown = [name for name in args.arms if name not in arms]
     if unknown:

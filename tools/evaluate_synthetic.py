@@ -9,6 +9,7 @@ import json
 import os.path as osp
 import sys
 from collections.abc import Sequence
+from itertools import islice
 
 from diff2in1_commands import new_parser, program, stop
 
@@ -211,9 +212,9 @@ def prepare(args: argparse.Namespace) -> tuple[SyntheticStore, list[SampleRecord
     if not osp.isdir(args.real):
         raise MissingFileError(f'there is no folder of real images {args.real}: give one with --real')
     store = SyntheticStore(args.store)
-    records = store.records()[: args.limit]
+    records = list(islice((record for record in store.records() if not record.unlabelled), args.limit))
     if not records:
-        raise UserError(f'the store {args.store} holds no samples')
+        raise UserError(f'the store {args.store} holds no samples that were made')
     real_paths = find_images(args.real, 'give another folder with --real')[: args.limit]
     check_counts(args, len(real_paths), len(records))
     lost = next((r.source_path for r in records if not osp.isfile(r.source_path)), None)

@@ -106,9 +106,12 @@ def _jpeg(picture: np.ndarray, height: int | None) -> bytes:
 
 def diversity_of(store: SyntheticStore) -> Callable[[SampleRecord], float | None]:
     """How far a sample is from its source image: root mean square difference of the pixels in [0, 1], as
-    :func:`diff2in1_mm.evaluation.generated_images.diversity` has it; None where a file is gone."""
+    :func:`diff2in1_mm.evaluation.generated_images.diversity` has it; None where a file is gone, and of an unlabelled
+    picture."""
 
     def measure(record: SampleRecord) -> float | None:
+        if record.unlabelled:
+            return None
         try:
             sample = load_image(store.image_path(record))
             source = load_image(record.source_path, sample.shape[1::-1], keep_ratio=False)

@@ -18,11 +18,12 @@ VARIANTS = 32  # compositions of an image; with a quarter of them the control is
 _CONTROL = dict(creation=None)
 
 
-def arms_of(paste: Sequence[str] | None = None) -> dict[str, Arm]:
+def arms_of(paste: Sequence[str] | None = None, unlabelled: bool = False) -> dict[str, Arm]:
     """The arms that a config is compared under; every method has controls of its own regularisation.
 
     Args:
         paste (Sequence[str] | None): Classes of things that are pasted between real images, in two arms more.
+        unlabelled (bool): Whether the config's creation takes unlabelled pictures, which two controls more have alone.
 
     Returns:
         dict[str, Arm]: By name, controls first.
@@ -33,7 +34,13 @@ def arms_of(paste: Sequence[str] | None = None) -> dict[str, Arm]:
         'method': Arm('plain', {}, 'synthetic images, as the config says'),
         'method, regularised': Arm('strong', {}, '"method" with the regularisation of "regularised"'),
     }
+    if unlabelled:
+        text = '"{}" and the unlabelled pictures, labelled by theta_C'
+        arms['self-trained'] = Arm('plain', {}, text.format('real'), self_training=True)
+        arms['self-trained, regularised'] = Arm('strong', {}, text.format('regularised'), self_training=True)
     if paste:
+        if unlabelled:
+            arms['self-trained, pasted'] = Arm('pasted', {}, text.format('pasted'), self_training=True)
         arms['pasted'] = Arm('pasted', _CONTROL, f'"regularised" with {", ".join(paste)} of other images pasted in')
         arms['method, pasted'] = Arm('pasted', {}, '"method, regularised" with the same pasting')
     return dict(sorted(arms.items(), key=lambda item: not item[1].control))
@@ -68,6 +75,8 @@ def configure_arm(cfg: Config, arm: Arm, seed: int, paste: Sequence[str] = ()) -
     hook = find_hook(cfg, 'SelfImprovingHook')
     assert hook is not None
     hook.update(arm.hook)
+    if arm.self_training:
+        hook['creation']['copies_per_source'] = 0
     return cfg
 
 

@@ -27,17 +27,19 @@ class Arm(NamedTuple):
         hook (dict): Settings of the SelfImprovingHook; ``creation=None`` makes it a control.
         text (str): A sentence for the table.
         options (dict): Other settings of the config, as ``merge_from_dict`` takes them.
+        self_training (bool): Only the unlabelled pictures of ``creation.unlabelled`` are added; a control, too.
     """
 
     family: str
     hook: dict
     text: str
     options: dict = {}
+    self_training: bool = False
 
     @property
     def control(self) -> bool:
         """bool: It trains on real data alone."""
-        return self.hook.get('creation', True) is None
+        return self.self_training or self.hook.get('creation', True) is None
 
 
 class ArmRuns:

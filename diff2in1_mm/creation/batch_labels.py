@@ -28,6 +28,7 @@ class BatchLabels:
         transforms (Sequence): Of the data set's pipeline, for 'source', and to see whether it reads
             a store's depth. Default: none, nothing is looked at.
         consistency (Mapping | None): See :class:`CreationSettings`.
+        unlabelled (bool): Whether :meth:`of_unlabelled` will be asked, which looks at images in any case.
 
     Attributes:
         keeps (bool): Whether the backbone's ``feature_cache`` keeps what a pass over whole images computes. First not.
@@ -48,8 +49,9 @@ class BatchLabels:
         label_scale: tuple[int, int] | None = None,
         transforms: Sequence[Any] = (),
         consistency: Mapping[str, float] | None = None,
+        unlabelled: bool = False,
     ) -> None:
-        self.model, self.scale = model, label_scale
+        self.model, self.scale, self.unlabelled = model, label_scale, unlabelled
         self.labeller = JointLabeller.of(labeller_for(model, confidence, labelling))
         self.tasks = self.labeller.tasks
         own = backbone_of(model)
@@ -148,7 +150,7 @@ class BatchLabels:
                 'creation.label_scale resizes images for detectors, but '
                 f'{type(self.model).__name__} is none: leave it out'
             )
-        if label_from != 'fresh':
+        if label_from != 'fresh' and not self.unlabelled:
             raise UserError(
                 f'creation.label_from={label_from!r} looks at no image that '
                 'creation.label_scale could resize: leave it out, or set label_from '

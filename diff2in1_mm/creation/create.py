@@ -125,12 +125,13 @@ def labels_of(model: BaseModel, settings: CreationSettings, dataset: Any) -> Bat
         settings.label_scale,
         transforms_of(dataset),
         settings.consistency,
+        settings.unlabelled is not None,
     )
     for base in base_datasets(dataset):
         labels.check_pipeline(transforms_of(base))
     labels.check_classes(dataset.metainfo.get('classes'))
     check_images_read_back(dataset)
-    check_read_back(labels, dataset, predicted=settings.unlabelled is not None)
+    check_read_back(labels, dataset)
     return labels
 
 

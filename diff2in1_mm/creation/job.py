@@ -127,8 +127,9 @@ class CreationJob:
         leads = bool(share.preview)
         share = Plan(*map(self._pending, share))
         todo = [batch for part in share for batch in part]
-        self._check_condition([batch for batch in todo if not batch[0].picture])
-        if todo:
+        varied = [batch for batch in todo if not batch[0].picture]
+        self._check_condition(varied)
+        if varied:
             self._filter = filter_of(self.settings, self.labels, self.dataset)
         with Progress(sum(map(len, todo)), self.progress) as bar, BackgroundWriter() as writer:
             self._make(share.preview, writer, bar)
@@ -148,18 +149,18 @@ class CreationJob:
         why = ''
         if self.report.empty and self.labels.contradicting == self.report.empty:
             why = (
-                f'none of {self.report.empty} generated images was stored: the labels of its tasks agree less than '
+                f'none of {self.report.empty} images was stored: the labels of its tasks agree less than '
                 'creation.consistency asks for; loosen it, or warm up longer'
             )
         elif self.report.empty:  # first: these images were read, whatever others were not
             why = (
-                f'none of {self.report.empty} generated images was stored: the model found nothing sure enough in them '
+                f'none of {self.report.empty} images was stored: the model found nothing sure enough in them '
                 f"(confidence {self.labels.labeller.confidence}; boxes below test_cfg's score_thr do not count "
                 'either); lower `confidence`, warm up longer, or set labelling=dict(allow_empty=True); a training run '
                 'goes on from here with --resume'
             )
         elif self.report.skipped:
-            why = f'none of the source images could be read (the first: {self.report.skipped[0]}): check the data set'
+            why = f'none of the images could be read (the first: {self.report.skipped[0]}): check the data set'
         if why and world_size == 1:
             raise UserError(why)
         if why:
@@ -359,8 +360,8 @@ class CreationJob:
             )
         if self.progress:
             # A continued creation has not timed a batch yet.
-            varied = missing - sum(bool(sample.picture) for sample in to_come)
-            pace = f'{duration(varied * self._pace / world_size)} and ' if self._pace and varied > 0 else ''
+            varied = len([s for s in to_come if not s.picture and s.id not in self.store.ids(self.round)])
+            pace = f'{duration(varied * self._pace / world_size)} and ' if self._pace and varied else ''
             print_log(
                 f'{missing} more samples will take about {pace}{size(needed)} of disk; see '
                 f'{self.store.root / "preview.png"} for the first ones.',

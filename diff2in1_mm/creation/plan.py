@@ -26,6 +26,7 @@ from .settings import CreationSettings
 from .unlabelled import pictures_of, places_of
 
 PREVIEW_SAMPLES = 8
+PREVIEW_PICTURES = 2  # of these, unlabelled ones: what is made is what one has to look at
 
 
 class Sample(NamedTuple):
@@ -140,8 +141,10 @@ def make_plan(
 
     made = {source: [sample(source, copy) for copy in range(number)] for source, number in copies.items() if number}
     as_they_are = [sample(*place, path) for place, path in zip(places_of(len(pictures), copies), pictures)]
-    first = [of_source[0] for of_source in made.values()] + as_they_are
-    preview = [first[place] for place in spread_over(len(first), PREVIEW_SAMPLES)]
+    shown_pictures = min(len(as_they_are), PREVIEW_PICTURES if made else PREVIEW_SAMPLES)
+    first = [of_source[0] for of_source in made.values()]
+    preview = [first[place] for place in spread_over(len(first), PREVIEW_SAMPLES - shown_pictures)]
+    preview += [as_they_are[place] for place in spread_over(len(as_they_are), shown_pictures)]
     shown = {s.id for s in preview}
     rest = [s for s in [*chain.from_iterable(made.values()), *as_they_are] if s.id not in shown]
     sizes = {index: _size(source_entry(dataset, index)['img_path'], settings) for index in made}

@@ -123,7 +123,7 @@ def _few_of_each(dataset: Any, number: int) -> list[int]:
     return [own[place] for own in members.values() for place in range(0, len(own), -(-len(own) // number))]
 
 
-def check_read_back(labels: BatchLabels, dataset: Any, predicted: bool = False) -> None:
+def check_read_back(labels: BatchLabels, dataset: Any) -> None:
     """Has the pipeline's own loader read a map of all classes, written as a store writes it.
 
     Each of joined data sets is asked. A loader of one's own may expect other files, such as coloured
@@ -133,7 +133,6 @@ def check_read_back(labels: BatchLabels, dataset: Any, predicted: bool = False) 
         labels (BatchLabels): What labels. Of predicted labels only maps of classes are looked at, of the source images'
             own ones those of an image of each data set.
         dataset: The real data set, or one that wraps it.
-        predicted (bool): Whether predicted labels are stored beside those of the source images.
 
     Raises:
         ValueError: It reads something else, no file value is read as one of the classes, or a source image has no
@@ -143,7 +142,7 @@ def check_read_back(labels: BatchLabels, dataset: Any, predicted: bool = False) 
         for task in labels.from_sources:
             with suppress(OSError):  # of a broken file, which creation names and leaves out
                 labels.labeller.labellers[task].source_labels(_ANY_SIZE, [source_entry(dataset, index)])
-        model_says = predicted or labels.by_class or 'segmentation' not in labels.from_sources
+        model_says = labels.unlabelled or labels.by_class or 'segmentation' not in labels.from_sources
         if 'segmentation' in labels.tasks and model_says:
             _check_maps(labels, dataset, index)
 

@@ -7,6 +7,7 @@ import numpy as np
 from mmengine.model import BaseModel
 from PIL import Image
 
+from ..store.listing import made_of
 from ..store.store import SyntheticStore
 from ..store.upkeep import class_shares
 from ..utils.errors import first_line
@@ -16,7 +17,6 @@ from .agreement import MEANING, Agreement, agreement_with_sources
 
 __all__ = ['show_round']
 
-_LOOKED_AT = 10_000  # records: a million take minutes to read
 _COMPARED = 200  # samples whose labels are read
 
 
@@ -48,8 +48,8 @@ def show_round(
 def _show(
     runner: Any, model: BaseModel, dataset: Any, store: SyntheticStore, round: int, settings: Mapping[str, Any]
 ) -> None:
-    records = store.accepted(round)
-    shares = class_shares(records[i] for i in spread_over(len(records), _LOOKED_AT))
+    records = made_of(store.accepted(round))
+    shares = class_shares(records)
     some = [records[i] for i in spread_over(len(records), _COMPARED)]
     found = agreement_with_sources(model, dataset, store, some, settings)
     scalars = {f'synthetic/{name}': share for name, share in shares.items()} | _scalars(found)

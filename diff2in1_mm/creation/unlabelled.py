@@ -1,6 +1,7 @@
 """Unlabelled pictures as samples of their own: nothing is made of them, the model labels them."""
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,10 @@ def pictures_of(settings: CreationSettings) -> list[str]:
 
 
 def places_of(pictures: int, copies: Mapping[int, int]) -> list[tuple[int, int]]:
-    """Numbers under which unlabelled pictures stand in the store: those that no sample of a source image has.
+    """Numbers under which unlabelled pictures stand in the store: from the last copy of each source image downwards.
 
-    A source lends the pictures its data set's pipeline, and no more.
+    A source lends the pictures its data set's pipeline, and no more. How many samples it has changes no place, so that
+    a creation with a ``limit`` goes on without one.
 
     Args:
         pictures (int): How many.
@@ -40,18 +42,16 @@ def places_of(pictures: int, copies: Mapping[int, int]) -> list[tuple[int, int]]
     Raises:
         ValueError: They are more than there is room for.
     """
-    free = [
-        (source, number + more)
-        for more in range(MAX_COPIES)
-        for source, number in copies.items()
-        if number + more < MAX_COPIES
-    ]
-    if pictures > len(free):
+    room = sum(MAX_COPIES - number for number in copies.values())
+    if pictures > room:
         raise UserError(
-            f'creation.unlabelled names {pictures} pictures, and {len(copies)} labelled images have room for '
-            f'{len(free)} beside their samples: name fewer, such as a glob with some of them'
+            f'creation.unlabelled names {pictures} pictures, and {len(copies)} labelled images have room for {room} '
+            'beside their samples: name fewer, such as a glob with some of them'
         )
-    return free[:pictures]
+    free = (
+        (source, copy) for copy in reversed(range(MAX_COPIES)) for source in sorted(copies) if copy >= copies[source]
+    )
+    return list(islice(free, pictures))
 
 
 def read_picture(path: str, dataset: Any, index: int, settings: CreationSettings) -> np.ndarray:

@@ -16,6 +16,7 @@ from ..creation.batch_labels import BatchLabels
 from ..creation.plan import source_entry
 from ..creation.stage import mixed_dataset
 from ..datasets.source_images import load_image, turns_images
+from ..store.listing import made_of
 from ..store.records import SampleRecord
 from ..store.store import SyntheticStore
 from ..utils.models import evaluating, unwrapped
@@ -48,12 +49,9 @@ class GalleryHook(Hook):
             return
         dataset = mixed_dataset(runner)
         store = SyntheticStore(dataset.store_root)
-        records: Sequence[SampleRecord] = store.accepted(hook.served_round)
-        model = unwrapped(runner)
-        if not records:
+        records, model = made_of(store.accepted(hook.served_round)), unwrapped(runner)
+        if not records:  # or unlabelled pictures alone, which have no real image above them
             return
-        # an unlabelled picture has no real image above it
-        records = [record for record in records if not record.unlabelled] or records
         with hook.theta_c.applied(model), evaluating(model):
             labels = BatchLabels(model, 'fresh', hook.confidence, hook.labelling, hook.creation.get('label_scale'))
             truth = labels_of_sources(model, dataset)

@@ -97,7 +97,8 @@ def _check(model: BaseModel, settings: CreationSettings, dataset: Any, store: st
     sources = source_indices(dataset)[: settings.limit] if pictures else []
     places_of(len(pictures), dict.fromkeys(sources, settings.copies_per_source))
     control_of(settings, labels, dataset, diffusion)
-    check_condition(generator.condition, diffusion, dataset, settings.limit)
+    if settings.copies_per_source:
+        check_condition(generator.condition, diffusion, dataset, settings.limit)
     if store is not None:
         checkpoint = SyntheticStore(store, warn=False).settings.get('checkpoint') or ''
         open_store(store, dataset, labels, diffusion, settings, seed, 0, checkpoint)

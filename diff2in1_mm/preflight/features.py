@@ -12,6 +12,8 @@ from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop
 from torch import Tensor
 
+from ..creation.settings import CreationSettings
+from ..creation.unlabelled import pictures_of
 from ..datasets.fixed_views import FixedViews, fixed_randomness
 from ..datasets.wrappers import distinct_sources
 from ..store.store import SyntheticStore
@@ -101,7 +103,10 @@ def _shown(dataset: Any, runner: Any, views: int) -> _Shown:
         draws = runner.max_iters * getattr(sampler, 'batch_size', math.inf) * get_world_size()
     if hook is not None:
         sources = min(real, hook.creation.get('limit') or real)
-        return _Shown(views, real, sources * hook.creation.get('copies_per_source', 1), _rounds(runner, hook), draws)
+        settings = CreationSettings.from_dict(hook.creation)
+        pictures = len(pictures_of(settings)[: settings.limit])
+        made = sources * settings.copies_per_source
+        return _Shown(views, real, made + pictures, _rounds(runner, hook), draws)
     served = getattr(dataset, 'serving', None)
     samples = 0 if served is None else len(SyntheticStore(dataset.store_root, warn=False).accepted(served))
     return _Shown(views, real, samples, 1, draws)

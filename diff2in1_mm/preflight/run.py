@@ -11,6 +11,7 @@ from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.model import BaseModel
 from mmengine.runner import EpochBasedTrainLoop, FlexibleRunner
 
+from ..datasets.wrappers import resolve
 from ..hooks.checkpoint import AtomicCheckpointHook
 from ..tasks.registry import tasks_of
 from ..utils.compat import class_weights_skip_ignored_pixels
@@ -134,8 +135,13 @@ def check_checkpoints(runner) -> None:
         )
 
 
-def check_targets(targets: str, creation: Mapping[str, Any]) -> None:
-    """Refuses ``targets='unlabelled'`` where a creation takes no unlabelled pictures.
+def check_targets(targets: str, creation: Mapping[str, Any], dataset: Any) -> None:
+    """Refuses ``targets='unlabelled'`` where a creation takes no unlabelled pictures, or images are joined.
+
+    Args:
+        targets (str): Of the hook.
+        creation (Mapping): Its settings of the creation.
+        dataset: That serves the samples.
 
     Raises:
         ValueError: One sentence with what to change.
@@ -144,6 +150,11 @@ def check_targets(targets: str, creation: Mapping[str, Any]) -> None:
         raise UserError(
             "targets='unlabelled' labels the pictures of creation.unlabelled in every iteration, and that is not set: "
             "name their folder there, or use targets='creation'."
+        )
+    if targets == 'unlabelled' and hasattr(dataset, 'real') and resolve(dataset.real, 0).mixers:
+        raise UserError(
+            "targets='unlabelled' cannot tell pictures from made samples in what a mixing wrapper (Mosaic, MixUp, "
+            "PasteThings) has joined: leave the wrapper out, or use 'per_iteration' or 'creation'."
         )
 
 

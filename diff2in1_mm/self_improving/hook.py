@@ -178,7 +178,7 @@ class SelfImprovingHook(Hook):
         draw_again_on_resume(runner.train_loop)
         labeller = None
         if self.creation is not None:
-            check_targets(self.views.targets, self.creation)
+            check_targets(self.views.targets, self.creation, mixed_dataset(runner))
             check_class_weights(model, self.confidence or self.creation['confidence'])
             if self.state.stage != SELF_IMPROVING or self._recreate:  # else all is created
                 check_creation_stage(runner, model, self.creation, self._resumed)

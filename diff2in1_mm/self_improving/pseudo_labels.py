@@ -142,15 +142,13 @@ class BatchPass:
     def _label(self, inputs: Tensor, samples: Sequence, features, rows: list[int]) -> None:
         """theta_C's targets, and the figures on them where they will be logged."""
         assert self.theta_c is not None  # `_before` has looked
-        renewed = self.views.targets == 'per_iteration'
-        if self.views.targets == 'unlabelled':
-            of_pictures = [i for i in rows if samples[i].metainfo.get('unlabelled')]
-            renewed, rows = bool(of_pictures), of_pictures or rows
+        renewed = self._renewed(samples, rows)
         if not renewed and not self.measuring:
             return
+        rows = rows if self.measuring else renewed
         chosen = [samples[i] for i in rows]
         images, served = _rows(rows, inputs, features)
-        strict = renewed and self.views.target_mode == 'train'
+        strict = bool(renewed) and self.views.target_mode == 'train'
         with self._served_now(served), modes_kept(self.model):
             self._set_modes(strict)
             with self.theta_c.applied(self.model), self._own_randomness(images, strict):
@@ -160,10 +158,17 @@ class BatchPass:
                 own = self.labeller.predict(self.model, images, chosen)
                 self.figures['agreement'] = self.labeller.agreement(predictions, own)
         if renewed:
-            self.figures.update(assign_model_labels(self.labeller, chosen, predictions))
-            self._ignore_rejected(chosen)
-        else:
+            given = [(sample, said) for i, sample, said in zip(rows, chosen, predictions) if i in renewed]
+            self.figures.update(assign_model_labels(self.labeller, *zip(*given)))
+            self._ignore_rejected([sample for sample, _ in given])
+        if len(renewed) < len(rows):
             self.figures['ignored'] = self.labeller.ignored(chosen)
+
+    def _renewed(self, samples: Sequence, rows: list[int]) -> list[int]:
+        """Of the synthetic rows those whose targets theta_C gives."""
+        if self.views.targets == 'unlabelled':
+            return [i for i in rows if samples[i].metainfo.get('unlabelled')]
+        return rows if self.views.targets == 'per_iteration' else []
 
     def _ignore_rejected(self, samples: Sequence) -> None:
         """theta_C may well name again what a person said is wrong."""

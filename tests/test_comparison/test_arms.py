@@ -27,6 +27,21 @@ def test_every_method_has_a_control_of_its_regularisation():
     assert len(arms_of(['lamp'])) == len(arms_of()) + 2
 
 
+def test_unlabelled_pictures_alone_are_a_control_of_each_regularisation(cfg):
+    cfg.custom_hooks[0].creation.unlabelled = 'pictures'
+    for paste in (None, ['lamp']):
+        arms = arms_of(paste, unlabelled=True)
+        trained = {arm.family: name for name, arm in arms.items() if arm.self_training}
+        assert set(trained) == {arm.family for arm in arms.values()} and all(
+            arms[name].control for name in trained.values()
+        )
+    made = configure_arm(cfg, arms_of(unlabelled=True)['self-trained'], 0)
+    assert made.custom_hooks[0].creation.copies_per_source == 0
+    assert made.custom_hooks[0].creation.unlabelled == 'pictures'
+    assert 'copies_per_source' not in cfg.custom_hooks[0].creation or cfg.custom_hooks[0].creation.copies_per_source > 0
+    assert not any(arm.self_training for arm in arms_of(['lamp']).values())
+
+
 def test_a_plain_arm_is_the_config_with_a_seed_and_a_store_of_its_own(cfg):
     made = configure_arm(cfg, arms_of()['method'], 3)
     assert made.randomness.seed == made.train_dataloader.dataset.dataset.seed == 3

@@ -162,7 +162,7 @@ def test_nothing_found_is_told_before_an_unreadable_image(model, root, tmp_path,
     (copy / 'img/0.png').write_bytes(b'no image')
     monkeypatch.setattr(BatchLabels, '__call__', lambda self, pixels, *_: [None] * len(pixels))
     for _ in range(2):  # also when all that could be read was noted before
-        with pytest.raises(ValueError, match='none of 6 generated images was stored'):
+        with pytest.raises(ValueError, match='none of 6 images was stored'):
             create(model, build_dataset(copy), tmp_path / 's', **FAST)
 
 
@@ -211,7 +211,7 @@ def test_unreadable_images_are_skipped_and_counted(model, root, tmp_path, monkey
     assert report.samples == len(SyntheticStore(tmp_path / 's')) == 10
     for path in (copy / 'img').iterdir():
         path.write_bytes(b'')
-    with pytest.raises(ValueError, match='none of the source images could be read'):
+    with pytest.raises(ValueError, match='none of the images could be read'):
         create(model, dataset, tmp_path / 't', **FAST)
 
 

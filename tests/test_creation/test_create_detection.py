@@ -271,5 +271,5 @@ def test_a_share_without_a_label_stops_only_a_process_that_is_alone(parts, tmp_p
     settings = dict(SETTINGS, confidence=1.0, labelling=None, copies_per_source=3)
     report = create(model, dataset, str(tmp_path / 's'), rank=1, world_size=2, **settings)
     assert report.empty and not len(SyntheticStore(tmp_path / 's'))
-    with pytest.raises(ValueError, match='none of 12 generated images was stored'):
+    with pytest.raises(ValueError, match='none of 12 images was stored'):
         create(model, dataset, str(tmp_path / 's'), **settings)

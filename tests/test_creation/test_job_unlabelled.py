@@ -8,6 +8,8 @@ import torch
 from diff2in1_mm.creation.agreement import agreement_with_sources
 from diff2in1_mm.creation.batch_labels import BatchLabels
 from diff2in1_mm.creation.create import create
+from diff2in1_mm.creation.plan import make_plan
+from diff2in1_mm.creation.settings import CreationSettings
 from diff2in1_mm.datasets.synthetic_mix import SyntheticMixDataset
 from diff2in1_mm.preflight.creation import check_creation
 from diff2in1_mm.store.store import StoreMismatch, SyntheticStore
@@ -70,6 +72,22 @@ def test_a_creation_goes_on_with_more_of_them_but_not_with_others(tmp_path, mode
     cv2.imwrite(f'{pictures}/9.png', np.zeros((32, 48, 3), np.uint8))
     with pytest.raises(StoreMismatch, match='unlabelled'):
         create(model, dataset, tmp_path / 's', unlabelled=pictures, **FROM_SOURCE)
+
+
+@pytest.mark.parametrize('sources', ['uniform', 'by_class_frequency'])
+def test_a_limit_changes_no_place(tmp_path, dataset, pictures, sources):
+    places = {}
+    for limit in (3, None):
+        settings = CreationSettings(unlabelled=pictures, sources=sources, copies_per_source=5, limit=limit)
+        plan = make_plan(dataset, settings.build_generator(), settings, 0, 0)
+        places[limit] = {sample.id: sample.picture for sample in plan.samples if sample.picture}
+    assert len(places[3]) == 3 and places[3].items() <= places[None].items() and len(places[None]) == 9
+
+
+def test_the_sheet_shows_more_of_what_was_made(dataset, pictures):
+    settings = CreationSettings(unlabelled=pictures, batch_size=4)
+    shown = [s for batch in make_plan(dataset, settings.build_generator(), settings, 0, 0).preview for s in batch]
+    assert [bool(sample.picture) for sample in shown].count(True) == 2 and len(shown) == 8
 
 
 def test_a_broken_one_is_named_and_left_out(tmp_path, model, dataset, pictures):

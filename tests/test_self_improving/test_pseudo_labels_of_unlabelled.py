@@ -1,10 +1,14 @@
 """``targets='unlabelled'``: theta_C labels unlabelled pictures in every iteration, all else keeps its labels."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from mmseg.datasets import MultiImageMixDataset
 
 from diff2in1_mm.preflight.run import check_targets
 
+from ..tiny_segmentation import build_dataset, dataset_config, make_images
 from .test_pseudo_labels import attach, batch, build, loss_of
 
 
@@ -29,6 +33,15 @@ def test_what_was_made_keeps_its_labels(unlabelled):
 
 def test_without_such_pictures_it_is_refused():
     with pytest.raises(ValueError, match='and that is not set: name their folder'):
-        check_targets('unlabelled', dict(T=400))
-    check_targets('unlabelled', dict(unlabelled='data/night'))
-    check_targets('creation', {})
+        check_targets('unlabelled', dict(T=400), None)
+    check_targets('unlabelled', dict(unlabelled='data/night'), None)
+    check_targets('creation', {}, None)
+
+
+def test_joined_images_are_refused(tmp_path):
+    inner = build_dataset(make_images(tmp_path / 'set'))
+    config = dataset_config(tmp_path / 'set')
+    joined = SimpleNamespace(real=MultiImageMixDataset(config, [], lazy_init=True))
+    with pytest.raises(ValueError, match='mixing wrapper'):
+        check_targets('unlabelled', dict(unlabelled='data/night'), joined)
+    check_targets('unlabelled', dict(unlabelled='data/night'), SimpleNamespace(real=inner))

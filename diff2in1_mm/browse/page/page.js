@@ -141,7 +141,7 @@ function made(row, index) {
     classes.append(chip);
   });
   const figures = Object.entries(row.quality).map(([name, value]) => `${name} ${value}`);
-  about.append(title, element('div', 'caption', row.caption), element('div', 'figures', [`T ${row.T}`, ...figures].join(' · ')),
+  about.append(title, element('div', 'caption', row.caption), element('div', 'figures', [row.T ? `T ${row.T}` : 'unlabelled', ...figures].join(' · ')),
     classes, element('div', 'small', `round ${row.round}, from ${row.source}`));
   node.append(about);
   node.addEventListener('click', () => choose(index, false));
