@@ -7,7 +7,8 @@
 street_painter.py draws the label maps of the training folder, as a simulator with layouts from life and nothing else
 would; a seed takes --num-labelled of them. The diffusion model has seen the photographs of that folder without labels,
 and they are the unlabelled pictures of the controls. The test is on the validation folder, which nothing has seen. The
-oracle has the photographs of the label maps. All arms have a ResNet-18 from scratch.
+oracle has the photographs of the label maps. Arms have the diffusion model's frozen features, or with --backbone those
+of a ResNet-18 from scratch.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import cv2
 from backbones import RESNET
+from camvid_experiment import DROPOUT, JITTER
 from experiment import Arm, Experiment, experiment_arguments, keep_settings, use_part
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -24,6 +26,7 @@ from shift import Shift, arms, set_shift
 from street_painter import paint_all
 
 import diff2in1_mm
+from diff2in1_mm.models.backbones.feature_cache import FeatureCache
 
 _SIZE = (256, 192)  # width and height
 _THINGS = ('pole', 'sign_symbol', 'fence', 'car', 'pedestrian', 'bicyclist')
@@ -61,21 +64,19 @@ def prepare(args: argparse.Namespace) -> None:
 
 
 def configure(args: argparse.Namespace, arm: Arm, seed: int, shift: Shift) -> Config:
-    """The shipped config with painted streets in the place of labelled photographs, and a ResNet-18."""
+    """The shipped config with painted streets in the place of labelled photographs."""
     cfg = Config.fromfile(diff2in1_mm.config_path('diff2in1_camvid.py'))
-    cfg.merge_from_dict(
-        {
-            'model.backbone': RESNET,
-            'model.neck': dict(in_channels=[64, 128, 256, 512], num_outs=4),
-            'model.decode_head': dict(in_channels=[64] * 4, in_index=[0, 1, 2, 3], feature_strides=[4, 8, 16, 32]),
-            'optim_wrapper.type': 'Bf16OptimWrapper' if args.amp else 'OptimWrapper',
-            'randomness.seed': seed,
-        }
-    )
     data = cfg.train_dataloader.dataset.dataset
-    data.pipeline[3:3] = [dict(step) for step in _AUGMENTED]
+    if args.backbone is None:
+        data.pipeline.insert(3, JITTER)
+        cfg.merge_from_dict(
+            {'model.backbone.diffusion': args.pipeline, 'model.backbone.cached_images': 4000, **DROPOUT}
+        )
+    else:
+        use_resnet(cfg)
+    cfg.merge_from_dict({'randomness.seed': seed})
     use_part(cfg, args, arm, seed)
-    if cfg.custom_hooks[0].creation is not None:
+    if args.backbone is not None and cfg.custom_hooks[0].creation is not None:
         cfg.custom_hooks[0].creation.diffusion = args.pipeline
     cfg.merge_from_dict(arm.options)  # levels of noise of an arm's own
     oracle = arm.family == 'oracle'
@@ -83,6 +84,20 @@ def configure(args: argparse.Namespace, arm: Arm, seed: int, shift: Shift) -> Co
     if not oracle:
         data.data_root = osp.join(args.out, 'painted')
     return cfg
+
+
+def use_resnet(cfg: Config) -> None:
+    """Put a ResNet-18 from scratch in the place of the features, with crops and distortion, in bfloat16."""
+    head = dict(in_channels=[64] * 4, in_index=[0, 1, 2, 3], feature_strides=[4, 8, 16, 32])
+    cfg.merge_from_dict(
+        {
+            'model.backbone': RESNET,
+            'model.neck': dict(in_channels=[64, 128, 256, 512], num_outs=4),
+            'model.decode_head': head,
+            'optim_wrapper.type': 'Bf16OptimWrapper',
+        }
+    )
+    cfg.train_dataloader.dataset.dataset.pipeline[3:3] = [dict(step) for step in _AUGMENTED]
 
 
 def main() -> None:
@@ -98,7 +113,7 @@ def main() -> None:
         T=600,
     )
     parser.add_argument('--copies', type=int, default=4, help='colours that a painted street comes in')
-    parser.add_argument('--amp', action='store_true', help='train in bfloat16')
+    parser.add_argument('--backbone', choices=['ResNet-18'], help='from scratch; default: frozen features')
     args = parser.parse_args()
     args.out, args.data_root = osp.abspath(args.out), osp.abspath(args.data_root)
     init_default_scope('mmseg')
@@ -109,7 +124,13 @@ def main() -> None:
         keep_settings(args.out, args)
         prepare(args)
     runs = Experiment(
-        args.out, ARMS, 'recoloured', 'mIoU', lambda arm, seed: configure(args, arm, seed, places), args.warm_up
+        args.out,
+        ARMS,
+        'recoloured',
+        'mIoU',
+        lambda arm, seed: configure(args, arm, seed, places),
+        args.warm_up,
+        cache=None if args.backbone else FeatureCache(4000),
     )
     if not args.table:
         runs.run(args.arms, args.seeds)  # what is finished is not run again
