@@ -10,16 +10,15 @@ training folder without labels. The oracle has labels of the first half, beside 
 """
 
 import argparse
-import os
 import os.path as osp
 from pathlib import Path
 
 import cv2
 from camvid_experiment import DROPOUT, JITTER
-from experiment import Arm, Experiment, experiment_arguments, keep_settings, use_part
+from experiment import Arm, Experiment, experiment_arguments, use_part
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from shift import Shift, arms, set_shift
+from shift import Shift, arms, begin, set_shift
 
 import diff2in1_mm
 from diff2in1_mm.models.backbones.feature_cache import FeatureCache
@@ -96,14 +95,8 @@ def main() -> None:
     )
     parser.add_argument('--copies', type=int, default=4, help='colours that a labelled frame comes in')
     args = parser.parse_args()
-    args.out = osp.abspath(args.out)
     init_default_scope('mmseg')
-    places = Shift(osp.join(args.out, 'data/small'))
-    places.announce()
-    if not args.table:
-        os.makedirs(args.out, exist_ok=True)
-        keep_settings(args.out, args)
-        split(args.data_root, osp.join(args.out, 'data'))
+    places = begin(args, 'data/small', lambda args: split(args.data_root, osp.join(args.out, 'data')))
     runs = Experiment(
         args.out,
         ARMS,

@@ -12,17 +12,16 @@ of a ResNet-18 from scratch.
 """
 
 import argparse
-import os
 import os.path as osp
 from pathlib import Path
 
 import cv2
 from backbones import RESNET
 from camvid_experiment import DROPOUT, JITTER
-from experiment import Arm, Experiment, experiment_arguments, keep_settings, use_part
+from experiment import Arm, Experiment, experiment_arguments, use_part
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from shift import Shift, arms, set_shift
+from shift import Shift, arms, begin, set_shift
 from street_painter import paint_all
 
 import diff2in1_mm
@@ -115,14 +114,8 @@ def main() -> None:
     parser.add_argument('--copies', type=int, default=4, help='colours that a painted street comes in')
     parser.add_argument('--backbone', choices=['ResNet-18'], help='from scratch; default: frozen features')
     args = parser.parse_args()
-    args.out, args.data_root = osp.abspath(args.out), osp.abspath(args.data_root)
     init_default_scope('mmseg')
-    places = Shift(osp.join(args.out, 'photographs'))
-    places.announce()
-    if not args.table:
-        os.makedirs(args.out, exist_ok=True)
-        keep_settings(args.out, args)
-        prepare(args)
+    places = begin(args, 'photographs', prepare)
     runs = Experiment(
         args.out,
         ARMS,

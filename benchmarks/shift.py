@@ -3,13 +3,16 @@
 What tells them apart is a :class:`Shift`. The target's pictures have no labels; controls have them, too.
 """
 
+import argparse
 import os
+import os.path as osp
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from experiment import Arm
+from experiment import Arm, keep_settings
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
@@ -121,6 +124,27 @@ def arms(labelled: str, target: str, by_class: dict | None = None, **created) ->
                 _created(**kept, unlabelled='target', T=dict(_delete_=True, **by_class)),
             )
     return found
+
+
+def begin(args: argparse.Namespace, pictures: str, prepare: Callable[[argparse.Namespace], None]) -> Shift:
+    """Make an experiment's folder and what is in it; paths of ``args`` become absolute.
+
+    Args:
+        args (Namespace): Of ``experiment_arguments``.
+        pictures (str): Folder of the target's pictures, below that of the experiment.
+        prepare (Callable): Makes the pictures.
+
+    Returns:
+        Shift: Which generators know from now on.
+    """
+    args.out, args.data_root = osp.abspath(args.out), osp.abspath(args.data_root)
+    places = Shift(osp.join(args.out, pictures))
+    places.announce()
+    if not args.table:
+        os.makedirs(args.out, exist_ok=True)
+        keep_settings(args.out, args)
+        prepare(args)
+    return places
 
 
 def set_shift(cfg: Config, arm: Arm, shift: Shift, copies: int, captions: str | None = None) -> None:

@@ -12,17 +12,16 @@ or with --backbone one from scratch.
 """
 
 import argparse
-import os
 import os.path as osp
 from pathlib import Path
 
 import cell_simulator
 import cv2
-from experiment import Arm, Experiment, experiment_arguments, keep_settings, use_part
+from experiment import Arm, Experiment, experiment_arguments, use_part
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from own_backbones import BACKBONES
-from shift import Shift, arms, set_shift
+from shift import Shift, arms, begin, set_shift
 
 import diff2in1_mm
 from diff2in1_mm.models.backbones.feature_cache import FeatureCache
@@ -107,14 +106,8 @@ def main() -> None:
     parser.add_argument('--backbone', choices=['ResNet-18'], help='from scratch; default: frozen features')
     parser.add_argument('--copies', type=int, default=4, help='colours that a labelled picture comes in')
     args = parser.parse_args()
-    args.out, args.data_root = osp.abspath(args.out), osp.abspath(args.data_root)
     init_default_scope('mmdet')
-    places = Shift(osp.join(args.out, 'photographs'))
-    places.announce()
-    if not args.table:
-        os.makedirs(args.out, exist_ok=True)
-        keep_settings(args.out, args)
-        prepare(args)
+    places = begin(args, 'photographs', prepare)
     cache = None if args.backbone else FeatureCache(4000)
     for metric in _METRICS:
         runs = Experiment(
