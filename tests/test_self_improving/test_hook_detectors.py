@@ -127,7 +127,7 @@ def test_boxes_and_masks_of_the_source(coco, tmp_path, pipeline_folder):
 
 
 def test_nothing_found_stops_with_what_to_do(coco, tmp_path, pipeline_folder):
-    with pytest.raises(ValueError, match='none of 4 generated images.*allow_empty'):
+    with pytest.raises(ValueError, match='none of 4 images.*allow_empty'):
         train(run_config('faster_rcnn', coco, tmp_path, pipeline_folder, confidence=1.0, labelling=dict()))
 
 
