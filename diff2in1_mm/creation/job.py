@@ -345,13 +345,13 @@ class CreationJob:
 
     def _estimate(self, whole: Plan, world_size: int) -> None:
         """Say what the long part will take, and stop if the disk cannot hold it."""
-        done = self._done | self.store.empty(self.round, self.checkpoint)
+        made = self.store.ids(self.round)  # what this process has written, too: the writer is idle
+        done = made | self.store.empty(self.round, self.checkpoint)
         to_come = [sample for sample in whole.samples if sample.id not in done]
-        missing = len(to_come) - self.report.samples
-        made = len(self.store.ids(self.round))
-        if not made or missing <= 0:
+        missing = len(to_come)
+        if not made or not missing:
             return
-        needed = missing * self.store.size(self.round) / made
+        needed = missing * self.store.size(self.round) / len(made)
         free = shutil.disk_usage(self.store.root).free
         if needed > free:
             raise UserError(
@@ -360,7 +360,7 @@ class CreationJob:
             )
         if self.progress:
             # A continued creation has not timed a batch yet.
-            varied = len([s for s in to_come if not s.picture and s.id not in self.store.ids(self.round)])
+            varied = sum(not sample.picture for sample in to_come)
             pace = f'{duration(varied * self._pace / world_size)} and ' if self._pace and varied else ''
             print_log(
                 f'{missing} more samples will take about {pace}{size(needed)} of disk; see '

@@ -1,5 +1,8 @@
 """Unlabelled pictures that join the samples as they are."""
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
@@ -44,7 +47,6 @@ def test_they_stand_beside_what_was_made_with_labels_of_the_model(tmp_path, mode
         assert (one.id, one.seed, one.T, one.caption) == (other.id, other.seed, other.T, other.caption)
         np.testing.assert_allclose(plain.read(one)[0].astype(int), store.read(other)[0], atol=1)  # batches differ
     labels = BatchLabels(model.eval(), 'fresh', transforms=dataset.pipeline.transforms)
-    assert [r.source_path for r in as_they_are] != sorted(r.source_path for r in made)
     assert {r.source_path for r in as_they_are} == {f'{pictures}/{i}.png' for i in range(9)}
     for record in as_they_are:
         image, annotations = store.read(record)
@@ -103,6 +105,28 @@ def test_processes_make_the_same_together(tmp_path, model, dataset, pictures):
     create(model, dataset, tmp_path / 'one', unlabelled=pictures, **FROM_SOURCE)
     one, two = SyntheticStore(tmp_path / 'one'), SyntheticStore(tmp_path / 'two')
     assert {r.id: r.source_path for r in one.records()} == {r.id: r.source_path for r in two.records()}
+
+
+def test_what_is_to_come_is_counted_without_what_is_there(tmp_path, model, dataset, pictures, logged):
+    create(model, dataset, tmp_path / 's', copies_per_source=2, unlabelled=pictures, **FROM_SOURCE)
+    # 14 made and 9 pictures, of which the sheet has six and two
+    assert any(said.startswith('15 more samples will take about') for said in logged)
+
+
+def test_a_label_scale_is_for_the_pictures_beside_labels_of_the_source():
+    labels = object.__new__(BatchLabels)
+    labels.scale, labels.labeller, labels.model = (64, 64), SimpleNamespace(labellers={'a': _Resizing()}), None
+    for labels.unlabelled, refused in (
+        (True, nullcontext()),
+        (False, pytest.raises(UserError, match='looks at no image')),
+    ):
+        with refused:
+            labels._check_scale('source')
+
+
+class _Resizing:
+    def resized(self):
+        pass
 
 
 def test_their_labels_are_not_compared_with_those_of_a_source(tmp_path, model, dataset, pictures):

@@ -66,7 +66,7 @@ def test_from_images_to_summary(images, tmp_path, pipeline_folder, counted):
     assert 'backbone.frozen_fingerprint' in checkpoint['state_dict']
 
 
-def test_unlabelled_pictures_beside_samples_with_labels_of_their_sources(images, tmp_path, pipeline_folder, counted):
+def test_unlabelled_pictures_beside_samples_with_labels_of_their_sources(images, tmp_path, pipeline_folder):
     more = make_pictures(tmp_path / 'more', 5)
     creation = dict(T=300, steps=2, batch_size=4, label_from='source', unlabelled=str(more))
     hook = dict(creation=creation, targets='unlabelled', recreate_every=3)
