@@ -34,13 +34,18 @@ _SHIFTED = arms('painted streets', 'photographs', by_class=_LEVELS, look='target
 ARMS = {
     **{name: arm for name, arm in _SHIFTED.items() if 'the same' not in name},
     **{
-        f'recoloured, {kind}, eight to one': Arm(
-            'recoloured',
-            dict(targets='creation', student_view='same'),
-            f'the arm "recoloured, {kind}" with eight of nine pictures synthetic',
-            {**_SHIFTED[f'recoloured, {kind}'].options, 'train_dataloader.dataset.ratio': 8.0},
+        f'{name}, eight to one': _SHIFTED[name]._replace(
+            text=f'the arm "{name}" with eight of nine pictures from the store',
+            options={**_SHIFTED[name].options, 'train_dataloader.dataset.ratio': 8.0},
         )
-        for kind in ('synthetic', 'by class')
+        for name in (
+            'recoloured, synthetic',
+            'recoloured, by class',
+            'recoloured, both',
+            'grainy, synthetic',
+            'grainy, sure target pictures',
+            'grainy, both',
+        )
     },
     'photographs': Arm('oracle', dict(creation=None), 'oracle: the photographs of the label maps'),
 }

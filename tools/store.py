@@ -43,7 +43,9 @@ def run_stats(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(found))
         return 0
-    print(f'{args.store}: {found["samples"]} samples, {found["damaged"]} damaged, {found["bytes"] / 1e6:.1f} MB')
+    pictures = f' ({found["unlabelled"]} of them unlabelled pictures as they were)' if found['unlabelled'] else ''
+    held = f'{found["samples"]} samples{pictures}, {found["damaged"]} damaged, {found["bytes"] / 1e6:.1f} MB'
+    print(f'{args.store}: {held}')
     for name in ('rounds', 'T', 'checkpoints', 'quality', 'classes'):
         values = ', '.join(
             f'{key}: {value:.4g}' if name in ('quality', 'classes') else f'{key}: {value}'

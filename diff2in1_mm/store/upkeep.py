@@ -16,16 +16,20 @@ def stats(store: SyntheticStore) -> dict[str, Any]:
     """What a store holds.
 
     Returns:
-        dict: ``samples``, ``damaged`` and ``bytes`` (of images and labels); ``rounds``, ``T`` and ``checkpoints``,
-        each as value -> number of samples; ``quality``, name -> mean over the samples that have that figure;
-        ``classes``, see :func:`class_shares`.
+        dict: ``samples``, ``damaged``, ``bytes`` (of images and labels) and ``unlabelled``, the samples that are
+        pictures as they were; ``rounds``, ``T`` (of those that were made) and ``checkpoints``, each as value -> number
+        of samples; ``quality``, name -> mean over the samples that have that figure; ``classes``, see
+        :func:`class_shares`.
     """
     counts: dict[str, Counter] = dict(rounds=Counter(), T=Counter(), checkpoints=Counter())
     sums: dict[str, float] = defaultdict(float)
-    known, size = Counter[str](), 0
+    known, size, unlabelled = Counter[str](), 0, 0
     for record in store.records():
         counts['rounds'][record.round] += 1
-        counts['T'][record.T] += 1
+        if record.unlabelled:
+            unlabelled += 1
+        else:
+            counts['T'][record.T] += 1
         counts['checkpoints'][record.checkpoint] += 1
         size += sum(record.bytes.values())
         figures = {name: value for name, value in record.quality.items() if value == value}  # not NaN
@@ -36,6 +40,7 @@ def stats(store: SyntheticStore) -> dict[str, Any]:
         samples=len(store),
         damaged=len(store.damaged),
         bytes=size,
+        unlabelled=unlabelled,
         **{name: dict(sorted(found.items())) for name, found in counts.items()},
         quality={name: sums[name] / known[name] for name in sorted(known)},
         classes=class_shares(store.records()),

@@ -45,24 +45,26 @@ def folders(tmp_path):
     for i in range(COUNT):
         image = picture(i)
         image[:16, :16] = 0
-        store.add(
-            SampleRecord(
-                id=store.sample_id(0, i, 0),
-                round=0,
-                source=i,
-                source_path=str(sources / f'{i}.png'),
-                copy=0,
-                seed=i,
-                T=400,
-                steps=10,
-                solver='ddim',
-                caption='',
-                checkpoint='c',
-            ),
-            image[..., ::-1],
-            dict(segmentation=np.zeros((32, 48), np.uint8)),
-        )
+        add(store, i, image, str(sources / f'{i}.png'), T=400)
     return tmp_path / 'store', real
+
+
+def add(store, source, image, path, T, copy=0):
+    """A sample; at T = 0 it is an unlabelled picture as it is."""
+    record = SampleRecord(
+        id=store.sample_id(0, source, copy),
+        round=0,
+        source=source,
+        source_path=path,
+        copy=copy,
+        seed=source,
+        T=T,
+        steps=10,
+        solver='ddim',
+        caption='',
+        checkpoint='c',
+    )
+    store.add(record, image[..., ::-1], dict(segmentation=np.zeros((32, 48), np.uint8)))
 
 
 def test_figures_and_sheet(tool, folders, pipeline_folder, capsys):
@@ -78,6 +80,23 @@ def test_figures_and_sheet(tool, folders, pipeline_folder, capsys):
     assert 'diversity against the source' in told
     assert '* fewer than 50 images in a set: this KID says little' in told
     assert found['one half of real to the other']['images'] == COUNT // 2
+
+
+def test_pictures_that_were_not_made_are_left_out(tool, folders, pipeline_folder, capsys):
+    root, real = folders
+    asked = ['--real', str(real), '--diffusion', pipeline_folder, '--out']
+    store = SyntheticStore(root)
+    tool.main([str(root), *asked, str(root / 'before')])
+    for i in range(COUNT):
+        add(store, i, picture(200 + i), str(real / f'{i}.png'), T=0, copy=99)
+    tool.main([str(root), *asked, str(root / 'after')])
+    before, after = ((root / name / 'figures.json').read_text() for name in ('before', 'after'))
+    assert before == after
+    pictures = SyntheticStore.prepare(root.parent / 'pictures', ['segmentation'], ['a'], 'f', {})
+    add(pictures, 0, picture(200), str(real / '0.png'), T=0, copy=99)
+    with pytest.raises(SystemExit):
+        tool.main([str(pictures.root), *asked, str(root / 'none')])
+    assert 'holds no samples that were made' in capsys.readouterr().err
 
 
 def test_a_source_of_several_samples_counts_once(tool):

@@ -11,7 +11,7 @@ import pytest
 from diff2in1_mm.store.shares import note_share
 from diff2in1_mm.store.store import SyntheticStore
 
-from ..test_store.samples import PURPOSE, fill
+from ..test_store.samples import PURPOSE, fill, make_record, make_sample
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,6 +50,15 @@ def test_stats(tool, store, capsys):
     assert '3 samples, 0 damaged' in capsys.readouterr().out
     assert call(tool, 'stats', store.root / 'gone') == 2
     assert 'is not a synthetic store' in capsys.readouterr().err
+
+
+def test_pictures_that_were_not_made_have_no_strength(tool, store, capsys):
+    store.add(make_record(3, copy=99, T=0), *make_sample(3))
+    assert call(tool, 'stats', store.root, '--json') == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found['samples'] == 4 and found['unlabelled'] == 1 and found['T'] == {'400': 3}
+    assert call(tool, 'stats', store.root) == 0
+    assert '4 samples (1 of them unlabelled pictures as they were), 0 damaged' in capsys.readouterr().out
 
 
 def test_verify_names_what_is_damaged(tool, store, capsys):
