@@ -30,7 +30,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--out', help='folder of all runs; default work_dirs/CONFIG_NAME_helps')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='one run of every arm each')
     parser.add_argument('--share', type=float, default=1.0, help="part of the config's length to run (default: all)")
-    parser.add_argument('--arms', nargs='+', metavar='ARM', help='only these; default all')
+    parser.add_argument('--arms', nargs='+', metavar='ARM', help='only these, and the first one of their warm-up; default all')
     parser.add_argument('--paste', nargs='+', metavar='CLASS', help='two arms more that paste things of these classes')
     parser.add_argument(
         '--cached-images',
@@ -39,6 +39,7 @@ def parse_args(argv=None) -> argparse.Namespace:
         help='images whose frozen features are kept over all runs, where the config keeps any (default: %(default)s)',
     )
     parser.add_argument('--metric', help='figure of the validation that decides; default the first known one')
+    parser.add_argument('--rule', choices=['greater', 'less'], help='what of --metric is better, of a figure of your own')
     parser.add_argument('--table', action='store_true', help='only what is there already')
     add_common_options(parser)
     args = parser.parse_args(argv)
@@ -52,9 +53,10 @@ if __name__ == '__main__':
 import diff2in1_mm  # noqa: F401  (checks versions and registers all modules)
 from diff2in1_mm.comparison.arms import arms_of, configure_arm
 from diff2in1_mm.comparison.lengths import shorten
+from diff2in1_mm.comparison.metrics import Metric, deciding, read_metric
 from diff2in1_mm.comparison.plot import plot
-from diff2in1_mm.comparison.runs import ArmRuns
-from diff2in1_mm.comparison.table import METRICS, best_control, table, verdict
+from diff2in1_mm.comparison.runs import ArmRuns, first_of
+from diff2in1_mm.comparison.table import best_control, table, verdict
 from diff2in1_mm.launch.config import load_config
 from diff2in1_mm.launch.processes import prepare_processes
 from diff2in1_mm.models.backbones.feature_cache import FeatureCache
@@ -89,11 +91,14 @@ def prepare(args: argparse.Namespace) -> ArmRuns:
         raise UserError(f'--arms {unknown[0]!r} is none of {", ".join(map(repr, arms))}')
     if not any(arms[name].control for name in args.arms) or all(arms[name].control for name in args.arms):
         raise UserError('--arms needs a control and a method, such as: --arms real method')
+    if args.metric:
+        read_metric(args.metric, (), rule_of(args))  # before the runs, not behind them
     warm_up = shorten(cfg, args.share)
     args.out = args.out or cfg.work_dir + '_helps'
     check_writable(args.out, '--out')
     check_hook_data(cfg)
     check_data(cfg, 'train_dataloader', 'val_dataloader')
+    args.arms = list(dict.fromkeys(name for arm in args.arms for name in (first_of(arms, arm), arm)))
     for name in args.arms:
         configure_arm(cfg, arms[name], args.seeds[0], args.paste or ())  # what cannot be made is told now
     if not args.table:
@@ -120,24 +125,24 @@ def _keep_settings(args: argparse.Namespace, cfg) -> None:
             raise UserError(f'{args.out} holds runs of other settings ({path}): give another --out, or remove it')
 
 
-def metric_of(runs: ArmRuns, args: argparse.Namespace) -> str:
+def metric_of(runs: ArmRuns, args: argparse.Namespace) -> Metric:
     """The figure that decides: the one asked for, or the first that is known.
 
     Raises:
-        ValueError: No run has ended, or none has such a figure.
+        ValueError: No run has ended, or none has such a figure, or nobody said whether more of it is better.
     """
     summaries = [runs.summary(name, seed) for name in args.arms for seed in args.seeds]
     found = next((list(summary['stages']['self_improving']) for summary in summaries if summary), None)
     if found is None:
         raise UserError(f'{args.out} holds no finished run yet: leave out --table')
-    if args.metric:
-        if args.metric not in found:
-            raise UserError(f'--metric {args.metric!r} is none of {", ".join(found)}')
-        return args.metric
-    known = [name for name in METRICS if name in found]
-    if not known:
-        raise UserError(f'name one of {", ".join(found)} with --metric')
-    return known[0]
+    if args.metric and args.metric not in found:
+        raise UserError(f'--metric {args.metric!r} is none of {", ".join(found)}')
+    return read_metric(args.metric or deciding(found), found, rule_of(args))
+
+
+def rule_of(args: argparse.Namespace) -> bool | None:
+    """Whether more of the figure is better; None: the user does not say."""
+    return None if args.rule is None else args.rule == 'greater'
 
 
 def report(runs: ArmRuns, args: argparse.Namespace) -> str:

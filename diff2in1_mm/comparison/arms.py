@@ -39,10 +39,10 @@ def arms_of(paste: Sequence[str] | None = None, unlabelled: bool = False) -> dic
         arms['self-trained'] = Arm('plain', {}, text.format('real'), self_training=True)
         arms['self-trained, regularised'] = Arm('strong', {}, text.format('regularised'), self_training=True)
     if paste:
-        if unlabelled:
-            arms['self-trained, pasted'] = Arm('pasted', {}, text.format('pasted'), self_training=True)
         arms['pasted'] = Arm('pasted', _CONTROL, f'"regularised" with {", ".join(paste)} of other images pasted in')
         arms['method, pasted'] = Arm('pasted', {}, '"method, regularised" with the same pasting')
+    if paste and unlabelled:
+        arms['self-trained, pasted'] = Arm('pasted', {}, text.format('pasted'), self_training=True)
     return dict(sorted(arms.items(), key=lambda item: not item[1].control))
 
 

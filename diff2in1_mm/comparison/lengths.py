@@ -1,17 +1,19 @@
 """Shorter runs of a config, with its schedules."""
 
+import math
 from typing import Any
 
 from mmengine.config import Config
 
-from ..utils.configs import find_hook
+from ..utils.configs import find_hook, type_name
 from ..utils.errors import UserError
 from ..utils.values import is_number
 
 __all__ = ['shorten']
 
-# What MMEngine's parameter schedulers count in epochs or iterations.
-_COUNTED = ('begin', 'end', 'T_max', 'total_iters', 'step_size', 'milestones')
+# What MMEngine's parameter schedulers count in epochs or iterations: moments, and lengths, of which none is 0.
+_MOMENTS = ('begin', 'end', 'milestones', 'patience', 'cooldown')
+_LENGTHS = ('T_max', 'total_iters', 'total_steps', 'step_size', 'periods')
 
 
 def shorten(cfg: Config, share: float) -> int:
@@ -45,9 +47,11 @@ def shorten(cfg: Config, share: float) -> int:
     if hook.get('recreate_every'):
         hook['recreate_every'] = max(1, round(hook['recreate_every'] * share))
     for schedule in _schedules(cfg):
-        for key in _COUNTED:
+        for key in (*_MOMENTS, *_LENGTHS):
             if schedule.get(key) is not None:
-                schedule[key] = _scaled(schedule[key], share)
+                schedule[key] = _scaled(schedule[key], share, key in _LENGTHS)
+        if 'Exponential' in type_name(schedule) and is_number(schedule.get('gamma')):
+            schedule['gamma'] **= 1 / share  # as much in fewer steps
         if 'end' in schedule:
             schedule['end'] = max(schedule['end'], schedule.get('begin', 0) + 1)
     cfg.default_hooks.checkpoint.update(by_epoch=by_epoch, interval=total, max_keep_ckpts=-1)
@@ -60,7 +64,8 @@ def _schedules(cfg: Config) -> list[dict]:
     return [found] if isinstance(found, dict) else list(found)
 
 
-def _scaled(value: Any, share: float) -> Any:
+def _scaled(value: Any, share: float, length: bool) -> Any:
     if isinstance(value, (list, tuple)):
-        return [_scaled(item, share) for item in value]
-    return round(value * share)
+        return [_scaled(item, share, length) for item in value]
+    # periods that sum up to less than the run would end before it
+    return max(1, math.ceil(value * share)) if length else round(value * share)

@@ -4,13 +4,14 @@ import io
 from collections.abc import Sequence
 
 from ..utils.atomic_files import write_atomic
+from .metrics import Metric
 from .runs import ArmRuns
-from .table import METRICS, Metric, paired, scores_of, told
+from .table import paired, scores_of
 
 __all__ = ['plot']
 
 
-def plot(runs: ArmRuns, names: Sequence[str], base: str, seeds: Sequence[int], metric: str, path: str) -> None:
+def plot(runs: ArmRuns, names: Sequence[str], base: str, seeds: Sequence[int], metric: Metric, path: str) -> None:
     """Draws a line for each arm: a dot for every seed's difference to ``base``, a bar for their mean.
 
     Args:
@@ -18,7 +19,7 @@ def plot(runs: ArmRuns, names: Sequence[str], base: str, seeds: Sequence[int], m
         names (Sequence[str]): Of the arms.
         base (str): The control.
         seeds (Sequence[int]): As many as are there are drawn.
-        metric (str): Of the validation.
+        metric (Metric): Of the validation.
         path (str): PNG file.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -39,10 +40,9 @@ def plot(runs: ArmRuns, names: Sequence[str], base: str, seeds: Sequence[int], m
     axes.axvline(0, color='black', linewidth=0.8)
     axes.set_yticks(range(len(others)), list(reversed(others)))
     axes.set_ylim(-0.6, len(others) - 0.4)
-    read = METRICS.get(metric, Metric())
-    better = f'better to the {"right" if read.more_is_better else "left"}'
-    unit = f', in {read.unit}' if read.unit else ''
-    axes.set_xlabel(f'{told(metric)} minus that of "{base}"{unit}\n({better}; dots: seeds, bars: means)')
+    better = f'better to the {"right" if metric.more_is_better else "left"}'
+    unit = f', in {metric.unit}' if metric.unit else ''
+    axes.set_xlabel(f'{metric.told} minus that of "{base}"{unit}\n({better}; dots: seeds, bars: means)')
     axes.set_ylabel('arm')
     content = io.BytesIO()
     FigureCanvasAgg(figure).print_png(content)

@@ -16,7 +16,7 @@ from ..self_improving.state import WARM_UP
 from ..utils.atomic_files import write_atomic
 from ..utils.json_files import read_json
 
-__all__ = ['Arm', 'ArmRuns']
+__all__ = ['Arm', 'ArmRuns', 'first_of']
 
 
 class Arm(NamedTuple):
@@ -46,7 +46,8 @@ class ArmRuns:
     """The runs of several arms and seeds, as ``tools/train.py`` runs each.
 
     Arms with the same warm-up share it: the checkpoint that the first of them writes at its end is resumed by the
-    others. A finished run is not repeated, so that a killed comparison goes on where it was.
+    others. A finished run is not repeated, nor a warm-up, so that a killed comparison goes on where it was: the run
+    that was killed begins behind its warm-up, or, killed in that, anew.
 
     Args:
         out (str): Folder of the runs, one below for each, with logs and summary.json.
@@ -71,15 +72,26 @@ class ArmRuns:
         self.cache, self.shared = cache, shared or out
 
     def run(self, names: Sequence[str], seeds: Sequence[int]) -> None:
-        """Runs what is missing, seed by seed, so that the first seeds can be looked at early."""
-        missing = [(name, seed) for seed in seeds for name in names if not osp.exists(self._summary(name, seed))]
+        """Runs what is missing, seed by seed, so that the first seeds can be looked at early.
+
+        The first arm of a family says how all of it warms up: where that warm-up is missing, it runs too.
+        """
+        missing = [(name, seed) for seed in seeds for name in self._in_turn(names, seed)]
         for number, (name, seed) in enumerate(missing, 1):
             print_log(f'Run {number} of {len(missing)}: {name}, seed {seed}', 'current')
-            if not osp.exists(self._warm_up(name, seed)):
-                # the first arm of a family says how all of it warms up
-                self._run(next(n for n, arm in self.arms.items() if arm.family == self.arms[name].family), seed)
-            if not osp.exists(self._summary(name, seed)):
-                self._run(name, seed)
+            self._run(name, seed)
+
+    def _in_turn(self, names: Sequence[str], seed: int) -> list[str]:
+        """The arms that have to be run, each behind the one that it has its warm-up from."""
+        found: list[str] = []
+        for name in names:
+            if osp.exists(self._summary(name, seed)):
+                continue
+            first = first_of(self.arms, name)
+            self._keep_warm_up(first, seed)
+            needed = [name] if osp.exists(self._warm_up(name, seed)) else [first, name]
+            found += [other for other in dict.fromkeys(needed) if other not in found]
+        return found
 
     def scores(self, name: str, seeds: Sequence[int], metric: str, stage: str = 'self_improving') -> dict[int, float]:
         """Seed -> metric of the finished runs of an arm, at the end of a stage."""
@@ -128,9 +140,19 @@ class ArmRuns:
         if self.cache is not None and hasattr(runner.model.backbone, 'share_features'):
             runner.model.backbone.share_features(self.cache)
         runner.train()
-        if not osp.exists(warm_up):
-            unit = 'epoch' if cfg.default_hooks.checkpoint.get('by_epoch', True) else 'iter'
-            keep_warm_up(osp.join(cfg.work_dir, f'{unit}_{self.warm_up}.pth'), warm_up)
+        self._keep_warm_up(name, seed)
+
+    def _keep_warm_up(self, name: str, seed: int) -> None:
+        """Keeps the warm-up of a run that has come to its end, or beyond it."""
+        boundaries = (osp.join(self.folder(name, seed), f'{unit}_{self.warm_up}.pth') for unit in ('iter', 'epoch'))
+        boundary = next(filter(osp.exists, boundaries), None)
+        if boundary is not None and not osp.exists(self._warm_up(name, seed)):
+            keep_warm_up(boundary, self._warm_up(name, seed))
+
+
+def first_of(arms: Mapping[str, Arm], name: str) -> str:
+    """The first arm of an arm's family, which has its warm-up first."""
+    return next(other for other, arm in arms.items() if arm.family == arms[name].family)
 
 
 def keep_warm_up(boundary: str, path: str) -> None:

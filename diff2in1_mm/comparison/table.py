@@ -6,38 +6,12 @@ from typing import NamedTuple
 
 from scipy.stats import ttest_rel
 
+from .metrics import Metric
 from .runs import ArmRuns
 
-__all__ = ['Difference', 'METRICS', 'Metric', 'best_control', 'paired', 'row', 'scores_of', 'table', 'told', 'verdict']
+__all__ = ['Difference', 'best_control', 'paired', 'row', 'scores_of', 'table', 'verdict']
 
 SURE = 0.05  # a p below it is taken for a difference
-
-
-class Metric(NamedTuple):
-    """How a figure is read.
-
-    Attributes:
-        more_is_better (bool): False for errors.
-        scale (float): That tables multiply it by: 100 for shares and metres.
-        unit (str): Of a difference of two, so multiplied; '' where that is not known.
-    """
-
-    more_is_better: bool = True
-    scale: float = 1.0
-    unit: str = ''
-
-
-_POINTS = 'percentage points'
-#: In the order in which a run's figures are looked through.
-METRICS = {
-    'mIoU': Metric(unit=_POINTS),
-    'coco/segm_mAP': Metric(scale=100, unit=_POINTS),
-    'coco/bbox_mAP': Metric(scale=100, unit=_POINTS),
-    'coco_panoptic/PQ': Metric(unit=_POINTS),
-    'pascal_voc/mAP': Metric(scale=100, unit=_POINTS),
-    'rmse': Metric(False, 100, 'cm'),
-    'mean': Metric(False, unit='degrees'),
-}
 
 
 class Difference(NamedTuple):
@@ -64,19 +38,9 @@ def paired(scores: Mapping[int, float], base: Mapping[int, float]) -> Difference
     return Difference(statistics.mean(differences), statistics.stdev(differences), p)
 
 
-def scores_of(runs: ArmRuns, name: str, seeds: Sequence[int], metric: str) -> dict[int, float]:
+def scores_of(runs: ArmRuns, name: str, seeds: Sequence[int], metric: Metric) -> dict[int, float]:
     """Seed -> final figure of an arm, in the scale of tables."""
-    return {seed: score * _read(metric).scale for seed, score in runs.scores(name, seeds, metric).items()}
-
-
-def _read(metric: str) -> Metric:
-    return METRICS.get(metric, Metric())
-
-
-def told(metric: str) -> str:
-    """A metric's name with its scale."""
-    scale = _read(metric).scale
-    return metric if scale == 1 else f'{scale:g} x {metric}'
+    return {seed: score * metric.scale for seed, score in runs.scores(name, seeds, metric.name).items()}
 
 
 def row(name: str, scores: Mapping[int, float], seeds: Sequence[int], base: Mapping[int, float]) -> str:
@@ -92,20 +56,20 @@ def row(name: str, scores: Mapping[int, float], seeds: Sequence[int], base: Mapp
     return f'| {name} | ' + ' | '.join(figures) + ' |'
 
 
-def best_control(runs: ArmRuns, names: Sequence[str], seeds: Sequence[int], metric: str) -> str | None:
+def best_control(runs: ArmRuns, names: Sequence[str], seeds: Sequence[int], metric: Metric) -> str | None:
     """The control with the best mean, of those that have all seeds that any control has."""
     found = {n: scores_of(runs, n, seeds, metric) for n in names if runs.arms[n].control}
     most = max(map(len, found.values()), default=0)
     means = {name: statistics.mean(scores.values()) for name, scores in found.items() if scores and len(scores) == most}
     if not means:
         return None
-    return (max if _read(metric).more_is_better else min)(means, key=means.__getitem__)
+    return (max if metric.more_is_better else min)(means, key=means.__getitem__)
 
 
-def table(runs: ArmRuns, names: Sequence[str], seeds: Sequence[int], metric: str, base: str) -> str:
+def table(runs: ArmRuns, names: Sequence[str], seeds: Sequence[int], metric: Metric, base: str) -> str:
     """Markdown: a row for each arm, with its paired difference to ``base`` and its cost in time of that."""
     lines = [
-        f'| {told(metric)} | '
+        f'| {metric.told} | '
         + ' | '.join(f'seed {s}' for s in seeds)
         + f' | mean | sd | minus "{base}" | p (paired t) | time |',
         '|---|' + '---|' * (len(seeds) + 5),
@@ -126,16 +90,16 @@ def _cost(runs: ArmRuns, name: str, base: str, seeds: Sequence[int]) -> str:
     return f'{sum(a for a, _ in both) / sum(b for _, b in both):.2f} x' if both else '-'
 
 
-def verdict(runs: ArmRuns, name: str, base: str, seeds: Sequence[int], metric: str) -> str:
+def verdict(runs: ArmRuns, name: str, base: str, seeds: Sequence[int], metric: Metric) -> str:
     """One sentence: does ``name`` gain over the control ``base``?"""
     scores, control = scores_of(runs, name, seeds, metric), scores_of(runs, base, seeds, metric)
     mean, spread, p = paired(scores, control)
     if mean is None:
         return f'"{name}" has no seed in common with "{base}": nothing can be said.'
-    against = f'{told(metric)} against "{base}", the best control'
+    against = f'{metric.told} against "{base}", the best control'
     if spread is None:
         return f'"{name}": {mean:+.2f} {against}; one seed cannot tell a gain from chance: give more --seeds.'
-    better = mean > 0 if _read(metric).more_is_better else mean < 0
+    better = mean > 0 if metric.more_is_better else mean < 0
     if p is None or not p < SURE:
         what = 'no gain shown'
     else:

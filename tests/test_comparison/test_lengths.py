@@ -44,6 +44,22 @@ def test_epochs_with_milestones_and_rounds():
     assert cfg.custom_hooks[1].recreate_every == 1 and cfg.default_hooks.checkpoint.by_epoch
 
 
+def test_schedules_that_count_by_other_names():
+    schedules = [
+        dict(type='OneCycleLR', by_epoch=False, eta_max=0.01, total_steps=600),
+        dict(type='CosineRestartLR', by_epoch=False, periods=[155, 445], restart_weights=[1, 0.5]),
+        dict(type='StepLR', by_epoch=True, step_size=1),
+        dict(type='ExponentialLR', by_epoch=False, gamma=0.99),
+        dict(type='ReduceOnPlateauLR', patience=10, cooldown=0),
+    ]
+    cfg = config(dict(max_iters=600), schedules, warm_up=400)
+    shorten(cfg, 0.3)
+    cycle, restart, step, exponential, plateau = cfg.param_scheduler
+    assert cycle.total_steps == 180 and restart.periods == [47, 134] and sum(restart.periods) >= 180
+    assert step.step_size == 1 and plateau.patience == 3 and plateau.cooldown == 0
+    assert exponential.gamma**180 == pytest.approx(0.99**600)
+
+
 def test_the_shortest_run_still_has_both_stages():
     linear = dict(type='LinearLR', by_epoch=False, begin=10, end=12)
     cfg = config(dict(type='IterBasedTrainLoop', max_iters=100), [linear], warm_up=99)

@@ -1,9 +1,11 @@
 """Arms that share their warm-up, in whole small runs."""
 
+import os
 import os.path as osp
 
 import pytest
 import torch
+from mmengine.hooks import IterTimerHook
 
 from diff2in1_mm.comparison.runs import Arm, ArmRuns
 from diff2in1_mm.utils.compat import load_weights_only
@@ -53,6 +55,29 @@ def test_a_method_alone_warms_up_as_the_first_arm_of_its_family_says(runs):
     runs.run(['method'], [1])
     assert runs.started == [('real', 1), ('method', 1)]
     assert set(runs.scores('method', [0, 1], 'mIoU')) == {1}
+
+
+def test_a_run_that_was_killed_begins_behind_its_warm_up(runs, monkeypatch):
+    def killed(self, runner, *rest, **more):
+        if runner.iter == 5:  # in the second stage
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(IterTimerHook, 'after_train_iter', killed)
+        runs.run(['real'], [0])
+    assert not osp.exists(osp.join(runs.out, 'warm_up-plain-0.pth'))
+    begun = []
+    monkeypatch.setattr(IterTimerHook, 'before_train', lambda self, runner: begun.append(runner.iter))
+    runs.run(['real', 'method'], [0])
+    assert begun == [4, 4] and [name for name, _ in runs.started] == ['real', 'real', 'method']
+
+
+def test_a_warm_up_that_a_kill_left_unkept_is_kept_by_the_next_start(runs):
+    runs.run(['real'], [0])
+    kept = osp.join(runs.out, 'warm_up-plain-0.pth')
+    os.remove(kept)  # as if killed between the end of the run and this file
+    runs.run(['method'], [0])
+    assert runs.started == [('real', 0), ('method', 0)] and osp.exists(kept)
 
 
 def test_controls_without_options_lie_where_other_comparisons_find_them(tmp_path):

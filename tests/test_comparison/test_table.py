@@ -8,11 +8,13 @@ from hypothesis import given, strategies as st
 from scipy.stats import ttest_1samp
 
 from diff2in1_mm.comparison.arms import arms_of
+from diff2in1_mm.comparison.metrics import Metric, read_metric
 from diff2in1_mm.comparison.plot import plot
 from diff2in1_mm.comparison.runs import ArmRuns
 from diff2in1_mm.comparison.table import best_control, paired, table, verdict
 
 SEEDS = (0, 1, 2)
+MIOU, RMSE = read_metric('mIoU'), read_metric('rmse')
 
 
 @pytest.fixture
@@ -58,33 +60,33 @@ def test_one_common_seed_has_no_deviation_and_none_no_difference():
 )
 def test_the_sentence_says_what_the_seeds_show(runs, method, sentence):
     found = runs({'real': [30, 31, 29], 'regularised': [31, 32, 30], 'method': method})
-    base = best_control(found, list(found.arms), SEEDS, 'mIoU')
+    base = best_control(found, list(found.arms), SEEDS, MIOU)
     assert base == 'regularised'
-    assert verdict(found, 'method', base, SEEDS, 'mIoU').startswith(sentence)
+    assert verdict(found, 'method', base, SEEDS, MIOU).startswith(sentence)
 
 
 def test_less_of_an_error_is_better(runs):
     found = runs({'real': [0.62, 0.61, 0.63], 'regularised': [0.7, 0.71, 0.69], 'method': [0.52, 0.5, 0.53]}, 'rmse')
-    base = best_control(found, list(found.arms), SEEDS, 'rmse')
+    base = best_control(found, list(found.arms), SEEDS, RMSE)
     assert base == 'real'
     assert (
-        '"method": a gain: -10.33' in (said := verdict(found, 'method', base, SEEDS, 'rmse')) and '100 x rmse' in said
+        '"method": a gain: -10.33' in (said := verdict(found, 'method', base, SEEDS, RMSE)) and '100 x rmse' in said
     )
 
 
 def test_one_seed_is_told_to_tell_nothing(runs):
     found = runs({'real': [30], 'method': [33]})
-    assert 'one seed cannot tell a gain from chance' in verdict(found, 'method', 'real', SEEDS, 'mIoU')
+    assert 'one seed cannot tell a gain from chance' in verdict(found, 'method', 'real', SEEDS, MIOU)
 
 
 def test_a_control_that_lacks_seeds_is_not_the_best(runs):
     found = runs({'real': [30, 31, 29], 'regularised': [90], 'method': [30, 30, 30]})
-    assert best_control(found, list(found.arms), SEEDS, 'mIoU') == 'real'
+    assert best_control(found, list(found.arms), SEEDS, MIOU) == 'real'
 
 
 def test_the_table_has_a_row_for_every_finished_arm_with_its_cost(runs):
     found = runs({'real': [30, 31], 'method': [31, 30]}, seconds=dict(method=12.0))
-    lines = table(found, list(found.arms), SEEDS, 'mIoU', 'real').splitlines()
+    lines = table(found, list(found.arms), SEEDS, MIOU, 'real').splitlines()
     assert len(lines) == 4 and len({line.count('|') for line in lines}) == 1
     assert re.search(r'real: .*\| 30.00 \| 31.00 \| - \| 30.50 \| 0.71 \| - \| - \| 1.00 x \|', lines[2])
     assert re.search(r'method: .*\| \+0.00 ± 1.41 \| 1.000 \| 2.00 x \|', lines[3])  # 16 s over 8
@@ -96,7 +98,7 @@ def test_the_picture_shows_a_dot_for_every_seed(runs, tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(Axes, 'scatter', lambda self, x, y, **kwargs: drawn.append((list(x), list(y))))
     found = runs({'real': [30, 31], 'regularised': [29, 29.5], 'method': [31, 33]})
-    plot(found, ['real', 'regularised', 'method'], 'real', SEEDS, 'mIoU', str(tmp_path / 'p.png'))
+    plot(found, ['real', 'regularised', 'method'], 'real', SEEDS, MIOU, str(tmp_path / 'p.png'))
     assert drawn == [([1, 2], [0, 0]), ([-1, -1.5], [1, 1])]
     assert (tmp_path / 'p.png').read_bytes().startswith(b'\x89PNG')
 
@@ -104,9 +106,9 @@ def test_the_picture_shows_a_dot_for_every_seed(runs, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     'metric, said',
     [
-        ('mIoU', 'mIoU minus that of "real", in percentage points\n(better to the right'),
-        ('rmse', '100 x rmse minus that of "real", in cm\n(better to the left'),
-        ('own', 'own minus that of "real"\n(better to the right'),
+        (MIOU, 'mIoU minus that of "real", in percentage points\n(better to the right'),
+        (RMSE, '100 x rmse minus that of "real", in cm\n(better to the left'),
+        (Metric('own'), 'own minus that of "real"\n(better to the right'),
     ],
 )
 def test_the_axes_of_the_picture_say_what_and_in_which_unit(runs, tmp_path, monkeypatch, metric, said):
@@ -115,6 +117,6 @@ def test_the_axes_of_the_picture_say_what_and_in_which_unit(runs, tmp_path, monk
     words = {}
     monkeypatch.setattr(Axes, 'set_xlabel', lambda self, text: words.update(x=text))
     monkeypatch.setattr(Axes, 'set_ylabel', lambda self, text: words.update(y=text))
-    found = runs({'real': [30, 31], 'method': [31, 33]}, metric)
+    found = runs({'real': [30, 31], 'method': [31, 33]}, metric.name)
     plot(found, ['real', 'method'], 'real', SEEDS, metric, str(tmp_path / 'p.png'))
     assert words['x'].startswith(said) and words['y'] == 'arm'
