@@ -30,7 +30,9 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--out', help='folder of all runs; default work_dirs/CONFIG_NAME_helps')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='one run of every arm each')
     parser.add_argument('--share', type=float, default=1.0, help="part of the config's length to run (default: all)")
-    parser.add_argument('--arms', nargs='+', metavar='ARM', help='only these, and the first one of their warm-up; default all')
+    parser.add_argument(
+        '--arms', nargs='+', metavar='ARM', help='only these, and the first that shares their warm-up; default: all'
+    )
     parser.add_argument('--paste', nargs='+', metavar='CLASS', help='two arms more that paste things of these classes')
     parser.add_argument(
         '--cached-images',
@@ -39,7 +41,7 @@ def parse_args(argv=None) -> argparse.Namespace:
         help='images whose frozen features are kept over all runs, where the config keeps any (default: %(default)s)',
     )
     parser.add_argument('--metric', help='figure of the validation that decides; default the first known one')
-    parser.add_argument('--rule', choices=['greater', 'less'], help='what of --metric is better, of a figure of your own')
+    parser.add_argument('--rule', choices=['greater', 'less'], help='what of a --metric of your own is better')
     parser.add_argument('--table', action='store_true', help='only what is there already')
     add_common_options(parser)
     args = parser.parse_args(argv)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..diffusion.stable_diffusion import LatentDiffusion
 from ..diffusion.taps import select_taps
-from ..pretraining.pipeline_files import replace_folder
+from ..utils.atomic_folders import replace_folder
 from ..utils.errors import UserError
 from ..utils.optional import require
 from ..utils.resources import config_path

@@ -24,10 +24,11 @@ def write(samples: Iterable[Sample], folder: Path, classes: tuple[str, ...]) -> 
     """
     tasks, brushes = [], False
     for sample in samples:
+        regions = sample.regions()
+        results = [_result(region, number, sample) for number, region in enumerate(regions)]  # before any file
         name = sample.copy_image(folder / 'images' / f'{sample.id}.png').name
-        results = [_result(region, number, sample) for number, region in enumerate(sample.regions())]
         brushes |= any(result['type'] == 'brushlabels' for result in results)
-        scores = [region.score for region in sample.regions()]
+        scores = [region.score for region in regions]
         prediction = dict(result=results, score=float(np.mean(scores)) if scores else 0.0, model_version='theta_C')
         data = dict(image=f'/data/local-files/?d=images/{name}', id=sample.id, caption=sample.record.caption)
         tasks.append(dict(data=data, predictions=[prediction]))

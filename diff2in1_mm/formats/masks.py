@@ -41,8 +41,8 @@ def read(path: Path, classes: tuple[str, ...]) -> Iterator[Labelled]:
             'export maps of these, and correct or remove that file'
         )
     for file in files:
-        labels = _label_map(file, len(classes))
-        yield Labelled(file.stem, labels.shape, partial(_regions, labels))
+        size = _label_map(file, len(classes)).shape
+        yield Labelled(file.stem, size, partial(_regions, file, len(classes)))  # read again: all at once are many
 
 
 def _label_map(file: Path, classes: int) -> np.ndarray:
@@ -61,6 +61,7 @@ def _label_map(file: Path, classes: int) -> np.ndarray:
     return labels
 
 
-def _regions(labels: np.ndarray) -> list[Region]:
+def _regions(file: Path, classes: int) -> list[Region]:
+    labels = _label_map(file, classes)
     masks = [(int(value), labels == value) for value in np.unique(labels) if value != IGNORED]
     return [Region(value, box_around(mask), mask) for value, mask in masks]

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ..store.records import SampleRecord
+from ..store.reviews import Reviews, Verdicts
 from ..store.store import SyntheticStore
 from ..tasks.coco import box_of
 from ..tasks.instances import Instances
@@ -19,7 +20,19 @@ from ..tasks.panoptic import PanopticMap
 from ..tasks.segmentation import read_as
 from ..utils.errors import UserError
 
-__all__ = ['IGNORED', 'KINDS', 'Labelled', 'Region', 'Sample', 'annotation_of', 'box_around', 'samples_of', 'size_of']
+__all__ = [
+    'IGNORED',
+    'KINDS',
+    'Labelled',
+    'Region',
+    'Sample',
+    'annotation_of',
+    'box_around',
+    'rejected_in',
+    'samples_of',
+    'size_of',
+    'without',
+]
 
 #: Kinds of labels that formats hold; of a store with several the first of these.
 KINDS = ('panoptic', 'instances', 'segmentation')
@@ -74,6 +87,7 @@ class Sample:
         annotation: As the task decodes it.
         classes: Names.
         others: Files of the labels of the store's other tasks, by task.
+        rejected: Indices of classes that people found wrong in this label: ignored in all that is asked of it.
     """
 
     record: SampleRecord
@@ -83,6 +97,7 @@ class Sample:
     annotation: Any
     classes: tuple[str, ...]
     others: Mapping[str, Path] = field(default_factory=dict)
+    rejected: tuple[int, ...] = ()
 
     @property
     def id(self) -> str:
@@ -134,7 +149,8 @@ class Sample:
             )
         if self.kind == 'panoptic':
             return np.append(IGNORED, self.annotation.labels).astype(np.uint8)[self.annotation.ids]
-        return read_as(self.record.entry)[self.annotation]
+        labels = read_as(self.record.entry)[self.annotation]
+        return np.where(np.isin(labels, self.rejected), IGNORED, labels).astype(np.uint8)
 
 
 def samples_of(store: SyntheticStore, round: int | None = None) -> Iterator[Sample]:
@@ -148,11 +164,30 @@ def samples_of(store: SyntheticStore, round: int | None = None) -> Iterator[Samp
         raise UserError(
             f'{store.root} holds {", ".join(store.tasks)}, which these formats have not: its own files are PNG and NPY'
         )
-    for record in store.accepted(round):
+    verdicts = Reviews(store.root).verdicts()
+    for record in store.accepted(round, verdicts):
         others = {task: Path(path) for task, path in store.annotation_paths(record).items()}
-        annotation = store.codecs[kind].decode(others.pop(kind))
+        rejected = rejected_in(record, store, verdicts)
+        annotation = without(store.codecs[kind].decode(others.pop(kind)), rejected)
         path = Path(store.image_path(record))
-        yield Sample(record, path, size_of(path), kind, annotation, store.classes, others)
+        yield Sample(record, path, size_of(path), kind, annotation, store.classes, others, rejected)
+
+
+def rejected_in(record: SampleRecord, store: SyntheticStore, verdicts: Verdicts) -> tuple[int, ...]:
+    """Indices of the classes that people found wrong in a sample's label."""
+    wrong = verdicts.classes.get(record.id, frozenset())
+    return tuple(index for index, name in enumerate(store.classes) if name in wrong)
+
+
+def without(annotation: Any, rejected: Sequence[int]) -> Any:
+    """Objects with these classes ignored; panoptic maps with their segments void. Label maps as they are: their values
+    are those of files, see :meth:`Sample.map`."""
+    if isinstance(annotation, Instances):
+        return annotation._replace(ignored=annotation.ignored | np.isin(annotation.labels, rejected))
+    if isinstance(annotation, PanopticMap):
+        void = np.append(False, np.isin(annotation.labels, rejected))
+        return annotation._replace(ids=np.where(void[annotation.ids], 0, annotation.ids))
+    return annotation
 
 
 def size_of(image: Path) -> tuple[int, int]:

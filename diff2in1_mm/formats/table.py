@@ -11,9 +11,12 @@ import numpy as np
 
 from ..store.corrections import correct
 from ..store.records import SampleRecord
+from ..store.reviews import Reviews, Verdicts
 from ..store.store import SyntheticStore
+from ..tasks.segmentation import read_as
+from ..utils.atomic_folders import replace_folder
 from ..utils.errors import FileInTheWayError, MissingFileError, UserError, did_you_mean, some
-from .samples import KINDS, Labelled, annotation_of, samples_of, size_of
+from .samples import IGNORED, KINDS, Labelled, annotation_of, rejected_in, samples_of, size_of, without
 
 __all__ = ['FORMATS', 'READERS', 'export', 'import_labels']
 
@@ -49,7 +52,7 @@ def export(store: SyntheticStore, to: str, folder: str | Path, round: int | None
         int: How many samples were written.
 
     Raises:
-        UserError: The format cannot hold such labels, or there are no samples.
+        UserError: The format cannot hold such labels, or there are no samples. No folder is left then.
         ImportError: It takes a library that is not installed.
     """
     module = _module(to, tuple(FORMATS))
@@ -66,7 +69,7 @@ def export(store: SyntheticStore, to: str, folder: str | Path, round: int | None
 
     if not store.accepted(round):
         raise UserError(f'{store.root} has no accepted samples to export: create some, or take back rejections')
-    module.write(counted(), folder, store.classes)
+    replace_folder(str(folder), lambda fresh: module.write(counted(), Path(fresh), store.classes))
     kind = next(kind for kind in KINDS if kind in store.tasks)
     left = [task for task in store.tasks if task != kind]
     if left and to not in _OF_ALL_TASKS:
@@ -102,23 +105,25 @@ def import_labels(store: SyntheticStore, source: str, path: str | Path, by: str 
         raise UserError(f'{store.root} holds {", ".join(store.tasks)}, which {source} has not')
     if source == 'masks' and kind != 'segmentation':
         raise UserError(f'masks tell no objects apart, and {store.root} holds {kind}: export {path} as coco or cvat')
-    records = {record.id: record for record in store.accepted()}
+    verdicts = Reviews(store.root).verdicts()
+    records = {record.id: record for record in store.accepted(None, verdicts)}
     found = list(module.read(path, store.classes))
     _check_images(store, records, found, path)
-    changed, same, objects = [], 0, 0
-    for id, annotation, is_there in _annotations(store, kind, records, found):
+    changed, same, objects = set[str](), 0, 0
+    for id, annotation, is_there in _annotations(store, kind, records, found, verdicts):
         objects += len(annotation.labels) if kind == 'instances' else 0
         if is_there:
             same += 1
         else:
-            changed.append((records[id], annotation))
+            changed.add(id)
     if kind == 'instances' and changed and not objects:
         raise UserError(
             f'{path} has no annotations, and all {len(changed)} labels would become empty: export it with its '
             'annotations, or reject these samples'
         )
-    for record, annotation in changed:
-        correct(store, record, kind, annotation, by)
+    again = [one for one in found if one.id in changed]  # all is well; the masks of all at once take much memory
+    for id, annotation, _ in _annotations(store, kind, records, again, verdicts):
+        correct(store, records[id], kind, annotation, by)
     left = len(found) - len(changed) - same
     if left:
         warnings.warn(f'{left} images have no annotations and were left as they are')
@@ -148,7 +153,7 @@ def _check_images(store: SyntheticStore, records: dict[str, SampleRecord], found
 
 
 def _annotations(
-    store: SyntheticStore, kind: str, records: dict[str, SampleRecord], found: list[Labelled]
+    store: SyntheticStore, kind: str, records: dict[str, SampleRecord], found: list[Labelled], verdicts: Verdicts
 ) -> Iterator[tuple[str, Any, bool]]:
     """Id, annotation, and whether it says what is there; without images of which a map would have no class at all."""
     codec, with_masks = store.codecs[kind], kind == 'instances' and _objects_have_masks(store, records)
@@ -160,7 +165,7 @@ def _annotations(
         masked = with_masks or getattr(present, 'masks', None) is not None
         annotation = annotation_of(regions, kind, size, record, getattr(present, 'num_things', 0), masked)
         codec.encode(annotation, record, size)  # what does not fit is told before anything is written
-        yield id, annotation, _same(present, annotation, kind, record)
+        yield id, annotation, _same(present, annotation, kind, record, rejected_in(record, store, verdicts))
 
 
 def _objects_have_masks(store: SyntheticStore, records: dict[str, SampleRecord]) -> bool:
@@ -172,22 +177,25 @@ def _objects_have_masks(store: SyntheticStore, records: dict[str, SampleRecord])
     return False
 
 
-def _same(present: Any, annotation: Any, kind: str, record: SampleRecord) -> bool:
+def _same(present: Any, annotation: Any, kind: str, record: SampleRecord, rejected: tuple[int, ...]) -> bool:
+    """Whether a label says what an export of the present one does, in which rejected classes are ignored."""
     if kind == 'segmentation':
-        return np.array_equal(present, annotation)
+        classes = read_as(record.entry)  # files may say one class by several values
+        before = classes[present]
+        return np.array_equal(np.where(np.isin(before, rejected), IGNORED, before), classes[annotation])
+    present = without(present, rejected)
     if kind == 'panoptic':
         labels = [np.append(255, one.labels)[one.ids] for one in (present, annotation)]
         pairs = {(int(a), int(b)) for a, b in zip(present.ids.ravel(), annotation.ids.ravel())}
         one_to_one = len({a for a, _ in pairs}) == len({b for _, b in pairs}) == len(pairs)
         return one_to_one and np.array_equal(*labels)
-    alike = (
-        np.array_equal(present.labels, annotation.labels)
-        and np.array_equal(present.ignored, annotation.ignored)
-        and np.allclose(present.bboxes, annotation.bboxes, atol=0.01)
-    )
-    if not alike or not len(present.labels) or present.masks is None or annotation.masks is None:
-        return alike and (not len(present.labels) or present.masks is annotation.masks)
-    return np.array_equal(present.masks, annotation.masks)
+    if not (np.array_equal(present.labels, annotation.labels) and np.array_equal(present.ignored, annotation.ignored)):
+        return False
+    if present.masks is not None and annotation.masks is not None:
+        # a tool may take boxes from masks, whereas a detector gives both
+        return np.array_equal(present.masks, annotation.masks)
+    same_kind = not len(present.labels) or present.masks is annotation.masks
+    return same_kind and np.allclose(present.bboxes, annotation.bboxes, atol=0.01)
 
 
 def _module(name: str, known: tuple[str, ...]) -> Any:

@@ -39,8 +39,9 @@ def write(samples: Iterable[Sample], folder: Path, classes: tuple[str, ...]) -> 
         path.write_text(''.join(f'{line}\n' for line in lines))
         sample.copy_image(folder / 'images' / 'train' / f'{sample.id}.png')
     folder.mkdir(parents=True, exist_ok=True)
+    # without `path`, folders are looked for beside the file; '.' would be where its reader stands
     names = ''.join(f'  {number}: {json.dumps(name)}\n' for number, name in enumerate(classes))
-    (folder / 'data.yaml').write_text(f'path: .\ntrain: images/train\nval: images/train\nnames:\n{names}')
+    (folder / 'data.yaml').write_text(f'train: images/train\nval: images/train\nnames:\n{names}')
     if changed:
         warnings.warn(
             f'{changed} masks have holes or several parts, which outlines of YOLO have not: use coco for them'

@@ -14,12 +14,12 @@ from ..diffusion.latent_model import LatentModel
 from ..diffusion.precision import DTYPES
 from ..diffusion.stable_diffusion import LatentDiffusion
 from ..diffusion.taps import select_taps
+from ..utils.atomic_folders import replace_folder
 from ..utils.compat import as_diffusers_writes
 from ..utils.errors import UserError
 from ..utils.values import check_whole
 from .batches import spread_levels
 from .denoiser_tuner import DenoiserTuner
-from .pipeline_files import replace_folder
 
 _LEVEL_CHANNELS = 256
 

@@ -11,10 +11,10 @@ from ..diffusion.control import ControlBranch
 from ..diffusion.latent_model import LatentModel
 from ..diffusion.precision import DTYPES
 from ..diffusion.trained import with_gradients
+from ..utils.atomic_folders import replace_folder
 from ..utils.compat import as_diffusers_writes
 from ..utils.errors import UserError
 from ..utils.values import check_whole
-from .pipeline_files import replace_folder
 from .prediction_tuner import PredictionTuner
 
 # ControlNet's, for latents of stride 8.

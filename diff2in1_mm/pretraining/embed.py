@@ -18,8 +18,9 @@ import cv2
 
 from ..diffusion.loading.embedded import CHECKSUMS, FOLDER, checksum
 from ..utils.atomic_files import write_atomic
+from ..utils.atomic_folders import replace_folder
 from ..utils.errors import MissingFileError
-from .pipeline_files import load_pipeline, replace_folder, write_pipeline
+from .pipeline_files import load_pipeline, write_pipeline
 
 # What stands in the folder for people, and is no part of the model.
 _FOR_PEOPLE = ('README.md', 'samples.jpg', 'losses.jpg')

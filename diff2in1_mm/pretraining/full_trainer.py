@@ -13,8 +13,8 @@ from ..diffusion.latent_model import LatentModel
 from ..diffusion.loading.components import model_index
 from ..diffusion.loading.embedded import locate
 from ..diffusion.precision import DTYPES
+from ..utils.atomic_folders import replace_folder
 from ..utils.errors import UserError
-from .pipeline_files import replace_folder
 from .prediction_tuner import PredictionTuner
 
 

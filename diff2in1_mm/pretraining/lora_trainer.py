@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from ..diffusion.lora import LORA_FILE, lora_weights
 from ..diffusion.precision import DTYPES
 from ..diffusion.trained import LORA_TARGETS
-from .pipeline_files import replace_folder
+from ..utils.atomic_folders import replace_folder
 from .prediction_tuner import PredictionTuner
 
 

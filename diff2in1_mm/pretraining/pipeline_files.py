@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import copy
-import os
-import os.path as osp
-import shutil
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,6 +11,7 @@ import torch
 
 from ..diffusion.loading.folder import load_tokenizer, load_whole
 from ..diffusion.precision import DTYPES
+from ..utils.atomic_folders import replace_folder
 from ..utils.compat import clip_text_model, settle_sample_size
 from ..utils.errors import UserError
 from .tokenizer import cut_tokenizer
@@ -162,43 +159,3 @@ def write_pipeline(pipeline: StableDiffusionPipeline, folder: str, dtype: str = 
     if dtype != 'fp32':
         pipeline = copy.deepcopy(pipeline).to(dtype=DTYPES[dtype])
     pipeline.save_pretrained(folder, safe_serialization=True)
-
-
-def replace_folder(folder: str, write: Callable[[str], None]) -> None:
-    """Let ``write`` fill a temporary folder, then put it in the place of ``folder``.
-
-    What a killed process left beside it is removed, or put back where it was the last whole one.
-
-    Args:
-        folder (str): Target; an existing one is replaced.
-        write (Callable): Takes the path of an empty folder.
-    """
-    folder = osp.abspath(folder)
-    parent, name = osp.split(folder)
-    os.makedirs(parent, exist_ok=True)
-    _clear_leftovers(parent, name)
-    fresh = tempfile.mkdtemp(prefix=f'.{name}.new-', dir=parent)
-    try:
-        os.chmod(fresh, 0o755)  # mkdtemp makes it private
-        write(fresh)
-        if osp.isdir(folder):
-            old = tempfile.mkdtemp(prefix=f'.{name}.old-', dir=parent)
-            os.rename(folder, osp.join(old, name))
-            os.rename(fresh, folder)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            os.rename(fresh, folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-
-
-def _clear_leftovers(parent: str, name: str) -> None:
-    for entry in sorted(os.listdir(parent)):
-        if (
-            entry.startswith(f'.{name}.old-')
-            and not osp.isdir(osp.join(parent, name))
-            and osp.isdir(osp.join(parent, entry, name))
-        ):
-            os.rename(osp.join(parent, entry, name), osp.join(parent, name))
-        if entry.startswith((f'.{name}.old-', f'.{name}.new-')):
-            shutil.rmtree(osp.join(parent, entry), ignore_errors=True)

@@ -26,6 +26,7 @@ from ..datasets.rooms.make import make_rooms
 from ..diffusion.loading.embedded import locate
 from ..diffusion.loading.folder import load_tokenizer
 from ..diffusion.padding import image_stride, latent_stride
+from ..utils.atomic_folders import replace_folder
 from ..utils.compat import as_diffusers_writes, draw_again_on_resume, leave_optimizer_unfused, leave_state_unfused
 from ..utils.configs import type_name
 from ..utils.errors import UserError
@@ -33,7 +34,7 @@ from ..utils.models import averaged_model
 from .autoencoder_trainer import whiten
 from .checks import DEFAULTS, SHARED, check_length, files_of
 from .encoding import encode_images
-from .pipeline_files import load_pipeline, load_vae, new_pipeline, read_configs, replace_folder, save_pipeline
+from .pipeline_files import load_pipeline, load_vae, new_pipeline, read_configs, save_pipeline
 from .tokenizer import check_lengths, cut_tokenizer
 
 if TYPE_CHECKING:

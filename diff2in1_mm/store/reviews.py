@@ -126,6 +126,7 @@ class Reviews:
         labels: dict[str, dict[str, str]] = {}
         for review in self.acts(size):
             if review.act == 'label':
+                classes.pop(review.sample, None)  # of what the person has now drawn anew
                 labels.setdefault(review.sample, {})[review.name] = review.file
                 continue
             if review.act == 'reject_class':

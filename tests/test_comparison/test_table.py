@@ -69,9 +69,7 @@ def test_less_of_an_error_is_better(runs):
     found = runs({'real': [0.62, 0.61, 0.63], 'regularised': [0.7, 0.71, 0.69], 'method': [0.52, 0.5, 0.53]}, 'rmse')
     base = best_control(found, list(found.arms), SEEDS, RMSE)
     assert base == 'real'
-    assert (
-        '"method": a gain: -10.33' in (said := verdict(found, 'method', base, SEEDS, RMSE)) and '100 x rmse' in said
-    )
+    assert '"method": a gain: -10.33' in (said := verdict(found, 'method', base, SEEDS, RMSE)) and '100 x rmse' in said
 
 
 def test_one_seed_is_told_to_tell_nothing(runs):

@@ -20,6 +20,7 @@ from diff2in1_mm.formats import FORMATS, export
 from diff2in1_mm.formats.samples import samples_of
 from diff2in1_mm.store.reviews import Reviews
 from diff2in1_mm.store.store import SyntheticStore
+from diff2in1_mm.tasks.panoptic import PanopticMap
 
 from ..test_store.samples import CLASSES, make_record
 from .conftest import SIZE, disc, first, label_map, make_store, objects
@@ -135,7 +136,8 @@ def test_objects_as_yolo(things, tmp_path):
             continue
         drawn = cv2.fillPoly(np.zeros((20, 30), np.uint8), [values.round().astype(np.int32)], 1)
         np.testing.assert_array_equal(drawn, sample.annotation.masks[place])
-    assert '  2: "tree"' in (folder / 'data.yaml').read_text()
+    told = (folder / 'data.yaml').read_text()
+    assert '  2: "tree"' in told and 'path' not in told  # else it is looked for where its reader stands
 
 
 def test_masks_that_an_outline_cannot_say_are_counted(tmp_path, maps):
@@ -184,7 +186,17 @@ def test_cityscapes_by_mmsegmentation_and_instances(maps, segments, tmp_path):
     export(segments, 'cityscapes', tmp_path / 'b')
     (path,) = (tmp_path / 'b').rglob('*_instanceIds.png')
     found = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    np.testing.assert_array_equal(found, np.array([255, 0, 1, 2])[first(segments).annotation.ids])
+    np.testing.assert_array_equal(found, np.array([0, 1000, 1001, 3])[first(segments).annotation.ids])
+
+
+def test_objects_that_cityscapes_cannot_number(tmp_path):
+    classes = [f'c{i}' for i in range(80)]
+    store = SyntheticStore.prepare(tmp_path / 'many', ['panoptic'], classes, 'f', {})
+    segment = PanopticMap(np.ones(SIZE, int), np.array([79]), 80)
+    store.add(make_record(0), np.zeros((*SIZE, 3), np.uint8), dict(panoptic=segment))
+    with pytest.raises(ValueError, match='1000 objects of each of 64 classes.*choose coco'):
+        export(store, 'cityscapes', tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
 
 
 def test_maps_as_voc(maps, tmp_path):
@@ -281,6 +293,32 @@ def test_rejected_samples_stay_at_home_and_file_values_become_classes(tmp_path):
     Reviews(store.root).add('reject', store.records()[1].id)
     with pytest.raises(ValueError, match='no accepted samples'):
         export(store, 'masks', tmp_path / 'none')
+
+
+def test_classes_that_people_rejected_are_ignored(maps, things, segments, tmp_path):
+    for store in (maps, things, segments):
+        Reviews(store.root).add('reject_class', store.records()[0].id, 'road')
+    for store in (maps, segments):
+        export(store, 'masks', tmp_path / 'out' / store.root.name)
+        sample = first(store)
+        before = sample.annotation
+        if store is segments:
+            before = np.append(255, before.labels)[before.ids]
+        shown = png(tmp_path / 'out' / store.root.name / 'masks' / f'{sample.id}.png')
+        np.testing.assert_array_equal(shown, np.where(before == 0, 255, before))
+        assert (before == 0).any()
+    sample = next(samples_of(things))
+    assert [(region.label, region.ignored) for region in sample.regions()] == [(2, False), (0, True), (1, True)]
+
+
+def test_what_a_failed_export_began_does_not_block_the_next(maps, tmp_path, monkeypatch):
+    def full(self, to):
+        raise OSError('disk full')
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match='disk full'):
+        patched.setattr('diff2in1_mm.formats.samples.Sample.copy_image', full)
+        export(maps, 'masks', tmp_path / 'out')
+    assert export(maps, 'masks', tmp_path / 'out') == len(maps)
 
 
 def test_what_cannot_be_exported_is_told(things, maps, tmp_path):

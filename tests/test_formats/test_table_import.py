@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from diff2in1_mm.formats import READERS, export, import_labels
+from diff2in1_mm.store.reviews import Reviews
 
 from .conftest import disc, first, label_map, make_store, objects
 
@@ -25,6 +26,43 @@ def test_what_nobody_changed_stays_the_models(maps, segments, source, tmp_path):
 def test_objects_that_nobody_changed_stay_the_models(things, source, tmp_path):
     export(things, source, tmp_path / 'out')
     assert import_labels(things, source, tmp_path / 'out') == (0, 2)
+
+
+@pytest.mark.parametrize('source', READERS)
+def test_a_rejected_class_is_no_change_of_the_label(maps, segments, source, tmp_path):
+    for store in (maps, segments) if source != 'masks' else (maps,):
+        Reviews(store.root).add('reject_class', store.records()[0].id, 'road')
+        export(store, source, tmp_path / 'out' / store.root.name)
+        assert import_labels(store, source, tmp_path / 'out' / store.root.name) == (0, len(store))
+
+
+def test_boxes_of_a_detector_that_are_not_those_of_its_masks(tmp_path):
+    found = objects(True)
+    store = make_store(tmp_path / 's', 'instances', [found._replace(bboxes=found.bboxes + 0.4)])
+    export(store, 'cvat', tmp_path / 'out')
+    assert import_labels(store, 'cvat', tmp_path / 'out') == (0, 1)
+
+
+@pytest.mark.parametrize(
+    'reading, values', [(dict(reduce_zero_label=True), [0, 1, 2, 255]), (dict(label_map={3: 1}), [0, 1, 2, 3])]
+)
+def test_values_of_files_that_say_the_same_class(tmp_path, reading, values):
+    raw = np.array(values, np.uint8)[np.arange(600).reshape(20, 30) % 4]
+    store = make_store(tmp_path / 's', 'segmentation', [raw], reading=reading)
+    export(store, 'masks', tmp_path / 'out')
+    assert import_labels(store, 'masks', tmp_path / 'out') == (0, 1)
+
+
+def test_a_corrected_label_is_not_under_the_old_rejection(maps, tmp_path):
+    sample = first(maps)
+    Reviews(maps.root).add('reject_class', sample.id, 'road')
+    export(maps, 'masks', tmp_path / 'out')
+    drawn = np.zeros_like(sample.annotation)
+    cv2.imwrite(str(tmp_path / 'out' / 'masks' / f'{sample.id}.png'), drawn)
+    assert import_labels(maps, 'masks', tmp_path / 'out') == (1, 1)
+    assert not Reviews(maps.root).verdicts().classes
+    Reviews(maps.root).undo()
+    assert Reviews(maps.root).verdicts().classes == {sample.id: frozenset({'road'})}
 
 
 def test_a_changed_map(maps, tmp_path):
