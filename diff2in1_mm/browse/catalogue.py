@@ -89,6 +89,7 @@ class Catalogue:
             name: np.full(len(self.records), np.nan, np.float32) for name in self._measures
         }
         self._verdicts: tuple[int, Verdicts] = (-1, self.reviews.verdicts(0))
+        self._noted: dict[str, dict[str, str]] = {}  # corrected labels that figures and classes are of, by sample
         self.measured = 0  # samples of which everything is known
         self._ended = threading.Event()
         self._failed = ''
@@ -111,21 +112,44 @@ class Catalogue:
             if self._ended.is_set():
                 return
             self._rounds[place] = record.round
-            self._note_classes(place, record.classes)
-            for name, value in record.quality.items():
-                if name not in self._figures:
-                    self._figures[name] = np.full(len(self.records), np.nan, np.float32)
-                self._figures[name][place] = value
+            self._note(place, record)
             self._place[record.id] = place
         for place, record in enumerate(self.records):
             if self._ended.is_set():
                 return
-            if self.store.classes and not record.classes:
-                self._note_classes(place, self._classes_of(record))
+            applied = self.verdicts.applied(record)
+            if self.store.classes and not applied.classes:
+                self._note_classes(place, self._classes_of(applied))
             for name, measure in self._measures.items():
                 found = measure(record)
                 self._figures[name][place] = np.nan if found is None else found
             self.measured = place + 1
+
+    def _note(self, place: int, record: SampleRecord) -> None:
+        """Classes and figures of a sample's label, which may be a person's."""
+        said = self.verdicts
+        applied = said.applied(record)
+        self._note_classes(place, applied.classes)
+        for name in record.quality:
+            if name not in self._figures:
+                self._figures[name] = np.full(len(self.records), np.nan, np.float32)
+            self._figures[name][place] = applied.quality.get(name, np.nan)
+        if record.id in said.labels:
+            self._noted[record.id] = said.labels[record.id]
+
+    def _note_corrections(self) -> None:
+        """Labels that people corrected, or took back, since they were read."""
+        said = self.verdicts.labels
+        for id in {*said, *self._noted}:
+            if said.get(id) == self._noted.get(id) or id not in self._place:
+                continue
+            place = self._place[id]
+            record = self.records[place]
+            self._noted.pop(id, None)
+            self._note(place, record)
+            applied = self.verdicts.applied(record)
+            if self.store.classes and not applied.classes:
+                self._note_classes(place, self._classes_of(applied))
 
     def stop(self) -> None:
         """Let the background end."""
@@ -159,7 +183,7 @@ class Catalogue:
         for task, path in self.store.annotation_paths(record).items():
             try:
                 found |= self.store.codecs[task].shown(self.store.codecs[task].decode(path), record.entry)
-            except (OSError, ValueError, IndexError):  # a damaged label shows nothing
+            except (OSError, ValueError, LookupError, TypeError):  # a damaged label shows nothing
                 continue
         return found
 
@@ -173,6 +197,7 @@ class Catalogue:
         """
         if query.plain:
             return range(len(self.records))
+        self._note_corrections()
         for name in filter(None, (query.figure, query.sort if query.sort != 'id' else '')):
             if name not in self._figures:
                 raise UserError(f'no sample has a figure {name!r}: there are {", ".join(self._figures) or "none"}')
@@ -247,6 +272,7 @@ class Catalogue:
     def summary(self) -> dict[str, Any]:
         """What the page says of the whole store, as JSON."""
         said = self.verdicts
+        self._note_corrections()
         kept = np.ones(len(self.records), bool)
         kept[[self._place[id] for id in said.rejected if id in self._place]] = False
         return dict(

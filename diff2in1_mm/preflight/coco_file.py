@@ -14,6 +14,7 @@ from .findings import Findings, shortened
 __all__ = ['check_categories', 'check_coco_file', 'read_coco_file']
 
 _SLACK = 1.0  # pixels: converters round
+_SOME = 0.1  # share of boxes that leave their image, from which another unit explains them
 _MANY = 0.5  # share of objects from which the file is refused though no cause is recognised
 
 
@@ -333,10 +334,12 @@ def _likely_unit(boxes: np.ndarray, sizes: np.ndarray, outside: np.ndarray) -> s
     if boxes.min() >= -0.01 and boxes.max() <= 1.01:
         return 'shares of the image from 0 to 1'
     first, second = boxes[:, :2], boxes[:, 2:]
-    if outside.any() and (second > first).all() and (second <= sizes + _SLACK).all() and (first >= -_SLACK).all():
+    if outside.mean() < _SOME:  # single mistakes; large or small objects alone fit other units, too
+        return ''
+    if (second > first).all() and (second <= sizes + _SLACK).all() and (first >= -_SLACK).all():
         return 'corners (x1, y1, x2, y2)'
     half = second / 2
-    if outside.any() and (first - half >= -_SLACK).all() and (first + half <= sizes + _SLACK).all():
+    if (first - half >= -_SLACK).all() and (first + half <= sizes + _SLACK).all():
         return 'centre and size (cx, cy, width, height)'
     return ''
 

@@ -204,16 +204,19 @@ def _optimizer(cfg: Config, train: str | None) -> list[str]:
     wrapper = part(cfg, 'optim_wrapper')
     paramwise = part(wrapper, 'paramwise_cfg')
     reasons, keys = [], {}
-    if _slows_projections(paramwise):
+    if _slows(paramwise, 'backbone.projections.0.weight'):
         reasons.append('the projections are new, unlike the backbone that learned slowly')
         keys['backbone.projections'] = dict(lr_mult=1.0)
     if train == 'full':
         reasons.append('the pretrained denoiser learns slowly, as in VPD; 0.01 for depth')
         keys['backbone.denoiser'] = dict(lr_mult=0.1)
+    elif train == 'lora' and _slows(paramwise, 'backbone.denoiser.lora_A.weight'):
+        reasons.append('and so are the LoRA weights')
+        keys['backbone.denoiser'] = dict(lr_mult=1.0)
     if wrapper.get('constructor') in _LAYER_DECAY:
         kept = {key: value for key, value in paramwise.items() if key not in ('num_layers', 'decay_rate', 'decay_type')}
-        if train == 'full':
-            kept['custom_keys'] = {**part(kept, 'custom_keys'), 'backbone.denoiser': dict(lr_mult=0.1)}
+        if keys:
+            kept['custom_keys'] = {**part(kept, 'custom_keys'), **keys}
         return [
             '# learning rates by layer were for the backbone that is replaced\n'
             "optim_wrapper = dict(\n    constructor='DefaultOptimWrapperConstructor',\n"
@@ -226,6 +229,6 @@ def _optimizer(cfg: Config, train: str | None) -> list[str]:
     return [f'{comment}optim_wrapper = dict(paramwise_cfg=dict(custom_keys={{\n{listed}}}))']
 
 
-def _slows_projections(paramwise: Mapping) -> bool:
+def _slows(paramwise: Mapping, weight: str) -> bool:
     keys: Mapping = paramwise.get('custom_keys') or {}
-    return any(key in 'backbone.projections.0.weight' and value.get('lr_mult', 1) != 1 for key, value in keys.items())
+    return any(key in weight and value.get('lr_mult', 1) != 1 for key, value in keys.items())

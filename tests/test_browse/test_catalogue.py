@@ -42,11 +42,25 @@ def test_what_was_said_is_chosen_by_and_counted(session, ids):
     assert by_verdict == {'keep': [3], 'reject': [1, 5], 'class': [4], 'human': [0], 'open': [2]}
     summary = catalogue.summary()
     assert summary['verdicts'] == dict(keep=1, reject=2, wrong=1)
-    assert summary['counts']['sky'] == 3  # of 5 that show it, 2 are rejected
+    assert summary['counts']['sky'] == 2  # of 5 that showed it, 2 are rejected and 1 corrected
     row = catalogue.row(catalogue.records[0])
     assert row['human'] == ['segmentation'] and row['classes'] == ['tree'] and 'confidence' not in row['quality']
     assert catalogue.row(catalogue.records[4])['rejected'] == ['sky']
     assert catalogue.review('undo', '', '').sample == ids[4] and numbers(catalogue, verdict='class') == []
+
+
+def test_corrected_labels_are_chosen_by_what_they_show_now(session, ids):
+    catalogue = session.catalogue
+    before = numbers(catalogue, shows='tree')
+    correct(catalogue.store, catalogue.records[5], 'segmentation', np.full((12, 16), 2, np.uint8), by='ada')
+    fresh = Catalogue(catalogue.store)
+    fresh.read()
+    for either in (catalogue, fresh):  # that had read the store, or reads it now
+        assert 5 in numbers(either, shows='tree') and 5 not in numbers(either, shows='sky')
+        assert numbers(either, sort='confidence')[-1] == 5  # the model's figure is not of this label
+        assert either.summary()['counts']['sky'] == 4
+    catalogue.reviews.undo('ada')
+    assert numbers(catalogue, shows='tree') == before and numbers(catalogue, sort='confidence')[0] == 5
 
 
 @pytest.mark.parametrize('act, id, name', [('reject', 'x', ''), ('reject_class', None, 'dog'), ('label', None, '')])

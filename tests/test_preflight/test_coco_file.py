@@ -96,6 +96,16 @@ def test_a_faultless_file_is_not_spoken_of(tmp_path, warnings):
     assert not warnings
 
 
+@pytest.mark.parametrize('size, place', [(30, 5), (4, 10)])
+def test_a_single_box_that_leaves_its_image_is_no_other_unit(tmp_path, warnings, size, place):
+    data = content()
+    some = data['annotations'][0]
+    data['annotations'] = [dict(some, id=i + 1, bbox=[place, place, size, size]) for i in range(20)]
+    data['annotations'][3]['bbox'] = [60 - size + 3, place, size, size]
+    look(tmp_path, data)
+    assert '1 of 20 boxes leave their image' in str(warnings) and 'is cut off' in str(warnings)
+
+
 @pytest.mark.parametrize('change, check, sentence', REFUSED)
 def test_what_is_refused_and_can_be_switched_off(tmp_path, warnings, change, check, sentence):
     data = content()

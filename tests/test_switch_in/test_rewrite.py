@@ -186,6 +186,8 @@ def test_a_denoiser_that_is_trained(switch):
         'backbone.projections': dict(lr_mult=1.0),
         'backbone.denoiser': slow,
     }
+    cfg = switch(f'optim_wrapper.update(paramwise_cfg=dict(custom_keys={keys}))\n', train='lora')
+    assert cfg.optim_wrapper.paramwise_cfg.custom_keys['backbone.denoiser'] == dict(lr_mult=1.0)  # new weights
     cfg = switch("optim_wrapper.update(constructor='LearningRateDecayOptimizerConstructor')\n", train='full')
     assert cfg.optim_wrapper.paramwise_cfg == dict(custom_keys={'backbone.denoiser': slow})
 
