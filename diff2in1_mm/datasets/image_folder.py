@@ -267,5 +267,8 @@ def read_captions(source: str | None, files: Sequence[str]) -> list[str]:
 def _sidecar(path: str) -> str:
     if not osp.isfile(path):
         return ''
-    with open(path, encoding='utf-8') as file:
-        return ' '.join(file.read().split())
+    try:
+        with open(path, encoding='utf-8-sig') as file:
+            return ' '.join(file.read().split())
+    except UnicodeDecodeError as error:
+        raise UnusableFileError(f'{path} is no UTF-8 text ({error.reason}): save it as UTF-8') from error

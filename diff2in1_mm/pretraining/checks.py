@@ -4,9 +4,12 @@ import hashlib
 import inspect
 import json
 import logging
+import os
 import os.path as osp
 import re
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 from mmengine.config import Config
 from mmengine.logging import print_log
@@ -25,8 +28,10 @@ __all__ = [
     'check_length',
     'check_options',
     'files_of',
+    'forget_unfinished',
     'mark_finished',
     'says_finished',
+    'stamps',
     'tuner_of',
     'warn_if_nothing_to_resume',
 ]
@@ -185,6 +190,18 @@ def check_fresh(work_dir: str) -> None:
             )
 
 
+def forget_unfinished(work_dir: str) -> None:
+    """Let a new training begin as in an empty folder: what ``--resume`` would go on with is of the one before.
+
+    Checkpoints stay where they are until the new ones take their names.
+    """
+    for name in ('autoencoder/last_checkpoint', 'denoiser/last_checkpoint', 'finished.json'):
+        with suppress(FileNotFoundError):
+            os.remove(osp.join(work_dir, name))
+    for name in ('autoencoder/vae', 'denoiser/start'):
+        shutil.rmtree(osp.join(work_dir, name), ignore_errors=True)
+
+
 def warn_if_nothing_to_resume(work_dir: str) -> None:
     """Log that ``--resume`` begins anew; no error, since clusters submit it always."""
     begun = ('autoencoder/last_checkpoint', 'autoencoder/vae', 'denoiser/last_checkpoint', 'denoiser/start', *RESULTS)
@@ -220,11 +237,19 @@ def files_of(dataset) -> list[str]:
     return [*dataset.files, *getattr(dataset, 'maps', ())]
 
 
+def stamps(dataset) -> list[tuple[str, int, int]]:
+    """Path, bytes and moment of the last change of the images, and of their label maps where there are some.
+
+    Pictures of some formats are as large as all others of their height and width, whatever they show.
+    """
+    found = ((path, os.stat(path)) for path in files_of(dataset))
+    return [(path, stat.st_size, stat.st_mtime_ns) for path, stat in found]
+
+
 def _made_of(training) -> str:
     """What decides whether anything is left to do: lengths of the stages, and the images."""
     cfg = training.cfg
     lengths = [(cfg.get(stage) or {}).get('train_cfg') for stage in ('autoencoder', 'denoiser')]
-    files = [(path, osp.getsize(path)) for path in files_of(training.dataset)]
     said = (
         lengths,
         training.trains_autoencoder,
@@ -232,6 +257,6 @@ def _made_of(training) -> str:
         training.pretrained,
         sorted(training.images.items()),
         cfg.get('mirror'),
-        files,
+        stamps(training.dataset),
     )
     return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()

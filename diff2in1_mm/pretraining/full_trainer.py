@@ -14,6 +14,7 @@ from ..diffusion.loading.components import model_index
 from ..diffusion.loading.embedded import locate
 from ..diffusion.precision import DTYPES
 from ..utils.atomic_folders import replace_folder
+from ..utils.compat import as_diffusers_writes
 from ..utils.errors import UserError
 from .prediction_tuner import PredictionTuner
 
@@ -69,7 +70,7 @@ class FullTrainer(PredictionTuner):
         denoiser: Any = self.model.denoiser
         if dtype != 'fp32':
             denoiser = copy.deepcopy(denoiser).to(DTYPES[dtype])
-        denoiser.save_pretrained(osp.join(path, name))
+        as_diffusers_writes(denoiser).save_pretrained(osp.join(path, name))
 
 
 def _folder_of(source: str) -> str:

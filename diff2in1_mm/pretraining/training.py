@@ -32,8 +32,9 @@ from ..utils.configs import type_name
 from ..utils.errors import UserError
 from ..utils.models import averaged_model
 from .autoencoder_trainer import whiten
-from .checks import DEFAULTS, SHARED, check_length, files_of
+from .checks import DEFAULTS, SHARED, check_length, forget_unfinished, stamps
 from .encoding import encode_images
+from .hooks import SavePipelineHook
 from .pipeline_files import load_pipeline, load_vae, new_pipeline, read_configs, save_pipeline
 from .tokenizer import check_lengths, cut_tokenizer
 
@@ -146,6 +147,10 @@ class DiffusionTraining:
         Returns:
             str: The diffusers folder.
         """
+        if not self.resume:
+            with together('a new training'):
+                if is_main_process():
+                    forget_unfinished(self.work_dir)
         if self.trains_autoencoder:
             self.train_autoencoder()
         start = self.start_pipeline()
@@ -256,7 +261,10 @@ class DiffusionTraining:
         for hook in section.custom_hooks:
             if type_name(hook) == 'SavePipelineHook':
                 hook['out_dir'] = self.result
-        self._runner('denoiser', section).train()
+        runner = self._runner('denoiser', section)
+        runner.train()
+        if not osp.isdir(self.result) and is_main_process():  # a training that had ended, whose result is gone
+            next(hook for hook in runner.hooks if isinstance(hook, SavePipelineHook)).write(runner)
         return self.result
 
     def _kept_dataset(self) -> dict:
@@ -336,10 +344,7 @@ class DiffusionTraining:
 
     def _made_of(self, vae: nn.Module | None) -> str:
         """What the latents depend on: weights, files, picture size, mirroring."""
-        files = files_of(self.dataset)
-        digest = hashlib.sha256(
-            repr((self.images, self.cfg.mirror, files, [osp.getsize(file) for file in files])).encode()
-        )
+        digest = hashlib.sha256(repr((self.images, self.cfg.mirror, stamps(self.dataset))).encode())
         for name, tensor in sorted(vae.state_dict().items() if vae is not None else ()):
             digest.update(name.encode())
             digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())

@@ -134,6 +134,11 @@ def test_sidecar_captions(tmp_path):
     write_images(tmp_path, 2)
     (tmp_path / '1.txt').write_text('one\n')
     assert ImageFolder(str(tmp_path), (32, 32), captions='sidecar').captions == ['', 'one']
+    (tmp_path / '1.txt').write_text('\ufeffone\n', encoding='utf-8')
+    assert ImageFolder(str(tmp_path), (32, 32), captions='sidecar').captions == ['', 'one']  # as Windows writes it
+    (tmp_path / '1.txt').write_bytes(b'caf\xe9')
+    with pytest.raises(ValueError, match='1.txt is no UTF-8 text .*: save it as UTF-8'):
+        ImageFolder(str(tmp_path), (32, 32), captions='sidecar')
 
 
 @pytest.mark.parametrize(

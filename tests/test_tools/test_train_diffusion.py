@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import runpy
+import shutil
 import sys
 import threading
 import time
@@ -192,9 +193,39 @@ def test_latents_of_other_images_are_made_again(place):
     first = made_of()
     train(place, '--resume', options=options)
     assert made_of() == first
-    os.remove(place / 'photos' / '0.png')
+    photo = place / 'photos' / '0.png'
+    content = photo.read_bytes()
+    photo.write_bytes(content[:-1] + b'x')  # as a bitmap of the same size has as many bytes
     train(place, '--resume', options=options)
-    assert made_of() != first
+    second = made_of()
+    assert second != first
+    os.remove(photo)
+    train(place, '--resume', options=options)
+    assert made_of() != second
+
+
+def test_a_new_start_leaves_nothing_of_the_one_before_to_resume(place, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+        stop_after(patch, 'denoiser', 1)
+        train(place)
+    work = place / 'work'
+    (work / 'denoiser' / 'last_checkpoint').touch()
+    left = ('autoencoder/last_checkpoint', 'autoencoder/vae', 'denoiser/last_checkpoint', 'denoiser/start')
+    assert all((work / name).exists() for name in left)
+    with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+        stop_after(patch, 'autoencoder', 1)  # before its first checkpoint
+        train(place)
+    assert not any((work / name).exists() for name in left)
+
+
+def test_a_result_that_is_gone_is_written_again(place):
+    options = [f'pretrained={save_tiny_pipeline(place / "tiny")}']
+    assert train(place, options=options) is None
+    before = weights(place / 'work' / 'pipeline')
+    shutil.rmtree(place / 'work' / 'pipeline')
+    assert train(place, '--resume', options=options) is None
+    after = weights(place / 'work' / 'pipeline')
+    assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
 
 
 def test_images_encoded_as_training_goes(place):

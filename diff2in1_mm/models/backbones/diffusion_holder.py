@@ -140,6 +140,11 @@ class DiffusionHolder(Normalised):
             self.diffusion.state_dict(destination=destination, prefix=f'{prefix}diffusion.')
         note_factor(self, destination, prefix)
 
+    def _forget_features(self) -> None:
+        """What is kept was found with the weights of before."""
+        KeptFeatures.forget(self)
+        self._kept_channels.clear()
+
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
         """Check that the checkpoint belongs to this diffusion model, or take the weights in it."""
         stored = [key for key in state_dict if key.startswith(f'{prefix}diffusion.')]
@@ -149,8 +154,7 @@ class DiffusionHolder(Normalised):
             if not self._shares_weights:  # what is trained begins as these, or follows in the checkpoint
                 self.perception.denoiser.load_state_dict(self.diffusion.denoiser.state_dict())
             self.frozen_fingerprint.copy_(self.diffusion.fingerprint())
-            KeptFeatures.forget(self)
-            self._kept_channels.clear()  # they were found with the weights of before
+            self._forget_features()
         key = f'{prefix}frozen_fingerprint'
         theirs = state_dict.get(key)
         if theirs is not None and not same_weights(theirs.cpu(), self.frozen_fingerprint.cpu()):

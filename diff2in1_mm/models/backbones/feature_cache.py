@@ -27,6 +27,7 @@ class FeatureCache:
     """
 
     def __init__(self, max_images: int) -> None:
+        self.max_images = max_images
         self._maps = Kept(max_images)
         self._asked = self._made = 0
 

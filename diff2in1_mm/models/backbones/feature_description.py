@@ -9,7 +9,7 @@ from ...diffusion.condition import Condition
 
 __all__ = ['described']
 
-_VERSION = 1  # of what is kept
+_VERSION = 2  # of what is kept
 
 
 def described(backbone: Any, keep: str) -> dict[str, Any]:
@@ -35,7 +35,10 @@ def described(backbone: Any, keep: str) -> dict[str, Any]:
         keep_padding=backbone.keep_padding,
     )
     if keep == 'latents':
-        return found | dict(autoencoder=model.digest(model.vae), deviation=backbone.sample_posterior)
+        # images are padded to the stride of the whole model
+        return found | dict(
+            autoencoder=model.digest(model.vae), deviation=backbone.sample_posterior, stride=model.stride
+        )
     return found | dict(
         weights=model.digest(),
         taps=backbone.tap_names,

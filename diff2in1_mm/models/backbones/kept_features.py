@@ -13,6 +13,7 @@ import torch
 from mmengine.logging import MessageHub, print_log
 from torch import Tensor
 
+from ...diffusion.padding import latent_stride
 from ...diffusion.precision import DTYPES
 from ...utils.atomic_files import write_atomic
 from ...utils.errors import UnusableFileError, UserError
@@ -226,9 +227,12 @@ class KeptFeatures:
             size (tuple[int, int]): Height and width as it sees images, in pixels.
         """
         if self.keep == 'latents':
-            stride = backbone.diffusion.latent_stride / backbone.image_scale
-            channels = [backbone.diffusion.vae.config.latent_channels * (1 + backbone.sample_posterior)]
-            strides = [stride]
+            model = backbone.diffusion
+            vae = model.vae.config
+            # of the padded image, and as the autoencoder gives them: some models fold them afterwards
+            size = tuple(math.ceil(side * backbone.image_scale / model.stride) * model.stride for side in size)  # type: ignore[assignment]
+            latents = vae.get('latent_channels') or vae['z_dim']
+            channels, strides = [latents * (1 + backbone.sample_posterior)], [latent_stride(vae)]
         else:
             channels, strides = backbone.tap_channels, backbone.tap_strides
         values = sum(c * math.ceil(size[0] / s) * math.ceil(size[1] / s) for c, s in zip(channels, strides))
