@@ -67,8 +67,10 @@ def real_data(config: str) -> Any:
     from mmengine.registry import DATASETS, init_default_scope
 
     from diff2in1_mm.launch.config import load_config
+    from diff2in1_mm.launch.read_config import check_has
 
     cfg = load_config(argparse.Namespace(config=config, cfg_options=None, work_dir=None, launcher='none', local_rank=0))
+    check_has(cfg, config, 'train_dataloader')
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     dataset = cfg.train_dataloader.dataset
     return DATASETS.build(dataset.dataset if dataset.type == 'SyntheticMixDataset' else dataset)

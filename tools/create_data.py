@@ -102,6 +102,7 @@ from diff2in1_mm.creation.stage import together
 from diff2in1_mm.hooks.read_checkpoint import check_checkpoint, load_weights, read_checkpoint
 from diff2in1_mm.launch.config import creation_of, load_config
 from diff2in1_mm.launch.processes import prepare_processes
+from diff2in1_mm.launch.read_config import check_has
 from diff2in1_mm.preflight.boxes import check_annotation_files
 from diff2in1_mm.preflight.inputs import check_data
 from diff2in1_mm.preflight.machine import check_device, check_writable
@@ -126,6 +127,7 @@ def creation_settings(cfg: Config, args: argparse.Namespace) -> dict:
 def prepare(args: argparse.Namespace) -> tuple[Config, dict]:
     """Config and settings, checked before anything is built."""
     cfg = load_config(args)
+    check_has(cfg, args.config, 'model', 'train_dataloader')
     init_default_scope(scope_of(cfg) or 'mmengine')
     settings = creation_settings(cfg, args)
     check_checkpoint(args.checkpoint)

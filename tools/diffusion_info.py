@@ -40,9 +40,9 @@ from diff2in1_mm.diffusion.families import family_of, load_diffusion
 from diff2in1_mm.diffusion.schedules import noise_ratio_of_sd
 from diff2in1_mm.diffusion.taps import select_taps
 from diff2in1_mm.models.backbones.diffusion_backbone import DiffusionBackbone
-from diff2in1_mm.preflight.machine import check_writable
-from diff2in1_mm.utils.errors import UserError, told_in_a_sentence
-from diff2in1_mm.utils.pictures import contact_sheet, write_picture
+from diff2in1_mm.preflight.machine import check_device, check_writable
+from diff2in1_mm.utils.errors import UnusableFileError, UserError, first_line, told_in_a_sentence
+from diff2in1_mm.utils.pictures import contact_sheet, picture_format, write_picture
 from diff2in1_mm.visualization.features import feature_pictures
 
 
@@ -88,12 +88,21 @@ def draw(backbone: DiffusionBackbone, image: np.ndarray, title: str) -> np.ndarr
     return contact_sheet([pictures], [f'{title}, strides {", ".join(map(str, backbone.tap_strides))}'])
 
 
+def _image(path: str) -> np.ndarray:
+    try:
+        return load_image(path)
+    except OSError as error:
+        raise UnusableFileError(f'--image {path} cannot be read ({first_line(error)}): give a picture') from error
+
+
 def main(argv=None) -> None:
     args = parse_args(argv)
     with told_in_a_sentence(program()):
         if args.image:
+            check_device(args.device)
+            picture_format(args.out)
             check_writable(osp.dirname(args.out) or '.', '--out')
-            image = load_image(args.image)
+            image = _image(args.image)
         family = family_of(args.source).name
         if not args.image:
             print('\n'.join(describe(load_diffusion(args.source, dtype=args.dtype), family)))

@@ -61,6 +61,7 @@ from diff2in1_mm.comparison.runs import ArmRuns, first_of
 from diff2in1_mm.comparison.table import best_control, table, verdict
 from diff2in1_mm.launch.config import load_config
 from diff2in1_mm.launch.processes import prepare_processes
+from diff2in1_mm.launch.read_config import check_has
 from diff2in1_mm.models.backbones.feature_cache import FeatureCache
 from diff2in1_mm.preflight.inputs import check_data, check_hook_data
 from diff2in1_mm.preflight.machine import check_writable
@@ -72,6 +73,7 @@ from diff2in1_mm.utils.errors import UserError, told_in_a_sentence
 def prepare(args: argparse.Namespace) -> ArmRuns:
     """The runs, checked before the first one."""
     cfg = load_config(args)
+    check_has(cfg, args.config, 'model', 'train_dataloader', 'train_cfg')
     if cfg.launcher != 'none':
         raise UserError('does_it_help compares in one process: leave out --launcher')
     if find_hook(cfg, 'SelfImprovingHook') is None or type_name(cfg.train_dataloader.dataset) != 'SyntheticMixDataset':

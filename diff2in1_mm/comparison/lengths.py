@@ -54,6 +54,7 @@ def shorten(cfg: Config, share: float) -> int:
             schedule['gamma'] **= 1 / share  # as much in fewer steps
         if 'end' in schedule:
             schedule['end'] = max(schedule['end'], schedule.get('begin', 0) + 1)
+    cfg.setdefault('default_hooks', {}).setdefault('checkpoint', dict(type='AtomicCheckpointHook'))
     cfg.default_hooks.checkpoint.update(by_epoch=by_epoch, interval=total, max_keep_ckpts=-1)
     cfg.default_hooks.checkpoint.pop('save_best', None)
     return warm_up

@@ -85,7 +85,7 @@ class HeaderIndex:
         self._path, self._changed = path, False
         self._known: dict[str, tuple[list[int] | None, Header | None]] = {}
         if path is not None and osp.isfile(path):
-            with suppress(OSError, ValueError, TypeError, KeyError):
+            with suppress(OSError, ValueError, TypeError, LookupError, AttributeError):
                 content = json.loads(Path(path).read_bytes())
                 self._known = {
                     name: (stamp, header and Header(tuple(header[0]), *header[1:]))

@@ -262,9 +262,24 @@ class InstancesTask(Task):
         return {self.suffix: json.dumps(content).encode()}
 
     def decode(self, path: Path) -> Instances:
-        """COCO file to instances; boxes to a thousandth of a pixel."""
-        content = read_coco(path)
-        found = content['annotations']
+        """COCO file to instances; boxes to a thousandth of a pixel.
+
+        Raises:
+            ValueError: It is no COCO file of one image, or has an object that the store could not have written.
+        """
+        found = read_coco(path)['annotations']
+        try:
+            instances = self._decoded(found)
+        except (LookupError, TypeError, ValueError) as error:
+            raise UserError(
+                f'{path} has an object without all that was written of it ({error!r}): restore the file'
+            ) from error
+        if ((instances.labels < 0) | (instances.labels >= len(self.classes))).any():
+            raise UserError(f'{path} has an object of a class that the store has not: restore the file')
+        return instances
+
+    @staticmethod
+    def _decoded(found: list[dict[str, Any]]) -> Instances:
         boxes = np.array([a['bbox'] for a in found], float).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
         masks = None

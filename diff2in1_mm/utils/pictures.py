@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from .atomic_files import write_atomic
+from .errors import UserError
 
 _MARGIN = 4
 _TEXT_HEIGHT = 14
@@ -123,10 +124,26 @@ def with_legend(picture: np.ndarray, names: Sequence[str], colours: np.ndarray) 
     return np.concatenate([picture, np.asarray(strip)]) if names else picture
 
 
+def picture_format(path: str | Path) -> str:
+    """Pillow's name of the format of a file that is to be written.
+
+    Raises:
+        ValueError: The suffix is of none.
+    """
+    found = Image.registered_extensions().get(Path(path).suffix.lower())
+    if found not in Image.SAVE:
+        raise UserError(f'{path} does not end as a picture does: give a name such as {Path(path).stem}.png')
+    return found
+
+
 def write_picture(path: str | Path, picture: np.ndarray) -> None:
-    """Writes a uint8 RGB picture in the format of the suffix, wholly or not at all."""
+    """Writes a uint8 RGB picture in the format of the suffix, wholly or not at all.
+
+    Raises:
+        ValueError: The suffix is of no format for pictures.
+    """
     encoded = io.BytesIO()
-    Image.fromarray(picture).save(encoded, Image.registered_extensions()[Path(path).suffix.lower()])
+    Image.fromarray(picture).save(encoded, picture_format(path))
     write_atomic(path, encoded.getvalue())
 
 

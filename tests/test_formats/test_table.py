@@ -321,6 +321,22 @@ def test_what_a_failed_export_began_does_not_block_the_next(maps, tmp_path, monk
     assert export(maps, 'masks', tmp_path / 'out') == len(maps)
 
 
+@pytest.mark.parametrize(
+    'old, new, said',
+    [
+        (b'"category_id": 3', b'"category_id": 9', 'of a class that the store has not'),
+        (b'"iscrowd"', b'"isqrowd"', 'iscrowd'),
+    ],
+)
+def test_labels_that_were_changed_in_place_are_named(things, tmp_path, old, new, said):
+    path = things.annotation_paths(things.records()[0])['instances']
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new))
+    with pytest.raises(ValueError, match=f'{path.name} has an object .*{said}.*: restore the file'):
+        export(SyntheticStore(things.root), 'coco', tmp_path / 'out')
+
+
 def test_what_cannot_be_exported_is_told(things, maps, tmp_path):
     with pytest.raises(ValueError, match='class for each pixel'):
         export(things, 'masks', tmp_path / 'a')

@@ -62,6 +62,23 @@ def test_half_precision_is_told_where_the_family_has_it(tool, tmp_path, capsys):
     assert 'GiB in bf16\n' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    'more, said',
+    [
+        (['--image', 'gone.png'], '--image gone.png cannot be read'),
+        (['--image', 'x.png', '--device', 'gpu'], 'gpu'),
+        (['--image', 'x.png', '--out', 'x.xyz'], 'x.xyz does not end as a picture does: give a name such as x.png'),
+    ],
+)
+def test_what_cannot_be_drawn_is_told_in_a_sentence(tool, tmp_path, capsys, monkeypatch, more, said):
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite('x.png', np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(SystemExit) as stop:
+        tool.main(['diff2in1_mm/rooms', *more])
+    told = capsys.readouterr().err + str(stop.value)
+    assert said in told and 'Traceback' not in told
+
+
 def test_what_is_no_model_is_told_in_a_sentence(tool, tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
         tool.main([str(tmp_path / 'gone'), '--device', 'cpu'])
