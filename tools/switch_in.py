@@ -107,6 +107,10 @@ def parse_args(argv=None) -> argparse.Namespace:
         value = getattr(args, name)
         if value is not None and (value < least or not args.survey):
             parser.error(f'--{name.replace("_", "-")} {value} is for --survey, and at least {least}')
+    of_one = ('features_only', 'keep_backbone', 'train', 'warm_up', 'T', 'side', 'out_channels', 'out_strides')
+    given = [name for name in of_one if getattr(args, name)] if args.survey else []
+    if given:
+        parser.error(f'--{given[0].replace("_", "-")} is for one config: a survey tries each way in turn')
     return args
 
 

@@ -16,6 +16,8 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
+from ..diffusion.families import family_of
+from ..diffusion.loading.refusals import refuse_other_kinds
 from ..utils.atomic_files import write_atomic
 from ..utils.errors import FileInTheWayError, UserError, did_you_mean
 from ..utils.json_files import read_json
@@ -27,6 +29,7 @@ __all__ = [
     'check_keys',
     'check_length',
     'check_options',
+    'check_pretrained',
     'files_of',
     'forget_unfinished',
     'mark_finished',
@@ -188,6 +191,36 @@ def check_fresh(work_dir: str) -> None:
                 f'{work_dir} holds a trained model ({name}), which a new training '
                 'would replace: go on with --resume, or give another --work-dir'
             )
+
+
+def check_pretrained(source: str, vae: Mapping, unet: Mapping) -> None:
+    """Name a pretrained model that these stages do not train, before any image is encoded.
+
+    Args:
+        source (str): Folder, file or hub id.
+        vae (Mapping): Its config.
+        unet (Mapping): Its config.
+
+    Raises:
+        ValueError: It is of another family than Stable Diffusion, or of another kind.
+    """
+    family = family_of(source)
+    if family.model != 'LatentDiffusion':
+        raise UserError(
+            f'pretrained={source!r} is of {family.name}, which configs/diffusion_lora.py and configs/diffusion_full.py '
+            'tune: begin from one of these'
+        )
+    refuse_other_kinds(source, unet, vae, {})
+    if unet['in_channels'] != vae['latent_channels']:
+        raise UserError(
+            f'pretrained={source!r} has a U-Net of {unet["in_channels"]} input channels for latents of '
+            f'{vae["latent_channels"]}: inpainting and editing models are not trained, give a text-to-image model'
+        )
+    if unet.get('time_cond_proj_dim'):
+        raise UserError(
+            f'pretrained={source!r} is a latent consistency model, which would unlearn its few steps: give the model '
+            'that it was distilled from'
+        )
 
 
 def forget_unfinished(work_dir: str) -> None:

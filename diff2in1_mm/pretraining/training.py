@@ -32,7 +32,7 @@ from ..utils.configs import type_name
 from ..utils.errors import UserError
 from ..utils.models import averaged_model
 from .autoencoder_trainer import whiten
-from .checks import DEFAULTS, SHARED, check_length, forget_unfinished, stamps
+from .checks import DEFAULTS, SHARED, check_length, check_pretrained, forget_unfinished, stamps
 from .encoding import encode_images
 from .hooks import SavePipelineHook
 from .pipeline_files import load_pipeline, load_vae, new_pipeline, read_configs, save_pipeline
@@ -110,6 +110,7 @@ class DiffusionTraining:
         """Name a picture size that the strides do not divide, before any training."""
         if self.pretrained:
             vae, unet = read_configs(self.pretrained)
+            check_pretrained(self.pretrained, vae, unet)
         else:
             vae, unet = self.cfg.autoencoder.model.autoencoder, self.cfg.denoiser.unet
         vae_stride = latent_stride(vae)

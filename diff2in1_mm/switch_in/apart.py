@@ -68,13 +68,13 @@ def read_records(path: str, keys: Sequence[str]) -> dict[str, Record]:
     found, whole = {}, 0
     with open(path, 'rb') as file:
         for line in file:
+            if not line.endswith(b'\n'):  # a writer was killed; the next record would stand behind it
+                break
             try:
                 record = json.loads(line)
                 found[record['config']] = {key: record[key] for key in keys}
             except (ValueError, KeyError, TypeError) as error:
-                if line.endswith(b'\n'):
-                    raise UserError(f'{path} is not of a survey: give another --out.') from error
-                break
+                raise UserError(f'{path} is not of a survey: give another --out.') from error
             whole += len(line)
     os.truncate(path, whole)
     return found

@@ -30,6 +30,8 @@ def test_a_line_that_was_torn(tmp_path):
     lines = [json.dumps(dict(config=name, said='')) for name in 'ab']
     path.write_text('\n'.join([*lines, lines[0][:9]]))  # killed here
     assert list(read_records(str(path), ['config'])) == ['a', 'b']
+    path.write_bytes(path.read_bytes() + b'{"config": "c"}')  # whole, but for the end of its line
+    assert list(read_records(str(path), ['config'])) == ['a', 'b'] and path.read_bytes().endswith(b'\n')
     assert path.read_text() == '\n'.join(lines) + '\n'
     with pytest.raises(UserError, match='is not of a survey: give another --out'):
         read_records(str(path), ['config', 'way'])

@@ -162,3 +162,10 @@ def test_bad_input(tool, tmp_path, monkeypatch, capsys, options, sentence):
         tool.main(['absent.py', *options])
     assert stopped.value.code == 2
     assert sentence in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('more', [['--keep-backbone'], ['--T', '300'], ['--train', 'lora']])
+def test_a_survey_takes_no_options_of_one_config(tool, tmp_path, capsys, more):
+    with pytest.raises(SystemExit):
+        tool.main(['--survey', 'mmseg', '--out', str(tmp_path / 'out'), *more])
+    assert f'{more[0]} is for one config: a survey tries each way in turn' in capsys.readouterr().err

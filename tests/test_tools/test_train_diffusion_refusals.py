@@ -1,5 +1,6 @@
 """What tools/train_diffusion.py says before any work."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +9,8 @@ from mmengine.config import Config
 
 from diff2in1_mm.pretraining import training as diffusion_training
 
+from .. import family_models
+from ..small_models import save_tiny_pipeline
 from .test_train_diffusion import train
 
 
@@ -105,3 +108,25 @@ def test_rooms_are_not_rendered_before_what_can_be_looked_at_without_them(place,
     monkeypatch.setattr(diffusion_training, 'make_rooms', lambda *_, **__: pytest.fail('rendered'))
     options = ['rooms.count=20000', 'images.size=(32,40)']
     assert 'must be divisible by 16' in train(place, options=options)
+
+
+@pytest.mark.parametrize(
+    'part, setting, sentence',
+    [
+        ('vae', dict(shift_factor=0.5), 'shifts its latents'),
+        ('unet', dict(in_channels=9), '9 input channels for latents of 4'),
+        ('unet', dict(time_cond_proj_dim=8), 'is a latent consistency model'),
+    ],
+)
+def test_a_pretrained_model_of_another_kind_is_told_before_images_are_encoded(place, part, setting, sentence):
+    pretrained = save_tiny_pipeline(place / 'other')
+    path = place / 'other' / part / 'config.json'
+    path.write_text(json.dumps(json.loads(path.read_text()) | setting))
+    assert sentence in train(place, options=[f'pretrained={pretrained}'])
+    assert not (place / 'work' / 'latents.safetensors').exists()
+
+
+def test_a_pretrained_model_of_another_family_is_told_its_configs(place):
+    family_models.xl().save_pretrained(place / 'other')
+    said = train(place, options=[f'pretrained={place / "other"}'])
+    assert 'is of SDXL, which configs/diffusion_lora.py and configs/diffusion_full.py tune' in said
