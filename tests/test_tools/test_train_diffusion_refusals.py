@@ -1,6 +1,7 @@
 """What tools/train_diffusion.py says before any work."""
 
 import json
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -82,7 +83,8 @@ def test_the_seed_is_that_of_the_run(place):
     training = diffusion_training.DiffusionTraining(cfg)
     assert training._autoencoder_section().model.seed == 3
     seen = []
-    training._runner = lambda name, section: seen.append(section) or SimpleNamespace(train=lambda: None)
+    stub = SimpleNamespace(train=lambda: os.makedirs(training.result))
+    training._runner = lambda name, section: seen.append(section) or stub
     training.train_denoiser('start')
     assert seen[0].model.seed == 3
 

@@ -236,12 +236,6 @@ class DiffusionBackbone(DiffusionHolder):
         if self._cache is not None:
             self._cache = cache
 
-    def _forget_features(self) -> None:
-        """See :class:`DiffusionHolder`: maps in memory go too."""
-        super()._forget_features()
-        if self._cache is not None:
-            self._cache = FeatureCache(self._cache.max_images)
-
     def _run(self, images: Tensor) -> tuple[Tensor, ...]:
         return self.maps(self.latents(images), size_of(images), images.dtype)
 

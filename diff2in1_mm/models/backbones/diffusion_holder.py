@@ -12,6 +12,7 @@ from ...diffusion.condition import Condition
 from ...diffusion.contract import DiffusionModel, same_weights
 from ...diffusion.trained import check_heard, restore, trained_part, with_gradients
 from ...utils.errors import UserError
+from .feature_cache import FeatureCache
 from .kept_features import KeptFeatures
 from .normalised import Normalised
 from .text_adapter import TextAdapter
@@ -35,6 +36,7 @@ class DiffusionHolder(Normalised):
 
     diffusion: Any
     _kept_channels: dict[str, Any]
+    _cache: FeatureCache | None
     perception: Any
     _condition: Condition
 
@@ -144,6 +146,8 @@ class DiffusionHolder(Normalised):
         """What is kept was found with the weights of before."""
         KeptFeatures.forget(self)
         self._kept_channels.clear()
+        if self._cache is not None:  # which other backbones may share
+            self._cache = FeatureCache(self._cache.max_images)
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
         """Check that the checkpoint belongs to this diffusion model, or take the weights in it."""
