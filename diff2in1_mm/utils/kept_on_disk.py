@@ -20,6 +20,7 @@ Tensors = Mapping[str, Tensor]
 _SUFFIX = '.safetensors'
 _ABANDONED = 3600  # seconds after which a temporary file is of a killed process
 _LEFT = 0.9  # of the limit, after making room
+_SEEN = 0.02  # of the limit: what a process writes between two looks at what all have written
 
 
 def cache_folder() -> Path | None:
@@ -43,7 +44,8 @@ class KeptOnDisk:
 
     Args:
         folder (Path): Made with the first file.
-        most (float): Bytes in all files; those that were read longest ago make room.
+        most (float): Bytes in all files; those that were read longest ago make room. So many processes at once may go
+            beyond it by a fiftieth each.
         what (str): They are called in messages, such as 'text embeddings'.
 
     Attributes:
@@ -54,7 +56,8 @@ class KeptOnDisk:
     def __init__(self, folder: Path, most: float, what: str) -> None:
         self.folder, self.most, self.what = Path(folder), most, what
         self.asked = self.made = 0
-        self._used: int | None = None  # not measured yet
+        self._used = 0
+        self._trusted = 0  # bytes to write before it is measured again, as other processes write too
         self._told: set[str] = set()
         self._writes = True
 
@@ -103,13 +106,14 @@ class KeptOnDisk:
             return
         content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
         try:
-            if self._used is None:
-                self._used = sum(size for _, size, _ in self._files())
+            if self._trusted <= 0:
+                self._used, self._trusted = sum(size for _, size, _ in self._files()), int(self.most * _SEEN)
             if self._used + len(content) > self.most:
                 self._make_room(len(content))
             if self._used + len(content) <= self.most:
                 write_atomic(self.path(key), content)
                 self._used += len(content)
+                self._trusted -= len(content)
         except UnusableFileError as error:
             self._writes = False
             self._tell(f'{self.what} are not kept any longer: {error}')

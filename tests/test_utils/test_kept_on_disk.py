@@ -103,3 +103,12 @@ def test_where_caches_are(monkeypatch):
     assert cache_folder() == Path('/other')
     monkeypatch.setenv('DIFF2IN1_CACHE', '')
     assert cache_folder() is None
+
+
+def test_several_processes_share_one_limit(tmp_path):
+    processes = [KeptOnDisk(tmp_path, 100e3, 'numbers') for _ in range(4)]
+    for number in range(20):  # 20 x 4 x 4 kB
+        for place, kept in enumerate(processes):
+            kept.get([f'{number:02x}{place:x}'], make_all)
+    held = sum(path.stat().st_size for path in tmp_path.rglob('*.safetensors'))
+    assert 50e3 < held <= 1.1 * 100e3

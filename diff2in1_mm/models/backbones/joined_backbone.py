@@ -26,11 +26,16 @@ class JoinedBackbone(DiffusionBackbone):
         **options: Of :class:`DiffusionBackbone`.
 
     Raises:
-        ValueError: ``beside`` gives another number of maps.
+        ValueError: ``beside`` gives another number of maps, or ``keep_padding`` is set: the other backbone does not pad.
     """
 
     def __init__(self, beside: dict, **options: Any) -> None:
         super().__init__(**options)
+        if self.keep_padding:
+            raise UserError(
+                'JoinedBackbone(keep_padding=True) would lay maps of the padded image over those of the image: leave '
+                'keep_padding out'
+            )
         self.beside = MODELS.build(beside)
         channels = _channels(self.beside)
         if len(channels) != len(self.strides):

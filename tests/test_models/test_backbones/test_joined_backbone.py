@@ -50,3 +50,9 @@ def test_another_number_of_maps_is_refused(pipeline_folder):
     init_default_scope('mmseg')
     with pytest.raises(ValueError, match='gives 4 maps and the diffusion model 3, of .* choose its out_indices'):
         JoinedBackbone(dict(RESNET, out_indices=(0, 1, 2, 3)), diffusion=pipeline_folder)
+
+
+def test_padding_that_the_other_backbone_has_not_is_refused(pipeline_folder):
+    init_default_scope('mmseg')
+    with pytest.raises(ValueError, match='maps of the padded image over those of the image: leave keep_padding out'):
+        JoinedBackbone(dict(RESNET), diffusion=pipeline_folder, keep_padding=True)
