@@ -49,7 +49,11 @@ class DiffusionTuning(DiffusionTraining):
             raise UserError(f'images.size {tuple(size)} must be divisible by {stride}, the stride of {self.pretrained}')
 
     def _check_captions(self) -> None:
-        self.model.text.check_lengths(['', *self.dataset.captions])
+        self.model.text.check_lengths(self._texts())
+
+    def _texts(self) -> list[str]:
+        """All that the denoiser is told in training and in grids of samples, each once."""
+        return list(dict.fromkeys(['', self.cfg.denoiser.model.get('prompt', ''), *self.dataset.captions]))
 
     @property
     def result(self) -> str:
@@ -77,7 +81,7 @@ class DiffusionTuning(DiffusionTraining):
 
     def _keep_texts(self) -> None:
         """Have all captions embedded with the text encoder loaded once; they are found again on disk."""
-        texts = list(dict.fromkeys(['', *self.dataset.captions]))
+        texts = self._texts()
         with self.model.text.kept():
             for start in range(0, len(texts), _TEXTS_AT_ONCE):
                 self.model.text.embed(texts[start : start + _TEXTS_AT_ONCE])

@@ -123,3 +123,11 @@ def test_bad_input_is_one_sentence_before_any_work(place):
         error = train(place, options=options)
         assert error and sentence in error and '\n' not in error, error
     assert not (place / 'work' / 'unet').exists()
+
+
+def test_a_prompt_of_sample_grids_that_is_too_long_is_told_before_any_work(place):
+    pretrained = save_tiny_pipeline(place / 'tiny')
+    write_config(place, 'diffusion_full.py', prompt='a photo of a street ' * 40, sample_strengths=[200])
+    error = train(place, options=[f'pretrained={pretrained}'])
+    assert error and 'tokens' in error and '\n' not in error, error
+    assert not (place / 'work' / 'latents.safetensors').exists()

@@ -26,7 +26,7 @@ class JoinedBackbone(DiffusionBackbone):
         **options: Of :class:`DiffusionBackbone`.
 
     Raises:
-        ValueError: ``beside`` gives another number of maps, or ``keep_padding`` is set: the other backbone does not pad.
+        ValueError: ``beside`` gives another number of maps, or ``keep_padding`` is set, as the other does not pad.
     """
 
     def __init__(self, beside: dict, **options: Any) -> None:
