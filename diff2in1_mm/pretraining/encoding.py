@@ -33,13 +33,17 @@ def encode_images(
         FileNotFoundError: None of the images can be read.
     """
     print_log(f'Encoding {len(places)} images{" and their mirror images" if mirror else ""} once', 'current')
-    latents, index = [], []
+    latents: Tensor | None = None
+    index: list[int] = []
     for pictures, owners in _batches(dataset, places, mirror, batch_size):
-        latents.append(encode(to_unit_range(pictures)).float().cpu())
+        found = encode(to_unit_range(pictures))
+        if latents is None:  # room for all, as many sets just fit into memory
+            latents = torch.empty(len(places) * (2 if mirror else 1), *found.shape[1:])
+        latents[len(index) : len(index) + len(owners)] = found.cpu()
         index += owners
-    if not latents:
+    if latents is None:
         raise MissingFileError(f'none of the {len(dataset)} images can be read, the first is {dataset.files[0]}')
-    return torch.cat(latents), torch.tensor(index)
+    return latents[: len(index)], torch.tensor(index)
 
 
 def _batches(

@@ -200,7 +200,7 @@ class DiffusionTraining:
         vae.cpu()
         whiten(vae, mean, std)
         if self.cfg.keep_latents:
-            latents = (latents - mean[:, None, None]) / std[:, None, None]
+            latents.sub_(mean[:, None, None]).div_(std[:, None, None])
             self._save_latents(vae, latents, index)
 
     def start_pipeline(self) -> str:
