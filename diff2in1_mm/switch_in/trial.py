@@ -24,6 +24,8 @@ __all__ = ['first_that_works', 'put_maps', 'try_model']
 
 _Result = TypeVar('_Result')
 
+_ABSURD = 1e3  # of a weight that was drawn
+
 
 def first_that_works(sides: Sequence[int], work: Callable[[int], _Result]) -> _Result:
     """What ``work`` gives for the first of several sides of images, in pixels, on which the model can be run.
@@ -63,6 +65,7 @@ def try_model(model: BaseModel, sides: Sequence[int], labels: bool = True, masks
             model.requires_grad_(True)
             with suppress(Exception):  # SAN's text encoder can only load weights; torch has drawn some already
                 model.init_weights()
+            _draw_what_is_loaded(model)
             model.to('cuda' if torch.cuda.is_available() else 'cpu')
             first_that_works(sides, lambda side: _Trial(model, side, masks).run(labels))
     except _MissingOnCpuError as error:
@@ -71,6 +74,15 @@ def try_model(model: BaseModel, sides: Sequence[int], labels: bool = True, masks
             'current',
             level=logging.WARNING,
         )
+
+
+def _draw_what_is_loaded(model: nn.Module) -> None:
+    """Parameters that only a checkpoint fills hold what was in memory before."""
+    with torch.no_grad():
+        for weight in model.parameters():
+            # NaN is below nothing
+            if weight.is_floating_point() and weight.numel() and not weight.abs().amax() < _ABSURD:
+                weight.normal_(std=0.02)
 
 
 class _MissingOnCpuError(Exception):
