@@ -131,7 +131,9 @@ def load_diffusion(source: str, revision: str | None = None, lora: str | None = 
                 f'{type(model).__name__} does not say which of its parts is the denoiser that diffusion.lora changes: '
                 'make it a subclass of LatentModel, or leave it out'
             )
-        fuse_lora(model, lora, model_index(source, revision).get('_class_name') or family.pipelines[0])
+        named = model_index(source, revision).get('_class_name')
+        # a pipeline of somebody's own has the parts of its family's
+        fuse_lora(model, lora, named if named in family.pipelines else family.pipelines[0])
     return model
 
 

@@ -122,7 +122,7 @@ def _fuse_by_diffusers(model: LatentModel, kind: Any, path: str) -> int:
     denoiser: Any = model.denoiser
     try:
         _pipeline_around(model, kind).load_lora_weights(osp.dirname(path) or '.', weight_name=osp.basename(path))
-    except (ValueError, KeyError, RuntimeError) as error:
+    except (ValueError, LookupError, RuntimeError) as error:  # such as half of the matrices
         raise UserError(
             f'diffusion.lora: {path} does not fit {model.source!r} ({first_line(error)}): give the model that it was '
             'trained on'

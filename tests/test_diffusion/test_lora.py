@@ -1,10 +1,14 @@
 """LoRA in diffusers' format that does not fit, or is none."""
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from diff2in1_mm.diffusion.families import load_diffusion
+
+from ..small_models import save_tiny_pipeline
 
 pytest.importorskip('peft')
 
@@ -28,6 +32,24 @@ def test_another_makers_names_and_alpha(pipeline_folder, tmp_path):
     assert torch.allclose(added, torch.full_like(added, 1 / 2 * 2), atol=1e-6)  # alpha / rank * (ones @ ones)
     assert model.unet.state_dict().keys() == plain.unet.state_dict().keys()
     assert 'with the LoRA of' in model.source
+
+
+def test_a_pipeline_of_somebodys_own_takes_what_its_family_does(tmp_path):
+    folder = tmp_path / 'own'
+    save_tiny_pipeline(folder)
+    index = json.loads((folder / 'model_index.json').read_text())
+    (folder / 'model_index.json').write_text(json.dumps(index | {'_class_name': 'MyPipeline'}))
+    save_file(matrices(LAYER), tmp_path / 'style.safetensors')
+    plain, model = load_diffusion(str(folder)), load_diffusion(str(folder), lora=str(tmp_path / 'style.safetensors'))
+    path = LAYER.removeprefix('unet.')
+    assert not torch.equal(model.unet.get_submodule(path).weight, plain.unet.get_submodule(path).weight)
+
+
+def test_half_of_the_matrices_are_none(pipeline_folder, tmp_path):
+    weights = {name: weight for name, weight in matrices(LAYER).items() if 'lora_A' in name}
+    save_file(weights, tmp_path / 'half.safetensors')
+    with pytest.raises(ValueError, match='does not fit'):
+        load_diffusion(pipeline_folder, lora=str(tmp_path / 'half.safetensors'))
 
 
 def test_what_does_not_fit_is_named(pipeline_folder, tmp_path):

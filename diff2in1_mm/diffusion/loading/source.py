@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ...utils.compat import clip_text_model
-from ...utils.errors import UserError
+from ...utils.errors import UserError, first_line
 from ...utils.values import check_choice
 from ..conditions.kept_texts import KeptTexts
 from ..padding import latent_stride
@@ -188,7 +188,11 @@ def _load_folder_or_hub(source: str, dtype: torch.dtype, variant: str | None, re
             kind.load_config(source, subfolder=part, revision=revision)
             for kind, part in ((UNet2DConditionModel, 'unet'), (AutoencoderKL, 'vae'), (DDIMScheduler, 'scheduler'))
         ]
+        for config, file in zip(configs, ('unet/config.json', 'vae/config.json', 'scheduler/scheduler_config.json')):
+            if not isinstance(config, dict):
+                raise UserError(f'{file} of {source} holds no settings: copy the folder again')
         refuse_other_kinds(source, *configs)
+        _check_schedule(source, configs[2])
         unet = load_whole(UNet2DConditionModel, source, 'unet', **options)
         vae = load_whole(AutoencoderKL, source, 'vae', **options)
     except OSError as error:
@@ -204,6 +208,18 @@ def _load_folder_or_hub(source: str, dtype: torch.dtype, variant: str | None, re
         ) from error
     # no closure, so that torch.save takes a whole model
     return Parts(vae, unet, dict(configs[2]), partial(_text_of_source, source, variant, revision))
+
+
+def _check_schedule(source: str, schedule: dict) -> None:
+    from diffusers import DDIMScheduler
+
+    try:
+        DDIMScheduler.from_config(schedule)
+    except (NotImplementedError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise UserError(
+            f'scheduler/scheduler_config.json of {source} has settings that diffusers does not take '
+            f'({first_line(error)}): correct them, or copy the folder again'
+        ) from error
 
 
 def _text_of_source(source: str, variant: str | None, revision: str | None):

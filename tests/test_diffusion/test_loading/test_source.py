@@ -298,3 +298,20 @@ def test_a_unet_of_another_file_takes_the_place_of_the_models_own(pipeline_folde
     save_file({**other.state_dict(), 'conv_in.bias': torch.zeros(3)}, path)
     with pytest.raises(ValueError, match="the first is 'conv_in.bias'"):
         load_diffusion(pipeline_folder, unet=path)
+
+
+@pytest.mark.parametrize(
+    'file, content, sentence',
+    [
+        ('unet/config.json', [], 'unet/config.json of .* holds no settings'),
+        ('scheduler/scheduler_config.json', [], 'scheduler/scheduler_config.json of .* holds no settings'),
+        ('scheduler/scheduler_config.json', dict(beta_schedule='foo'), 'settings that diffusers does not take .*foo'),
+        ('scheduler/scheduler_config.json', dict(num_train_timesteps='1000'), 'settings that diffusers does not take'),
+    ],
+)
+def test_configs_that_say_nothing_of_use_are_named(tmp_path, file, content, sentence):
+    save_tiny_pipeline(tmp_path / 'x')
+    path = tmp_path / 'x' / file
+    path.write_text(json.dumps(content and {**json.loads(path.read_text()), **content}))
+    with pytest.raises(ValueError, match=sentence):
+        load_diffusion(str(tmp_path / 'x'))
