@@ -45,6 +45,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--table', action='store_true', help='only what is there already')
     add_common_options(parser)
     args = parser.parse_args(argv)
+    if args.rule and not args.metric:
+        parser.error(f'--rule {args.rule} is about --metric: name that, too')
     args.work_dir = None
     return args
 

@@ -117,9 +117,7 @@ class Catalogue:
         for place, record in enumerate(self.records):
             if self._ended.is_set():
                 return
-            applied = self.verdicts.applied(record)
-            if self.store.classes and not applied.classes:
-                self._note_classes(place, self._classes_of(applied))
+            self._note_unsaid_classes(place, record)
             for name, measure in self._measures.items():
                 found = measure(record)
                 self._figures[name][place] = np.nan if found is None else found
@@ -147,9 +145,13 @@ class Catalogue:
             record = self.records[place]
             self._noted.pop(id, None)
             self._note(place, record)
-            applied = self.verdicts.applied(record)
-            if self.store.classes and not applied.classes:
-                self._note_classes(place, self._classes_of(applied))
+            self._note_unsaid_classes(place, record)
+
+    def _note_unsaid_classes(self, place: int, record: SampleRecord) -> None:
+        """By a look at the label, where the record does not say what it shows."""
+        applied = self.verdicts.applied(record)
+        if self.store.classes and not applied.classes:
+            self._note_classes(place, self._classes_of(applied))
 
     def stop(self) -> None:
         """Let the background end."""

@@ -48,6 +48,7 @@ def test_controls_and_methods_end_in_a_table_and_a_sentence(call, tmp_path, caps
         (['--arms', 'real', 'regularised'], '--arms needs a control and a method'),
         (['--seeds', '1', '1'], 'names one twice'),
         (['--metric', 'own'], "more or less of 'own' is better is not known: say it with --rule"),
+        (['--rule', 'less'], '--rule less is about --metric: name that, too'),
         (['--cfg-options', 'model=None'], 'has no model: give the config of a whole run'),
         (['--share', '0'], 'must be above 0 and at most 1'),
         (['--cfg-options', 'custom_hooks=[]'], 'tools/switch_in.py writes both into it'),

@@ -215,7 +215,7 @@ def _check_schedule(source: str, schedule: dict) -> None:
 
     try:
         DDIMScheduler.from_config(schedule)
-    except (NotImplementedError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+    except (NotImplementedError, TypeError, ValueError) as error:
         raise UserError(
             f'scheduler/scheduler_config.json of {source} has settings that diffusers does not take '
             f'({first_line(error)}): correct them, or copy the folder again'

@@ -230,7 +230,8 @@ class KeptFeatures:
             model = backbone.diffusion
             vae = model.vae.config
             # of the padded image, and as the autoencoder gives them: some models fold them afterwards
-            size = tuple(math.ceil(side * backbone.image_scale / model.stride) * model.stride for side in size)  # type: ignore[assignment]
+            height, width = (math.ceil(side * backbone.image_scale / model.stride) * model.stride for side in size)
+            size = height, width
             latents = vae.get('latent_channels') or vae['z_dim']
             channels, strides = [latents * (1 + backbone.sample_posterior)], [latent_stride(vae)]
         else:

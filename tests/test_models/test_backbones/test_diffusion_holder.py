@@ -282,3 +282,14 @@ def test_it_leaves_the_device_after_a_while_without_a_pass(kept, monkeypatch):
     for count in (2, 2, 3, 3, 3, 3, 3):  # the third batch has a new image
         backbone.features(images(count))
     assert moved == [2 + 2 + 3 * 4, 2 + 2 + 3 * 5]  # again: a validation may have brought it back
+
+
+def test_maps_in_memory_are_not_those_of_other_weights(build, tmp_path):
+    other = build(save_frozen=True, diffusion=save_tiny_pipeline(tmp_path / 'other', seed=1))
+    backbone, plain = build(cached_images=4), build()
+    before = backbone(images())[0]
+    for loaded in (backbone, plain):
+        loaded.load_state_dict(other.state_dict())
+    after = backbone(images())[0]
+    assert not torch.equal(after, before)
+    assert_same(after, plain(images())[0])
