@@ -9,8 +9,9 @@ from mmengine.device import get_device
 from mmengine.dist import is_main_process
 
 from ..creation.stage import together
-from ..utils.errors import UserError, has_no_option, options_of
+from ..utils.errors import UserError
 from .checks import tuner_of
+from .section_options import check_parts
 from .training import DiffusionTraining
 
 _TEXTS_AT_ONCE = 64
@@ -37,9 +38,6 @@ class DiffusionTuning(DiffusionTraining):
         for key in ('train_autoencoder', 'truncate_captions'):
             if self.cfg.get(key):
                 raise UserError(f'{key}=True is not for {kind.__name__}, which tunes a denoiser alone: leave it out')
-        unknown = [option for option in told if option not in ('type', *options_of(kind))]
-        if unknown:
-            raise UserError(has_no_option(kind, unknown[0], 'denoiser.model'))
         self.model: Any = kind.load(self.pretrained, told.get('dtype', 'fp32'))
         kind.check_options(self.model, told)
 
@@ -106,6 +104,7 @@ def training_of(cfg: Config, resume: bool = False) -> DiffusionTraining:
 
     Raises:
         FileNotFoundError: No images.
-        ValueError: See :class:`DiffusionTraining`.
+        ValueError: See :func:`check_parts` and :class:`DiffusionTraining`.
     """
+    check_parts(cfg)
     return (DiffusionTuning if tuner_of(cfg) else DiffusionTraining)(cfg, resume)

@@ -35,6 +35,11 @@ from .test_train_diffusion import train
             'autoencoder.model.crop or autoencoder.train_dataloader.dataset.crop?',
         ),
         (['denoiser.optim_wraper.type=OptimWrapper'], "'optim_wraper'; did you mean 'optim_wrapper'?"),
+        (
+            ['denoiser.optim_wrapper.optimizer.lrr=1'],
+            "denoiser.optim_wrapper.optimizer (AdamW) has no option 'lrr'; did you mean 'lr'?",
+        ),
+        (['denoiser.train_cfg.max_iter=1'], "has no option 'max_iter'; did you mean 'max_iters'?"),
         (['image.size=(32,48)'], "has no setting 'image'; did you mean 'images'?"),
         (['images.size=32'], 'images.size = 32 must be (height, width)'),
         (['images.pth=photos'], "ImageFolder has no option 'pth'; did you mean 'path'?"),

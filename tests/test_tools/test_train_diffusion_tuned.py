@@ -118,7 +118,7 @@ def test_bad_input_is_one_sentence_before_any_work(place):
         (['pretrained={place}/photos'.format(place=place)], 'has no unet/config.json'),
         ([pretrained, 'images.size=(32,40)'], 'images.size (32, 40) must be divisible by 16'),
         ([pretrained, 'train_autoencoder=True'], 'train_autoencoder=True is not for CleanDistiller'),
-        ([pretrained, 'denoiser.model.tap=all'], "denoiser.model has no option 'tap'; did you mean 'taps'?"),
+        ([pretrained, 'denoiser.model.tap=all'], "model (CleanDistiller) has no option 'tap'; did you mean 'taps'?"),
     ):
         error = train(place, options=options)
         assert error and sentence in error and '\n' not in error, error

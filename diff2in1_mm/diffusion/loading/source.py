@@ -220,6 +220,12 @@ def _check_schedule(source: str, schedule: dict) -> None:
             f'scheduler/scheduler_config.json of {source} has settings that diffusers does not take '
             f'({first_line(error)}): correct them, or copy the folder again'
         ) from error
+    betas, steps = schedule.get('trained_betas'), schedule.get('num_train_timesteps', 1000)
+    if betas is not None and len(betas) != steps:  # diffusers looks at neither
+        raise UserError(
+            f'scheduler/scheduler_config.json of {source} has {len(betas)} trained_betas for {steps} '
+            'num_train_timesteps: they must be as many'
+        )
 
 
 def _text_of_source(source: str, variant: str | None, revision: str | None):

@@ -307,6 +307,7 @@ def test_a_unet_of_another_file_takes_the_place_of_the_models_own(pipeline_folde
         ('scheduler/scheduler_config.json', [], 'scheduler/scheduler_config.json of .* holds no settings'),
         ('scheduler/scheduler_config.json', dict(beta_schedule='foo'), 'settings that diffusers does not take .*foo'),
         ('scheduler/scheduler_config.json', dict(num_train_timesteps='1000'), 'settings that diffusers does not take'),
+        ('scheduler/scheduler_config.json', dict(trained_betas=[0.1] * 3), 'has 3 trained_betas for 1000'),
     ],
 )
 def test_configs_that_say_nothing_of_use_are_named(tmp_path, file, content, sentence):
