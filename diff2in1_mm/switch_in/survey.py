@@ -1,18 +1,20 @@
 """Which of a library's own configs can be switched: each of its models is tried in a process of its own."""
 
+import json
 import os
 import os.path as osp
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
 from mmengine.config import Config
 
 from ..utils.atomic_files import write_atomic
-from ..utils.errors import FileInTheWayError
+from ..utils.errors import FileInTheWayError, UserError
+from ..utils.json_files import read_json
 from .apart import continued, read_records, sentence_of
 from .built import load
 from .fitting import Fit, fit_model
@@ -51,12 +53,14 @@ def survey(
         str: The table, Markdown; it is also in ``OUT/LIBRARY.md``.
 
     Raises:
-        ValueError: The library is not installed, ``out`` is a file, or ``OUT/LIBRARY.jsonl`` is of something else.
+        ValueError: The library is not installed, ``out`` is a file or holds records of other options, or
+            ``OUT/LIBRARY.jsonl`` is of something else.
     """
     if osp.exists(out) and not osp.isdir(out):
         raise FileInTheWayError(f'--out {out} is a file, and a survey writes into a folder: give a new one')
     names = configs_of(library, per_family)
     os.makedirs(out, exist_ok=True)
+    _keep_options(osp.join(out, 'options.json'), options)
     kept = osp.join(out, f'{library}.jsonl')
     done = read_records(kept, _KEYS)
     left = groups_of([name for name in names if name not in done])
@@ -69,6 +73,21 @@ def survey(
     text = table(records, read_records(kept, RUN_KEYS).values())
     write_atomic(osp.join(out, f'{library}.md'), text.encode())
     return text
+
+
+def _keep_options(path: str, options: SwitchOptions) -> None:
+    """Write what the records of a folder have in common, or compare it with what is there."""
+    said = json.dumps(asdict(options), indent=2)
+    if not osp.exists(path):
+        write_atomic(path, said.encode())
+        return
+    kept = read_json(path, lambda content: isinstance(content, dict), 'give another --out')
+    changed = [name for name, value in json.loads(said).items() if kept.get(name) != value]
+    if changed:
+        raise UserError(
+            f'{osp.dirname(path)} holds a survey with another --{changed[0].replace("_", "-")} '
+            f'({kept.get(changed[0])}): give another --out'
+        )
 
 
 def _one_of_each(records: Sequence[dict[str, Any]], runs: Mapping[str, dict[str, Any]]) -> dict[str, str]:

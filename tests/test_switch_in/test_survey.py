@@ -46,6 +46,15 @@ def test_a_file_in_the_way(tmp_path):
         survey('mmseg', str(tmp_path / 'file'), SwitchOptions(), None, 1)
 
 
+def test_records_of_other_options_are_not_gone_on_with(tmp_path, monkeypatch):
+    monkeypatch.setattr(survey_module, 'configs_of', lambda *args: [])
+    survey('mmseg', str(tmp_path), SwitchOptions(T=300), None, 1)
+    survey('mmdet', str(tmp_path), SwitchOptions(T=300), None, 1)
+    for options in (SwitchOptions(T=200), SwitchOptions()):
+        with pytest.raises(UserError, match=r'holds a survey with another --T \(300\): give another --out'):
+            survey('mmseg', str(tmp_path), options, None, 1)
+
+
 def test_a_row_for_each_family():
     def record(family, way, said='', same_as=None):
         return dict(config=f'mmseg::{family}/{way}.py', family=family, way=way, said=said, same_as=same_as)
