@@ -1,7 +1,7 @@
 """What a run with :class:`SelfImprovingHook` must be like, told in one sentence where it is not."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch.nn as nn
@@ -14,14 +14,12 @@ from mmengine.runner import EpochBasedTrainLoop, FlexibleRunner
 from ..datasets.wrappers import resolve
 from ..hooks.checkpoint import AtomicCheckpointHook
 from ..tasks.registry import tasks_of
-from ..utils.compat import class_weights_skip_ignored_pixels
 from ..utils.errors import UserError
 from ..utils.models import backbone_of, shares_features
-from ..utils.optional import is_installed
+from .class_weights import check_half_precision
 
 __all__ = [
     'check_checkpoints',
-    'check_class_weights',
     'check_hooks',
     'check_interval',
     'check_run',
@@ -68,6 +66,7 @@ def check_run(runner) -> None:
         )
     check_hooks(runner)
     check_checkpoints(runner)
+    check_half_precision(runner)
     if runner._randomness_cfg.get('seed') is None:
         runner.logger.warning(
             'This run draws a seed of its own, and would draw another one when it resumes, so that '
@@ -192,31 +191,6 @@ def check_views(model: BaseModel, student_view: Any, target_mode: str) -> None:
             f"target_mode='train' would wait for other processes in {synchronised[0]} "
             "(SyncBatchNorm), which may have no synthetic sample: use target_mode='eval', or BN."
         )
-
-
-def check_class_weights(model: BaseModel, confidence: None | float | Sequence[float] | Mapping) -> None:
-    """Refuses thresholds of pixels together with class weights that MMSegmentation cannot ignore.
-
-    Raises:
-        ValueError: A ``CrossEntropyLoss`` would fail on the first ignored pixel.
-    """
-    if not confidence or not is_installed('mmseg'):
-        return
-    from mmseg.models.losses import CrossEntropyLoss
-
-    for name, loss in model.named_modules():
-        if (
-            type(loss) is CrossEntropyLoss
-            and loss.class_weight is not None
-            and loss.reduction == 'mean'
-            and not (loss.use_sigmoid or loss.use_mask)
-            and not class_weights_skip_ignored_pixels(loss.avg_non_ignore)
-        ):
-            raise UserError(
-                f"{name}: MMSegmentation's CrossEntropyLoss with class_weight fails on pixels that "
-                f'are ignored, and confidence={confidence} ignores some: give it '
-                "type='WeightedCrossEntropyLoss'."
-            )
 
 
 def check_interval(runner, interval: int, interval_from: str) -> None:

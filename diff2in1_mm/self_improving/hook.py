@@ -10,10 +10,10 @@ from mmengine.runner import EpochBasedTrainLoop
 from ..creation.settings import CreationSettings, creation_of_hook
 from ..creation.stage import create_round, mixed_dataset
 from ..hooks.summary import RunSummary, Stopwatch, log_latest, logs_after, plain_metrics, unreadable_files
+from ..preflight.class_weights import check_class_weights
 from ..preflight.creation import check_creation_stage
 from ..preflight.inputs import check_inputs
 from ..preflight.run import (
-    check_class_weights,
     check_interval,
     check_run,
     check_targets,
@@ -179,7 +179,7 @@ class SelfImprovingHook(Hook):
         labeller = None
         if self.creation is not None:
             check_targets(self.views.targets, self.creation, mixed_dataset(runner))
-            check_class_weights(model, self.confidence or self.creation['confidence'])
+            check_class_weights(model, self.confidence, self.creation)
             if self.state.stage != SELF_IMPROVING or self._recreate:  # else all is created
                 check_creation_stage(runner, model, self.creation, self._resumed)
             labeller = labeller_for(model, self.confidence, self.labelling)

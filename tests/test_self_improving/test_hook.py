@@ -266,8 +266,15 @@ class TestRefusals:
         with pytest.raises(ValueError, match=match):
             train(cfg)
 
-    @pytest.mark.parametrize('hook', [dict(confidence=0.8), dict(creation=dict(confidence=0.8))])
-    def test_class_weights_that_cannot_ignore_pixels(self, images, tmp_path, hook):
+    @pytest.mark.parametrize(
+        'hook, ignoring',
+        [
+            (dict(confidence=0.8), 'confidence=0.8'),
+            (dict(creation=dict(confidence=0.8)), 'confidence=0.8'),
+            (dict(creation=dict(label_from='source', filter_above=1.25)), 'creation.filter_above=1.25'),
+        ],
+    )
+    def test_class_weights_that_cannot_ignore_pixels(self, images, tmp_path, hook, ignoring):
         def weigh(cfg):
             head = cfg.model.decode_head
             head.loss_decode = dict(type='CrossEntropyLoss', class_weight=[1.0] * head.num_classes)
@@ -278,7 +285,7 @@ class TestRefusals:
             train(cfg)
             return
         self.refused(
-            "confidence=0.8 ignores some.*type='WeightedCrossEntropyLoss'", images, tmp_path, hook=hook, change=weigh
+            f"{ignoring} ignores some.*type='WeightedCrossEntropyLoss'", images, tmp_path, hook=hook, change=weigh
         )
 
     def test_second_average(self, images, tmp_path):

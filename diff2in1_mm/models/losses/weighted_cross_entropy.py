@@ -1,5 +1,6 @@
 """Class weights together with ignored pixels."""
 
+import torch
 from mmengine.registry import MODELS
 from mmseg.models.losses import CrossEntropyLoss
 from torch import Tensor
@@ -59,7 +60,9 @@ class WeightedCrossEntropyLoss(CrossEntropyLoss):
         """
         if avg_factor is None and (reduction_override or self.reduction) == 'mean':
             ignored = label == ignore_index
-            weights = cls_score.new_tensor(self.class_weight)[label.masked_fill(ignored, 0)]
+            # float32: the sum over a batch is beyond what float16 holds
+            of_classes = torch.tensor(self.class_weight, dtype=torch.float32, device=cls_score.device)
+            weights = of_classes[label.masked_fill(ignored, 0)]
             weights = weights.masked_fill(ignored, 0.0 if self.avg_non_ignore else 1.0)
             # all ignored: 0 and not NaN
             avg_factor = weights.sum().clamp_min(1e-6)

@@ -69,3 +69,20 @@ def test_a_batch_without_a_label_gives_zero(batch, avg_non_ignore):
 def test_other_losses_are_left_to_mmsegmentation(kwargs):
     with pytest.raises(ValueError, match="type='CrossEntropyLoss'"):
         WeightedCrossEntropyLoss(**kwargs)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_large_batches_in_half_precision(dtype):
+    torch.manual_seed(0)
+    logits, label = torch.randn(2, 3, 192, 256), torch.randint(0, 3, (2, 192, 256))
+    loss = WeightedCrossEntropyLoss(class_weight=WEIGHT)
+    expected = loss(logits, label, ignore_index=255)
+    with torch.autocast('cpu', dtype):
+        found = loss(logits.to(dtype), label, ignore_index=255)
+    torch.testing.assert_close(found.float(), expected, rtol=1e-2, atol=0)
+
+
+def test_mmsegmentations_is_0_there():
+    logits, label = torch.randn(2, 3, 192, 256), torch.randint(0, 3, (2, 192, 256))
+    with torch.autocast('cpu', torch.float16):
+        assert losses.CrossEntropyLoss(class_weight=WEIGHT)(logits.half(), label, ignore_index=255) == 0
