@@ -77,11 +77,15 @@ def try_model(model: BaseModel, sides: Sequence[int], labels: bool = True, masks
 
 
 def _draw_what_is_loaded(model: nn.Module) -> None:
-    """Parameters that only a checkpoint fills hold what was in memory before."""
+    """Parameters that only a checkpoint fills hold what was in memory before, which may be nothing but zeros: of a
+    projection so (SAN's, of texts) the norm is none to divide by."""
     with torch.no_grad():
         for weight in model.parameters():
-            # NaN is below nothing
-            if weight.is_floating_point() and weight.numel() and not weight.abs().amax() < _ABSURD:
+            if not (weight.is_floating_point() and weight.numel()):
+                continue
+            largest = weight.abs().amax()
+            # NaN is below nothing; biases do begin at zero
+            if not largest < _ABSURD or (weight.ndim > 1 and largest == 0):
                 weight.normal_(std=0.02)
 
 
