@@ -8,6 +8,7 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,11 @@ def agreement_with_sources(
     compared = {task: measure for task, measure in _MEASURES.items() if task in own and task in store.tasks}
     if not compared:
         return found
+    known = _known
+    if 'segmentation' in compared:
+        labeller: Any = labels.labeller.labellers['segmentation']
+        known = partial(_known, ignored=labeller.ignore_index)
+        compared['segmentation'] = partial(_same_class, known=known)
     sums: dict[str, float] = defaultdict(float)
     counts, shares = Counter[str](), Counter[str]()
     confusion = np.zeros((len(store.classes), len(store.classes)), np.int64)
@@ -116,7 +122,8 @@ def agreement_with_sources(
                 counts[task] += 1
             shares.update(store.codecs[task].shown(truth[task], entry))
         if 'segmentation' in compared:
-            confusion += _confusion(made['segmentation'], truth['segmentation'], entry, len(confusion))
+            both_known = known(made['segmentation'], truth['segmentation'], entry)
+            confusion += _confusion(*both_known, classes=len(confusion))
     found.figures = {task: sums[task] / counts[task] for task in compared if counts[task]}
     found.classes = _ious(confusion, store.classes)
     found.shares = {name: total / found.samples for name, total in shares.most_common()}
@@ -150,22 +157,26 @@ def _of_model(labels: BatchLabels, settings: Mapping[str, Any]) -> set[str]:
     return {one.task for name, one in labels.labeller.labellers.items() if by_task.get(name, 'fresh') == 'fresh'}
 
 
-def _known(own: np.ndarray, truth: np.ndarray, entry: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+def _known(
+    own: np.ndarray, truth: np.ndarray, entry: Mapping[str, Any], ignored: int = 255
+) -> tuple[np.ndarray, np.ndarray]:
     """Class indices (pixels,) of two maps of file values where both say one."""
     read = read_as(entry)
     a, b = read[own], read[truth]
-    known = (a != 255) & (b != 255)
+    known = ~(np.isin(a, (255, ignored)) | np.isin(b, (255, ignored)))
     return a[known], b[known]
 
 
-def _same_class(own: np.ndarray, truth: np.ndarray, entry: Mapping[str, Any]) -> float | None:
-    a, b = _known(own, truth, entry)
+def _same_class(
+    own: np.ndarray, truth: np.ndarray, entry: Mapping[str, Any], known: Callable[..., Any] = _known
+) -> float | None:
+    a, b = known(own, truth, entry)
     return float((a == b).mean()) if a.size else None
 
 
-def _confusion(own: np.ndarray, truth: np.ndarray, entry: Mapping[str, Any], classes: int) -> np.ndarray:
-    """Pixels by class in the source's label and in the own one, (classes, classes)."""
-    a, b = (part.astype(np.int64) for part in _known(own, truth, entry))
+def _confusion(own: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
+    """Pixels by class in the source's label and in the own one, of indices (pixels,), (classes, classes)."""
+    a, b = (part.astype(np.int64) for part in (own, truth))
     inside = (a < classes) & (b < classes)
     return np.bincount(b[inside] * classes + a[inside], minlength=classes**2).reshape(classes, classes)
 

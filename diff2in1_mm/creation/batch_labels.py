@@ -183,6 +183,7 @@ class BatchLabels:
         taps: Mapping[str, Tensor],
         entries: Sequence[Mapping[str, Any]],
         kept: np.ndarray | None = None,
+        own: Sequence[Mapping[str, Label | None]] | None = None,
     ) -> list[Label | None]:
         """Label a batch.
 
@@ -192,17 +193,27 @@ class BatchLabels:
             entries (Sequence[Mapping]): Annotation entries of the source images: how the data set
                 reads label values.
             kept (ndarray | None): For 'by_class': bool (N, H, W), where the source image's label holds.
+            own (Sequence | None): Of :meth:`own_labels`, for each image; None: they are read here.
 
         Returns:
             list[Label | None]: One per image, its ``annotation`` a dict by task; None for one that
                 shall not be stored.
         """
-        size = size_of(pixels)
+        if own is None:
+            own = self.own_labels(size_of(pixels), entries)
         if self.by_class:
-            return self._joined(self._predicted(pixels, taps, entries), size, entries, kept)
+            return self._joined(self._predicted(pixels, taps, entries, own), entries, kept, own)
         if self.of_source:
-            return self._agreeing(self.labeller.source_labels(size, entries))
-        return self._agreeing(self._predicted(pixels, taps, entries))
+            return self._agreeing(self.labeller.together(own))
+        return self._agreeing(self._predicted(pixels, taps, entries, own))
+
+    def own_labels(self, size: tuple[int, int], entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Label | None]]:
+        """The source images' own labels of the tasks that take them, by task, for pictures of ``size``.
+
+        Raises:
+            OSError: The file of one cannot be read.
+        """
+        return self.labeller.own_labels(size, entries, self.from_sources)
 
     @torch.no_grad()
     def of_unlabelled(self, pixels: Tensor, entries: Sequence[Mapping[str, Any]]) -> list[Label | None]:
@@ -225,18 +236,24 @@ class BatchLabels:
         return agreeing
 
     def _joined(
-        self, fresh: Sequence[Any], size: tuple[int, int], entries: Sequence[Mapping[str, Any]], kept: Any
+        self, fresh: Sequence[Any], entries: Sequence[Mapping[str, Any]], kept: Any, own: Sequence[Mapping[str, Any]]
     ) -> list[Label | None]:
         labeller: Any = self.labeller.labellers['segmentation']
-        sources = labeller.source_labels(size, entries)
-        both = [
-            labeller.joined(label._replace(annotation=label.annotation['segmentation']), *rest)
-            for label, *rest in zip(fresh, sources, kept, entries)
-        ]
-        return [label._replace(annotation=dict(segmentation=label.annotation)) for label in both]
+
+        def joined(label: Label, source: Label | None, kept: Any, entry: Mapping[str, Any]) -> Label:
+            if source is None:  # nothing is kept of what nobody labelled
+                return label
+            both = labeller.joined(label._replace(annotation=label.annotation['segmentation']), source, kept, entry)
+            return both._replace(annotation=dict(segmentation=both.annotation))
+
+        return [joined(label, labels['segmentation'], *rest) for label, labels, *rest in zip(fresh, own, kept, entries)]
 
     def _predicted(
-        self, pixels: Tensor, taps: Mapping[str, Tensor], entries: Sequence[Mapping[str, Any]]
+        self,
+        pixels: Tensor,
+        taps: Mapping[str, Tensor],
+        entries: Sequence[Mapping[str, Any]],
+        own: Sequence[Mapping[str, Any]],
     ) -> list[Label | None]:
         size = size_of(pixels)
         if self.last_step:
@@ -247,7 +264,7 @@ class BatchLabels:
                 predictions = self.labeller.predict(self.model, inputs, samples)
         else:
             predictions = self._predict_fresh(pixels)
-        return self.labeller.labels(predictions, size, entries)
+        return self.labeller.labels(predictions, size, entries, own)
 
     def _predict_fresh(self, pixels: Tensor) -> list[Any]:
         """Predictions in the pixels of the images, of a look at them, at ``label_scale`` where there is one."""

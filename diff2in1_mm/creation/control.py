@@ -13,7 +13,7 @@ from ..datasets.source_images import transforms_of
 from ..datasets.wrappers import base_datasets
 from ..diffusion.control import ControlBranch
 from ..tasks.segmentation import read_as, source_map
-from ..utils.errors import UserError
+from ..utils.errors import UnusableFileError, UserError
 from ..utils.values import check_choice, is_number
 from .batch_labels import BatchLabels
 from .settings import CreationSettings
@@ -106,7 +106,8 @@ def _painter(picture: str, palette: Any, labels: BatchLabels, dataset: Any) -> P
 
     def depth(entry: Mapping[str, Any], image: np.ndarray) -> np.ndarray:
         (label,) = found.source_labels(image.shape[:2], [entry])
-        assert label is not None  # of maps every image has one
+        if label is None:
+            raise UnusableFileError(f'{entry["img_path"]} has no depth, which creation.control shows')
         return _grey(nearness(label.annotation))
 
     return depth

@@ -1,14 +1,16 @@
 """What conditions are told about a source image."""
 
 import copy
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from mmengine.logging import print_log
 
 from ..datasets.source_images import map_loader, transforms_of
 from ..diffusion.conditions.source import Source
-from ..utils.errors import UserError
+from ..utils.errors import UserError, first_line
 
 
 class SourceDescriber:
@@ -42,8 +44,12 @@ class SourceDescriber:
         # the map beside a detector's objects has classes of its own: it is for a semantic head
         if info.get('seg_map_path') and not {'instances', 'segments_info'} & info.keys():
             loader: Any = map_loader(transforms_of(self._dataset, index)) or map_loader([])
-            # It writes into what it is given and keeps state.
-            labels = copy.copy(loader)(copy.deepcopy(info))['gt_seg_map']
+            try:
+                # It writes into what it is given and keeps state.
+                labels = copy.copy(loader)(copy.deepcopy(info))['gt_seg_map']
+            except OSError as error:  # a damaged file, in whose place training takes another sample
+                print_log(f'{info["seg_map_path"]} cannot be read ({first_line(error)}).', 'current', logging.WARNING)
+                return np.zeros(len(self.classes))
             counts = np.bincount(labels[labels < len(self.classes)].ravel().astype(int))
             return np.pad(counts, (0, len(self.classes) - len(counts)))
         areas = np.zeros(len(self.classes))

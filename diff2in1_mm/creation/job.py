@@ -70,6 +70,7 @@ class _Loaded(NamedTuple):
     images: np.ndarray  # uint8 (N, H, W, 3), RGB
     levels: np.ndarray | None  # of noise by pixel, uint16 (N, H, W)
     shown: np.ndarray | None  # to a control branch, uint8 (N, H, W, 3)
+    own: list[Mapping[str, Label | None]] | None  # labels of the sources that are theirs, by task
 
     def alike(self) -> list[int]:
         """For each image the first one that equals it: copies of one source, where nothing is pasted or recoloured."""
@@ -257,7 +258,7 @@ class CreationJob:
                 self.diffusion, to_unit_range(images), told, seeds, samples[0].T, self.labels.tap_names, **own
             )
         pixels = to_bytes(generated)
-        labels = self.labels(pixels, taps, group.entries, **kept)
+        labels = self.labels(pixels, taps, group.entries, own=group.own, **kept)
         return pixels, labels if self._filter is None else self._filter(pixels, labels, group.entries)
 
     def _store(self, record: SampleRecord, image: np.ndarray, annotation: Any) -> None:
@@ -306,36 +307,31 @@ class CreationJob:
         for sample in batch:
             path = sample.picture or source_entry(self.dataset, sample.source)['img_path']
             try:
-                image, entry = self._read(sample)
-            except Exception as error:  # whatever a decoder raises on a broken file
+                read = self._read(sample)
+            except Exception as error:  # whatever a decoder raises on a broken file, of the image or its label
+                if isinstance(error, UserError) and not isinstance(error, OSError):  # about settings
+                    raise
                 failures[path] = error
                 continue
-            if self._compose is not None and not sample.picture:
-                image, entry = self._compose(sample, entry, image)
-            if self._look is not None and not sample.picture:
-                image = self._look(image, stable_seed(sample.seed, 'look'))
-            groups.setdefault(image.shape, []).append((sample, entry, image))
-        loaded = []
-        for group in groups.values():
-            samples, entries, images = map(list, zip(*group))
-            levels = shown = None
-            if samples[0].picture:
-                loaded.append(_Loaded(samples, entries, np.stack(images), None, None))
-                continue
-            if self._paint is not None:
-                levels = np.stack([self._paint(entry, image.shape[:2]) for entry, image in zip(entries, images)])
-            if self.control is not None:
-                shown = np.stack([self.control.paint(entry, image) for entry, image in zip(entries, images)])
-            loaded.append(_Loaded(samples, entries, np.stack(images), levels, shown))
-        return loaded, failures
+            groups.setdefault(read[1].shape, []).append((sample, *read))
+        return [_together(*map(list, zip(*group))) for group in groups.values()], failures
 
-    def _read(self, sample: Sample) -> tuple[np.ndarray, dict[str, Any]]:
-        """The picture of a sample, uint8 (H, W, 3), and the entry that says how its labels are read."""
+    def _read(self, sample: Sample) -> tuple[Any, ...]:
+        """The entry that says how a sample's labels are read, its picture, uint8 (H, W, 3), and what
+        :class:`_Loaded` has of it behind that."""
         entry = source_entry(self.dataset, sample.source)
-        if not sample.picture:
-            return read_source(self.dataset, sample.source, self.settings), entry
-        image = read_picture(sample.picture, self.dataset, sample.source, self.settings)
-        return image, dict(entry, img_path=sample.picture)
+        if sample.picture:
+            image = read_picture(sample.picture, self.dataset, sample.source, self.settings)
+            return dict(entry, img_path=sample.picture), image, None, None, None
+        image = read_source(self.dataset, sample.source, self.settings)
+        if self._compose is not None:
+            image, entry = self._compose(sample, entry, image)
+        if self._look is not None:
+            image = self._look(image, stable_seed(sample.seed, 'look'))
+        levels = None if self._paint is None else self._paint(entry, image.shape[:2])
+        shown = None if self.control is None else self.control.paint(entry, image)
+        (own,) = self.labels.own_labels(image.shape[:2], [entry])
+        return entry, image, levels, shown, own
 
     def _name_failures(self, failures: dict[str, Exception]) -> None:
         for path, error in failures.items():
@@ -367,6 +363,13 @@ class CreationJob:
                 f'{self.store.root / "preview.png"} for the first ones.',
                 'current',
             )
+
+
+def _together(samples: list[Sample], entries: list, images: list, levels: list, shown: list, own: list) -> _Loaded:
+    def stacked(maps: list) -> np.ndarray | None:
+        return None if maps[0] is None else np.stack(maps)
+
+    return _Loaded(samples, entries, np.stack(images), stacked(levels), stacked(shown), None if own[0] is None else own)
 
 
 def _reading(entry: dict[str, Any]) -> dict[str, Any]:

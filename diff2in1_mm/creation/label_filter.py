@@ -8,7 +8,7 @@ import torch
 from mmengine.logging import print_log
 
 from ..tasks.base import Label
-from ..tasks.segmentation import read_as
+from ..tasks.segmentation import read_as, share_ignored
 from ..utils.errors import UserError
 from ..utils.values import is_number, spread_over
 from .batch_labels import BatchLabels
@@ -78,7 +78,7 @@ class ClassLossFilter:
         raw = label.annotation['segmentation']
         ignored = self._labeller.to_raw(np.full(raw.shape, self._labeller.ignore_index), entry)
         raw = np.where(odd, ignored, raw)
-        share = float((read_as(entry)[raw] == 255).mean())
+        share = share_ignored(raw, entry, self._labeller.ignore_index)
         return Label(dict(segmentation=raw), dict(label.quality, ignored=share, filtered=float(odd.mean())))
 
 
@@ -92,11 +92,11 @@ def source_losses(
     """
     for index in indices:
         try:
-            image = read_source(dataset, index, settings)
+            image, entries = read_source(dataset, index, settings), [source_entry(dataset, index)]
+            found = labels.labeller.source_labels(image.shape[:2], entries)
         except OSError:  # the job names it as a source that cannot be read
             continue
-        pixels, entries = torch.from_numpy(image.copy()).permute(2, 0, 1)[None], [source_entry(dataset, index)]
-        found = labels.labeller.source_labels(image.shape[:2], entries)
+        pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)[None]
         if found[0] is not None:
             yield index, *_judged(labels, pixels, [found[0]], entries)
 

@@ -2,6 +2,7 @@
 
 import os.path as osp
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from ..datasets.source_images import load_image, turns_images
 from ..store.listing import made_of
 from ..store.records import SampleRecord
 from ..store.store import SyntheticStore
+from ..utils.errors import first_line
 from ..utils.models import evaluating, unwrapped
 from ..utils.pictures import contact_sheet, label_colours, with_legend, write_picture
 from ..utils.values import spread_over
@@ -43,7 +45,13 @@ class GalleryHook(Hook):
 
     @master_only
     def after_train(self, runner: Runner) -> None:
-        """Draw the picture and log where it is."""
+        """Draw the picture and log where it is, or why there is none: no picture is worth a run that has ended well."""
+        try:
+            self._draw(runner)
+        except Exception as error:
+            runner.logger.warning(f'No gallery is drawn ({type(error).__name__}: {first_line(error)}).')
+
+    def _draw(self, runner: Runner) -> None:
         hook = next((h for h in runner.hooks if getattr(h, 'served_round', None) is not None), None)
         if hook is None:  # no synthetic samples, or stopped early, before anything was created
             return
@@ -53,8 +61,10 @@ class GalleryHook(Hook):
         if not records:  # or unlabelled pictures alone, which have no real image above them
             return
         with hook.theta_c.applied(model), evaluating(model):
-            labels = BatchLabels(model, 'fresh', hook.confidence, hook.labelling, hook.creation.get('label_scale'))
-            truth = labels_of_sources(model, dataset)
+            settings = hook.creation
+            labelling = settings.get('labelling')
+            labels = BatchLabels(model, 'fresh', settings.get('confidence'), labelling, settings.get('label_scale'))
+            truth = labels_of_sources(model, dataset, labelling)
             chosen = [records[i] for i in spread_over(len(records), self.count)]
             columns = [self._column(labels, truth, dataset, store, record) for record in chosen]
         path = osp.join(runner.work_dir, 'gallery.png')
@@ -83,9 +93,10 @@ class GalleryHook(Hook):
                 for task in store.tasks
             ]
 
-        own = []
+        own, known = [], None
         if truth is not None:
-            (known,) = truth(pixels, {}, [entry])
+            with suppress(Exception):  # of whatever reads labels: a damaged file has the image alone
+                (known,) = truth(pixels, {}, [entry])
             own = drawn(real, known.annotation if known else {})
         return [real, *own, *drawn(real, label.annotation if label else {}), image, *drawn(image, annotations)]
 

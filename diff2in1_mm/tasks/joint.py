@@ -1,6 +1,6 @@
 """Several kinds of labels of one model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -90,16 +90,29 @@ class JointLabeller(Labeller):
     def new_samples(self, count: int, size: tuple[int, int]) -> list[Any]:
         return next(iter(self.labellers.values())).new_samples(count, size)
 
+    def own_labels(
+        self, size: tuple[int, int], entries: Sequence[Mapping[str, Any]], tasks: Collection[str]
+    ) -> list[dict[str, Label | None]]:
+        """The source images' own labels of some tasks, a dict by task for each image of ``size`` (height, width)."""
+        found = {task: self.labellers[task].source_labels(size, entries) for task in tasks}
+        return [{task: labels[i] for task, labels in found.items()} for i in range(len(entries))]
+
     def labels(
-        self, predictions: Sequence[dict[str, Any]], size: tuple[int, int], entries: Sequence[Mapping[str, Any]]
+        self,
+        predictions: Sequence[dict[str, Any]],
+        size: tuple[int, int],
+        entries: Sequence[Mapping[str, Any]],
+        own: Sequence[Mapping[str, Label | None]] | None = None,
     ) -> list[Label | None]:
         """One label an image: ``annotation`` is a dict by task; ``quality`` has the figures of a single
         task as they are, those of several as ``TASK.figure`` beside the mean of their ``ignored`` and how far they
         agree (:func:`~diff2in1_mm.tasks.consistency.consistency`). None where the label of one task shall not be
-        stored. Tasks in ``from_sources`` take the source images' own labels."""
+        stored. Tasks in ``from_sources`` take the source images' own labels (``own``, where these were read before)."""
+        if own is None:
+            own = self.own_labels(size, entries, self.from_sources)
         return self._joined(
             [
-                labeller.source_labels(size, entries)
+                [labels[task] for labels in own]
                 if task in self.from_sources
                 else labeller.labels([p[task] for p in predictions], size, entries)
                 for task, labeller in self.labellers.items()
@@ -108,7 +121,11 @@ class JointLabeller(Labeller):
 
     def source_labels(self, size: tuple[int, int], entries: Sequence[Mapping[str, Any]]) -> list[Label | None]:
         """The source images' own labels of all tasks, as :meth:`labels` gives them."""
-        return self._joined([labeller.source_labels(size, entries) for labeller in self.labellers.values()])
+        return self.together(self.own_labels(size, entries, self.labellers))
+
+    def together(self, own: Sequence[Mapping[str, Label | None]]) -> list[Label | None]:
+        """Labels of :meth:`own_labels` of all tasks, as :meth:`labels` gives them."""
+        return self._joined([[labels[task] for labels in own] for task in self.labellers])
 
     def resized(
         self, predictions: Sequence[dict[str, Any]], size: tuple[int, int], to: tuple[int, int]

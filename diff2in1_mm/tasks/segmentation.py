@@ -12,7 +12,7 @@ from mmengine import fileio
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from ..utils.errors import UserError
+from ..utils.errors import UnusableFileError, UserError, first_line
 from ..utils.optional import is_a
 from ..utils.pictures import overlay
 from .base import Label, Labeller, Named, Task, share_of_pixels
@@ -21,7 +21,14 @@ from .label_values import loaded_labels, to_raw_labels
 from .png import decode_png, encode_png
 from .registry import register_task
 
-__all__ = ['SegmentationLabeller', 'SegmentationPrediction', 'SegmentationTask', 'read_as', 'source_map']
+__all__ = [
+    'SegmentationLabeller',
+    'SegmentationPrediction',
+    'SegmentationTask',
+    'read_as',
+    'share_ignored',
+    'source_map',
+]
 
 
 class SegmentationLabeller(ClassMapLabeller):
@@ -62,7 +69,7 @@ class SegmentationLabeller(ClassMapLabeller):
         Raises:
             ValueError: The data set loads no label maps at all.
         """
-        return [None if _has_none(entry) else source_map(entry, size) for entry in entries]
+        return [None if _has_none(entry) else source_map(entry, size, self.ignore_index) for entry in entries]
 
     def source_levels(
         self, entry: Mapping[str, Any], size: tuple[int, int], table: np.ndarray, default: int
@@ -73,11 +80,13 @@ class SegmentationLabeller(ClassMapLabeller):
             entry (Mapping): Its annotation entry.
             size (tuple[int, int]): Height and width in which it is looked at.
             table (ndarray): One number for each class.
-            default (int): For pixels of no class.
+            default (int): For pixels of no class, and for images without a label map.
 
         Returns:
             ndarray: (H, W), of the table's dtype.
         """
+        if _has_none(entry):
+            return np.full(size, default, table.dtype)
         labels = read_as(entry)[source_map(entry, size).annotation]
         whole = np.full(256, default, table.dtype)
         whole[: len(table)] = table
@@ -86,7 +95,7 @@ class SegmentationLabeller(ClassMapLabeller):
     def joined(self, fresh: Label, source: Label, kept: np.ndarray, entry: Mapping[str, Any]) -> Label:
         """The source image's label where ``kept`` (H, W) is True, and elsewhere the model's."""
         raw = np.where(kept, source.annotation, fresh.annotation)
-        return Label(raw, dict(fresh.quality, ignored=float((read_as(entry)[raw] == 255).mean())))
+        return Label(raw, dict(fresh.quality, ignored=share_ignored(raw, entry, self.ignore_index)))
 
     def to_raw(self, labels: Any, metainfo: Mapping) -> np.ndarray:
         """File values (uint8) that the data set's own ``LoadAnnotations`` reads as ``labels``.
@@ -157,7 +166,13 @@ class SegmentationTask(Task):
             labels[labels == one] = ignore_index
 
 
-def source_map(entry: Mapping[str, Any], size: tuple[int, int]) -> Label:
+def share_ignored(raw: np.ndarray, entry: Mapping[str, Any], ignore_index: int = 255) -> float:
+    """Share of the pixels of file values (H, W) that are of no class: 255, or what the head ignores."""
+    labels = read_as(entry)[raw]
+    return float(((labels == 255) | (labels == ignore_index)).mean())
+
+
+def source_map(entry: Mapping[str, Any], size: tuple[int, int], ignore_index: int = 255) -> Label:
     """What a data set says of an image's pixels, for a picture of another size that shows the same.
 
     Args:
@@ -166,6 +181,7 @@ def source_map(entry: Mapping[str, Any], size: tuple[int, int]) -> Label:
             ``backend_args``, by which its file is. ``label_map_of_picture``, file values of a picture that was
             made of it, come before the file.
         size (tuple[int, int]): Height and width of the generated picture.
+        ignore_index (int): What counts as ignored beside 255. Default 255.
 
     Returns:
         Label: Raw file values (uint8), with confidence 1.
@@ -177,7 +193,7 @@ def source_map(entry: Mapping[str, Any], size: tuple[int, int]) -> Label:
     if raw is None:
         raw = _raw_map(entry)
     raw = cv2.resize(raw, size[::-1], interpolation=cv2.INTER_NEAREST)
-    return Label(raw, dict(confidence=1.0, ignored=float((read_as(entry)[raw] == 255).mean())))
+    return Label(raw, dict(confidence=1.0, ignored=share_ignored(raw, entry, ignore_index)))
 
 
 def _has_none(entry: Mapping[str, Any]) -> bool:
@@ -188,12 +204,16 @@ def _has_none(entry: Mapping[str, Any]) -> bool:
 def _raw_map(entry: Mapping[str, Any]) -> np.ndarray:
     path = entry.get('seg_map_path')
     if not path:
-        raise UserError(
-            f'the entry of {entry.get("img_path")} has no label map, which creation.label_from="source" or levels by '
-            'class (T) take: set label_from="fresh" and one T'
+        # None in place of a path is said of one image, not of a data set
+        raise (UnusableFileError if 'seg_map_path' in entry else UserError)(
+            f'the entry of {entry.get("img_path")} has no label map, which creation.label_from="source", levels by '
+            'class (T) and creation.control take: set label_from="fresh" and one T'
         )
     content = fileio.get(path, entry.get('backend_args'))
-    raw = mmcv.imfrombytes(content, flag='unchanged', backend='pillow')
+    try:
+        raw = mmcv.imfrombytes(content, flag='unchanged', backend='pillow')
+    except OSError as error:
+        raise UnusableFileError(f'the label map {path} cannot be read ({first_line(error)})') from error
     if raw is None or raw.ndim != 2 or raw.dtype != np.uint8:
         raise UserError(
             f'{path} is no label map of one channel with 8 bits, which creation.label_from="source" or levels by class '

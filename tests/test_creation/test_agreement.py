@@ -118,3 +118,24 @@ def test_what_a_creation_labels_agrees_in_part(model, dataset, tmp_path):
     store = SyntheticStore(tmp_path / 'made')
     found = agreement_with_sources(model, dataset, store, store.records(), dict(label_from='fresh'))
     assert found.samples == 3 and 0 <= found.figures['segmentation'] < 1
+
+
+def test_what_the_head_ignores_is_not_compared(model, dataset, store, tmp_path):
+    before = agreement_with_sources(model, dataset, store, store.records(), {})
+    maps = [Path(dataset.get_data_info(i)['seg_map_path']) for i in (0, 1)]
+    kept = [path.read_bytes() for path in maps]
+    try:
+        found = []
+        for ignored in (255, 7):
+            model.decode_head.ignore_index = ignored
+            for path, content in zip(maps, kept):
+                labels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+                labels[: len(labels) // 3] = ignored
+                cv2.imwrite(str(path), labels)
+            quality = labels_of_sources(model, dataset).labeller.source_labels((32, 32), [dataset.get_data_info(0)])[0]
+            found.append((agreement_with_sources(model, dataset, store, store.records(), {}).figures, quality.quality))
+    finally:
+        for path, content in zip(maps, kept):
+            path.write_bytes(content)
+    assert found[0] == found[1] and found[0][1]['ignored'] > 0.3
+    assert found[0][0] != before.figures

@@ -1,8 +1,11 @@
 """Samples that follow their sources' labels through a ControlNet."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from diff2in1_mm.creation import control
 from diff2in1_mm.creation.control import control_of, nearness
 from diff2in1_mm.creation.create import create, labels_of
 from diff2in1_mm.creation.settings import CreationSettings
@@ -79,3 +82,13 @@ def test_the_nearest_is_white_and_what_is_not_known_black():
 def test_bad_settings_are_told_before_the_warm_up(model, dataset, control, words):
     with pytest.raises(ValueError, match=words):
         check_creation(model, dict(OPTIONS, control=control), dataset)
+
+
+def test_an_image_without_depth_is_named():
+    labeller = SimpleNamespace(
+        task='depth', read_sources=lambda transforms: None, source_labels=lambda size, entries: [None]
+    )
+    labels = SimpleNamespace(labeller=SimpleNamespace(labellers=dict(depth=labeller), task='depth'))
+    paint = control._painter('depth', None, labels, SimpleNamespace(pipeline=SimpleNamespace(transforms=[])))
+    with pytest.raises(OSError, match='a.png has no depth, which creation.control shows'):
+        paint(dict(img_path='a.png'), np.zeros((4, 4, 3), np.uint8))

@@ -132,7 +132,7 @@ def nothing_in_odd_sources(monkeypatch):
     """Labels of images with an odd number are None; gives the size of each batch labelled."""
     sizes, call = [], BatchLabels.__call__
 
-    def label(self, pixels, taps, entries):
+    def label(self, pixels, taps, entries, own):
         sizes.append(len(entries))
         return [
             None if int(entry['img_path'][-5]) % 2 else found
@@ -160,7 +160,7 @@ def test_samples_without_a_label_are_not_made_again(model, dataset, tmp_path, no
 def test_nothing_found_is_told_before_an_unreadable_image(model, root, tmp_path, monkeypatch):
     copy = shutil.copytree(root, tmp_path / 'data')
     (copy / 'img/0.png').write_bytes(b'no image')
-    monkeypatch.setattr(BatchLabels, '__call__', lambda self, pixels, *_: [None] * len(pixels))
+    monkeypatch.setattr(BatchLabels, '__call__', lambda self, pixels, *_, own: [None] * len(pixels))
     for _ in range(2):  # also when all that could be read was noted before
         with pytest.raises(ValueError, match='none of 6 images was stored'):
             create(model, build_dataset(copy), tmp_path / 's', **FAST)

@@ -1,7 +1,11 @@
 """The picture at the end of a run."""
 
+import shutil
+
 import cv2
 import numpy as np
+
+from diff2in1_mm.hooks import gallery
 
 from ..test_self_improving.test_hook_whole_run import with_diffusion
 from ..tiny_runs import train
@@ -38,3 +42,21 @@ def test_no_picture_of_a_run_that_stopped_at_the_end_of_the_warm_up(images, tmp_
     ]
     assert train(cfg).iter == 4
     assert not (tmp_path / 'gallery.png').exists()
+
+
+def test_a_damaged_label_map_costs_its_own_place_alone(images, tmp_path, pipeline_folder):
+    data = shutil.copytree(images, tmp_path / 'data')
+    (data / 'ann/train/3.png').write_bytes(b'no picture')
+    cfg = with_diffusion(pipeline_folder, data, tmp_path / 'run', iters=5)
+    cfg.custom_hooks.append(dict(type='GalleryHook', count=20))
+    train(cfg)
+    assert (tmp_path / 'run/gallery.png').exists()
+
+
+def test_a_gallery_that_cannot_be_drawn_does_not_end_a_run(images, tmp_path, pipeline_folder, monkeypatch):
+    cfg = with_diffusion(pipeline_folder, images, tmp_path, iters=5)
+    cfg.custom_hooks.append(dict(type='GalleryHook'))
+    monkeypatch.setattr(gallery, 'contact_sheet', lambda *args: 1 / 0)
+    assert train(cfg).iter == 5
+    assert not (tmp_path / 'gallery.png').exists()
+    assert 'No gallery is drawn (ZeroDivisionError' in next(tmp_path.rglob('*.log')).read_text()
