@@ -167,7 +167,7 @@ def listed(files: Sequence[str], ann_file: str) -> list[str]:
     if not osp.isfile(ann_file):
         raise MissingFileError(f'{ann_file} does not exist: correct images.ann_file')
     try:
-        names = [image['file_name'] for image in json.loads(Path(ann_file).read_text(encoding='utf-8'))['images']]
+        names = [image['file_name'] for image in json.loads(Path(ann_file).read_text(encoding='utf-8-sig'))['images']]
     except (KeyError, TypeError) as error:
         raise UserError(f'{ann_file} is no COCO file: it has no `images` with `file_name`') from error
     except (OSError, ValueError, RecursionError) as error:

@@ -1,8 +1,6 @@
 """The look of other pictures: their light, colours and noise, given to an image that keeps everything else."""
 
 import logging
-from collections.abc import Callable
-from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
@@ -105,7 +103,7 @@ class Looks:
             raise UserError(f'{name} = {images!r} must be a folder of pictures, or a glob')
         self.name = name
         self.files = find_images(images, f'give {name} the folder of pictures whose look is wanted')
-        self._look: Callable[[str], Look | None] = lru_cache(maxsize=None)(_look_in)
+        self._seen: dict[str, Look | None] = {}  # a plain dict, which spawned workers can be handed
 
     def __call__(self, image: np.ndarray, draw: int, grain: bool = False) -> np.ndarray:
         """An image in the look of the picture that a number draws (:meth:`drawn`).
@@ -141,6 +139,11 @@ class Looks:
             if look is not None:
                 return look
         raise self._none()
+
+    def _look(self, path: str) -> Look | None:
+        if path not in self._seen:
+            self._seen[path] = _look_in(path)
+        return self._seen[path]
 
     def check(self) -> None:
         """Whether one of the pictures can be read, before work that needs one.

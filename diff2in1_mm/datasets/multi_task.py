@@ -49,7 +49,7 @@ class _FoldersByTask(BaseSegDataset):
                 f'the list of images {path} does not exist: put the data set there in the layout of ATRC and InvPT '
                 '(docs/multitask.md), or set `data_root` or `split`'
             )
-        with open(path, encoding='utf-8') as file:
+        with open(path, encoding='utf-8-sig') as file:
             names = file.read().split()
         if not names:
             raise UserError(f'the list of images {path} is empty: write the name of an image into each line')

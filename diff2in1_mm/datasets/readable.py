@@ -1,6 +1,7 @@
 """The next sample in place of one that cannot be read."""
 
 import io
+import os.path as osp
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,9 @@ import mmcv
 import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.fileio import get, get_file_backend
+from scipy.io import loadmat
 
+from ..diffusion.conditions.path_table import IMAGE_SUFFIXES
 from ..utils.errors import UserError
 
 __all__ = [
@@ -173,12 +176,21 @@ def unreadable_file(info: dict, error: Exception, backend_args: dict | None = No
     paths = [info[key] for key in FILE_KEYS if info.get(key)]
     for path in paths:
         try:
-            content = get(path, backend_args=backend_args)
-            if path.endswith('.npy'):
-                np.load(io.BytesIO(content), allow_pickle=False)
-            elif mmcv.imfrombytes(content, flag='unchanged') is None:
+            if not _opens(path, get(path, backend_args=backend_args)):
                 return path
         except Exception:  # whatever a decoder raises on a broken file
             return path
     # Another decoder may refuse what cv2 accepts (PIL: truncated files).
     return paths[0] if paths and isinstance(error, OSError) else ''
+
+
+def _opens(path: str, content: bytes) -> bool:
+    """Whether a file is whole, as far as its ending says what it is; may raise whatever a decoder does."""
+    ending = osp.splitext(path)[1].lower()
+    if ending == '.npy':
+        np.load(io.BytesIO(content), allow_pickle=False)
+    elif ending == '.mat':
+        loadmat(io.BytesIO(content))
+    elif ending in ('', *IMAGE_SUFFIXES):
+        return mmcv.imfrombytes(content, flag='unchanged') is not None
+    return True

@@ -99,9 +99,14 @@ class ServedSamples:
         )
         return {key: value for key, value in told.items() if value}
 
-    def ignore_rejected(self, data_sample: Any) -> None:
-        """Take the rejected classes of a sample, see :meth:`metainfo`, out of its target in place."""
+    def ignore_rejected(self, data_sample: Any, ignore_index: int = 255) -> None:
+        """Take the rejected classes of a sample, see :meth:`metainfo`, out of its target in place.
+
+        Args:
+            data_sample: As packed.
+            ignore_index (int): What its data set ignores in label maps.
+        """
         assert self.store is not None
         rejected = data_sample.metainfo.get('rejected_classes', ())
         for codec in self.store.codecs.values() if rejected else ():
-            codec.ignore_classes(data_sample, rejected)
+            codec.ignore_classes(data_sample, rejected, ignore_index)

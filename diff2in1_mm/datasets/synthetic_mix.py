@@ -317,8 +317,8 @@ class SyntheticMixDataset:
         with self.views.of(samples[first % len(samples)].id):
             index, results = self._view_of_synthetic(samples).read(first)
         results = _mark(results, synthetic=True, sample_id=samples[index].id, **self._samples.metainfo(samples[index]))
-        self._samples.ignore_rejected(results['data_samples'])
         _, base, _ = resolve(self.dataset, samples[index].source)
+        self._samples.ignore_rejected(results['data_samples'], getattr(base, 'ignore_index', 255))
         return with_label_map(results) if loads_label_maps(base.pipeline) else results
 
     def _name_unreadable(self, error: Exception, info: dict, backend_args: dict | None = None) -> str:

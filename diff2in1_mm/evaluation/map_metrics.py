@@ -114,6 +114,8 @@ class MapIoU(IoUMetric):
             if f'gt_{self.field}' in sample or self.format_only:
                 renamed = dict(sample, pred_sem_seg=sample[f'pred_{self.field}'])
                 renamed['gt_sem_seg'] = sample.get(f'gt_{self.field}')
+                if self.field != 'sem_seg':  # what is written are indices; the data set's option is of its label maps
+                    renamed['reduce_zero_label'] = False
                 super().process(data_batch, [renamed])
             else:
                 self.results.append((torch.zeros(number),) * 4)

@@ -136,6 +136,7 @@ class BatchPass:
             features = self.model.backbone.features(inputs)
         if rows:
             self._label(inputs, samples, features, rows)
+            self._ignore_rejected([samples[i] for i in rows])
             inputs, features = self._view(inputs, samples, features, rows)
         return inputs, features
 
@@ -160,7 +161,6 @@ class BatchPass:
         if renewed:
             given = [(sample, said) for i, sample, said in zip(rows, chosen, predictions) if i in renewed]
             self.figures.update(assign_model_labels(self.labeller, *zip(*given)))
-            self._ignore_rejected([sample for sample, _ in given])
         if len(renewed) < len(rows):
             self.figures['ignored'] = self.labeller.ignored(chosen)
 
@@ -171,11 +171,14 @@ class BatchPass:
         return rows if self.views.targets == 'per_iteration' else []
 
     def _ignore_rejected(self, samples: Sequence) -> None:
-        """theta_C may well name again what a person said is wrong."""
+        """theta_C may well name again what a person said is wrong, in whose place a data set may have put 255 where the
+        head ignores another value."""
         for sample in samples:
             rejected = sample.metainfo.get('rejected_classes', ())
             for labeller in JointLabeller.of(self.labeller).labellers.values() if rejected else ():
-                TASKS[labeller.task].ignore_classes(sample, rejected, getattr(labeller, 'ignore_index', 255))
+                ignored = getattr(labeller, 'ignore_index', 255)
+                wrong = rejected if ignored == 255 else (*rejected, 255)
+                TASKS[labeller.task].ignore_classes(sample, wrong, ignored)
 
     def _set_modes(self, strict: bool) -> None:
         """Eval mode for theta_C; with ``strict`` only of what comes before the heads, as the

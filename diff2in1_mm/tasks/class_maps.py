@@ -78,8 +78,8 @@ class ClassMapLabeller(DenseLabeller):
 
         Args:
             inputs (Tensor): Preprocessed images (N, 3, H, W).
-            data_samples (Sequence): Their samples; neither read nor changed here, a map is as large
-                as the batch.
+            data_samples (Sequence): Their samples, not changed; ``proportions`` are of what is no padding. A map is as
+                large as the batch.
         """
         head = last_head(model)
         if not self.views.several and self.proportions is None:
@@ -94,7 +94,7 @@ class ClassMapLabeller(DenseLabeller):
         else:
             mean, agreement = probabilities(inputs), None
         if self.proportions is not None:
-            mean = self.proportions.follow(mean.clamp_min(1e-12).log())
+            mean = self.proportions.follow(mean.clamp_min(1e-12).log(), _inside_all(data_samples, mean[:, 0]))
         labels = (mean[:, 1] > head.threshold).long() if getattr(head, 'out_channels', None) == 1 else mean.argmax(1)
         confidence = mean.gather(1, labels[:, None])[:, 0]
         if agreement is None:
@@ -197,3 +197,11 @@ def log_probabilities(scores: Tensor, head: BaseModule) -> Tensor:
 def _gives_masks(head: BaseModule) -> bool:
     """Whether scores are sums of mask x class, and no logits."""
     return is_a(head, 'mmseg', 'MaskFormerHead', 'Mask2FormerHead', 'SideAdapterCLIPHead')
+
+
+def _inside_all(data_samples: Sequence, maps: Tensor) -> Tensor:
+    """Which pixels of a batch (N, H, W) are no padding, bool."""
+    counted = torch.zeros_like(maps, dtype=torch.bool)
+    for sample, own in zip(data_samples, counted):
+        own[inside(sample, own)] = True
+    return counted

@@ -56,25 +56,32 @@ class ClassProportions:
         if len(self.shares) != count:
             raise UserError(f'labelling.proportions has {len(self.shares)} classes, but the model {count}')
 
-    def follow(self, logarithms: Tensor) -> Tensor:
+    def follow(self, logarithms: Tensor, counted: Tensor | None = None) -> Tensor:
         """Probabilities that follow the shares.
 
         Args:
             logarithms (Tensor): Of the probabilities of every class, (N, C, H, W).
+            counted (Tensor | None): Which pixels have the shares together, bool (N, H, W), such as those that are no
+                padding. None: all.
 
         Returns:
             Tensor: Probabilities, same shape.
         """
-        return (logarithms + self.offsets(logarithms)[:, None, None]).softmax(1)
+        return (logarithms + self.offsets(logarithms, counted)[:, None, None]).softmax(1)
 
-    def offsets(self, logarithms: Tensor) -> Tensor:
-        """What is added to each class, (C,), of logarithms (N, C, H, W); does not wait for the device."""
+    def offsets(self, logarithms: Tensor, counted: Tensor | None = None) -> Tensor:
+        """What is added to each class, (C,), of arguments of :meth:`follow`; does not wait for the device."""
         rows = logarithms.movedim(1, -1).flatten(0, -2)
-        rows = rows[:: max(1, len(rows) // _PIXELS)].float()
+        step = max(1, len(rows) // _PIXELS)
+        rows = rows[::step].float()
+        left_out = (
+            rows.new_zeros(len(rows), 1, dtype=torch.bool) if counted is None else ~counted.flatten()[::step, None]
+        )
+        total = (~left_out).sum().clamp_min(1).log()
         wanted = rows.new_tensor(self.shares).log()
         offsets = torch.zeros_like(wanted)
         for _ in range(_ITERATIONS):
             assigned = (rows + offsets).log_softmax(1)
-            mass = assigned.logsumexp(0) - math.log(len(rows))
+            mass = assigned.masked_fill(left_out, -math.inf).logsumexp(0) - total
             offsets = self.strength * (offsets + wanted - mass)
         return offsets - offsets.mean()

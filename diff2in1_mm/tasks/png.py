@@ -1,9 +1,12 @@
 """Arrays as PNG."""
 
+from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from ..utils.errors import UserError
 
@@ -21,7 +24,8 @@ def encode_png(array: np.ndarray) -> bytes:
 
 
 def decode_png(content: bytes) -> np.ndarray | None:
-    """A picture file's content as it is: any depth and channels, three of them as RGB.
+    """A picture file's content as it is: any depth and channels, three of them as RGB; of a PNG with a palette, as
+    VOC's label maps are, its indices.
 
     Args:
         content (bytes): Of a PNG, or any other picture that cv2 reads.
@@ -29,11 +33,20 @@ def decode_png(content: bytes) -> np.ndarray | None:
     Returns:
         ndarray | None: (H, W) or (H, W, channels); None if it is no picture.
     """
+    if _has_palette(content):  # whose colours cv2 would give
+        with suppress(OSError), Image.open(BytesIO(content)) as indexed:
+            return np.array(indexed)
+        return None
     values = np.frombuffer(content, np.uint8)
     picture = cv2.imdecode(values, cv2.IMREAD_UNCHANGED) if values.size else None  # else it raises
     if picture is not None and picture.ndim == 3 and picture.shape[2] == 3:
         return picture[..., ::-1]
     return picture
+
+
+def _has_palette(content: bytes) -> bool:
+    """Whether the header of a PNG says that its pixels are indices: colour type 3 (PNG specification, 11.2.1)."""
+    return content[:8] == b'\x89PNG\r\n\x1a\n' and content[25:26] == b'\x03'
 
 
 def read_png16(path: Path) -> np.ndarray:

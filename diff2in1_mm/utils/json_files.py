@@ -24,7 +24,7 @@ def read_json(path: str | Path, fits: Callable[[Any], bool], mend: str) -> Any:
         OSError: It cannot be read as such JSON.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding='utf-8'))
+        content = json.loads(Path(path).read_text(encoding='utf-8-sig'))
         if fits(content):
             return content
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -1,5 +1,7 @@
 """Light and colours of other pictures."""
 
+import pickle
+
 import cv2
 import numpy as np
 import pytest
@@ -59,3 +61,10 @@ def test_what_is_no_folder_is_refused(bad):
 def test_a_folder_without_pictures_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match='give creation.look the folder'):
         Looks(str(tmp_path / 'none'), 'creation.look')
+
+
+def test_spawned_workers_are_handed_it(tmp_path):
+    cv2.imwrite(str(tmp_path / 'a.png'), grey(60, 10))
+    looks = Looks(str(tmp_path))
+    before = looks(grey(120, 30), 0)
+    assert np.array_equal(pickle.loads(pickle.dumps(looks))(grey(120, 30), 0), before)

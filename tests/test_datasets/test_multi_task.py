@@ -28,7 +28,7 @@ def write(path, array):
 
 def names_of(root, path, names):
     (root / path).parent.mkdir(parents=True, exist_ok=True)
-    (root / path).write_text('\n'.join(names) + '\n')
+    (root / path).write_text('\n'.join(names) + '\n', encoding='utf-8-sig')  # as editors of Windows write
 
 
 def nyud(root, names=('0004', '0001', '0002')):

@@ -56,6 +56,8 @@ def test_a_class_that_is_wrong_in_a_sample_is_ignored_there(tmp_path, ids):
     samples = [mix[4 + slot]['data_samples'] for slot in range(4)]
     assert [sample.gt_sem_seg.data.unique().tolist() for sample in samples] == [[1], [1], [255], [1]]
     assert samples[2].rejected_classes == (1,) and 'rejected_classes' not in samples[0]
+    mix.dataset.ignore_index = 7
+    assert mix[6]['data_samples'].gt_sem_seg.data.unique().tolist() == [7]
 
 
 def test_a_corrected_label_is_loaded_and_named(tmp_path, ids):

@@ -2,6 +2,7 @@
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -52,3 +53,12 @@ def test_iou_of_parts_and_of_label_maps_that_are_missing():
     assert found['mIoU'] == pytest.approx(expected, abs=0.01)  # class c is nowhere
     with pytest.raises(ValueError, match='give `classes`'):
         evaluate([], type='MapIoU')
+
+
+def test_parts_are_written_as_they_are(tmp_path):
+    """Also where the data set's label maps count from 1."""
+    pred = np.array([[0, 1, 2], [2, 1, 0]])
+    sample = dict(pred_part_map=dict(data=torch.tensor(pred)[None]), reduce_zero_label=True, img_path='a.png')
+    options = dict(classes=('none', 'head', 'arm'), output_dir=str(tmp_path), format_only=True)
+    METRICS.build(dict(type='MapIoU', **options)).process({}, [sample])
+    assert np.array_equal(cv2.imread(str(tmp_path / 'a.png'), cv2.IMREAD_UNCHANGED), pred)

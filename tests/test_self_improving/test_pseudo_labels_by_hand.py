@@ -50,3 +50,15 @@ def test_a_rejected_class_is_ignored_in_what_theta_c_says_too():
     changed, unchanged = targets((wrong,))
     assert wrong != 255 and torch.equal(changed, torch.where(plain == wrong, 255, plain))
     assert torch.equal(other, unchanged)
+
+
+@pytest.mark.parametrize('targets', ['per_iteration', 'creation'])
+def test_a_rejected_class_is_what_the_head_ignores(targets):
+    model = build('FrozenBackbone')
+    model.decode_head.ignore_index = 7
+    attach(model, targets=targets)
+    inputs, samples = batch()
+    samples[1].set_metainfo(dict(rejected_classes=(1,)))
+    samples[1].gt_sem_seg.data[0, :4] = 255  # as its data set does
+    loss_of(model, inputs, samples)
+    assert not {1, 255} & set(samples[1].gt_sem_seg.data.unique().tolist())

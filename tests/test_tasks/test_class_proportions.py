@@ -47,6 +47,27 @@ def test_a_class_that_labels_never_show_is_left_out():
     assert ClassProportions([1, 0, 1]).follow(logarithms(3))[:, 1].max() < 1e-4
 
 
+def test_pixels_that_do_not_count_leave_the_others_alone():
+    rows = logarithms(3)
+    padded = torch.cat([rows, torch.tensor([0.98, 0.01, 0.01]).log()[:, None, None].expand(2, 3, 16, 20)], 2)
+    counted = torch.ones(2, 32, 20, dtype=torch.bool)
+    counted[:, 16:] = False
+    shares = ClassProportions([0.5, 0.3, 0.2])
+    torch.testing.assert_close(shares.follow(padded, counted)[:, :, :16], shares.follow(rows), rtol=1e-4, atol=1e-5)
+
+
+def test_padding_of_a_batch_does_not_count():
+    init_default_scope('mmseg')
+    model = segmentor()
+    labeller = labeller_for(model, options=dict(proportions=[1] * model.decode_head.num_classes))
+    seen = []
+    labeller.proportions.follow = lambda rows, counted: seen.append(counted) or rows.exp()
+    samples = [sample(), sample()]
+    samples[1].set_metainfo(dict(padding_size=(0, 8, 0, 4)))  # left, right, top, bottom
+    labeller.predict(model, torch.zeros(2, 3, 32, 40), samples)
+    assert seen[0][0].all() and seen[0][1, :28, :32].all() and seen[0][1].sum() == 28 * 32
+
+
 @pytest.mark.parametrize('flip', [False, True])
 def test_labels_of_a_segmentor_follow_them(flip):
     init_default_scope('mmseg')

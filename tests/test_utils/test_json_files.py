@@ -20,9 +20,10 @@ def test_what_is_damaged_is_named_with_the_mend(tmp_path, text):
         read_json(path, fits, 'remove it')
 
 
-def test_what_fits_is_given(tmp_path):
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig'])
+def test_what_fits_is_given(tmp_path, encoding):
     path = tmp_path / 'own.json'
-    path.write_text('{"numbers": {"ä": 2}}', encoding='utf-8')
+    path.write_text('{"numbers": {"ä": 2}}', encoding=encoding)
     assert read_json(path, fits, '') == dict(numbers={'ä': 2})
     with pytest.raises(FileNotFoundError):
         read_json(tmp_path / 'none.json', fits, '')

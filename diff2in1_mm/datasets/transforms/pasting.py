@@ -53,12 +53,19 @@ class PasteThings(BaseTransform):
         """Pastes into ``img`` and ``gt_seg_map``.
 
         Raises:
-            ValueError: The pipeline before has not loaded them, or this is no part of ``MultiImageMixDataset``.
+            ValueError: The pipeline before has not loaded them, or has loaded other maps, too, or this is no part of
+                ``MultiImageMixDataset``.
         """
         if self._dataset is None or 'gt_seg_map' not in results:
             raise UserError(
                 'PasteThings needs the images of the data set: put it into the pipeline of a MultiImageMixDataset, '
                 'whose data set loads images and label maps (LoadImageFromFile, LoadAnnotations)'
+            )
+        others = [field for field in results.get('seg_fields', ()) if field != 'gt_seg_map']
+        if others:
+            raise UserError(
+                f'PasteThings pastes into images and label maps, and {", ".join(others)} would stay as they were: load '
+                'label maps alone, or leave it out'
             )
         rng = self._generator(results)
         if rng.random() < self.prob:

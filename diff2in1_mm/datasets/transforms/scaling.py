@@ -39,5 +39,6 @@ class ScaleScene(BaseTransform):
         results = TRANSFORMS.build(dict(type='mmseg.Resize', scale_factor=factor, keep_ratio=True))(results)
         if self.divide_depth and 'gt_depth_map' in results:
             results['gt_depth_map'] = results['gt_depth_map'] / np.float32(factor)
-            results['largest_depth'] = results['largest_depth'] / factor
+            if 'largest_depth' in results:  # not after MMSegmentation's LoadDepthAnnotation
+                results['largest_depth'] = results['largest_depth'] / factor
         return results

@@ -23,7 +23,7 @@ def caption_table(path: str) -> PathTable:
         ValueError: The file is malformed or holds no caption.
     """
     try:
-        with open(path, encoding='utf-8') as file:
+        with open(path, encoding='utf-8-sig') as file:
             if path.endswith('.jsonl'):
                 pairs = [_pair(json.loads(line)) for line in file if line.strip()]
             else:

@@ -98,7 +98,7 @@ class Captions(TextCondition):
         if found is None:
             found = self.default
         elif self.is_folder:
-            with open(osp.join(self.path, found), encoding='utf-8') as file:
+            with open(osp.join(self.path, found), encoding='utf-8-sig') as file:
                 found = ' '.join(file.read().split())
         if found is None:
             raise UserError(

@@ -75,7 +75,9 @@ class _Uncertainty(TaskWeights):
         for task, own in losses.items():
             log_variance = self.log_variances[task]
             weight = (-log_variance).exp() * (1.0 if KINDS[task].classes else 0.5)
-            found[task] = dict(_times(own, weight), loss_uncertainty=log_variance / 2)
+            # of a task that no image of the batch has labels for nothing is known: else its variance would fall
+            share = 0.0 if 'loss_absent' in own else 0.5
+            found[task] = dict(_times(own, weight), loss_uncertainty=log_variance * share)
         return found
 
 

@@ -169,3 +169,12 @@ class TestPasteThings:
         transform = TRANSFORMS.build(dict(type='PasteThings', classes=['ball']))
         with pytest.raises(ValueError, match='MultiImageMixDataset'):
             transform(dict(img=np.zeros((4, 4, 3)), img_path='x'))
+
+
+def test_other_maps_would_stay_behind(dataset):
+    things = TRANSFORMS.build(dict(type='PasteThings', classes=['ball']))
+    things.get_indices(dataset().dataset)
+    image, labels = scene()
+    results = dict(img=image, gt_seg_map=labels, seg_fields=['gt_seg_map', 'gt_depth_map'], img_path='a.png')
+    with pytest.raises(ValueError, match='gt_depth_map would stay as they were: load label maps alone'):
+        things(results)

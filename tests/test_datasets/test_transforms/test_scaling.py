@@ -77,3 +77,11 @@ def test_a_flip_and_a_turn():
 def test_bad_ratios(ratio):
     with pytest.raises(ValueError, match='ratio_range of ScaleScene'):
         TRANSFORMS.build(dict(type='ScaleScene', ratio_range=ratio))
+
+
+def test_depth_of_mmsegmentations_own_loader():
+    """It does not say how far depth can be."""
+    results = scene()
+    del results['largest_depth']
+    found = TRANSFORMS.build(dict(type='ScaleScene', ratio_range=(2, 2)))(results)
+    assert np.unique(found['gt_depth_map']).tolist() == [1, 2] and 'largest_depth' not in found

@@ -37,9 +37,9 @@ def test_composed_captions_name_the_classes():
 def test_captions_come_from_files_and_folders(tmp_path, diffusion):
     (tmp_path / 'folder').mkdir()
     (tmp_path / 'folder' / 'a.txt').write_text('a car\n')
-    (tmp_path / 'folder' / 'b.txt').write_text('a tree')
+    (tmp_path / 'folder' / 'b.txt').write_text('a tree', encoding='utf-8-sig')  # as editors of Windows write
     lines = '{"image": "a.jpg", "caption": "a car"}\n{"image": "train/b.png", "caption": "a tree"}\n'
-    (tmp_path / 'lines.jsonl').write_text(lines)
+    (tmp_path / 'lines.jsonl').write_text(lines, encoding='utf-8-sig')
     object_ = write_json(tmp_path / 'all.json', {'train/a.jpg': 'a car', 'b': 'a tree'})
     expected = diffusion.text.sequences(['a car', 'a tree'])
     for path in (tmp_path / 'folder', tmp_path / 'lines.jsonl', object_):

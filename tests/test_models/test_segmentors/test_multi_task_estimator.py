@@ -109,6 +109,14 @@ def test_learned_weights_begin_as_the_formula_says(pipeline_folder):
     assert all(p.grad is not None for p in model.weights.log_variances.values())
 
 
+def test_a_task_that_no_image_of_a_batch_has_keeps_its_weight(pipeline_folder):
+    model = build(pipeline_folder, heads=HEADS, weights='uncertainty').train()
+    losses = model.loss(images(), samples(without=[(0, 'gt_depth_map'), (1, 'gt_depth_map')]))
+    model.parse_losses(losses)[0].backward()
+    grads = {task: p.grad.item() for task, p in model.weights.log_variances.items()}
+    assert grads['depth'] == 0 and grads['segmentation'] != 0
+
+
 def test_a_sample_counts_for_the_labels_that_it_has(pipeline_folder):
     model = build(pipeline_folder, heads=HEADS).eval()  # batch norm would see other batches
     without = [(0, 'gt_depth_map'), (0, 'gt_normal_map'), (1, 'gt_normal_map')]
