@@ -124,6 +124,9 @@ ARMS = {
     'twice the size': _frozen(
         'twice the size', 'the same of images at twice their size', image_scale=2, out_strides=[4, 8, 16, 32]
     ),
+    'trained': _frozen(
+        'trained', 'the same, its U-Net trained along at a tenth of the rate, augmented as "resnet18"', train='full'
+    ),
     'joined': _frozen(
         'joined', '"diffusion" and "resnet18", their maps concatenated', type='JoinedBackbone', beside=BESIDE
     ),
@@ -165,12 +168,16 @@ def configure(args: argparse.Namespace, arm: Arm, seed: int) -> Config:
 
 def _use_own(cfg: Config, world: World, arm: Arm) -> None:
     """Put a backbone that is trained into a config, with the augmentation that it needs."""
-    data = cfg.train_dataloader.dataset.dataset
-    data.pipeline = [*data.pipeline[:2], *(dict(step) for step in world.augmented), data.pipeline[-1]]
+    _augment(cfg, world)
     cfg.merge_from_dict(arm.options)
     if 'decode_head' in cfg.model:
         width = cfg.model.decode_head.channels
         cfg.model.decode_head.update(in_channels=[width] * 4, in_index=[0, 1, 2, 3], feature_strides=[4, 8, 16, 32])
+
+
+def _augment(cfg: Config, world: World) -> None:
+    data = cfg.train_dataloader.dataset.dataset
+    data.pipeline = [*data.pipeline[:2], *(dict(step) for step in world.augmented), data.pipeline[-1]]
 
 
 def _use_frozen(cfg: Config, world: World, arm: Arm, args: argparse.Namespace) -> None:
@@ -182,6 +189,10 @@ def _use_frozen(cfg: Config, world: World, arm: Arm, args: argparse.Namespace) -
     cfg.model.backbone.update(diffusion=args.pipeline, cached_images=args.cached_images, **options)
     cfg.merge_from_dict(arm.options)
     maps = len(cfg.model.neck.in_channels)
+    if 'train' in cfg.model.backbone:
+        cfg.optim_wrapper.paramwise_cfg = dict(custom_keys={'backbone.denoiser': dict(lr_mult=0.1)})  # as VPD has it
+        cfg.model.backbone.cached_images = 0
+        _augment(cfg, world)
     if 'beside' in cfg.model.backbone:
         cfg.model.backbone.beside.out_indices = tuple(range(maps))
         # as fast as "resnet18"
