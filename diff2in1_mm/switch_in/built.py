@@ -77,6 +77,11 @@ def _read_library(name: str) -> Config:
     except ImportError as error:
         raise not_importable(name, error) from error
     except Exception as error:  # several kinds, for names that it does not know
+        library, _, config = name.partition('::')
+        if library in ('mmseg', 'mmdet') and osp.isfile(path := osp.join(library_configs(library), config)):
+            raise UserError(  # MMEngine's pattern of names has no '+' and no '.'
+                f'{name} is there, but is not read by its name ({first_line(error)}): give its path, {path}'
+            ) from error
         raise MissingFileError(
             f'{name} cannot be read as a config of an installed library ({first_line(error)}): its folder '
             '`.mim/configs` has the names, such as '

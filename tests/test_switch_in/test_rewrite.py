@@ -1,5 +1,7 @@
 """Switched configs: what stays of the base, and what goes with its backbone."""
 
+import os.path as osp
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -248,6 +250,14 @@ def test_options_that_do_not_fit(options, sentence):
 def test_names_that_do_not_exist(tmp_path, name, sentence):
     with pytest.raises(FileNotFoundError, match=sentence):
         switch_in(name, str(tmp_path / 'out.py'))
+
+
+def test_a_name_that_mmengine_does_not_read_is_told_its_path(tmp_path):
+    pytest.importorskip('mmdet')
+    name = 'mmdet::gn+ws/mask-rcnn_r50_fpn_gn-ws-all_2x_coco.py'
+    with pytest.raises(ValueError, match='is there, but is not read by its name .*: give its path, ') as error:
+        switch_in(name, str(tmp_path / 'out.py'))
+    assert osp.isfile(str(error.value).rpartition(', ')[2])
 
 
 def test_a_detector_of_its_library(tmp_path):
