@@ -25,6 +25,7 @@ __all__ = ['first_that_works', 'put_maps', 'try_model']
 _Result = TypeVar('_Result')
 
 _ABSURD = 1e3  # of a weight that was drawn
+_NOTHING = 1e-6
 
 
 def first_that_works(sides: Sequence[int], work: Callable[[int], _Result]) -> _Result:
@@ -77,15 +78,15 @@ def try_model(model: BaseModel, sides: Sequence[int], labels: bool = True, masks
 
 
 def _draw_what_is_loaded(model: nn.Module) -> None:
-    """Parameters that only a checkpoint fills hold what was in memory before, which may be nothing but zeros: of a
-    projection so (SAN's, of texts) the norm is none to divide by."""
+    """Parameters that only a checkpoint fills hold what was in memory before, which may be nothing but zeros, or next to
+    them: what a projection so gives (SAN's, of texts) has no norm to divide by."""
     with torch.no_grad():
         for weight in model.parameters():
             if not (weight.is_floating_point() and weight.numel()):
                 continue
             largest = weight.abs().amax()
             # NaN is below nothing; biases do begin at zero
-            if not largest < _ABSURD or (weight.ndim > 1 and largest == 0):
+            if not largest < _ABSURD or (weight.ndim > 1 and largest < _NOTHING):
                 weight.normal_(std=0.02)
 
 
