@@ -78,8 +78,8 @@ def try_model(model: BaseModel, sides: Sequence[int], labels: bool = True, masks
 
 
 def _draw_what_is_loaded(model: nn.Module) -> None:
-    """Parameters that only a checkpoint fills hold what was in memory before, which may be nothing but zeros, or next to
-    them: what a projection so gives (SAN's, of texts) has no norm to divide by."""
+    """Parameters that only a checkpoint fills hold what was in memory before, which may be zeros or next to them: what
+    a projection gives then (SAN's, of texts) has no norm to divide by."""
     with torch.no_grad():
         for weight in model.parameters():
             if not (weight.is_floating_point() and weight.numel()):
