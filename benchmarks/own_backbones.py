@@ -10,6 +10,7 @@ of Rooms is in memory for the creation alone.
 """
 
 import argparse
+import os
 import os.path as osp
 import subprocess
 import sys
@@ -19,9 +20,11 @@ import rooms_experiment as rooms
 from backbones import AUGMENTED, RESNET, SEGFORMER
 from experiment import Arm, Experiment
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, init_default_scope
 from mmengine.runner import Runner
+from peak_memory import forget, peak
 
 from diff2in1_mm.comparison.table import row
 
@@ -85,25 +88,30 @@ def table(runs: Experiment, seeds: Sequence[int]) -> str:
 
 @HOOKS.register_module()
 class ResidentHook(Hook):
-    """Prints the memory of the process after the last iterations."""
+    """Prints the most memory of the process within each of the last iterations."""
 
     priority = 'LOWEST'
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
+        """Begins a new peak."""
+        forget(get_device())
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """After each of the last ten."""
         if runner.iter + 10 >= runner.max_iters:
-            with open('/proc/self/statm', encoding='utf-8') as file:
-                print(f'resident {int(file.read().split()[1]) * 4096 / 2**20:.0f}', flush=True)
+            print(f'resident {1024 * peak(get_device()):.0f}', flush=True)
 
 
 def memory(args: argparse.Namespace) -> None:
     """MiB of a process while it trains: the config's own, and with the method after its creation."""
+    # what a process has freed goes back at once, so that no hole in its heap counts
+    freeing = dict(os.environ, MALLOC_MMAP_THRESHOLD_='65536', MALLOC_TRIM_THRESHOLD_='65536')
     for backbone in BACKBONES:
         found = {}
         for kind in ('own', 'method'):
             command = [sys.executable, __file__, '--one', f'{backbone}: {kind}', '--data-root', args.data_root]
             command += ['--pixels', str(args.pixels)]
-            said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            said = subprocess.run(command, check=True, capture_output=True, text=True, env=freeing).stdout
             found[kind] = max(int(line.split()[1]) for line in said.splitlines() if line.startswith('resident'))
         print(
             f'{backbone}: {found["own"]} MiB, with the method {found["method"]}: {found["method"] / found["own"]:.3f}'
