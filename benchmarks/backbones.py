@@ -1,9 +1,10 @@
 """What do frozen features of a diffusion model give over the backbones that a user has? Equal steps and heads.
 
-    python benchmarks/backbones.py --seeds 0 1 2                  # Rooms: every backbone with 10, 50 and all 200 labels
+    python benchmarks/backbones.py --seeds 0 1 2                   # Rooms: frozen and ResNet-18; 10, 50 and 200 labels
     python benchmarks/backbones.py --seeds 0 1 2 --table           # the tables again
-    python benchmarks/backbones.py --world camvid --pretrained work_dirs/densecl.pth      # of self_supervised.py
-    python benchmarks/backbones.py --world bccd --pretrained torchvision://resnet18 --out work_dirs/bccd_imagenet
+    python benchmarks/backbones.py --world camvid --pretrained work_dirs/densecl.pth \\
+        --arms diffusion resnet18 'resnet18, pretrained'           # weights of self_supervised.py
+    python benchmarks/backbones.py --world bccd --pretrained torchvision://resnet18 --arms 'resnet18, pretrained'
 
 All arms have neck, head, losses, batches and schedule of the world's shipped config, and no synthetic images.
 """

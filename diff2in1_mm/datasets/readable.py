@@ -9,7 +9,6 @@ import mmcv
 import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.fileio import get, get_file_backend
-from scipy.io import loadmat
 
 from ..diffusion.conditions.path_table import IMAGE_SUFFIXES
 from ..utils.errors import UserError
@@ -190,6 +189,8 @@ def _opens(path: str, content: bytes) -> bool:
     if ending == '.npy':
         np.load(io.BytesIO(content), allow_pickle=False)
     elif ending == '.mat':
+        from scipy.io import loadmat  # not needed but for these files
+
         loadmat(io.BytesIO(content))
     elif ending in ('', *IMAGE_SUFFIXES):
         return mmcv.imfrombytes(content, flag='unchanged') is not None

@@ -17,7 +17,7 @@ from mmengine.registry import (
     Registry,
 )
 
-from ..utils.errors import UserError, did_you_mean, has_no_option, options_of
+from ..utils.errors import UserError, did_you_mean, first_line, has_no_option, options_of
 
 __all__ = ['check_parts']
 
@@ -67,11 +67,11 @@ def _parts(section: Mapping) -> Iterator[tuple[str, Mapping]]:
 
 
 def _check(place: str, called: Callable, part: Mapping, more: Sequence[str]) -> None:
-    known = [*options_of(called), *more]
     if _takes_all(called):
         return
+    known = ('type', *options_of(called), *more)
     for option in part:
-        if option != 'type' and option not in known:
+        if option not in known:
             raise UserError(has_no_option(called, option, f'{place} ({called.__name__})'))
 
 
@@ -97,17 +97,18 @@ def _build_untrained(section: Mapping) -> None:
         ('text_encoder', CLIPTextConfig),
     ):
         known = options_of(called)
-        for option in section[name]:
+        given = section.get(name) or {}
+        for option in given:
             if option not in known and not (name == 'text_encoder' and hasattr(CLIPTextConfig(), option)):
                 raise UserError(f'denoiser.{name} has no setting {option!r}' + did_you_mean(option, known))
         if name == 'text_encoder':
             continue
         try:
             with torch.device('meta'):
-                called(**section[name])
+                called(**given)
         except (ValueError, TypeError, NotImplementedError) as error:
-            reason = str(error).strip().split('\n')[0]
-            raise UserError(f'denoiser.{name}: diffusers refuses these settings ({reason})') from error
-    betas, steps = section['scheduler'].get('trained_betas'), section['scheduler'].get('num_train_timesteps', 1000)
+            raise UserError(f'denoiser.{name}: diffusers refuses these settings ({first_line(error)})') from error
+    schedule = section.get('scheduler') or {}
+    betas, steps = schedule.get('trained_betas'), schedule.get('num_train_timesteps', 1000)
     if betas is not None and len(betas) != steps:
         raise UserError(f'denoiser.scheduler has {len(betas)} trained_betas for {steps} num_train_timesteps')
